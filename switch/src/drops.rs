@@ -1,0 +1,49 @@
+//! Every reason for which a frame is not delivered: a name for programs, a sentence for people.
+
+/// Declares the reasons once: variant, name, sentence.
+macro_rules! reasons {
+    ($($variant:ident $name:literal $sentence:literal)*) => {
+        /// Why a frame was not delivered. Each reason is counted at a port.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum DropReason { $(#[doc = $sentence] $variant),* }
+
+        impl DropReason {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The reason's name in tables, JSON and metrics.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// One sentence that explains the reason to a person.
+            #[must_use]
+            pub fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Runt "runt" "The frame is shorter than an Ethernet header of 14 bytes."
+    OverMtu "over-mtu" "The frame is longer than the port's MTU allows and is not a super-frame."
+    TooLong "too-long" "The frame is longer than 65,550 bytes, the longest that virtio-net allows."
+    BadSource "bad-source" "The source address is a group address or all zero."
+    BadOffload "bad-offload" "The virtio-net header asks for a checksum or segmentation that does not fit the frame."
+    BadChain "bad-chain" "The descriptor chain is malformed, or points outside of the guest's memory."
+    NoNetwork "no-network" "The port belongs to no network."
+    LinkLocal "link-local" "The destination is a link-local group address, which a bridge never forwards."
+    SamePort "same-port" "The destination was learned on the port that the frame came from."
+    NoReceiver "no-receiver" "The network has no other port that could take the frame."
+    ReceiverDown "receiver-down" "The receiver's driver is not running."
+    NoBuffer "no-buffer" "The receiver had no free receive buffer."
+    SmallBuffer "small-buffer" "The receiver's buffer is too small for the frame and it cannot merge buffers."
+    BadBuffer "bad-buffer" "The receiver offered a buffer that is malformed or outside of its memory."
+    NotSegmentable "not-segmentable" "The receiver needs the super-frame cut, and its headers cannot be."
+}
+
+/// How many reasons there are: the length of a port's row of drop counters.
+pub const DROP_REASONS: usize = DropReason::ALL.len();
