@@ -1,0 +1,91 @@
+//! The data path: workers that carry frames from ring to ring, and the control side's handle on them.
+//!
+//! The control thread hands a port's rings over with [`Dataplane::attach`] and takes them back with
+//! [`Dataplane::detach`], which returns once every worker has let go of them at a burst boundary. Whatever
+//! changes (an address, an eventfd, the memory map), the port is detached, changed and attached again.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use viaduct_switch::{Policy, PortIndex};
+
+use crate::memory::GuestMemory;
+use crate::ring::RingError;
+
+/// What the control side asks of the data path.
+pub trait Datapath {
+    /// Starts a port's rings. Gives the rings that could not start, with the reason; the others run.
+    fn attach(&mut self, setup: PortSetup) -> Vec<(u16, RingError)>;
+
+    /// Takes a port's rings back, once every worker has let go of them at a burst boundary; empty if the port
+    /// was not attached.
+    fn detach(&mut self, port: PortIndex) -> Vec<RingPosition>;
+
+    /// Lets a frame enter the switch at `port` as if its guest had sent it.
+    fn inject(&mut self, port: PortIndex, frame: Vec<u8>);
+
+    /// Makes every worker use `policy`; returns once they do.
+    fn set_policy(&mut self, policy: Arc<Policy>);
+}
+
+/// What the data path tells the control side.
+#[derive(Debug)]
+pub enum DataplaneEvent {
+    /// The guest broke a ring: it is stopped, and the others of the port run on.
+    RingBroken {
+        /// The port.
+        port: PortIndex,
+        /// The ring's number.
+        ring: u16,
+        /// What was wrong.
+        error: RingError,
+    },
+}
+
+/// An eventfd shared by the session and the data path; checked to be an eventfd when it came in.
+pub type Signal = Arc<OwnedFd>;
+
+/// All that the data path needs to run one port's rings.
+#[derive(Clone, Debug)]
+pub struct PortSetup {
+    /// The port.
+    pub port: PortIndex,
+    /// Virtio features in force (those that the driver accepted).
+    pub features: u64,
+    /// The guest's memory as it is mapped now.
+    pub memory: GuestMemory,
+    /// The rings to run: started and enabled ones only.
+    pub rings: Vec<RingSetup>,
+}
+
+/// One split ring, as the frontend described it.
+#[derive(Clone, Debug)]
+pub struct RingSetup {
+    /// Its number: even ones receive for the guest, odd ones transmit (virtio 1.2, 5.1.2).
+    pub index: u16,
+    /// Entries: a power of two, 1 to 32768.
+    pub size: u16,
+    /// Available entries consumed so far, modulo 65536.
+    pub base: u16,
+    /// Address of the descriptor table, in the frontend's address space.
+    pub descriptor: u64,
+    /// Address of the available ring, in the frontend's address space.
+    pub available: u64,
+    /// Address of the used ring, in the frontend's address space.
+    pub used: u64,
+    /// Written by the guest when it made buffers available; `None`: the ring has to be polled.
+    pub kick: Option<Signal>,
+    /// Written by us when we used buffers; `None`: the guest polls.
+    pub call: Option<Signal>,
+    /// Written by us when the ring is broken.
+    pub error: Option<Signal>,
+}
+
+/// Where a ring stopped: what SET_VRING_BASE takes to go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RingPosition {
+    /// The ring's number.
+    pub index: u16,
+    /// Available entries consumed so far, modulo 65536; all of them are completed.
+    pub base: u16,
+}

@@ -1,0 +1,7 @@
+//! The process `viaduct`: vhost-user sessions, guest memory, rings, workers, control, API and command line.
+
+pub mod config;
+pub mod dataplane;
+pub mod memory;
+pub mod model;
+pub mod ring;

@@ -1,0 +1,138 @@
+//! What the daemon tells about itself: the shapes of the API's answers and of every `--json`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole state at one moment.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Counts applied configurations, from 1.
+    pub generation: u64,
+    /// Seconds since the daemon started.
+    pub uptime_s: u64,
+    /// All ports, by name.
+    pub ports: Vec<PortStatus>,
+    /// All networks, by name.
+    pub networks: Vec<NetworkStatus>,
+    /// Learned addresses, by network and address.
+    pub fdb: Vec<FdbStatus>,
+    /// The data path's workers.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// How far a port has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortState {
+    /// We listen and nobody has come yet.
+    Listening,
+    /// QEMU listens and we try to reach it.
+    Connecting,
+    /// A frontend is connected, and no ring runs.
+    Connected,
+    /// At least one ring runs: the guest's driver is up.
+    Running,
+    /// A ring was stopped because the guest broke it; `detail` says how.
+    Broken,
+}
+
+/// One port.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its network's name.
+    pub network: String,
+    /// Where its socket is.
+    pub socket: PathBuf,
+    /// `server` (we listen) or `client` (QEMU listens).
+    pub role: String,
+    /// The address that the guest should use.
+    pub mac: String,
+    /// Largest packet in bytes, without the Ethernet header.
+    pub mtu: u16,
+    /// Queue pairs that the guest may use.
+    pub queues: u16,
+    /// How far it has come.
+    pub state: PortState,
+    /// What is worth knowing about the state: the last error, the peer.
+    pub detail: Option<String>,
+    /// The frontend's process, where the kernel tells.
+    pub peer_pid: Option<i32>,
+    /// Rings that run now (two a queue pair).
+    pub rings_running: u16,
+    /// Names of the virtio features in force.
+    pub features: Vec<String>,
+    /// Frames that entered the switch here.
+    pub received: Traffic,
+    /// Frames that left the switch here.
+    pub sent: Traffic,
+    /// Frames dropped, each reason that occurred.
+    pub drops: Vec<DropStatus>,
+    /// How often a frontend connected.
+    pub connections: u64,
+}
+
+/// A number of frames and their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Frames; a super-frame counts once.
+    pub frames: u64,
+    /// Their bytes, Ethernet header included, without FCS.
+    pub bytes: u64,
+}
+
+/// One reason's count.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DropStatus {
+    /// The reason's name.
+    pub reason: String,
+    /// The reason in a sentence.
+    pub meaning: String,
+    /// Frames.
+    pub frames: u64,
+}
+
+/// One network.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its mode, as in the file.
+    pub mode: String,
+    /// Names of its ports.
+    pub ports: Vec<String>,
+    /// Addresses learned in it.
+    pub addresses: u64,
+    /// Seconds after which an address that was not seen is forgotten.
+    pub ageing_s: u32,
+}
+
+/// One learned address.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FdbStatus {
+    /// The network's name.
+    pub network: String,
+    /// The address.
+    pub mac: String,
+    /// The port's name.
+    pub port: String,
+    /// Seconds since it was last seen.
+    pub age_s: u32,
+}
+
+/// One worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// The processor it is pinned to.
+    pub cpu: usize,
+    /// Rings that it reads.
+    pub rings: u64,
+    /// Bursts handled.
+    pub bursts: u64,
+    /// Frames handled.
+    pub frames: u64,
+    /// Times it went to sleep.
+    pub sleeps: u64,
+}

@@ -1,0 +1,48 @@
+//! Virtqueues as the device sees them.
+
+/// Why a ring cannot run, or had to be stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RingError {
+    /// The size is not a power of two from 1 to 32768 (virtio 1.2, 2.7).
+    #[error("ring size {0} is not a power of two from 1 to 32768")]
+    BadSize(u16),
+    /// A part of the ring is misaligned (virtio 1.2, 2.7: 16, 2 and 4 bytes).
+    #[error("the {part} at {address:#x} is not aligned to {align} bytes")]
+    Misaligned {
+        /// Descriptor table, available ring or used ring.
+        part: &'static str,
+        /// Its address in the frontend's address space.
+        address: u64,
+        /// What is asked for.
+        align: u64,
+    },
+    /// A part of the ring is not inside of one memory region.
+    #[error("the {part} at {address:#x} is not inside of one memory region")]
+    Unmapped {
+        /// Descriptor table, available ring or used ring.
+        part: &'static str,
+        /// Its address in the frontend's address space.
+        address: u64,
+    },
+    /// The available index moved by more than the ring's size, or backwards.
+    #[error("the available index jumped to {found} while {consumed} were consumed, in a ring of {size}")]
+    IndexJump {
+        /// What the driver wrote.
+        found: u16,
+        /// What was consumed.
+        consumed: u16,
+        /// The ring's entries.
+        size: u16,
+    },
+    /// The available ring names a descriptor that does not exist.
+    #[error("the available ring names descriptor {found} in a ring of {size}")]
+    BadHead {
+        /// What the driver wrote.
+        found: u16,
+        /// The ring's entries.
+        size: u16,
+    },
+    /// The guest's memory file shrank under the mapping.
+    #[error("the guest's memory file was made shorter while it was in use")]
+    MemoryGone,
+}
