@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Shared by the scripts beside this file; sourced, never run.
 
 root_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -14,6 +15,20 @@ fail() {
 version_at_least() {
   [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
+
+# package_known PACKAGE MINIMUM: exit status 0 if apt could fetch such a version.
+package_known() {
+  local version
+  while read -r version; do
+    version=${version#*:}
+    ! version_at_least "${version%%[-+~]*}" "$2" || return 0
+  done < <(apt-cache madison "$1" 2>/dev/null | awk '{ print $3 }')
+  return 1
+}
+
+# The guest's kernel: downloaded by images/build, so apt only has to know it.
+guest_kernel=linux-image-cloud-amd64
+oldest_guest_kernel=6.12
 
 # as_owner COMMAND...: a build that root starts in somebody's checkout runs as that somebody,
 # so that target/ and the cargo registry stay theirs.
