@@ -1,7 +1,9 @@
 //! The process `viaduct`: vhost-user sessions, guest memory, rings, workers, control, API and command line.
 
 pub mod config;
+pub mod control;
 pub mod dataplane;
 pub mod memory;
 pub mod model;
 pub mod ring;
+pub mod vhost_user;

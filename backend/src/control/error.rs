@@ -1,0 +1,93 @@
+//! What can go wrong on the control side: each error names what, where and the remedy.
+
+use std::io;
+
+use viaduct_switch::policy::PolicyError;
+
+use crate::control::ControlGone;
+use crate::vhost_user::SocketError;
+
+/// Why a configuration was not applied; the running state is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Nobody is there to apply it.
+    #[error(transparent)]
+    ControlGone(#[from] ControlGone),
+    /// The setting is read once, at the start.
+    #[error(
+        "switch.{setting} cannot change from {running} to {wanted} while the daemon runs; nothing was changed. \
+         Restart the daemon (guests carry on by themselves), or put {running} back"
+    )]
+    NeedsRestart {
+        /// The setting's name in `[switch]`.
+        setting: &'static str,
+        /// What runs.
+        running: String,
+        /// What the new configuration says.
+        wanted: String,
+    },
+    /// There are more objects than the data path has numbers for.
+    #[error("{count} {what} are more than the {max} that one switch can have; nothing was changed. Remove some")]
+    TooMany {
+        /// `ports` or `networks`.
+        what: &'static str,
+        /// How many there would be.
+        count: usize,
+        /// How many there can be.
+        max: usize,
+    },
+    /// Two ports would share one socket.
+    #[error(
+        "port {second} has the same socket as port {first}: {}; nothing was changed. Give each port its own",
+        path.display()
+    )]
+    SameSocket {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+        /// The path.
+        path: std::path::PathBuf,
+    },
+    /// A port's socket could not be made.
+    #[error("port {port}: {error}; nothing was changed")]
+    Socket {
+        /// The port.
+        port: String,
+        /// Why.
+        error: SocketError,
+    },
+    /// The switch refuses it as a whole.
+    #[error("the switch refuses the configuration: {0}; nothing was changed")]
+    Policy(#[from] PolicyError),
+    /// The event loop refused a descriptor: the process has too many.
+    #[error(
+        "port {port}: cannot watch its socket: {error}; nothing was changed. Raise the limit of open files \
+         (LimitNOFILE= in the unit, or ulimit -n)"
+    )]
+    Watch {
+        /// The port.
+        port: String,
+        /// Why.
+        error: event_manager::Error,
+    },
+}
+
+/// Why the control loop did not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The first configuration was refused.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A descriptor that the loop needs could not be made.
+    #[error("cannot make the {what} of the control loop: {error}; raise the limit of open files (LimitNOFILE=)")]
+    Setup {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// Waiting for events failed.
+    #[error("the control loop cannot wait for events: {0}; this is a bug, please report it")]
+    Events(event_manager::Error),
+}

@@ -1,0 +1,194 @@
+//! The way into the control thread for everybody else: the API's server, `viaduct run`, tests.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use crate::config::Config;
+use crate::control::ApplyError;
+use crate::model::Snapshot;
+
+/// How long a caller waits for an answer. Answers take microseconds; only a control thread that is gone or
+/// stuck takes longer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Sends commands to the control thread and waits for its answers. Clones are cheap and work in any thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    wake: Arc<EventFd>,
+}
+
+/// The control thread ended, or did not answer within ten seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the control thread does not answer; see the daemon's log and start it again if it is gone")]
+pub struct ControlGone;
+
+/// What happened to one object when a configuration was applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It is another one now, or runs with other settings.
+    Changed,
+}
+
+/// One line of the difference between the running and the wanted state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// Added, removed or changed.
+    pub kind: ChangeKind,
+    /// The object: `port vm1`, `network lab`.
+    pub object: String,
+    /// The settings that changed, as `mtu 1500 -> 9000`; empty for what is added or removed.
+    pub detail: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.kind {
+            ChangeKind::Added => '+',
+            ChangeKind::Removed => '-',
+            ChangeKind::Changed => '~',
+        };
+        write!(f, "{sign} {}", self.object)?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+    }
+}
+
+/// What applying a configuration changed, or would change.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Changes {
+    /// The running configuration's number afterwards, from 1; it grows with each change.
+    pub generation: u64,
+    /// The changes, networks before ports, by name.
+    pub changes: Vec<Change>,
+}
+
+/// A request to the control thread, with the place where its answer goes.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Snapshot(SyncSender<Snapshot>),
+    Apply { config: Box<Config>, dry_run: bool, answer: SyncSender<Result<Changes, ApplyError>> },
+    Stop,
+}
+
+/// The control thread's end of the channel.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    queue: Receiver<Command>,
+    wake: Arc<EventFd>,
+}
+
+/// A handle and the end where its commands arrive.
+pub(crate) fn channel() -> std::io::Result<(Handle, Commands)> {
+    let (commands, queue) = mpsc::channel();
+    let wake = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
+    Ok((Handle { commands, wake: Arc::clone(&wake) }, Commands { queue, wake }))
+}
+
+impl Handle {
+    /// The whole state at this moment.
+    ///
+    /// # Errors
+    /// The control thread does not answer.
+    pub fn snapshot(&self) -> Result<Snapshot, ControlGone> {
+        self.ask(Command::Snapshot)
+    }
+
+    /// Makes the running state match `config`, all or nothing; with `dry_run` only tells what would change.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn apply(&self, config: Config, dry_run: bool) -> Result<Changes, ApplyError> {
+        self.ask(|answer| Command::Apply { config: Box::new(config), dry_run, answer })?
+    }
+
+    /// Asks the control thread to end cleanly; does not wait for it.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn stop(&self) -> Result<(), ControlGone> {
+        self.send(Command::Stop)
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, ControlGone> {
+        let (answer, wait) = sync_channel(1);
+        self.send(command(answer))?;
+        wait.recv_timeout(ANSWER_MAX)
+            .map_err(|RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected| ControlGone)
+    }
+
+    fn send(&self, command: Command) -> Result<(), ControlGone> {
+        self.commands.send(command).map_err(|_| ControlGone)?;
+        // The counter is far from its end, so that the write neither blocks nor fails while the eventfd lives.
+        self.wake.write(1).map_err(|_| ControlGone)
+    }
+}
+
+impl Commands {
+    /// The next command, if there is one.
+    pub(crate) fn next(&self) -> Option<Command> {
+        match self.queue.try_recv() {
+            Ok(command) => Some(command),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        }
+    }
+
+    /// Makes the descriptor unreadable until the next command; to be called before the queue is emptied.
+    pub(crate) fn acknowledge(&self) {
+        // Nothing to read is no error: a command that an earlier round took had woken us.
+        let _ = self.wake.read();
+    }
+}
+
+impl AsRawFd for Commands {
+    fn as_raw_fd(&self) -> RawFd {
+        self.wake.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_wakes_and_its_answer_comes_back() {
+        let (handle, commands) = channel().unwrap();
+        let asker = std::thread::spawn(move || handle.snapshot());
+        let command = loop {
+            commands.acknowledge();
+            if let Some(command) = commands.next() {
+                break command;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let Command::Snapshot(answer) = command else { panic!("{command:?}") };
+        answer.send(Snapshot { generation: 7, ..Snapshot::default() }).unwrap();
+        assert_eq!(asker.join().unwrap().unwrap().generation, 7);
+    }
+
+    #[test]
+    fn a_control_thread_that_is_gone_is_an_error() {
+        let (handle, commands) = channel().unwrap();
+        drop(commands);
+        assert_eq!(handle.snapshot(), Err(ControlGone));
+        assert_eq!(handle.stop(), Err(ControlGone));
+    }
+
+    #[test]
+    fn a_change_reads_like_a_line_of_a_diff() {
+        let change = |kind, detail: &str| Change { kind, object: "port vm3".into(), detail: detail.into() };
+        assert_eq!(change(ChangeKind::Added, "").to_string(), "+ port vm3");
+        assert_eq!(change(ChangeKind::Removed, "").to_string(), "- port vm3");
+        assert_eq!(change(ChangeKind::Changed, "mtu 1500 -> 9000").to_string(), "~ port vm3: mtu 1500 -> 9000");
+    }
+}

@@ -1,0 +1,10 @@
+//! vhost-user, the backend's side: sockets, whole messages, sessions and the state of a device.
+//!
+//! A session reads whole messages without ever blocking ([`framer`]), checks each against the protocol's
+//! table ([`message`]) before anything acts on it, answers itself what the `vhost` crate does not dispatch,
+//! and hands the rest to that crate's handler through a private socket pair. What the messages change is
+//! plain data ([`device`]) from which the data path's setup is derived.
+
+pub mod socket;
+
+pub use socket::{Access, Listener, SocketError};
