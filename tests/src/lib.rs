@@ -1,1 +1,19 @@
-//! Filled in soon.
+//! What the end-to-end tests share: the daemon as a child process, a vhost-user frontend with a split
+//! virtio-net driver of its own (well-behaved or hostile, as a test likes), and bounded waiting.
+//!
+//! Everything here serves tests: a broken expectation panics with a sentence that says what was awaited.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "test support: a broken expectation is a failed test, and lengths are chosen by the tests"
+)]
+
+pub mod console;
+pub mod daemon;
+pub mod deadline;
+pub mod guest;
+pub mod process;
+pub mod qmp;
+pub mod snapshot;

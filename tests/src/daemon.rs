@@ -1,0 +1,303 @@
+//! The daemon as a child process, with directories of its own that go when it goes.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::deadline::wait_for;
+use crate::snapshot::Snapshot;
+
+/// How long the daemon may take to say that it is ready, or to end.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How much of the log a failing test shows.
+const LOG_TAIL_LINES: usize = 60;
+
+/// The binary under test: `VIADUCT_BIN`, else the release build in the workspace's target directory.
+#[must_use]
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("VIADUCT_BIN") {
+        return PathBuf::from(path);
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    let path = target.join("release/viaduct");
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --release -p viaduct` first, or set VIADUCT_BIN",
+        path.display()
+    );
+    path
+}
+
+/// A running daemon. Dropping it ends the process, by its pid, and removes its directories.
+pub struct Daemon {
+    child: Child,
+    started: Instant,
+    notify: UnixDatagram,
+    directory: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Starts `viaduct run` on `config` (without a `[switch]` table: the test's own is put before it)
+    /// and waits until it says that it is ready.
+    #[must_use]
+    pub fn start(config: &str) -> Self {
+        Self::start_with("", config)
+    }
+
+    /// As [`Daemon::start`], with more lines for the `[switch]` table.
+    #[must_use]
+    pub fn start_with(switch_lines: &str, config: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("viaduct-test-").tempdir().unwrap();
+        let notify = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        notify.set_read_timeout(Some(LIMIT)).unwrap();
+        fs::write(directory.path().join("viaduct.toml"), with_switch(directory.path(), switch_lines, config)).unwrap();
+        let child = spawn(directory.path());
+        let mut daemon = Self { child, started: Instant::now(), notify, directory };
+        daemon.wait_until_ready();
+        daemon
+    }
+
+    fn wait_until_ready(&mut self) {
+        let mut text = [0; 4096];
+        loop {
+            let Ok(length) = self.notify.recv(&mut text) else {
+                panic!("the daemon did not say READY=1 within {LIMIT:?}; its log:\n{}", self.log_tail());
+            };
+            if String::from_utf8_lossy(&text[..length]).lines().any(|line| line == "READY=1") {
+                return;
+            }
+        }
+    }
+
+    /// When the process was started (the last time).
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The process's id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where the daemon's files are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The socket of the port `name`.
+    #[must_use]
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.directory.path().join("run").join(format!("{name}.sock"))
+    }
+
+    /// The file that the daemon was started on.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.directory.path().join("viaduct.toml")
+    }
+
+    /// `config` as a whole file: with the `[switch]` table that this daemon runs with.
+    #[must_use]
+    pub fn whole_config(&self, config: &str) -> String {
+        with_switch(self.directory.path(), "", config)
+    }
+
+    /// Runs `viaduct` with `arguments` against this daemon.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(binary())
+            .args(arguments)
+            .env("VIADUCT_SOCKET", self.directory.path().join("run/api.sock"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// `viaduct apply` with `config`; panics when it is refused.
+    pub fn apply(&self, config: &str) -> String {
+        let output = self.try_apply(config);
+        assert!(output.status.success(), "apply failed: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// `viaduct apply` with `config`, whatever comes of it.
+    #[must_use]
+    pub fn try_apply(&self, config: &str) -> Output {
+        let path = self.directory.path().join("apply.toml");
+        fs::write(&path, self.whole_config(config)).unwrap();
+        self.command(&["apply", path.to_str().unwrap()])
+    }
+
+    /// `viaduct show --json` as it stands.
+    #[must_use]
+    pub fn show_json(&self) -> serde_json::Value {
+        let output = self.command(&["show", "--json"]);
+        assert!(
+            output.status.success(),
+            "show failed: {}\nlog:\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.log_tail()
+        );
+        serde_json::from_slice(&output.stdout).expect("show --json prints JSON")
+    }
+
+    /// `viaduct show --json`.
+    #[must_use]
+    pub fn show(&self) -> Snapshot {
+        serde_json::from_value(self.show_json()).expect("show --json has the documented shape")
+    }
+
+    /// Waits until the port `name` is in `state`.
+    pub fn wait_for_state(&self, name: &str, state: &str) {
+        let mut last = String::new();
+        let what = format!("port {name} to be {state}");
+        wait_for(&what, LIMIT, || {
+            last = self.show().port(name).state.clone();
+            (last == state).then_some(())
+        });
+    }
+
+    /// Sends `signal` to the process.
+    pub fn signal(&self, signal: libc::c_int) {
+        let pid = libc::pid_t::try_from(self.child.id()).unwrap();
+        // SAFETY: kill has no memory effects here; the pid is our own unreaped child's.
+        let result = unsafe { libc::kill(pid, signal) };
+        assert_eq!(result, 0, "the daemon has gone: {}", self.log_tail());
+    }
+
+    /// Whether the process still runs.
+    #[must_use]
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Kills the process as kill -9 does and waits for its end.
+    pub fn kill(&mut self) {
+        self.signal(libc::SIGKILL);
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "the daemon had ended by itself: {}", self.log_tail());
+    }
+
+    /// Starts the process again on the same files, after [`Daemon::kill`] or [`Daemon::terminate`].
+    pub fn restart(&mut self) {
+        self.restart_without_waiting();
+        self.wait_until_ready();
+    }
+
+    /// As [`Daemon::restart`], without waiting until the daemon is ready.
+    pub fn restart_without_waiting(&mut self) {
+        assert!(!self.is_alive(), "the daemon still runs");
+        self.started = Instant::now();
+        self.child = spawn(self.directory.path());
+    }
+
+    /// Asks the process to end (SIGTERM) and waits for it.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(libc::SIGTERM);
+        wait_for("the daemon to end after SIGTERM", LIMIT, || self.child.try_wait().unwrap())
+    }
+
+    /// What the process has in use at this moment.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.child.id())
+    }
+
+    /// The last lines that the daemon logged.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let text = self.log();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    }
+
+    /// All that the daemon logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.directory.path().join("daemon.log")).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log ends so:\n{}\n---", self.log_tail());
+        }
+    }
+}
+
+fn with_switch(directory: &Path, switch_lines: &str, config: &str) -> String {
+    let directory = directory.display();
+    // The tables of `config` come first, so that line numbers in errors are those of the test's text.
+    format!("{config}\n[switch]\nruntime_dir = \"{directory}/run\"\nstate_dir = \"{directory}/state\"\n{switch_lines}\n")
+}
+
+fn spawn(directory: &Path) -> Child {
+    let log = |path: PathBuf| -> File { OpenOptions::new().create(true).append(true).open(path).unwrap() };
+    Command::new(binary())
+        .args(["run", "--config"])
+        .arg(directory.join("viaduct.toml"))
+        .env("NOTIFY_SOCKET", directory.join("notify"))
+        .stdin(Stdio::null())
+        .stdout(log(directory.join("daemon.log")))
+        .stderr(log(directory.join("daemon.log")))
+        .spawn()
+        .unwrap()
+}
+
+/// What a process has in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// Open file descriptors.
+    pub descriptors: usize,
+    /// Memory mappings.
+    pub mappings: usize,
+    /// Resident private memory in KiB.
+    pub anonymous_kib: u64,
+    /// Resident shared memory (that of the guests) in KiB.
+    pub shared_kib: u64,
+    /// Processor time used so far, in user and kernel mode.
+    pub cpu: Duration,
+    /// Threads.
+    pub threads: u64,
+}
+
+impl Usage {
+    /// Reads /proc of the process `pid`.
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+        let status = read("status");
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        Self {
+            descriptors: fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
+            mappings: read("maps").lines().count(),
+            anonymous_kib: field("RssAnon:"),
+            shared_kib: field("RssShmem:"),
+            cpu: cpu_time(&read("stat")),
+            threads: field("Threads:"),
+        }
+    }
+}
+
+/// utime and stime are the 14th and 15th field of /proc/PID/stat, in clock ticks (proc(5)); the second
+/// field, the name, may hold spaces and ends with the last parenthesis.
+fn cpu_time(stat: &str) -> Duration {
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    // SAFETY: sysconf only reads a constant of the system.
+    let ticks_per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap();
+    Duration::from_millis(ticks * 1000 / ticks_per_second)
+}
