@@ -1,18 +1,37 @@
 //! The switch as a pure library: bytes and time come in as arguments, decisions go out.
 //!
 //! No `unsafe`, no I/O, no clock, no threads. A burst of [`Frame`]s from one source port enters
-//! [`Switch::process`]; for each frame an ordered list of stages decides and records a decision, and the
-//! caller's [`Egress`] is told where copies of the frame go.
+//! [`Switch::process`]; for each frame the ordered list [`STAGES`] decides and records a decision, whose
+//! actions are then carried out: an address is learned, a drop is counted, the caller's [`Egress`] is told
+//! where copies of the frame go.
+//!
+//! What the control side wants is compiled into a [`Policy`], which is replaced as a whole; what the
+//! switch learns stands in tables of fixed size beside it. What a guest claims about a frame is a
+//! [`RawClaims`] until it is checked; [`offload`] makes good on claims that a receiver cannot take.
 #![forbid(unsafe_code)]
 
+pub mod claims;
+pub mod counters;
+mod decision;
 pub mod drops;
+mod fdb;
 pub mod frame;
 pub mod ids;
 pub mod mac;
+pub mod offload;
+pub mod policy;
+mod stages;
 pub mod switch;
+pub mod time;
 
-pub use drops::DropReason;
+pub use claims::RawClaims;
+pub use counters::{Counters, FdbSnapshot, PortCounters, PortSnapshot, Volume};
+pub use drops::{DROP_REASONS, DropReason};
+pub use fdb::{FdbEntry, Limits};
 pub use frame::{Claims, Frame, Gso, GsoKind, Head, Metadata, PartialChecksum};
 pub use ids::{NetworkIndex, PortIndex};
 pub use mac::MacAddress;
-
+pub use policy::{NetworkPolicy, NetworkSettings, Policy, PolicyError, PortPolicy};
+pub use stages::{STAGES, Stage};
+pub use switch::{Cast, Egress, Switch, WorkerState};
+pub use time::Nanos;

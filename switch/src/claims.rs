@@ -1,0 +1,205 @@
+//! What a guest claims about a frame (virtio 1.2, 5.1.6): raw until it is checked.
+
+use crate::drops::DropReason;
+use crate::frame::{Claims, Gso, GsoKind, PartialChecksum};
+
+/// The checksum has to be finished (virtio 1.2, 5.1.6: `VIRTIO_NET_HDR_F_NEEDS_CSUM`).
+pub const FLAG_NEEDS_CHECKSUM: u8 = 1;
+
+/// The checksum was verified; means something to a receiver only (`VIRTIO_NET_HDR_F_DATA_VALID`).
+pub const FLAG_DATA_VALID: u8 = 2;
+
+/// The header counts coalesced segments; means something to a receiver only (`VIRTIO_NET_HDR_F_RSC_INFO`).
+pub const FLAG_RECEIVE_COALESCING: u8 = 4;
+
+const GSO_NONE: u8 = 0;
+const GSO_TCP4: u8 = 1;
+const GSO_UDP_FRAGMENT: u8 = 3;
+const GSO_TCP6: u8 = 4;
+const GSO_UDP: u8 = 5;
+const GSO_ECN: u8 = 0x80;
+
+/// The bytes of an Ethernet header, which no checksum covers.
+const ETHERNET: u16 = 14;
+
+/// A virtio-net header's offload fields, as they stand in the ring but in the host's byte order
+/// (virtio 1.2, 5.1.6, `struct virtio_net_hdr`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RawClaims {
+    /// `VIRTIO_NET_HDR_F_*`.
+    pub flags: u8,
+    /// `VIRTIO_NET_HDR_GSO_*`.
+    pub gso_type: u8,
+    /// Bytes of headers before the payload: a hint, never trusted.
+    pub hdr_len: u16,
+    /// Payload bytes of each segment.
+    pub gso_size: u16,
+    /// First byte that is summed, from the Ethernet header's first.
+    pub csum_start: u16,
+    /// Where the sum is stored, from `csum_start`.
+    pub csum_offset: u16,
+}
+
+impl RawClaims {
+    /// Checks the claims against the frame's length in bytes. Flags that have no meaning for a sender are
+    /// ignored (virtio 1.2, 5.1.6.2.2: "The device MUST ignore flag bits that it does not recognize"),
+    /// except for receive coalescing, which gives other fields another meaning.
+    ///
+    /// # Errors
+    /// [`DropReason::BadOffload`] if they do not fit the frame, or contradict each other.
+    #[inline]
+    pub fn check(self, length: u32) -> Result<Claims, DropReason> {
+        if self.flags & (FLAG_NEEDS_CHECKSUM | FLAG_RECEIVE_COALESCING) == 0 && self.gso_type == GSO_NONE {
+            return Ok(Claims::default());
+        }
+        if self.flags & FLAG_RECEIVE_COALESCING != 0 {
+            return Err(DropReason::BadOffload);
+        }
+        let checksum = self.check_checksum(length)?;
+        let gso = self.check_gso(length)?;
+        // virtio 1.2, 5.1.6.2.1: a driver that sets a GSO type must set NEEDS_CSUM as well.
+        if gso.is_some() && checksum.is_none() {
+            Err(DropReason::BadOffload)
+        } else {
+            Ok(Claims { checksum, gso })
+        }
+    }
+
+    fn check_checksum(self, length: u32) -> Result<Option<PartialChecksum>, DropReason> {
+        if self.flags & FLAG_NEEDS_CHECKSUM == 0 {
+            return Ok(None);
+        }
+        let end = u32::from(self.csum_start) + u32::from(self.csum_offset) + 2;
+        if self.csum_start < ETHERNET || end > length {
+            return Err(DropReason::BadOffload);
+        }
+        Ok(Some(PartialChecksum { start: self.csum_start, offset: self.csum_offset }))
+    }
+
+    fn check_gso(self, length: u32) -> Result<Option<Gso>, DropReason> {
+        let kind = match self.gso_type & !GSO_ECN {
+            GSO_NONE if self.gso_type == GSO_NONE => return Ok(None),
+            GSO_TCP4 => GsoKind::Tcp4,
+            GSO_TCP6 => GsoKind::Tcp6,
+            GSO_UDP_FRAGMENT => GsoKind::UdpFragment,
+            GSO_UDP => GsoKind::Udp,
+            _ => return Err(DropReason::BadOffload),
+        };
+        let ecn = self.gso_type & GSO_ECN != 0;
+        // virtio 1.2, 5.1.6.2.1: ECN goes with TCP only.
+        let is_tcp = matches!(kind, GsoKind::Tcp4 | GsoKind::Tcp6);
+        if self.gso_size == 0 || u32::from(self.gso_size) >= length || (ecn && !is_tcp) {
+            return Err(DropReason::BadOffload);
+        }
+        Ok(Some(Gso { kind, size: self.gso_size, ecn }))
+    }
+}
+
+impl Claims {
+    /// The claims as a receiver's header tells them. `head` is the frame's beginning: what it shows of the
+    /// transport header makes `hdr_len` exact, else that counts the smallest header of its kind.
+    #[must_use]
+    pub fn to_raw(&self, head: &[u8]) -> RawClaims {
+        let Some(checksum) = self.checksum else { return RawClaims::default() };
+        let raw = RawClaims {
+            flags: FLAG_NEEDS_CHECKSUM,
+            csum_start: checksum.start,
+            csum_offset: checksum.offset,
+            ..RawClaims::default()
+        };
+        let Some(gso) = self.gso else { return raw };
+        let (kind, transport) = match gso.kind {
+            GsoKind::Tcp4 => (GSO_TCP4, tcp_header(head, checksum.start)),
+            GsoKind::Tcp6 => (GSO_TCP6, tcp_header(head, checksum.start)),
+            GsoKind::UdpFragment => (GSO_UDP_FRAGMENT, 8),
+            GsoKind::Udp => (GSO_UDP, 8),
+        };
+        RawClaims {
+            gso_type: kind | if gso.ecn { GSO_ECN } else { 0 },
+            hdr_len: checksum.start.saturating_add(transport),
+            gso_size: gso.size,
+            ..raw
+        }
+    }
+}
+
+/// The length in bytes of the TCP header at `start` (RFC 9293, 3.1: the data offset counts words of 32
+/// bits), at least 20.
+fn tcp_header(head: &[u8], start: u16) -> u16 {
+    let offset = head.get(usize::from(start) + 12).map_or(5, |byte| u16::from(byte >> 4));
+    (offset * 4).max(20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TSO: RawClaims =
+        RawClaims { flags: 1, gso_type: 1, hdr_len: 54, gso_size: 1448, csum_start: 34, csum_offset: 16 };
+
+    #[test]
+    fn a_plain_frame_claims_nothing() {
+        assert_eq!(RawClaims::default().check(60), Ok(Claims::default()));
+        let valid = RawClaims { flags: FLAG_DATA_VALID | 0xf8, ..RawClaims::default() };
+        assert_eq!(valid.check(60), Ok(Claims::default()));
+    }
+
+    #[test]
+    fn a_super_frame_is_taken_as_claimed() {
+        let claims = TSO.check(65_226).unwrap();
+        assert_eq!(claims.checksum, Some(PartialChecksum { start: 34, offset: 16 }));
+        assert_eq!(claims.gso, Some(Gso { kind: GsoKind::Tcp4, size: 1448, ecn: false }));
+        assert!(RawClaims { gso_type: 0x81, ..TSO }.check(9000).unwrap().gso.unwrap().ecn);
+    }
+
+    #[test]
+    fn a_lying_header_is_refused() {
+        let lies = [
+            RawClaims { flags: FLAG_RECEIVE_COALESCING, ..RawClaims::default() },
+            RawClaims { csum_start: 8990, ..TSO },
+            RawClaims { csum_start: u16::MAX, csum_offset: u16::MAX, ..TSO },
+            RawClaims { csum_start: 13, ..TSO },
+            RawClaims { gso_size: 0, ..TSO },
+            RawClaims { gso_size: 9000, ..TSO },
+            RawClaims { gso_type: 2, ..TSO },
+            RawClaims { gso_type: 6, ..TSO },
+            RawClaims { gso_type: GSO_ECN, ..TSO },
+            RawClaims { gso_type: GSO_ECN | GSO_UDP, ..TSO },
+            RawClaims { flags: 0, ..TSO },
+        ];
+        for lie in lies {
+            assert_eq!(lie.check(9000), Err(DropReason::BadOffload), "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn the_checksum_may_end_with_the_frame_and_not_later() {
+        let raw = RawClaims { flags: 1, csum_start: 34, csum_offset: 16, ..RawClaims::default() };
+        assert!(raw.check(52).is_ok());
+        assert_eq!(raw.check(51), Err(DropReason::BadOffload));
+    }
+
+    #[test]
+    fn the_receiver_is_told_the_real_header_length() {
+        let mut head = [0; 128];
+        head[34 + 12] = 8 << 4;
+        let claims = RawClaims { hdr_len: 1, ..TSO }.check(9000).unwrap();
+        assert_eq!(claims.to_raw(&head), RawClaims { hdr_len: 66, ..TSO });
+        assert_eq!(claims.to_raw(&[]), RawClaims { hdr_len: 54, ..TSO });
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_survives_the_way_to_the_receiver(
+            fields in any::<(u8, u8, u16, u16, u16, u16)>(), length in 0..70_000u32, head: Vec<u8>,
+        ) {
+            let (flags, gso_type, hdr_len, gso_size, csum_start, csum_offset) = fields;
+            let gso_type = (gso_type % 8) | (gso_type & GSO_ECN);
+            let raw = RawClaims { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset };
+            if let Ok(claims) = raw.check(length) {
+                prop_assert_eq!(claims.to_raw(&head).check(length), Ok(claims));
+            }
+        }
+    }
+}

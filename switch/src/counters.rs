@@ -1,0 +1,227 @@
+//! Counters of each port and of the address table: written relaxed, read at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::drops::{DROP_REASONS, DropReason};
+use crate::ids::{PORTS_MAX, PortIndex};
+
+/// The counters of a whole switch.
+#[derive(Debug)]
+pub struct Counters {
+    ports: Box<[PortCounters]>,
+    /// What the address table did.
+    pub fdb: FdbCounters,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let ports = std::iter::repeat_with(PortCounters::default).take(PORTS_MAX).collect();
+        Self { ports, fdb: FdbCounters::default() }
+    }
+}
+
+impl Counters {
+    /// The counters of `port`, whether it is in use or not.
+    #[must_use]
+    #[inline]
+    pub fn port(&self, port: PortIndex) -> &PortCounters {
+        &self.ports[port.get()]
+    }
+}
+
+/// Frames and their bytes, Ethernet header included, FCS not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Volume {
+    /// How many frames.
+    pub frames: u64,
+    /// Their lengths' sum in bytes.
+    pub bytes: u64,
+}
+
+impl Volume {
+    /// Adds one frame of `length` bytes.
+    #[inline]
+    pub fn add(&mut self, length: u32) {
+        self.frames += 1;
+        self.bytes += u64::from(length);
+    }
+}
+
+/// The counters of one port. What is written for the sender stands on other cache lines than what is
+/// written for the receiver, since different workers write them.
+#[derive(Debug, Default)]
+pub struct PortCounters {
+    entered: Entered,
+    left: Left,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Entered {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    drops: [AtomicU64; DROP_REASONS],
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Left {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl PortCounters {
+    /// Adds what a burst did: frames that entered here, and how many of them were dropped for which reason.
+    pub fn add_entered(&self, tally: &Tally) {
+        self.entered.frames.fetch_add(tally.received.frames, Relaxed);
+        self.entered.bytes.fetch_add(tally.received.bytes, Relaxed);
+        if tally.any_drop {
+            for (counter, frames) in self.entered.drops.iter().zip(tally.drops) {
+                add_some(counter, u64::from(frames));
+            }
+        }
+    }
+
+    /// Adds frames that left by this port; the owner of the egress calls it after delivery.
+    pub fn add_sent(&self, sent: Volume) {
+        self.left.frames.fetch_add(sent.frames, Relaxed);
+        self.left.bytes.fetch_add(sent.bytes, Relaxed);
+    }
+
+    /// Adds `frames` that were dropped for `reason`.
+    pub fn add_drops(&self, reason: DropReason, frames: u64) {
+        add_some(&self.entered.drops[reason as usize], frames);
+    }
+
+    /// How many frames were dropped for `reason`.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.entered.drops[reason as usize].load(Relaxed)
+    }
+
+    /// All values as they stand; counters that change meanwhile may be from slightly different moments.
+    #[must_use]
+    pub fn snapshot(&self) -> PortSnapshot {
+        PortSnapshot {
+            received: Volume {
+                frames: self.entered.frames.load(Relaxed),
+                bytes: self.entered.bytes.load(Relaxed),
+            },
+            sent: Volume { frames: self.left.frames.load(Relaxed), bytes: self.left.bytes.load(Relaxed) },
+            drops: std::array::from_fn(|reason| self.entered.drops[reason].load(Relaxed)),
+        }
+    }
+
+    /// Sets all to 0: for an index that is given to another port.
+    pub fn reset(&self) {
+        let counters = [&self.entered.frames, &self.entered.bytes, &self.left.frames, &self.left.bytes];
+        for counter in counters.into_iter().chain(&self.entered.drops) {
+            counter.store(0, Relaxed);
+        }
+    }
+}
+
+/// Adds to a counter, without touching its cache line for nothing.
+fn add_some(counter: &AtomicU64, frames: u64) {
+    if frames != 0 {
+        counter.fetch_add(frames, Relaxed);
+    }
+}
+
+/// The values of a port's counters at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PortSnapshot {
+    /// Frames that entered the switch at this port; those that were malformed before the switch saw them
+    /// are counted as drops only.
+    pub received: Volume,
+    /// Frames that left the switch by this port.
+    pub sent: Volume,
+    /// Frames dropped, in the order of [`DropReason::ALL`].
+    pub drops: [u64; DROP_REASONS],
+}
+
+impl PortSnapshot {
+    /// Each reason for which frames were dropped, with how many.
+    pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.iter().copied().zip(self.drops).filter(|&(_, frames)| frames != 0)
+    }
+}
+
+/// What one burst adds to its source port's counters.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    received: Volume,
+    any_drop: bool,
+    drops: [u32; DROP_REASONS],
+}
+
+impl Tally {
+    /// Counts a frame of `length` bytes that entered.
+    #[inline]
+    pub fn received(&mut self, length: u32) {
+        self.received.add(length);
+    }
+
+    /// Counts a frame that was dropped.
+    #[inline]
+    pub fn dropped(&mut self, reason: DropReason) {
+        self.any_drop = true;
+        self.drops[reason as usize] += 1;
+    }
+}
+
+/// What the address table did since it was made.
+#[derive(Debug, Default)]
+pub struct FdbCounters {
+    pub(crate) learned: AtomicU64,
+    pub(crate) moved: AtomicU64,
+    pub(crate) held: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) expired: AtomicU64,
+    pub(crate) forgotten: AtomicU64,
+    pub(crate) contended: AtomicU64,
+}
+
+/// The values of the address table's counters at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FdbSnapshot {
+    /// Addresses learned anew.
+    pub learned: u64,
+    /// Addresses that moved to another port.
+    pub moved: u64,
+    /// Moves not followed, because the address had moved too often within the second.
+    pub held: u64,
+    /// Addresses that gave way to another one's.
+    pub evicted: u64,
+    /// Addresses not learned, because every place was taken by ports with fewer addresses.
+    pub refused: u64,
+    /// Addresses removed after their ageing time, or because their port left the network.
+    pub expired: u64,
+    /// Addresses removed with their port.
+    pub forgotten: u64,
+    /// Addresses not learned this time, because another worker was writing.
+    pub contended: u64,
+}
+
+impl FdbCounters {
+    /// All values as they stand.
+    #[must_use]
+    pub fn snapshot(&self) -> FdbSnapshot {
+        FdbSnapshot {
+            learned: self.learned.load(Relaxed),
+            moved: self.moved.load(Relaxed),
+            held: self.held.load(Relaxed),
+            evicted: self.evicted.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            expired: self.expired.load(Relaxed),
+            forgotten: self.forgotten.load(Relaxed),
+            contended: self.contended.load(Relaxed),
+        }
+    }
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}

@@ -1,0 +1,42 @@
+//! Forwarding: by the learned port, or to all members of the network (IEEE 802.1Q-2018, 8.6).
+
+use crate::decision::{Action, Recording, Step};
+use crate::drops::DropReason;
+use crate::ids::NetworkIndex;
+
+/// Chooses the ports by which the frame leaves.
+#[inline]
+pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
+    let Some(port) = recording.port() else { return recording.drop(DropReason::NoNetwork) };
+    let destination = recording.destination();
+    if destination.is_group() {
+        if destination.is_link_local() {
+            return recording.drop(DropReason::LinkLocal);
+        }
+        return flood(recording, port.network);
+    }
+    let known = recording.look_up(port.network, destination);
+    // A frame to its own sender may come before its address was learned.
+    if known == Some(recording.source()) || destination == recording.source_address() {
+        return recording.drop(DropReason::SamePort);
+    }
+    match known {
+        Some(port) => {
+            recording.act(Action::Output(port));
+            Step::Done
+        }
+        None => {
+            // An answer will teach the address, and learning changes no generation.
+            recording.only_once();
+            flood(recording, port.network)
+        }
+    }
+}
+
+fn flood(recording: &mut Recording<'_>, network: NetworkIndex) -> Step {
+    if !recording.has_others(network) {
+        return recording.drop(DropReason::NoReceiver);
+    }
+    recording.act(Action::Flood(network));
+    Step::Done
+}

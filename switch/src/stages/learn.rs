@@ -1,0 +1,13 @@
+//! Learning: a bridge notes at which port it saw an address (IEEE 802.1Q-2018, 8.7).
+
+use crate::decision::{Action, Recording, Step};
+
+/// Records that the source address was seen. Admission has refused group addresses.
+#[inline]
+pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
+    if let Some(port) = recording.port() {
+        recording.source_address();
+        recording.act(Action::Learn(port.network));
+    }
+    Step::Continue
+}

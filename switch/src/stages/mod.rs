@@ -1,0 +1,50 @@
+//! The stages, in their order. A stage is one file; adding one is that file and its line here.
+
+mod admit;
+mod forward;
+mod learn;
+
+use crate::decision::{Decision, Recording, Scene, Step};
+use crate::frame::Metadata;
+
+/// Declares the stages once, in the order in which they are asked.
+macro_rules! stages {
+    ($($(#[doc = $doc:literal])* $stage:ident => $module:ident,)*) => {
+        /// A stage of the pipeline.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Stage { $($(#[doc = $doc])* $stage),* }
+
+        /// The pipeline: every stage, in the order in which a frame meets them.
+        pub const STAGES: &[Stage] = &[$(Stage::$stage),*];
+
+        /// Asks one stage.
+        #[inline]
+        fn ask(stage: Stage, recording: &mut Recording<'_>) -> Step {
+            match stage { $(Stage::$stage => $module::decide(recording)),* }
+        }
+    };
+}
+
+stages! {
+    /// Refuses frames that no port of a bridge may send.
+    Admit => admit,
+    /// Notes at which port the source address was seen.
+    Learn => learn,
+    /// Chooses the ports by which the frame leaves.
+    Forward => forward,
+}
+
+/// Decides about one frame, without any effect.
+#[inline]
+pub(crate) fn decide(scene: &Scene<'_>, head: &[u8], meta: &Metadata) -> Decision {
+    let mut recording = Recording::new(scene, head, meta);
+    for &stage in STAGES {
+        if ask(stage, &mut recording) == Step::Done {
+            break;
+        }
+    }
+    recording.finish()
+}
+
+#[cfg(test)]
+mod tests;
