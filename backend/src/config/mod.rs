@@ -1,10 +1,40 @@
 //! The desired state: one TOML file, checked as a whole.
+//!
+//! [`load`] reads a file and [`parse`] a text. Either gives a [`Config`] in which everything is checked and every
+//! default is filled in, or all that is wrong at once, each [`Problem`] with line, column, field, what was found
+//! and what would be right. The fields that exist are data ([`schema`]); the rest of the folder is a small
+//! toolkit that reads typed values and goes on after an error.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use viaduct_switch::MacAddress;
+
+mod cross;
+mod host;
+mod load;
+mod names;
+mod network;
+mod port;
+mod problem;
+mod reader;
+pub mod schema;
+mod switch;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use host::{Host, ThisHost};
+pub use load::{FILE_SIZE_MAX, Loaded, load, parse};
+pub use port::default_mac;
+pub use problem::{ConfigError, Problem, WrongFile};
+
+/// Where `viaduct run` looks for its file unless told otherwise.
+pub const DEFAULT_FILE: &str = "/etc/viaduct/viaduct.toml";
+
+/// Name of the API's socket inside of `runtime_dir`.
+pub const API_SOCKET: &str = "api.sock";
 
 /// The whole file, checked and with every default filled in.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,6 +77,14 @@ impl Default for SwitchSettings {
     }
 }
 
+impl SwitchSettings {
+    /// Where the API listens.
+    #[must_use]
+    pub fn api_socket(&self) -> PathBuf {
+        self.runtime_dir.join(API_SOCKET)
+    }
+}
+
 /// How a worker waits for frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Polling {
@@ -57,6 +95,18 @@ pub enum Polling {
     Busy,
     /// Sleep as soon as there is no work.
     Interrupt,
+}
+
+impl Polling {
+    /// All ways, by their name in the file.
+    pub const ALL: &'static [(&'static str, Self)] =
+        &[("adaptive", Self::Adaptive), ("busy", Self::Busy), ("interrupt", Self::Interrupt)];
+
+    /// The name in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        name_of(Self::ALL, self)
+    }
 }
 
 /// `[network.NAME]`: one broadcast domain.
@@ -74,6 +124,17 @@ pub enum NetworkMode {
     /// Not at all: its guests talk among themselves.
     #[default]
     Isolated,
+}
+
+impl NetworkMode {
+    /// All modes, by their name in the file.
+    pub const ALL: &'static [(&'static str, Self)] = &[("isolated", Self::Isolated)];
+
+    /// The name in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        name_of(Self::ALL, self)
+    }
 }
 
 /// `[port.NAME]`: where one guest's NIC is plugged in.
@@ -101,4 +162,20 @@ pub enum Role {
     Server,
     /// QEMU listens; we connect, and connect again.
     Client,
+}
+
+impl Role {
+    /// Both roles, by their name in the file.
+    pub const ALL: &'static [(&'static str, Self)] = &[("server", Self::Server), ("client", Self::Client)];
+
+    /// The name in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        name_of(Self::ALL, self)
+    }
+}
+
+/// The name under which `value` stands in `words`; every value stands there once.
+fn name_of<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, word)| *word == value).map_or("", |(name, _)| name)
 }

@@ -1,0 +1,55 @@
+//! Names that users give, and the nearest known name to a mistyped one.
+
+/// What a name of a network or port may look like.
+pub(super) const NAME_RULE: &str =
+    "a name of 1 to 63 letters, digits, `_`, `.` and `-` that begins with a letter or digit";
+
+/// Whether `name` follows [`NAME_RULE`]: such a name is also safe as a file's name and an identifier of QEMU's.
+pub(super) fn is_name(name: &str) -> bool {
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    first && rest && name.len() <= 63
+}
+
+/// The known name that `found` was probably meant to be.
+pub(super) fn nearest<'n>(found: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    // Names are short; a long text is no typing error, and comparing it would cost time for nothing.
+    let shortened: String = found.chars().take(64).collect();
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&shortened, name), name))
+        .filter(|(distance, name)| *distance <= name.len().max(3) / 3)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// The names in a sentence: `"a", "b"`, the first eight of them.
+pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    let shown: Vec<String> = names.iter().take(8).map(|name| format!("\"{name}\"")).collect();
+    let more = if names.len() > 8 { format!(" and {} more", names.len() - 8) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_as_file_names() {
+        for good in ["a", "0", "vm-1", "Web.example_2", &"x".repeat(63)] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "-a", ".a", "a/b", "a b", "ä", "a\n", &"x".repeat(64)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_typing_error_finds_its_name_and_nonsense_none() {
+        assert_eq!(nearest("netwrok", ["mtu", "network"]), Some("network"));
+        assert_eq!(nearest("lob", ["lab", "office"]), Some("lab"));
+        assert_eq!(nearest("colour", ["mtu", "network"]), None);
+        assert_eq!(nearest(&"x".repeat(1 << 20), ["network"]), None);
+    }
+}

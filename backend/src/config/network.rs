@@ -1,0 +1,25 @@
+//! `[network.NAME]`: one broadcast domain.
+
+use std::time::Duration;
+
+use super::reader::TableReader;
+use super::{Network, NetworkMode, schema, values};
+
+/// IEEE 802.1Q-2018, table 8-6: recommended 300 s.
+const AGEING: Duration = Duration::from_secs(300);
+/// IEEE 802.1Q-2018, table 8-6: from 10 s to 1,000,000 s.
+const AGEING_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(1_000_000);
+const AGEING_EXPECTED: &str =
+    "a duration from \"10s\" to \"1000000s\" with its unit (ms, s, m, h, d), like \"5m\"";
+
+/// The network as far as it is right; what is wrong is noted.
+pub(super) fn read(table: &TableReader<'_>) -> Network {
+    table.check_fields(&schema::NETWORK);
+    let later = ["bridged", "nat", "routed"];
+    let ageing = |value: &_| values::duration(value).filter(|ageing| AGEING_RANGE.contains(ageing));
+    Network {
+        mode: table.read_word("mode", NetworkMode::ALL, &later).unwrap_or_default(),
+        ageing: table.read("ageing", AGEING_EXPECTED, ageing).unwrap_or(AGEING),
+    }
+}

@@ -1,0 +1,86 @@
+//! `[port.NAME]`: where one guest's NIC is plugged in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use viaduct_switch::MacAddress;
+
+use super::names::{listed, nearest};
+use super::reader::TableReader;
+use super::{Network, Port, Role, schema, values};
+
+/// The most queue pairs: vhost-user names a ring with 8 bits (vhost-user protocol, "vring descriptor index"),
+/// two rings a pair.
+const QUEUES_MAX: u16 = 128;
+/// The smallest MTU of virtio 1.2, 5.1.4.1.
+const MTU_MIN: u16 = 68;
+
+const SOCKET: &str =
+    "an absolute path of at most 107 bytes in quotes, without `..`, like \"/run/viaduct/vm1.sock\"";
+const MAC: &str = "an Ethernet address of one station in quotes, like \"52:54:00:12:34:56\"";
+
+/// The port as far as it is right; what is wrong is noted.
+pub(super) fn read(
+    name: &str,
+    table: &TableReader<'_>,
+    runtime_dir: &Path,
+    networks: &BTreeMap<String, Network>,
+) -> Port {
+    table.check_fields(&schema::PORT);
+    table.read_word("type", &[("vhost-user", ())], &["tap", "veth", "af-packet", "af-xdp"]);
+    Port {
+        network: network(table, networks).unwrap_or_default(),
+        socket: socket(table).unwrap_or_else(|| runtime_dir.join(format!("{name}.sock"))),
+        role: table.read_word("role", Role::ALL, &[]).unwrap_or_default(),
+        mac: table.read("mac", MAC, values::station).unwrap_or_else(|| default_mac(name)),
+        queues: table
+            .read("queues", "a number from 1 to 128", |value| values::number(value, 1..=QUEUES_MAX))
+            .unwrap_or(1),
+        mtu: table
+            .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX))
+            .unwrap_or(1500),
+    }
+}
+
+fn socket(table: &TableReader<'_>) -> Option<PathBuf> {
+    table.read("socket", SOCKET, |value| values::path(value).filter(|path| values::fits_socket(path)))
+}
+
+fn network(table: &TableReader<'_>, networks: &BTreeMap<String, Network>) -> Option<String> {
+    let known = || networks.keys().map(String::as_str);
+    if !table.has("network") {
+        // A trunk says its networks in fields that were already noted as unknown to this version.
+        if !table.has("native") && !table.has("trunk") {
+            table.note("network", "nothing".to_owned(), format!("a network's name: {}", choice(known())));
+        }
+        return None;
+    }
+    table.read("network", &format!("a network's name in quotes: {}", choice(known())), |value| {
+        let name = values::text(value)?;
+        if !networks.contains_key(name) {
+            let near = nearest(name, known()).map(|near| format!("\"{near}\", the nearest known network"));
+            let expected = near.unwrap_or_else(|| choice(known()));
+            table.note("network", values::shown(value), expected);
+        }
+        Some(name.to_owned())
+    })
+}
+
+/// What can be written where a network's name belongs.
+fn choice<'n>(known: impl Iterator<Item = &'n str> + Clone) -> String {
+    if known.clone().next().is_none() {
+        return "a network that the file declares, and it declares none; add [network.NAME]".to_owned();
+    }
+    listed(known)
+}
+
+/// The address of a port that has none in the file: QEMU's prefix 52:54:00, then 24 bits of a hash of the name
+/// (FNV-1a, 64 bits, folded). It never changes, so that a guest keeps its address from version to version.
+#[must_use]
+pub fn default_mac(name: &str) -> MacAddress {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let folded = (hash ^ (hash >> 24) ^ (hash >> 48)) & 0x00ff_ffff;
+    MacAddress::from_u64(0x5254_0000_0000 | folded)
+}

@@ -1,0 +1,127 @@
+//! The fields that exist, as data: the reader refuses all others, and the documentation is compared to it.
+
+/// Whether this version can do what a field asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Support {
+    /// Yes.
+    Now,
+    /// No: writing the field is an error that says so, because ignoring it would betray its author.
+    Later,
+}
+
+/// One field of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What values it takes.
+    pub values: &'static str,
+    /// What holds where it is left out; empty if it must be written.
+    pub default: &'static str,
+    /// Whether this version can do it.
+    pub support: Support,
+}
+
+/// One table, or one kind of tables that are keyed by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Table {
+    /// Its heading in the file; `NAME` stands for a name that the user gives.
+    pub heading: &'static str,
+    /// Its fields.
+    pub fields: &'static [Field],
+}
+
+impl Table {
+    /// The field of this name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// The names of the fields that this version can do.
+    pub fn names_now(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.fields.iter().filter(|field| field.support == Support::Now).map(|field| field.name)
+    }
+}
+
+const fn now(name: &'static str, values: &'static str, default: &'static str) -> Field {
+    Field { name, values, default, support: Support::Now }
+}
+
+const fn later(name: &'static str) -> Field {
+    Field { name, values: "", default: "", support: Support::Later }
+}
+
+/// The file's top level.
+pub const TOP: Table = Table {
+    heading: "",
+    fields: &[
+        now("switch", "a table", "all defaults"),
+        now("network", "a table for each network", "none"),
+        now("port", "a table for each port", "none"),
+        later("uplink"),
+        later("router"),
+        later("group"),
+        later("qos"),
+    ],
+};
+
+/// `[switch]`
+pub const SWITCH: Table = Table {
+    heading: "switch",
+    fields: &[
+        now("runtime_dir", "an absolute path of at most 98 bytes", "\"/run/viaduct\""),
+        now("state_dir", "an absolute path", "\"/var/lib/viaduct\""),
+        now("cpus", "a list of processor numbers", "[0]"),
+        now("polling", "\"adaptive\", \"busy\", \"interrupt\"", "\"adaptive\""),
+        now("socket_mode", "octal permissions as a text", "\"0660\""),
+        now("socket_group", "a group of this machine", "\"kvm\""),
+    ],
+};
+
+/// `[network.NAME]`
+pub const NETWORK: Table = Table {
+    heading: "network.NAME",
+    fields: &[
+        now("mode", "\"isolated\"", "\"isolated\""),
+        now("ageing", "a duration from \"10s\" to \"1000000s\"", "\"300s\""),
+        later("uplink"),
+        later("stp"),
+        later("vlan"),
+        later("subnets"),
+        later("gateway"),
+        later("dhcp"),
+        later("dns"),
+        later("snat"),
+        later("overlay"),
+        later("arp_suppression"),
+        later("static"),
+        later("qos"),
+    ],
+};
+
+/// `[port.NAME]`
+pub const PORT: Table = Table {
+    heading: "port.NAME",
+    fields: &[
+        now("network", "a network's name", ""),
+        now("type", "\"vhost-user\"", "\"vhost-user\""),
+        now("socket", "an absolute path of at most 107 bytes", "runtime_dir/NAME.sock"),
+        now("role", "\"server\", \"client\"", "\"server\""),
+        now("mac", "an Ethernet address", "52:54:00 and a hash of NAME"),
+        now("queues", "a number from 1 to 128", "1"),
+        now("mtu", "a number from 68 to 65535", "1500"),
+        later("addresses"),
+        later("allowed_address_pairs"),
+        later("port_security"),
+        later("groups"),
+        later("qos"),
+        later("native"),
+        later("trunk"),
+        later("floating"),
+        later("publish"),
+    ],
+};
+
+/// All tables.
+pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT];

@@ -1,0 +1,121 @@
+//! `[switch]`: everything about the process.
+
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use super::host::Host;
+use super::names::listed;
+use super::reader::TableReader;
+use super::{API_SOCKET, Polling, SwitchSettings, schema, values};
+
+/// The group of the sockets unless told otherwise: QEMU's own under libvirt and on most distributions.
+const DEFAULT_GROUP: &str = "kvm";
+
+/// The settings as far as they are right; what is wrong is noted, warnings are appended.
+pub(super) fn read(
+    table: Option<&TableReader<'_>>,
+    host: &dyn Host,
+    warnings: &mut Vec<String>,
+) -> SwitchSettings {
+    let defaults = SwitchSettings { cpus: default_cpus(host), ..SwitchSettings::default() };
+    let Some(table) = table else {
+        return SwitchSettings { socket_group: default_group(host, warnings), ..defaults };
+    };
+    table.check_fields(&schema::SWITCH);
+    SwitchSettings {
+        runtime_dir: runtime_dir(table).unwrap_or(defaults.runtime_dir),
+        state_dir: table.read("state_dir", PATH, values::path).unwrap_or(defaults.state_dir),
+        cpus: cpus(table, host).unwrap_or(defaults.cpus),
+        polling: table.read_word("polling", Polling::ALL, &[]).unwrap_or(defaults.polling),
+        socket_mode: table.read("socket_mode", MODE, values::mode).unwrap_or(defaults.socket_mode),
+        socket_group: group(table, host, warnings),
+    }
+}
+
+const PATH: &str = "an absolute path in quotes, without `..`, like \"/run/viaduct\"";
+const MODE: &str = "octal permissions in quotes, like \"0660\"";
+
+fn runtime_dir(table: &TableReader<'_>) -> Option<PathBuf> {
+    let expected = format!("{PATH}, short enough that \"{API_SOCKET}\" in it has at most 107 bytes");
+    table.read("runtime_dir", &expected, |value| {
+        values::path(value).filter(|path| values::fits_socket(&path.join(API_SOCKET)))
+    })
+}
+
+/// Processor 0, or the first one that we may use.
+fn default_cpus(host: &dyn Host) -> Vec<usize> {
+    let usable = host.cpus();
+    let first = if usable.contains(&0) { 0 } else { usable.first().copied().unwrap_or(0) };
+    vec![first]
+}
+
+fn cpus(table: &TableReader<'_>, host: &dyn Host) -> Option<Vec<usize>> {
+    let usable = host.cpus();
+    let expected = format!(
+        "a list of processor numbers, like [0], of those that this process may use: {}",
+        ranges(&usable)
+    );
+    let mut seen = Vec::new();
+    let cpus = table.read_list("cpus", &expected, |value| cpu(value, &usable, &mut seen))?;
+    if cpus.is_empty() && seen.is_empty() {
+        table.note("cpus", "an empty list".to_owned(), expected);
+    }
+    Some(cpus).filter(|cpus| !cpus.is_empty())
+}
+
+/// One processor's number, if it can be used and is not yet among those seen.
+fn cpu(value: &DeValue<'_>, usable: &[usize], seen: &mut Vec<Option<usize>>) -> Result<usize, String> {
+    let number = values::number(value, 0..=usize::MAX);
+    let first_time = !seen.contains(&number) || number.is_none();
+    seen.push(number);
+    match number {
+        Some(cpu) if usable.contains(&cpu) && first_time => Ok(cpu),
+        Some(_) if !first_time => Err("each processor once: a worker has it for itself".to_owned()),
+        _ => Err(format!("the number of a processor that this process may use: {}", ranges(usable))),
+    }
+}
+
+/// Ascending numbers as people write them: `0-3,6`.
+fn ranges(numbers: &[usize]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for &number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let shown = runs.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+fn group(table: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<String>) -> Option<String> {
+    if !table.has("socket_group") {
+        return default_group(host, warnings);
+    }
+    let expected =
+        format!("a group of this machine, like {}; `getent group` lists them", listed([DEFAULT_GROUP]));
+    table.read("socket_group", &expected, |value| {
+        values::text(value).filter(|name| host.has_group(name)).map(str::to_owned)
+    })
+}
+
+fn default_group(host: &dyn Host, warnings: &mut Vec<String>) -> Option<String> {
+    if host.has_group(DEFAULT_GROUP) {
+        return Some(DEFAULT_GROUP.to_owned());
+    }
+    warnings.push(format!(
+        "this machine has no group \"{DEFAULT_GROUP}\", so the sockets keep the daemon's own group; \
+         set switch.socket_group to the group that QEMU runs in"
+    ));
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_are_shown_as_ranges() {
+        assert_eq!(super::ranges(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+        assert_eq!(super::ranges(&[]), "");
+    }
+}

@@ -1,0 +1,551 @@
+//! Every way to be wrong, once; and every example, right.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::schema::{self, Support};
+use super::*;
+
+/// A machine with processors 0 to 3 and the groups kvm and vm.
+struct TestHost;
+
+impl Host for TestHost {
+    fn cpus(&self) -> Vec<usize> {
+        vec![0, 1, 2, 3]
+    }
+    fn has_group(&self, name: &str) -> bool {
+        ["kvm", "vm"].contains(&name)
+    }
+}
+
+fn right(text: &str) -> Config {
+    parse(text.as_bytes(), "x.toml", &TestHost).unwrap().config
+}
+
+fn wrong(text: &str) -> Vec<Problem> {
+    parse(text.as_bytes(), "x.toml", &TestHost).unwrap_err().problems().to_vec()
+}
+
+const LAB: &str = "[network.lab]\n";
+
+/// Text, then the one problem: line, column, field, part of what was found, part of what would be right.
+type Case = (&'static str, usize, usize, &'static str, &'static str, &'static str);
+
+/// Every field wrong once, and every rule between fields broken once.
+const WRONG: &[Case] = &[
+    // switch
+    ("switch = 1", 1, 1, "switch", "1", "a table, as under [switch]"),
+    ("[switch]\nruntime_dir = 'run'", 2, 15, "switch.runtime_dir", "\"run\"", "an absolute path"),
+    ("[switch]\nruntime_dir = '/run/../etc'", 2, 15, "switch.runtime_dir", "/run/../etc", "without `..`"),
+    ("[switch]\nruntime_dir = 7", 2, 15, "switch.runtime_dir", "7", "an absolute path"),
+    ("[switch]\nstate_dir = false", 2, 13, "switch.state_dir", "false", "an absolute path"),
+    ("[switch]\ncpus = 0", 2, 8, "switch.cpus", "0", "a list of processor numbers, like [0]"),
+    ("[switch]\ncpus = []", 2, 8, "switch.cpus", "an empty list", "0-3"),
+    ("[switch]\ncpus = [0, 99]", 2, 12, "switch.cpus[1]", "99", "0-3"),
+    ("[switch]\ncpus = [-1]", 2, 9, "switch.cpus[0]", "-1", "0-3"),
+    ("[switch]\ncpus = ['0']", 2, 9, "switch.cpus[0]", "\"0\"", "the number of a processor"),
+    ("[switch]\ncpus = [2, 2]", 2, 12, "switch.cpus[1]", "2", "each processor once"),
+    ("[switch]\npolling = 'bussy'", 2, 11, "switch.polling", "\"bussy\"", "\"interrupt\": \"busy\"?"),
+    ("[switch]\npolling = true", 2, 11, "switch.polling", "true", "one of \"adaptive\""),
+    ("[switch]\nsocket_mode = 660", 2, 15, "switch.socket_mode", "660", "octal permissions in quotes"),
+    ("[switch]\nsocket_mode = '0668'", 2, 15, "switch.socket_mode", "\"0668\"", "octal"),
+    ("[switch]\nsocket_group = 'kwm'", 2, 16, "switch.socket_group", "\"kwm\"", "a group of this machine"),
+    ("[switch]\nsocket_group = 36", 2, 16, "switch.socket_group", "36", "a group of this machine"),
+    (
+        "[switch]\nruntimedir = '/run'",
+        2,
+        1,
+        "switch.runtimedir",
+        "`runtimedir`",
+        "`runtime_dir`, the nearest",
+    ),
+    // network
+    ("network = 'lab'", 1, 1, "network", "\"lab\"", "a table"),
+    ("[network]\nlab = 3", 2, 1, "network.lab", "3", "a table, as under [network.lab]"),
+    ("[[network.lab]]", 1, 11, "network.lab", "a list", "a table"),
+    ("[network.'a b']", 1, 10, "network.a b", "the name \"a b\"", "letters, digits"),
+    ("[network.lab]\nmode = 'nat'", 2, 8, "network.lab.mode", "\"nat\"", "cannot do \"nat\" yet"),
+    ("[network.lab]\nmode = 'isolatd'", 2, 8, "network.lab.mode", "\"isolatd\"", "\"isolated\"?"),
+    ("[network.lab]\nmode = 1", 2, 8, "network.lab.mode", "1", "\"isolated\""),
+    ("[network.lab]\nageing = 300", 2, 10, "network.lab.ageing", "300", "with its unit"),
+    ("[network.lab]\nageing = '9s'", 2, 10, "network.lab.ageing", "\"9s\"", "from \"10s\""),
+    ("[network.lab]\nageing = '12d'", 2, 10, "network.lab.ageing", "\"12d\"", "to \"1000000s\""),
+    ("[network.lab]\nagein = '10s'", 2, 1, "network.lab.agein", "`agein`", "`ageing`"),
+    ("[network.lab]\ncolour = 1", 2, 1, "network.lab.colour", "`colour`", "one of \"mode\", \"ageing\""),
+    ("[network.lab]\nvlan = 10", 2, 1, "network.lab.vlan", "`vlan`", "this version cannot do `vlan` yet"),
+    // port
+    ("port = []", 1, 1, "port", "an empty list", "a table"),
+    ("[network.lab]\n[port.vm1]", 2, 7, "port.vm1.network", "nothing", "a network's name: \"lab\""),
+    ("[port.vm1]\nnetwork = 'lab'", 2, 11, "port.vm1.network", "\"lab\"", "it declares none"),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lob'",
+        3,
+        11,
+        "port.vm1.network",
+        "\"lob\"",
+        "\"lab\", the nearest",
+    ),
+    ("[network.lab]\n[port.vm1]\nnetwork = 'office'", 3, 11, "port.vm1.network", "\"office\"", "\"lab\""),
+    ("[network.lab]\n[port.vm1]\nnetwork = 1", 3, 11, "port.vm1.network", "1", "a network's name in quotes"),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\ntype = 'tap'",
+        4,
+        8,
+        "port.vm1.type",
+        "\"tap\"",
+        "cannot do \"tap\" yet",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\ntype = 'vhost'",
+        4,
+        8,
+        "port.vm1.type",
+        "\"vhost\"",
+        "\"vhost-user\"",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nsocket = 'vm1.sock'",
+        4,
+        10,
+        "port.vm1.socket",
+        "vm1.sock",
+        "an absolute path",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nsocket = '/'",
+        4,
+        10,
+        "port.vm1.socket",
+        "\"/\"",
+        "an absolute path",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nsocket = '/run/viaduct/api.sock'",
+        4,
+        10,
+        "port.vm1.socket",
+        "api.sock",
+        "there the API listens",
+    ),
+    (
+        "[network.lab]\n[port.api]\nnetwork = 'lab'",
+        2,
+        7,
+        "port.api.socket",
+        "/run/viaduct/api.sock",
+        "there the API listens",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nrole = 'clent'",
+        4,
+        8,
+        "port.vm1.role",
+        "\"clent\"",
+        "\"client\"?",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nmac = '52:54:00:00:00'",
+        4,
+        7,
+        "port.vm1.mac",
+        "52:54:00:00:00",
+        "an Ethernet address",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nmac = '01:00:5e:00:00:01'",
+        4,
+        7,
+        "port.vm1.mac",
+        "01:00:5e",
+        "of one station",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nmac = '00:00:00:00:00:00'",
+        4,
+        7,
+        "port.vm1.mac",
+        "00:00",
+        "of one station",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nqueues = 0",
+        4,
+        10,
+        "port.vm1.queues",
+        "0",
+        "from 1 to 128",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nqueues = 129",
+        4,
+        10,
+        "port.vm1.queues",
+        "129",
+        "from 1 to 128",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nqueues = '4'",
+        4,
+        10,
+        "port.vm1.queues",
+        "\"4\"",
+        "a number",
+    ),
+    ("[network.lab]\n[port.vm1]\nnetwork = 'lab'\nmtu = 67", 4, 7, "port.vm1.mtu", "67", "from 68 to 65535"),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nmtu = 65536",
+        4,
+        7,
+        "port.vm1.mtu",
+        "65536",
+        "from 68 to 65535",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nmtu = 99999999999999999999",
+        4,
+        7,
+        "port.vm1.mtu",
+        "99999",
+        "65535",
+    ),
+    ("[network.lab]\n[port.vm1]\nnetwork = 'lab'\nmtu = 1500.0", 4, 7, "port.vm1.mtu", "1500.0", "a number"),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nsocekt = '/a'",
+        4,
+        1,
+        "port.vm1.socekt",
+        "`socekt`",
+        "`socket`",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\ngroups = ['web']",
+        4,
+        1,
+        "port.vm1.groups",
+        "`groups`",
+        "cannot do `groups` yet",
+    ),
+    (
+        "[network.lab]\n[port.'../x']\nnetwork = 'lab'",
+        2,
+        7,
+        "port.../x",
+        "the name \"../x\"",
+        "letters, digits",
+    ),
+    (
+        "[network.lab]\n[port.a]\nnetwork='lab'\nsocket='/s'\n[port.b]\nnetwork='lab'\nsocket='//s'",
+        7,
+        8,
+        "port.b.socket",
+        "/s",
+        "port \"a\" (line 4)",
+    ),
+    (
+        "[network.lab]\n[port.a]\nnetwork='lab'\nmac='52:54:00:00:00:01'\n[port.b]\nnetwork='lab'\nmac='52:54:00:00:00:01'",
+        7,
+        5,
+        "port.b.mac",
+        "52:54:00:00:00:01",
+        "port \"a\" (line 4)",
+    ),
+    // top level
+    ("[netwrok.lab]", 1, 2, "netwrok", "`netwrok`", "`network`, the nearest"),
+    ("[uplink.wan]\ninterface = 'eth1'", 1, 2, "uplink", "`uplink`", "this version cannot do `uplink` yet"),
+    // not TOML
+    ("[network.lab", 1, 13, "", "the end of the file", "TOML"),
+    ("[network.lab]\n[network.lab]", 2, 10, "", "lab]", "duplicate key"),
+    ("[network.lab]\nmode = ", 2, 8, "", "the end of the file", "TOML"),
+];
+
+#[test]
+fn each_field_wrong_once_names_line_column_field_finding_and_remedy() {
+    for (text, line, column, field, found, expected) in WRONG {
+        let problems = wrong(text);
+        assert_eq!(problems.len(), 1, "{text}\n{problems:#?}");
+        let problem = &problems[0];
+        assert_eq!(
+            (problem.line, problem.column, problem.field.as_str()),
+            (*line, *column, *field),
+            "{text}"
+        );
+        assert!(problem.found.contains(found), "{text}\n{problem}");
+        assert!(problem.expected.contains(expected), "{text}\n{problem}");
+    }
+}
+
+#[test]
+fn every_field_of_the_schema_is_wrong_in_some_case() {
+    for table in schema::TABLES {
+        for field in table.fields.iter().filter(|field| field.support == Support::Now) {
+            let heading = table.heading.replace("NAME", "vm1");
+            let path =
+                if heading.is_empty() { field.name.to_owned() } else { format!("{heading}.{}", field.name) };
+            let same = |case: &&Case| case.3 == path || case.3 == path.replace("network.vm1", "network.lab");
+            assert!(WRONG.iter().any(|case| same(&case)), "no case for {path}");
+        }
+    }
+}
+
+#[test]
+fn every_later_field_is_refused_by_name() {
+    for (table, text) in [
+        (&schema::TOP, ""),
+        (&schema::NETWORK, LAB),
+        (&schema::PORT, "[network.lab]\n[port.a]\nnetwork='lab'\n"),
+    ] {
+        for field in table.fields.iter().filter(|field| field.support == Support::Later) {
+            let problems = wrong(&format!("{text}{} = 1", field.name));
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].expected.contains("this version cannot do"), "{problems:?}");
+        }
+    }
+}
+
+#[test]
+fn all_problems_come_at_once_in_the_order_of_the_lines() {
+    let text = "[port.b]\nmtu = 1\nnetwork = 'x'\n[port.a]\nqueues = 0\ncolour = 1\n[switch]\npolling = 1\n";
+    let fields: Vec<String> = wrong(text).into_iter().map(|problem| problem.field).collect();
+    let expected = [
+        "port.b.mtu",
+        "port.b.network",
+        "port.a.network",
+        "port.a.queues",
+        "port.a.colour",
+        "switch.polling",
+    ];
+    assert_eq!(fields, expected);
+}
+
+#[test]
+fn a_message_names_file_line_column_and_field() {
+    let error = parse(b"[network.lab]\nageing = 5", "/etc/x.toml", &TestHost).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("/etc/x.toml:2:10: network.lab.ageing: found 5, expected a duration"), "{text}");
+}
+
+#[test]
+fn columns_count_characters() {
+    let problems = wrong("switch = { state_dir = '/ä/ö', polling = 'ü' }");
+    assert_eq!((problems[0].line, problems[0].column), (1, 42));
+}
+
+#[test]
+fn the_smallest_file_gets_every_default() {
+    let config = right("[network.lab]\n[port.vm1]\nnetwork = 'lab'");
+    assert_eq!(
+        config.switch,
+        SwitchSettings { socket_group: Some("kvm".to_owned()), ..SwitchSettings::default() }
+    );
+    assert_eq!(
+        config.networks["lab"],
+        Network { mode: NetworkMode::Isolated, ageing: Duration::from_secs(300) }
+    );
+    let port = Port {
+        network: "lab".to_owned(),
+        socket: PathBuf::from("/run/viaduct/vm1.sock"),
+        role: Role::Server,
+        mac: default_mac("vm1"),
+        queues: 1,
+        mtu: 1500,
+    };
+    assert_eq!(config.ports["vm1"], port);
+}
+
+#[test]
+fn a_port_in_full_is_read_as_written() {
+    let config = right(
+        "[switch]\nruntime_dir = '/tmp/v'\nstate_dir = '/tmp/s'\ncpus = [3, 1]\npolling = 'busy'\nsocket_mode = '0600'\n\
+         socket_group = 'vm'\n[network.n]\nmode = 'isolated'\nageing = '1h'\n[port.p]\nnetwork = 'n'\ntype = 'vhost-user'\n\
+         socket = '/tmp/x'\nrole = 'client'\nmac = '52:54:00:AB:cd:03'\nqueues = 0x80\nmtu = 9_000\n",
+    );
+    let settings = &config.switch;
+    assert_eq!(
+        (settings.cpus.as_slice(), settings.polling, settings.socket_mode),
+        ([3, 1].as_slice(), Polling::Busy, 0o600)
+    );
+    assert_eq!(settings.socket_group.as_deref(), Some("vm"));
+    assert_eq!(settings.api_socket(), Path::new("/tmp/v/api.sock"));
+    assert_eq!(config.networks["n"].ageing, Duration::from_secs(3600));
+    let port = &config.ports["p"];
+    assert_eq!((port.role, port.queues, port.mtu), (Role::Client, 128, 9000));
+    assert_eq!(port.mac.to_string(), "52:54:00:ab:cd:03");
+}
+
+/// Guests keep these addresses over every update: this test must never be changed.
+#[test]
+fn the_address_made_from_a_name_never_changes() {
+    assert_eq!(default_mac("vm1").to_string(), "52:54:00:9a:e9:3f");
+    assert_eq!(default_mac("vm2").to_string(), "52:54:00:a5:eb:82");
+}
+
+#[test]
+fn made_addresses_that_collide_are_reported_with_a_free_one() {
+    let mut seen = std::collections::HashMap::new();
+    let (a, b) =
+        (0..).find_map(|n| seen.insert(default_mac(&format!("p{n}")), n).map(|first| (first, n))).unwrap();
+    let text = format!("[network.n]\n[port.p{a}]\nnetwork='n'\n[port.p{b}]\nnetwork='n'\n");
+    let problems = wrong(&text);
+    assert_eq!(problems.len(), 1);
+    let free = problems[0].expected.split('"').rev().nth(1).unwrap();
+    let mended = problems[0].field.trim_end_matches(".mac");
+    let text = text.replace(&format!("[{mended}]\n"), &format!("[{mended}]\nmac = \"{free}\"\n"));
+    right(&text);
+    // In another network the same address harms nobody.
+    right(&format!("[network.n]\n[network.m]\n[port.p{a}]\nnetwork='n'\n[port.p{b}]\nnetwork='m'\n"));
+}
+
+#[test]
+fn a_missing_default_group_is_a_warning() {
+    struct NoGroups;
+    impl Host for NoGroups {
+        fn cpus(&self) -> Vec<usize> {
+            vec![2]
+        }
+        fn has_group(&self, _: &str) -> bool {
+            false
+        }
+    }
+    let loaded = parse(LAB.as_bytes(), "x", &NoGroups).unwrap();
+    assert_eq!((loaded.config.switch.socket_group, loaded.config.switch.cpus), (None, vec![2]));
+    assert!(loaded.warnings[0].contains("no group \"kvm\""));
+}
+
+#[test]
+fn an_empty_file_is_right_and_warned_about() {
+    let loaded = parse(b"# nothing\n", "x", &TestHost).unwrap();
+    assert_eq!(loaded.warnings, ["the file declares no network and no port"]);
+}
+
+#[test]
+fn socket_paths_end_at_107_bytes() {
+    let with = |length: usize| {
+        let directory = format!("/{}", "d".repeat(length - "/".len() - "/vm1.sock".len()));
+        format!("[network.lab]\n[switch]\nruntime_dir = '{directory}'\n[port.vm1]\nnetwork = 'lab'\n")
+    };
+    right(&with(107));
+    assert_eq!(wrong(&with(108))[0].field, "switch.runtime_dir");
+    let long_name = format!(
+        "{LAB}[switch]\nruntime_dir = '/{}'\n[port.a-longer-name]\nnetwork = 'lab'\n",
+        "d".repeat(95)
+    );
+    let problem = &wrong(&long_name)[0];
+    assert_eq!((problem.field.as_str(), problem.found.as_str()), ("port.a-longer-name.socket", "115 bytes"));
+}
+
+#[test]
+fn ten_thousand_ports_are_refused_at_once_with_one_sentence() {
+    let mut text = LAB.to_owned();
+    for number in 0..10_000 {
+        writeln!(text, "[port.p{number}]\nnetwork = 'lab'").unwrap();
+    }
+    let start = Instant::now();
+    let problems = wrong(&text);
+    assert_eq!(problems.len(), 1);
+    assert_eq!((problems[0].field.as_str(), problems[0].found.as_str()), ("port", "10000 tables"));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn as_many_ports_as_a_switch_can_have_are_read_quickly() {
+    let mut text = LAB.to_owned();
+    for number in 0..4096 {
+        writeln!(
+            text,
+            "[port.p{number}]\nnetwork = 'lab'\nmac = '52:54:00:01:{:02x}:{:02x}'",
+            number >> 8,
+            number & 255
+        )
+        .unwrap();
+    }
+    let start = Instant::now();
+    assert_eq!(right(&text).ports.len(), 4096);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_file_full_of_mistakes_gives_a_list_that_can_be_read() {
+    let mut text = LAB.to_owned();
+    for number in 0..4000 {
+        writeln!(text, "[port.p{number}]\nnetwork = 'lub'\nmtu = 'x'\ncolour = 2").unwrap();
+    }
+    let start = Instant::now();
+    let ConfigError::Wrong(error) = parse(text.as_bytes(), "x", &TestHost).unwrap_err() else { panic!() };
+    assert_eq!((error.problems.len(), error.left_out > 10_000), (100, true));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused_or_right_and_never_a_panic() {
+    let text = include_str!("../../../examples/full.toml");
+    for end in 0..text.len() {
+        let _ = parse(&text.as_bytes()[..end], "x", &TestHost);
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_located() {
+    let problems = parse(b"[network.lab]\n# \xff\n", "x", &TestHost).unwrap_err().problems().to_vec();
+    assert_eq!((problems[0].line, problems[0].column, problems[0].found.as_str()), (2, 3, "the byte 0xff"));
+}
+
+#[test]
+fn deep_nesting_and_huge_files_are_refused() {
+    let deep = format!("a = {}", "[".repeat(100_000));
+    assert!(!wrong(&deep).is_empty());
+    let huge = vec![b'#'; FILE_SIZE_MAX + 1];
+    assert!(matches!(parse(&huge, "x", &TestHost), Err(ConfigError::TooLarge { .. })));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = load(&directory.path().join("none.toml"), &TestHost).unwrap_err().to_string();
+    assert!(missing.contains("none.toml: there is no such file; write one"), "{missing}");
+    let unreadable = load(directory.path(), &TestHost).unwrap_err().to_string();
+    assert!(unreadable.contains("cannot be read"), "{unreadable}");
+}
+
+#[test]
+fn every_example_loads() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let files: Vec<PathBuf> =
+        std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.iter().any(|file| file.ends_with("s1.toml")));
+    for file in files {
+        load(&file, &TestHost).unwrap();
+    }
+}
+
+#[test]
+fn the_full_example_names_every_field() {
+    let text = include_str!("../../../examples/full.toml");
+    for table in [schema::SWITCH, schema::NETWORK, schema::PORT] {
+        for name in table.names_now() {
+            assert!(text.contains(&format!("{name} = ")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_documentation_names_every_field_and_default() {
+    let text = include_str!("../../../docs/configuration.md");
+    for table in &schema::TABLES[1..] {
+        assert!(text.contains(&format!("## `[{}]`", table.heading)), "{}", table.heading);
+        let section =
+            text.split("\n## ").find(|part| part.starts_with(&format!("`[{}]`", table.heading))).unwrap();
+        for field in table.fields.iter().filter(|field| field.support == Support::Now) {
+            let default = if field.default.is_empty() {
+                "must be written".to_owned()
+            } else {
+                format!("`{}`", field.default)
+            };
+            let row = format!("| `{}` | {} | {default} |", field.name, field.values);
+            assert!(section.contains(&row), "docs/configuration.md has no row\n{row}");
+        }
+        for field in table.fields.iter().filter(|field| field.support == Support::Later) {
+            assert!(section.contains(&format!("`{}`", field.name)), "{} is not named as coming", field.name);
+        }
+    }
+}
