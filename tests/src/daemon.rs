@@ -54,7 +54,8 @@ impl Daemon {
         let directory = tempfile::Builder::new().prefix("viaduct-test-").tempdir().unwrap();
         let notify = UnixDatagram::bind(directory.path().join("notify")).unwrap();
         notify.set_read_timeout(Some(LIMIT)).unwrap();
-        fs::write(directory.path().join("viaduct.toml"), with_switch(directory.path(), switch_lines, config)).unwrap();
+        fs::write(directory.path().join("viaduct.toml"), with_switch(directory.path(), switch_lines, config))
+            .unwrap();
         let child = spawn(directory.path());
         let mut daemon = Self { child, started: Instant::now(), notify, directory };
         daemon.wait_until_ready();
@@ -182,7 +183,12 @@ impl Daemon {
     pub fn kill(&mut self) {
         self.signal(libc::SIGKILL);
         let status = self.child.wait().unwrap();
-        assert_eq!(status.signal(), Some(libc::SIGKILL), "the daemon had ended by itself: {}", self.log_tail());
+        assert_eq!(
+            status.signal(),
+            Some(libc::SIGKILL),
+            "the daemon had ended by itself: {}",
+            self.log_tail()
+        );
     }
 
     /// Starts the process again on the same files, after [`Daemon::kill`] or [`Daemon::terminate`].
@@ -221,7 +227,8 @@ impl Daemon {
     /// All that the daemon logged.
     #[must_use]
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.directory.path().join("daemon.log")).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&fs::read(self.directory.path().join("daemon.log")).unwrap_or_default())
+            .into_owned()
     }
 }
 
@@ -238,7 +245,9 @@ impl Drop for Daemon {
 fn with_switch(directory: &Path, switch_lines: &str, config: &str) -> String {
     let directory = directory.display();
     // The tables of `config` come first, so that line numbers in errors are those of the test's text.
-    format!("{config}\n[switch]\nruntime_dir = \"{directory}/run\"\nstate_dir = \"{directory}/state\"\n{switch_lines}\n")
+    format!(
+        "{config}\n[switch]\nruntime_dir = \"{directory}/run\"\nstate_dir = \"{directory}/state\"\n{switch_lines}\n"
+    )
 }
 
 fn spawn(directory: &Path) -> Child {
@@ -296,7 +305,8 @@ impl Usage {
 /// field, the name, may hold spaces and ends with the last parenthesis.
 fn cpu_time(stat: &str) -> Duration {
     let after_name = stat.rsplit_once(')').unwrap().1;
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    let ticks: u64 =
+        after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
     // SAFETY: sysconf only reads a constant of the system.
     let ticks_per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap();
     Duration::from_millis(ticks * 1000 / ticks_per_second)

@@ -10,10 +10,15 @@
     reason = "test support: a broken expectation is a failed test, and lengths are chosen by the tests"
 )]
 
+pub mod bystander;
+pub mod capture;
 pub mod console;
 pub mod daemon;
 pub mod deadline;
+pub mod driver;
 pub mod guest;
 pub mod process;
 pub mod qmp;
 pub mod snapshot;
+pub mod stream;
+pub mod testpmd;

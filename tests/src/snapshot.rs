@@ -111,13 +111,27 @@ impl Snapshot {
     /// The port `name`; panics when there is none.
     #[must_use]
     pub fn port(&self, name: &str) -> &Port {
-        self.ports.iter().find(|port| port.name == name).unwrap_or_else(|| panic!("no port {name} in {self:?}"))
+        self.ports
+            .iter()
+            .find(|port| port.name == name)
+            .unwrap_or_else(|| panic!("no port {name} in {self:?}"))
     }
 }
 
 /// Keys whose values change by themselves while nothing else does.
 const RESTLESS: [&str; 12] = [
-    "uptime_s", "received", "sent", "drops", "age_s", "bursts", "frames", "sleeps", "addresses", "fdb", "workers", "bytes",
+    "uptime_s",
+    "received",
+    "sent",
+    "drops",
+    "age_s",
+    "bursts",
+    "frames",
+    "sleeps",
+    "addresses",
+    "fdb",
+    "workers",
+    "bytes",
 ];
 
 /// What of `viaduct show --json` stays as it is while only traffic flows and time passes.
