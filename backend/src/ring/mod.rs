@@ -1,4 +1,26 @@
-//! Virtqueues as the device sees them.
+//! Virtqueues as the device sees them: the split ring (virtio 1.2, 2.7).
+//!
+//! [`core`](self::core) knows where a ring lies and who notifies whom, `chain` follows descriptors and turns
+//! guest addresses into checked segments, `transmit` takes bursts of frames out of a guest, `receive` puts
+//! frames into one. All of a ring is written by a hostile guest at any moment: each value is read once,
+//! checked, and then used from our own copy.
+
+mod chain;
+mod core;
+mod receive;
+mod transmit;
+
+#[cfg(test)]
+mod oracle;
+
+pub(crate) use self::chain::{ChainError, Segments};
+pub(crate) use self::core::Core;
+pub(crate) use self::receive::{ReceiveRing, Refused};
+pub(crate) use self::transmit::{Burst, Span, TransmitRing};
+
+/// Descriptors that one chain may have, in the ring and in an indirect table together: as many as QEMU and
+/// the Linux kernel allow.
+pub(crate) const CHAIN_MAX: usize = 1024;
 
 /// Why a ring cannot run, or had to be stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,0 +1,170 @@
+//! Frames that wait for a receiver which had no free buffer: a bounded queue of owned copies.
+//!
+//! It does what the transmit queue of a TAP device does: a burst of super-frames that a guest's ring of 256
+//! buffers can't take at once is not lost. A receiver that never refills its ring fills only its own queue.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::memory::Segment;
+
+/// Bytes that one queue may hold.
+pub(super) const BACKLOG_BYTES: usize = 1 << 20;
+
+/// Frames that one queue may hold, as in a TAP device (`txqueuelen` 1000).
+const BACKLOG_FRAMES: usize = 1000;
+
+/// Bytes that all queues of the process may hold together.
+const BACKLOG_TOTAL_BYTES: usize = 128 << 20;
+
+static RESERVED: AtomicUsize = AtomicUsize::new(0);
+
+/// Owned frames, oldest first. The memory is taken at the first congestion and kept until the ring goes.
+#[derive(Default)]
+pub(super) struct Backlog {
+    frames: VecDeque<Waiting>,
+    bytes: Vec<u8>,
+    /// Where the next frame is written; the oldest one begins at its `start`.
+    end: usize,
+}
+
+/// One frame that waits.
+#[derive(Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) header: [u8; 12],
+    start: usize,
+    len: usize,
+    /// The sender's view of the length, for the counters.
+    pub(super) length: u32,
+}
+
+impl Backlog {
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// The oldest frame and its bytes.
+    pub(super) fn first(&self) -> Option<(Waiting, &[u8])> {
+        let first = *self.frames.front()?;
+        Some((first, self.bytes.get(first.start..first.start + first.len)?))
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.frames.pop_front();
+        if self.frames.is_empty() {
+            self.end = 0;
+        }
+    }
+
+    /// Copies a frame in; says whether there was room.
+    pub(super) fn push(&mut self, header: &[u8; 12], head: &[u8], rest: &[Segment], length: u32) -> bool {
+        let len = head.len() + rest.iter().map(|segment| segment.len as usize).sum::<usize>();
+        let Some(start) = self.room(len) else { return false };
+        let Some(place) = self.bytes.get_mut(start..start + len) else { return false };
+        let (front, back) = place.split_at_mut(head.len());
+        front.copy_from_slice(head);
+        let mut at = 0;
+        for segment in rest {
+            let count = segment.len as usize;
+            let Some(to) = back.get_mut(at..at + count) else { return false };
+            // SAFETY: the segment is `count` bytes of mapped guest memory; `to` is as long and our own.
+            unsafe { to.as_mut_ptr().copy_from_nonoverlapping(segment.host, count) };
+            at += count;
+        }
+        self.end = start + len;
+        self.frames.push_back(Waiting { header: *header, start, len, length });
+        true
+    }
+
+    /// Where `len` bytes in a row are free, if anywhere.
+    fn room(&mut self, len: usize) -> Option<usize> {
+        if self.frames.len() >= BACKLOG_FRAMES || !self.reserve() {
+            return None;
+        }
+        let Some(oldest) = self.frames.front().map(|frame| frame.start) else {
+            return (len <= BACKLOG_BYTES).then_some(0);
+        };
+        let wrapped = self.end <= oldest;
+        match () {
+            () if wrapped => (self.end + len <= oldest).then_some(self.end),
+            () if self.end + len <= BACKLOG_BYTES => Some(self.end),
+            () => (len <= oldest).then_some(0),
+        }
+    }
+
+    /// Takes the memory, if the process may have more of it.
+    fn reserve(&mut self) -> bool {
+        if !self.bytes.is_empty() {
+            return true;
+        }
+        if RESERVED.fetch_add(BACKLOG_BYTES, Ordering::Relaxed) + BACKLOG_BYTES > BACKLOG_TOTAL_BYTES {
+            RESERVED.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes = vec![0; BACKLOG_BYTES];
+        self.frames.reserve(BACKLOG_FRAMES);
+        true
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            RESERVED.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(backlog: &mut Backlog, byte: u8, len: usize) -> bool {
+        backlog.push(&[byte; 12], &vec![byte; len], &[], 0)
+    }
+
+    #[test]
+    fn frames_come_out_in_order_with_their_bytes_also_around_the_end() {
+        let mut backlog = Backlog::default();
+        let mut next_in = 0u64;
+        let mut next_out = 0u64;
+        for round in 0..20_000u64 {
+            let len = usize::try_from(round * 7919 % 65_551).unwrap();
+            if round % 3 < 2 && push(&mut backlog, u8::try_from(next_in % 251).unwrap(), len) {
+                next_in += 1;
+            }
+            if round % 3 == 2 {
+                let Some((first, bytes)) = backlog.first() else { continue };
+                let byte = u8::try_from(next_out % 251).unwrap();
+                assert_eq!(first.header, [byte; 12]);
+                assert!(bytes.iter().all(|b| *b == byte));
+                backlog.pop();
+                next_out += 1;
+            }
+        }
+        assert!(next_out > 1000);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_takes_again_after_one_left() {
+        let mut backlog = Backlog::default();
+        let mut count = 0;
+        while push(&mut backlog, 1, 65_550) {
+            count += 1;
+        }
+        assert_eq!(count, BACKLOG_BYTES / 65_550);
+        backlog.pop();
+        assert!(push(&mut backlog, 2, 65_550));
+        assert!(!push(&mut backlog, 2, 65_550));
+    }
+
+    #[test]
+    fn small_frames_are_bounded_in_number() {
+        let mut backlog = Backlog::default();
+        assert_eq!((0..5000).filter(|_| push(&mut backlog, 1, 60)).count(), BACKLOG_FRAMES);
+    }
+}

@@ -1,0 +1,92 @@
+//! Builds a port's rings from what the frontend described.
+
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use super::shim::Capabilities;
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_net as net;
+
+use super::backlog::Backlog;
+use super::outlet::{Outlet, ReceiveQueue};
+use super::signal::set_nonblocking;
+use super::worker::Inlet;
+use super::{PortSetup, RingSetup};
+use crate::ring::{Core, ReceiveRing, RingError, TransmitRing};
+
+/// What came of a port's description.
+pub(super) struct Built {
+    pub(super) outlet: Option<Outlet>,
+    pub(super) inlets: Vec<Inlet>,
+    /// Rings that can't run, and why.
+    pub(super) refused: Vec<(u16, RingError)>,
+}
+
+pub(super) fn build(setup: &PortSetup) -> Built {
+    let (mut inlets, mut queues, mut kicks, mut refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for ring in &setup.rings {
+        for signal in [&ring.kick, &ring.call, &ring.error].into_iter().flatten() {
+            set_nonblocking(signal);
+        }
+        match Core::new(ring, &setup.memory, setup.features) {
+            Err(error) => refused.push((ring.index, error)),
+            Ok(core) if ring.index % 2 == 1 => inlets.push(inlet(setup, ring, core)),
+            Ok(core) => {
+                queues.push(Mutex::new(queue(setup, ring, core)));
+                kicks.push(ring.kick.clone());
+            }
+        }
+    }
+    let capabilities = capabilities(setup.features);
+    let outlet = (!queues.is_empty()).then(|| Outlet { port: setup.port, capabilities, queues, kicks });
+    Built { outlet, inlets, refused }
+}
+
+fn has(features: u64, bit: u32) -> bool {
+    features & (1 << bit) != 0
+}
+
+/// The header has 12 bytes with merged buffers or a modern driver, else 10 (virtio 1.2, 5.1.6.1).
+fn header_len(features: u64) -> usize {
+    let long = has(features, net::VIRTIO_NET_F_MRG_RXBUF) || has(features, VIRTIO_F_VERSION_1);
+    if long { 12 } else { 10 }
+}
+
+fn capabilities(features: u64) -> Capabilities {
+    Capabilities {
+        checksum: has(features, net::VIRTIO_NET_F_GUEST_CSUM),
+        tso4: has(features, net::VIRTIO_NET_F_GUEST_TSO4),
+        tso6: has(features, net::VIRTIO_NET_F_GUEST_TSO6),
+        ecn: has(features, net::VIRTIO_NET_F_GUEST_ECN),
+        ufo: has(features, net::VIRTIO_NET_F_GUEST_UFO),
+        uso4: has(features, net::VIRTIO_NET_F_GUEST_USO4),
+        uso6: has(features, net::VIRTIO_NET_F_GUEST_USO6),
+    }
+}
+
+fn inlet(setup: &PortSetup, ring: &RingSetup, core: Core) -> Inlet {
+    Inlet {
+        index: ring.index,
+        ring: TransmitRing::new(core, header_len(setup.features), setup.port),
+        kick: ring.kick.clone(),
+        call: ring.call.clone(),
+        error: ring.error.clone(),
+        polled: true,
+        broken: false,
+        last_frame: Instant::now(),
+    }
+}
+
+fn queue(setup: &PortSetup, ring: &RingSetup, mut core: Core) -> ReceiveQueue {
+    // We look for buffers when a frame comes; kicks help only while frames wait, and are armed then.
+    core.disarm();
+    let mergeable = has(setup.features, net::VIRTIO_NET_F_MRG_RXBUF);
+    ReceiveQueue {
+        index: ring.index,
+        ring: ReceiveRing::new(core, header_len(setup.features), mergeable),
+        call: ring.call.clone(),
+        error: ring.error.clone(),
+        backlog: Backlog::default(),
+        broken: None,
+    }
+}

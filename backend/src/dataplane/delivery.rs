@@ -1,0 +1,178 @@
+//! From the switch's decisions to the receivers' rings: the copies are made here.
+
+use super::shim::{Delivery, Segmenter, finish_checksum};
+use viaduct_switch::{Cast, Claims, DropReason, Egress, Frame, PortIndex, RawClaims, Switch};
+
+use super::outlet::{Outcome, Outlet, ReceiveQueue};
+use crate::memory::Segment;
+use crate::ring::{Segments, Span};
+
+/// Bytes of the longest frame.
+const FRAME_MAX: usize = 65_550;
+
+/// One copy of a frame that leaves by one port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Send {
+    pub(super) to: PortIndex,
+    slot: u8,
+    flooded: bool,
+}
+
+/// Collects where the frames of a burst go; reused from burst to burst.
+#[derive(Default)]
+pub(super) struct Outbox {
+    sends: Vec<Send>,
+    /// All of them go to one port.
+    mixed: bool,
+}
+
+impl Egress<Span> for Outbox {
+    #[inline]
+    fn send(&mut self, to: PortIndex, cast: Cast, slot: usize, _frame: &Frame<Span>) {
+        self.mixed |= self.sends.last().is_some_and(|last| last.to != to);
+        let slot = u8::try_from(slot).unwrap_or(u8::MAX);
+        self.sends.push(Send { to, slot, flooded: cast == Cast::Flood });
+    }
+}
+
+impl Outbox {
+    pub(super) fn clear(&mut self) {
+        self.sends.clear();
+        self.mixed = false;
+    }
+
+    /// The sends of each port in turn, in the order in which the frames came.
+    pub(super) fn groups(&mut self) -> impl Iterator<Item = &[Send]> {
+        if self.mixed {
+            self.sends.sort_unstable();
+        }
+        self.sends.chunk_by(|a, b| a.to == b.to)
+    }
+}
+
+/// Room for a frame that has to be changed before it can be delivered.
+pub(super) struct Workshop {
+    whole: Vec<u8>,
+    segment: Vec<u8>,
+}
+
+impl Workshop {
+    pub(super) fn new() -> Self {
+        Self { whole: Vec::with_capacity(FRAME_MAX), segment: vec![0; FRAME_MAX] }
+    }
+
+    /// The whole frame as an owned copy.
+    fn collect(&mut self, head: &[u8], rest: &[Segment]) {
+        self.whole.clear();
+        self.whole.extend_from_slice(head);
+        for segment in rest {
+            let (at, len) = (self.whole.len(), segment.len as usize);
+            if at + len > FRAME_MAX {
+                return;
+            }
+            self.whole.resize(at + len, 0);
+            // SAFETY: the segment is `len` bytes of mapped guest memory; `whole` was just made as much longer.
+            unsafe { self.whole.as_mut_ptr().add(at).copy_from_nonoverlapping(segment.host, len) };
+        }
+    }
+}
+
+/// What delivering a burst needs.
+pub(super) struct Delivered<'a> {
+    pub(super) switch: &'a Switch,
+    pub(super) frames: &'a [Frame<Span>],
+    pub(super) segments: &'a Segments,
+    pub(super) workshop: &'a mut Workshop,
+}
+
+impl Delivered<'_> {
+    /// Puts the frames of one group into a receiver's queue.
+    pub(super) fn to_outlet(&mut self, outlet: &Outlet, pair: usize, group: &[Send]) -> Outcome {
+        let mut outcome = Outcome::default();
+        let Some(queue) = outlet.queue(pair) else { return outcome };
+        let mut queue = queue.lock();
+        for send in group {
+            if let Err(reason) = self.frame(outlet, &mut queue, send, &mut outcome) {
+                self.switch.counters().port(outlet.port).add_drops(reason, 1);
+            }
+        }
+        queue.finish(&mut outcome);
+        drop(queue);
+        self.count(outlet, &outcome);
+        outcome
+    }
+
+    fn count(&self, outlet: &Outlet, outcome: &Outcome) {
+        let counters = self.switch.counters().port(outlet.port);
+        counters.add_sent(outcome.sent);
+        counters.add_drops(DropReason::SmallBuffer, outcome.lost);
+    }
+
+    #[inline]
+    fn frame(
+        &mut self,
+        outlet: &Outlet,
+        queue: &mut ReceiveQueue,
+        send: &Send,
+        outcome: &mut Outcome,
+    ) -> Result<(), DropReason> {
+        let Some(frame) = self.frames.get(usize::from(send.slot)) else { return Ok(()) };
+        let (claims, head) = (frame.meta.claims, frame.head.bytes());
+        let rest = self.segments.get(frame.payload.first as usize, frame.payload.count as usize);
+        if claims == Claims::default() {
+            return queue.send(&[0; 12], head, rest, frame.meta.length, outcome);
+        }
+        if outlet.capabilities.delivery(&claims, head) == Delivery::AsIs {
+            return queue.send(&header_of(claims.to_raw(head)), head, rest, frame.meta.length, outcome);
+        }
+        self.workshop.collect(head, rest);
+        self.changed(outlet, queue, claims, outcome)
+    }
+
+    /// Delivers a frame that the receiver can't take as it is: finished, or cut.
+    fn changed(
+        &mut self,
+        outlet: &Outlet,
+        queue: &mut ReceiveQueue,
+        claims: Claims,
+        outcome: &mut Outcome,
+    ) -> Result<(), DropReason> {
+        let Workshop { whole, segment } = &mut *self.workshop;
+        let Some(_) = claims.gso else {
+            if let Some(checksum) = claims.checksum {
+                finish_checksum(whole, checksum);
+            }
+            return queue.send(&[0; 12], whole, &[], length_of(whole), outcome);
+        };
+        let mut cutter = Segmenter::new(whole, &claims, outlet.capabilities)?;
+        while let Some((len, claims)) = cutter.next_into(segment) {
+            let bytes = segment.get(..len).unwrap_or_default();
+            queue.send(&header_of(claims.to_raw(bytes)), bytes, &[], length_of(bytes), outcome)?;
+        }
+        Ok(())
+    }
+}
+
+fn length_of(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+/// The `virtio_net_hdr` for a receiver, `num_buffers` left 0 (virtio 1.2, 5.1.6.1).
+#[inline]
+fn header_of(raw: RawClaims) -> [u8; 12] {
+    let mut header = [0; 12];
+    header[0] = raw.flags;
+    header[1] = raw.gso_type;
+    let words = [raw.hdr_len, raw.gso_size, raw.csum_start, raw.csum_offset];
+    for (place, word) in header[2..10].chunks_exact_mut(2).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    header
+}
+
+impl Send {
+    /// Whether the frame goes to all ports of its network.
+    pub(super) fn is_flooded(self) -> bool {
+        self.flooded
+    }
+}

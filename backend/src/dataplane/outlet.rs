@@ -1,0 +1,134 @@
+//! The receiving side of a port: where workers put frames for its guest.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+use parking_lot::Mutex;
+use super::shim::Capabilities;
+use viaduct_switch::{DropReason, PortIndex, Switch, Volume};
+
+use super::backlog::Backlog;
+use super::{RingPosition, Signal};
+use crate::memory::Segment;
+use crate::ring::{ReceiveRing, Refused, RingError};
+
+/// A port's receive rings, shared by all workers.
+pub(super) struct Outlet {
+    pub(super) port: PortIndex,
+    /// What the driver agreed to take unfinished.
+    pub(super) capabilities: Capabilities,
+    /// One each queue pair that runs; never empty.
+    pub(super) queues: Vec<Mutex<ReceiveQueue>>,
+    /// The kick of each queue: rung by the guest when it refilled a ring that we waited for.
+    pub(super) kicks: Vec<Option<Signal>>,
+}
+
+impl Outlet {
+    /// The queue that takes frames which entered on queue pair `pair`: the same pair, so that a flow stays in
+    /// order.
+    #[inline]
+    pub(super) fn queue(&self, pair: usize) -> Option<&Mutex<ReceiveQueue>> {
+        self.queues.get(pair % self.queues.len().max(1))
+    }
+
+    /// Where the rings stopped; for the control side, when no worker uses them any more.
+    /// Frames that still wait are lost and counted.
+    pub(super) fn positions(self, switch: &Switch) -> Vec<RingPosition> {
+        let counters = switch.counters().port(self.port);
+        let position = |queue: Mutex<ReceiveQueue>| {
+            let mut queue = queue.into_inner();
+            counters.add_drops(DropReason::ReceiverDown, queue.backlog.len() as u64);
+            RingPosition { index: queue.index, base: queue.ring.core().position() }
+        };
+        self.queues.into_iter().map(position).collect()
+    }
+}
+
+/// One receive ring and the frames that wait for it.
+pub(super) struct ReceiveQueue {
+    pub(super) index: u16,
+    pub(super) ring: ReceiveRing,
+    pub(super) call: Option<Signal>,
+    pub(super) error: Option<Signal>,
+    pub(super) backlog: Backlog,
+    /// The ring is broken: nothing is put into it any more.
+    pub(super) broken: Option<RingError>,
+}
+
+/// What became of the frames of one visit to a queue.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) sent: Volume,
+    /// The eventfd to write to, once the queue is unlocked.
+    pub(super) notify: Option<RawFd>,
+    /// Frames that had waited and did not fit after all.
+    pub(super) lost: u64,
+    /// Frames wait in the backlog.
+    pub(super) waiting: bool,
+    /// The ring broke during this visit.
+    pub(super) broke: Option<RingError>,
+}
+
+impl ReceiveQueue {
+    /// Puts one frame into the ring, or behind those that wait.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        header: &[u8; 12],
+        head: &[u8],
+        rest: &[Segment],
+        length: u32,
+        outcome: &mut Outcome,
+    ) -> Result<(), DropReason> {
+        if !self.backlog.is_empty() {
+            self.drain(outcome);
+        }
+        if self.broken.is_some() {
+            return Err(DropReason::ReceiverDown);
+        }
+        if self.backlog.is_empty() {
+            match self.ring.put(header, head, rest, length) {
+                Ok(()) => {
+                    outcome.sent.add(length);
+                    return Ok(());
+                }
+                Err(Refused::Frame(DropReason::NoBuffer)) => {}
+                Err(Refused::Frame(reason)) => return Err(reason),
+                Err(Refused::Ring(error)) => return Err(self.fail(error, outcome)),
+            }
+        }
+        if self.backlog.push(header, head, rest, length) { Ok(()) } else { Err(DropReason::NoBuffer) }
+    }
+
+    /// Moves frames that wait into the ring, as far as it has buffers.
+    pub(super) fn drain(&mut self, outcome: &mut Outcome) {
+        while let Some((first, bytes)) = self.backlog.first() {
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            match self.ring.put(&first.header, bytes, &[], length) {
+                Ok(()) => outcome.sent.add(first.length),
+                Err(Refused::Frame(DropReason::NoBuffer)) => break,
+                Err(Refused::Frame(_)) => outcome.lost += 1,
+                Err(Refused::Ring(error)) => {
+                    self.fail(error, outcome);
+                    break;
+                }
+            }
+            self.backlog.pop();
+        }
+    }
+
+    fn fail(&mut self, error: RingError, outcome: &mut Outcome) -> DropReason {
+        self.broken = Some(error);
+        self.backlog = Backlog::default();
+        outcome.broke = Some(error);
+        DropReason::ReceiverDown
+    }
+
+    /// Ends a visit: shows the guest what was put.
+    #[inline]
+    pub(super) fn finish(&mut self, outcome: &mut Outcome) {
+        if self.ring.publish() {
+            outcome.notify = self.call.as_ref().map(|call| call.as_fd().as_raw_fd());
+        }
+        outcome.waiting = !self.backlog.is_empty();
+    }
+}

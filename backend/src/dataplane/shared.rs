@@ -1,0 +1,35 @@
+//! What a worker and the control thread both see.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Sender;
+
+use vmm_sys_util::eventfd::EventFd;
+
+use super::DataplaneEvent;
+use super::signal::SignalWatch;
+
+/// A worker's counters, and the watch over its writes to eventfds.
+#[derive(Debug, Default)]
+pub(super) struct WorkerShared {
+    pub(super) watch: SignalWatch,
+    pub(super) rings: AtomicU64,
+    pub(super) bursts: AtomicU64,
+    pub(super) frames: AtomicU64,
+    pub(super) sleeps: AtomicU64,
+}
+
+/// How a worker tells the control thread that something happened.
+#[derive(Clone)]
+pub(super) struct Reporter {
+    pub(super) events: Sender<DataplaneEvent>,
+    pub(super) wake: Arc<EventFd>,
+}
+
+impl Reporter {
+    /// Leaves an event; it happens at most once for each start of a ring.
+    pub(super) fn report(&self, event: DataplaneEvent) {
+        let _ = self.events.send(event);
+        let _ = self.wake.write(1);
+    }
+}

@@ -1,0 +1,65 @@
+//! Writing to the eventfds of a peer, which may try to make the write block.
+//!
+//! An eventfd whose counter is full blocks its writer. We set O_NONBLOCK when it comes in, but the flag belongs
+//! to the open file, which the peer shares and can clear. So each worker says when it is inside of a write, and
+//! the control thread, which finds it there at two ticks in a row, reads the eventfd: that empties the counter
+//! and lets the write go on.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use super::Signal;
+
+/// Says which eventfd a worker is writing to just now.
+#[derive(Debug, Default)]
+pub(super) struct SignalWatch {
+    /// Odd while a write is under way.
+    sequence: AtomicU64,
+    descriptor: AtomicI32,
+}
+
+impl SignalWatch {
+    /// Adds 1 to the eventfd, which must stay open during the call. What goes wrong is the peer's own loss: a
+    /// full counter means that it has a notification waiting.
+    #[inline]
+    pub(super) fn notify(&self, descriptor: RawFd) {
+        self.descriptor.store(descriptor, Ordering::Relaxed);
+        self.sequence.fetch_add(1, Ordering::Release);
+        let one = 1u64;
+        // SAFETY: writes the eight bytes of `one`; a bad descriptor only makes the call fail.
+        let _ = unsafe { libc::write(descriptor, (&raw const one).cast(), 8) };
+        self.sequence.fetch_add(1, Ordering::Release);
+    }
+
+    /// Frees the worker if it is inside of the same write as at the last tick, whose sequence is `before`;
+    /// gives the sequence for the next tick.
+    pub(super) fn unblock(&self, before: u64) -> u64 {
+        let now = self.sequence.load(Ordering::Acquire);
+        if now % 2 == 1 && now == before {
+            let mut counter = 0u64;
+            // SAFETY: reads into the eight bytes of `counter`. The ring that names the descriptor is attached, so
+            // it is open; only this thread could detach it.
+            let _ = unsafe {
+                libc::read(self.descriptor.load(Ordering::Relaxed), (&raw mut counter).cast(), 8)
+            };
+        }
+        now
+    }
+}
+
+/// Makes writes to the eventfd fail instead of block, as far as the peer leaves it so.
+pub(super) fn set_nonblocking(signal: &Signal) {
+    let descriptor = signal.as_raw_fd();
+    // SAFETY: F_GETFL and F_SETFL on an open descriptor touch no memory.
+    unsafe {
+        let flags = libc::fcntl(descriptor, libc::F_GETFL);
+        libc::fcntl(descriptor, libc::F_SETFL, flags | libc::O_NONBLOCK);
+    }
+}
+
+/// Tells the driver that a ring of its is broken (vhost-user, SET_VRING_ERR).
+pub(super) fn report_error(watch: &SignalWatch, signal: Option<&Signal>) {
+    if let Some(signal) = signal {
+        watch.notify(signal.as_raw_fd());
+    }
+}

@@ -1,0 +1,202 @@
+//! Follows a descriptor chain and gives the checked segments of memory that it names.
+
+use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
+
+use super::{CHAIN_MAX, Core};
+use crate::memory::{GuestMemory, Segment};
+
+/// What is wrong with a chain. The frame is lost, and the ring goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ChainError {
+    /// `next` names a descriptor that does not exist.
+    BadNext,
+    /// More than [`CHAIN_MAX`] descriptors, or a loop.
+    TooLong,
+    /// A buffer to be read where one to be written is due, or the other way round.
+    WrongDirection,
+    /// An indirect table inside of another one, with NEXT, or of a length that is no multiple of 16
+    /// (virtio 1.2, 2.7.5.3.1).
+    BadIndirect,
+    /// A buffer, or the indirect table, lies outside of the guest's memory.
+    Unmapped,
+}
+
+/// The segments of the frames of one burst, one after the other; never grows beyond its first allocation.
+pub(crate) struct Segments {
+    list: Vec<Segment>,
+}
+
+impl Segments {
+    /// Room for `capacity` segments.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self { list: Vec::with_capacity(capacity) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.list.truncate(len);
+    }
+
+    pub(crate) fn get(&self, from: usize, count: usize) -> &[Segment] {
+        self.list.get(from..from + count).unwrap_or_default()
+    }
+
+    pub(crate) fn from(&mut self, from: usize) -> &mut [Segment] {
+        self.list.get_mut(from..).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, segment: Segment) -> Result<(), ChainError> {
+        if self.list.len() == self.list.capacity() {
+            return Err(ChainError::TooLong);
+        }
+        self.list.push(segment);
+        Ok(())
+    }
+
+    pub(crate) fn has_room(&self, count: usize) -> bool {
+        self.list.capacity() - self.list.len() >= count
+    }
+}
+
+/// Which way the bytes of a chain go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Direction {
+    /// The device reads: a guest transmits.
+    Read,
+    /// The device writes: a guest receives.
+    Write,
+}
+
+/// One descriptor, taken apart (virtio 1.2, 2.7.5).
+#[derive(Clone, Copy)]
+pub(super) struct Descriptor {
+    pub(super) address: u64,
+    pub(super) len: u32,
+    flags: u16,
+    next: u16,
+}
+
+impl Descriptor {
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the fields are cut out of the word")]
+    pub(super) fn new([address, rest]: [u64; 2]) -> Self {
+        Self { address, len: rest as u32, flags: (rest >> 32) as u16, next: (rest >> 48) as u16 }
+    }
+
+    fn has(self, flag: u32) -> bool {
+        u32::from(self.flags) & flag != 0
+    }
+
+    /// Whether this is a buffer of its own, without a table or a next one, in the right direction.
+    #[inline]
+    pub(super) fn is_single(self, direction: Direction) -> bool {
+        let write = if direction == Direction::Write { VRING_DESC_F_WRITE } else { 0 };
+        u32::from(self.flags) & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE) == write
+    }
+}
+
+impl Core {
+    /// Appends the segments of the chain that begins at `head`; gives their total length in bytes.
+    /// After an error the caller truncates `segments` to what they were.
+    pub(super) fn walk(
+        &mut self,
+        head: u16,
+        direction: Direction,
+        segments: &mut Segments,
+    ) -> Result<u64, ChainError> {
+        let mut descriptor = Descriptor::new(self.descriptor(head));
+        let mut total = 0;
+        for _ in 0..CHAIN_MAX {
+            if descriptor.has(VRING_DESC_F_INDIRECT) {
+                if descriptor.has(VRING_DESC_F_NEXT) {
+                    return Err(ChainError::BadIndirect);
+                }
+                return Ok(total + self.walk_table(descriptor, direction, segments)?);
+            }
+            total += self.add_buffer(descriptor, direction, segments)?;
+            if !descriptor.has(VRING_DESC_F_NEXT) {
+                return Ok(total);
+            }
+            if descriptor.next >= self.size() {
+                return Err(ChainError::BadNext);
+            }
+            descriptor = Descriptor::new(self.descriptor(descriptor.next));
+        }
+        Err(ChainError::TooLong)
+    }
+
+    fn walk_table(
+        &mut self,
+        table: Descriptor,
+        direction: Direction,
+        segments: &mut Segments,
+    ) -> Result<u64, ChainError> {
+        if table.len == 0 || table.len % 16 != 0 {
+            return Err(ChainError::BadIndirect);
+        }
+        let entries = u64::from(table.len / 16);
+        let (mut index, mut total) = (0, 0);
+        for _ in 0..CHAIN_MAX {
+            let address = table.address.checked_add(index * 16).ok_or(ChainError::Unmapped)?;
+            let words = read_words(&self.memory, &mut self.hint, address).ok_or(ChainError::Unmapped)?;
+            let descriptor = Descriptor::new(words);
+            if descriptor.has(VRING_DESC_F_INDIRECT) {
+                return Err(ChainError::BadIndirect);
+            }
+            total += self.add_buffer(descriptor, direction, segments)?;
+            if !descriptor.has(VRING_DESC_F_NEXT) {
+                return Ok(total);
+            }
+            index = u64::from(descriptor.next);
+            if index >= entries {
+                return Err(ChainError::BadNext);
+            }
+        }
+        Err(ChainError::TooLong)
+    }
+
+    /// Appends one buffer: one segment, or several where it crosses regions that our address space holds apart.
+    #[inline]
+    pub(super) fn add_buffer(
+        &mut self,
+        descriptor: Descriptor,
+        direction: Direction,
+        segments: &mut Segments,
+    ) -> Result<u64, ChainError> {
+        if descriptor.has(VRING_DESC_F_WRITE) != (direction == Direction::Write) {
+            return Err(ChainError::WrongDirection);
+        }
+        let (mut address, mut len) = (descriptor.address, descriptor.len);
+        while len > 0 {
+            let segment = self.memory.translate(&mut self.hint, address, len).ok_or(ChainError::Unmapped)?;
+            segments.push(segment)?;
+            len -= segment.len;
+            address = address.checked_add(u64::from(segment.len)).ok_or(ChainError::Unmapped)?;
+        }
+        Ok(u64::from(descriptor.len))
+    }
+}
+
+/// The 16 bytes at guest-physical `address`, read once; they may lie across two regions.
+#[inline]
+fn read_words(memory: &GuestMemory, hint: &mut usize, address: u64) -> Option<[u64; 2]> {
+    let first = memory.translate(hint, address, 16)?;
+    let mut words = [0u64; 2];
+    let to = words.as_mut_ptr().cast::<u8>();
+    let first_len = usize::try_from(first.len).ok()?;
+    // SAFETY: `first` is `first_len <= 16` bytes of mapped guest memory, and `words` holds 16.
+    unsafe { to.copy_from_nonoverlapping(first.host, first_len) };
+    if first_len < 16 {
+        let rest = memory.translate(hint, address.checked_add(u64::from(first.len))?, 16 - first.len)?;
+        if rest.len < 16 - first.len {
+            return None;
+        }
+        // SAFETY: `rest` is at least the missing bytes, which fit behind the first ones.
+        unsafe { to.add(first_len).copy_from_nonoverlapping(rest.host, 16 - first_len) };
+    }
+    Some(words)
+}

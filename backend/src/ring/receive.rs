@@ -1,0 +1,197 @@
+//! A guest's receive ring: where frames leave the switch.
+
+use viaduct_switch::DropReason;
+
+use super::chain::{Descriptor, Direction, Segments};
+use super::{CHAIN_MAX, Core, RingError};
+use crate::memory::Segment;
+
+/// Why a frame was not put into the ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    /// This frame is lost; the ring goes on.
+    Frame(DropReason),
+    /// The ring is broken.
+    Ring(RingError),
+}
+
+impl From<RingError> for Refused {
+    fn from(error: RingError) -> Self {
+        Self::Ring(error)
+    }
+}
+
+/// Where the `num_buffers` field lies in the header (virtio 1.2, 5.1.6.1).
+const NUM_BUFFERS: std::ops::Range<usize> = 10..12;
+
+/// One buffer that a frame is written into: its head and how many bytes it holds.
+#[derive(Clone, Copy)]
+struct Buffer {
+    head: u16,
+    len: u64,
+}
+
+/// The device's side of a receive ring.
+pub(crate) struct ReceiveRing {
+    core: Core,
+    header_len: usize,
+    mergeable: bool,
+    /// Used entries written and not yet published.
+    pending: u16,
+    segments: Segments,
+    buffers: Vec<Buffer>,
+}
+
+impl ReceiveRing {
+    /// `header_len`: 10 or 12 bytes of `virtio_net_hdr`; `mergeable`: VIRTIO_NET_F_MRG_RXBUF is in force.
+    pub(crate) fn new(core: Core, header_len: usize, mergeable: bool) -> Self {
+        let segments = Segments::with_capacity(2 * CHAIN_MAX);
+        Self { core, header_len, mergeable, pending: 0, segments, buffers: Vec::with_capacity(CHAIN_MAX) }
+    }
+
+    pub(crate) fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    /// Writes one frame: the header, the private head, and the segments of another guest's memory (or ours)
+    /// that follow. `length` is the frame's, header not counted. The guest sees it after
+    /// [`ReceiveRing::publish`].
+    #[inline]
+    pub(crate) fn put(
+        &mut self,
+        header: &[u8; 12],
+        head: &[u8],
+        rest: &[Segment],
+        length: u32,
+    ) -> Result<(), Refused> {
+        let total = u64::from(length) + self.header_len as u64;
+        if self.core.available(1)? == 0 {
+            return Err(Refused::Frame(DropReason::NoBuffer));
+        }
+        let first = self.core.head(0)?;
+        let descriptor = Descriptor::new(self.core.descriptor(first));
+        if descriptor.is_single(Direction::Write) && u64::from(descriptor.len) >= total {
+            let len = u32::try_from(total).unwrap_or(u32::MAX);
+            let place = self.core.memory.translate(&mut self.core.hint, descriptor.address, len);
+            if let Some(place) = place.filter(|place| place.len == len) {
+                self.write(&mut [place], header, 1, head, rest);
+                return self.use_one(first, len);
+            }
+        }
+        self.put_scattered(total, header, head, rest)
+    }
+
+    #[inline]
+    fn use_one(&mut self, head: u16, written: u32) -> Result<(), Refused> {
+        self.core.put_used(self.pending, head, written);
+        self.core.taken = self.core.taken.wrapping_add(1);
+        self.pending += 1;
+        Ok(())
+    }
+
+    /// The general case: chains of several buffers, and several chains merged.
+    fn put_scattered(
+        &mut self,
+        total: u64,
+        header: &[u8; 12],
+        head: &[u8],
+        rest: &[Segment],
+    ) -> Result<(), Refused> {
+        self.gather(total)?;
+        let count = u16::try_from(self.buffers.len()).unwrap_or(u16::MAX);
+        let mut segments = std::mem::replace(&mut self.segments, Segments::with_capacity(0));
+        self.write(segments.from(0), header, count, head, rest);
+        self.segments = segments;
+        let mut left = total;
+        for index in 0..self.buffers.len() {
+            let Buffer { head, len } = self.buffers[index];
+            let written = len.min(left);
+            left -= written;
+            self.use_one(head, u32::try_from(written).unwrap_or(u32::MAX))?;
+        }
+        Ok(())
+    }
+
+    /// Collects chains until they hold `total` bytes; takes none if they can't.
+    fn gather(&mut self, total: u64) -> Result<(), Refused> {
+        self.segments.truncate(0);
+        self.buffers.clear();
+        let mut room = 0;
+        while room < total {
+            let ahead = u16::try_from(self.buffers.len()).unwrap_or(u16::MAX);
+            if ahead > 0 && !self.mergeable || self.buffers.len() >= CHAIN_MAX {
+                return Err(Refused::Frame(DropReason::SmallBuffer));
+            }
+            if self.core.available(ahead.saturating_add(1))? <= ahead {
+                return Err(Refused::Frame(DropReason::NoBuffer));
+            }
+            let head = self.core.head(ahead)?;
+            let len = match self.core.walk(head, Direction::Write, &mut self.segments) {
+                Ok(len) if len > 0 => len,
+                _ => return self.give_back(ahead),
+            };
+            self.buffers.push(Buffer { head, len });
+            room += len;
+        }
+        Ok(())
+    }
+
+    /// Uses up the chains up to the malformed one after `ahead` good ones, empty: else it would be met again
+    /// and again.
+    fn give_back(&mut self, ahead: u16) -> Result<(), Refused> {
+        for _ in 0..=ahead {
+            let head = self.core.head(0)?;
+            self.use_one(head, 0)?;
+        }
+        Err(Refused::Frame(DropReason::BadBuffer))
+    }
+
+    /// Copies header, head and rest into `places`, which are large enough.
+    #[inline]
+    fn write(&self, places: &mut [Segment], header: &[u8; 12], buffers: u16, head: &[u8], rest: &[Segment]) {
+        let mut header = *header;
+        header[NUM_BUFFERS].copy_from_slice(&buffers.to_le_bytes());
+        let mut writer = Writer { places, at: 0 };
+        writer.write(header.as_ptr(), self.header_len);
+        writer.write(head.as_ptr(), head.len());
+        for segment in rest {
+            writer.write(segment.host, segment.len as usize);
+        }
+    }
+
+    /// Lets the guest see what was put; says whether it wants to be notified.
+    #[inline]
+    pub(crate) fn publish(&mut self) -> bool {
+        let count = std::mem::take(&mut self.pending);
+        self.core.publish(count)
+    }
+}
+
+/// Writes into a run of segments one after the other.
+struct Writer<'a> {
+    places: &'a mut [Segment],
+    at: usize,
+}
+
+impl Writer<'_> {
+    /// Copies `len` bytes from `from`: memory of ours, or mapped memory of a guest.
+    #[inline]
+    fn write(&mut self, mut from: *const u8, mut len: usize) {
+        while len > 0 {
+            let Some(place) = self.places.get_mut(self.at) else { return };
+            let now = len.min(place.len as usize);
+            // SAFETY: `from` has `len >= now` readable bytes, and `place` is `now` or more bytes of mapped guest
+            // memory. Both may be the same guest's, so the copy allows for an overlap.
+            unsafe {
+                std::ptr::copy(from, place.host, now);
+                from = from.add(now);
+                place.host = place.host.add(now);
+            }
+            place.len -= u32::try_from(now).unwrap_or(place.len);
+            len -= now;
+            if place.len == 0 {
+                self.at += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! A guest's transmit ring: where frames enter the switch, a burst at a time.
+
+use viaduct_switch::{DropReason, Frame, Head, Metadata, PortIndex, RawClaims, frame::HEAD_MAX};
+
+use super::chain::{Descriptor, Direction, Segments};
+use super::{CHAIN_MAX, Core, RingError};
+use crate::memory::Segment;
+
+/// Frames that one burst holds at most.
+pub(crate) const BURST_FRAMES: usize = 64;
+
+/// Payload bytes after which a burst ends, so that a burst of super-frames stays short in time.
+const BURST_BYTES: u64 = 128 * 1024;
+
+/// Descriptors after which a burst ends.
+const BURST_SEGMENTS: usize = 512;
+
+/// Bytes of the longest frame that virtio-net allows (virtio 1.2, 5.1.6.3.1: 65550 and the header).
+const FRAME_MAX: u64 = 65_550;
+
+/// The payload of a [`Frame`]: the segments after its head, in the burst's list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Span {
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+}
+
+/// Frames that were read and not completed yet, all from one ring.
+pub(crate) struct Burst {
+    frames: Vec<Frame<Span>>,
+    filled: usize,
+    segments: Segments,
+    heads: [u16; BURST_FRAMES],
+    chains: u16,
+    bytes: u64,
+    /// Chains that held no frame for us.
+    pub(crate) dropped: [(DropReason, u64); 3],
+}
+
+impl Burst {
+    pub(crate) fn new(port: PortIndex) -> Self {
+        let meta = Metadata { source: port, length: 0, claims: Default::default() };
+        let frame = Frame { head: Head::default(), meta, payload: Span::default() };
+        Self {
+            frames: vec![frame; BURST_FRAMES],
+            filled: 0,
+            segments: Segments::with_capacity(BURST_SEGMENTS + CHAIN_MAX),
+            heads: [0; BURST_FRAMES],
+            chains: 0,
+            bytes: 0,
+            dropped: [
+                (DropReason::BadChain, 0),
+                (DropReason::TooLong, 0),
+                (DropReason::BadOffload, 0),
+            ],
+        }
+    }
+
+    fn clear(&mut self) {
+        self.filled = 0;
+        self.segments.truncate(0);
+        self.chains = 0;
+        self.bytes = 0;
+        self.dropped.iter_mut().for_each(|(_, count)| *count = 0);
+    }
+
+    /// The frames and the list of segments that their [`Span`]s name.
+    pub(crate) fn parts(&mut self) -> (&mut [Frame<Span>], &Segments) {
+        (self.frames.get_mut(..self.filled).unwrap_or_default(), &self.segments)
+    }
+
+    /// The frames to be looked at and the list of segments that their [`Span`]s name.
+    pub(crate) fn frames(&self) -> (&[Frame<Span>], &Segments) {
+        (self.frames.get(..self.filled).unwrap_or_default(), &self.segments)
+    }
+
+    /// Makes the burst hold one frame of our own, whose bytes must stay where they are until the burst is
+    /// done.
+    pub(crate) fn load(&mut self, port: PortIndex, bytes: &mut [u8]) {
+        self.clear();
+        let (Ok(length), Some(frame)) = (u32::try_from(bytes.len()), self.frames.first_mut()) else { return };
+        frame.head = Head::from_bytes(bytes);
+        frame.meta = Metadata { source: port, length, claims: Default::default() };
+        frame.payload = Span::default();
+        if let Some(rest) = bytes.get_mut(HEAD_MAX..) {
+            let len = u32::try_from(rest.len()).unwrap_or(0);
+            frame.payload.count = u32::from(self.segments.push(Segment { host: rest.as_mut_ptr(), len }).is_ok());
+        }
+        self.filled = 1;
+    }
+
+    /// Bytes of all frames together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn is_full(&self) -> bool {
+        usize::from(self.chains) >= BURST_FRAMES
+            || self.bytes >= BURST_BYTES
+            || self.segments.len() >= BURST_SEGMENTS
+    }
+
+    fn count_drop(&mut self, reason: DropReason) {
+        let row = self.dropped.iter_mut().find(|(row, _)| *row == reason);
+        row.into_iter().for_each(|(_, count)| *count += 1);
+    }
+}
+
+/// The device's side of a transmit ring.
+pub(crate) struct TransmitRing {
+    core: Core,
+    header_len: usize,
+    port: PortIndex,
+}
+
+impl TransmitRing {
+    /// `header_len`: 10 or 12 bytes of `virtio_net_hdr` (virtio 1.2, 5.1.6.1).
+    pub(crate) fn new(core: Core, header_len: usize, port: PortIndex) -> Self {
+        Self { core, header_len, port }
+    }
+
+    pub(crate) fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    /// The port whose guest transmits here.
+    pub(crate) fn port(&self) -> PortIndex {
+        self.port
+    }
+
+    /// Reads the frames that are available, up to a burst's bounds. Gives the number of chains taken, which
+    /// [`TransmitRing::complete`] gives back.
+    pub(crate) fn read(&mut self, burst: &mut Burst) -> Result<u16, RingError> {
+        burst.clear();
+        let waiting = self.core.available(1)?;
+        let count = waiting.min(BURST_FRAMES as u16);
+        if count == 0 {
+            return Ok(0);
+        }
+        for ahead in 0..count {
+            let head = self.core.head(ahead)?;
+            self.core.prefetch(head);
+            burst.heads[usize::from(ahead)] = head;
+        }
+        for slot in 0..count {
+            self.read_chain(burst.heads[usize::from(slot)], burst);
+            burst.chains += 1;
+            if burst.is_full() {
+                break;
+            }
+        }
+        self.core.taken = self.core.taken.wrapping_add(burst.chains);
+        Ok(burst.chains)
+    }
+
+    fn read_chain(&mut self, head: u16, burst: &mut Burst) {
+        let before = burst.segments.len();
+        if let Err(reason) = self.read_frame(head, burst) {
+            burst.segments.truncate(before);
+            burst.count_drop(reason);
+        }
+    }
+
+    #[inline]
+    fn read_frame(&mut self, head: u16, burst: &mut Burst) -> Result<(), DropReason> {
+        let first = burst.segments.len();
+        let descriptor = Descriptor::new(self.core.descriptor(head));
+        let total = if descriptor.is_single(Direction::Read) {
+            self.read_single(descriptor, &mut burst.segments)
+        } else {
+            self.core.walk(head, Direction::Read, &mut burst.segments)
+        };
+        let total = total.map_err(|_| DropReason::BadChain)?;
+        let length = total.checked_sub(self.header_len as u64).ok_or(DropReason::BadChain)?;
+        if length > FRAME_MAX {
+            return Err(DropReason::TooLong);
+        }
+        let frame = &mut burst.frames[burst.filled];
+        let mut header = [0; 12];
+        let mut rest = Reader { segments: burst.segments.from(first), done: 0 };
+        rest.read(&mut header[..self.header_len]);
+        let head_len = usize::try_from(length).unwrap_or(HEAD_MAX).min(HEAD_MAX);
+        rest.read(&mut frame.head.room()[..head_len]);
+        frame.head.set_len(head_len);
+        let done = rest.done;
+        frame.payload = span(first + done, burst.segments.len() - first - done);
+        let length = u32::try_from(length).map_err(|_| DropReason::TooLong)?;
+        let claims = claims_in(&header).check(length)?;
+        frame.meta = Metadata { source: self.port, length, claims };
+        burst.filled += 1;
+        burst.bytes += u64::from(length);
+        Ok(())
+    }
+
+    /// A chain of one plain descriptor: the most common one.
+    #[inline]
+    fn read_single(
+        &mut self,
+        descriptor: Descriptor,
+        segments: &mut Segments,
+    ) -> Result<u64, super::ChainError> {
+        match self.core.memory.translate(&mut self.core.hint, descriptor.address, descriptor.len) {
+            Some(segment) if segment.len == descriptor.len => segments.push(segment)?,
+            _ => return self.core.add_buffer(descriptor, Direction::Read, segments),
+        }
+        Ok(u64::from(descriptor.len))
+    }
+
+    /// Gives the burst's chains back to the guest, in order; says whether it wants to be notified.
+    pub(crate) fn complete(&mut self, burst: &Burst) -> bool {
+        for (ahead, head) in (0..burst.chains).zip(&burst.heads) {
+            // A device writes nothing into buffers that it only reads (virtio 1.2, 2.7.8.2).
+            self.core.put_used(ahead, *head, 0);
+        }
+        self.core.publish(burst.chains)
+    }
+}
+
+/// The offload fields of a `virtio_net_hdr` (virtio 1.2, 5.1.6.1; little-endian, as is a legacy x86 guest's).
+#[inline]
+fn claims_in(header: &[u8; 12]) -> RawClaims {
+    let word = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    RawClaims {
+        flags: header[0],
+        gso_type: header[1],
+        hdr_len: word(2),
+        gso_size: word(4),
+        csum_start: word(6),
+        csum_offset: word(8),
+    }
+}
+
+fn span(first: usize, count: usize) -> Span {
+    // The list is shorter than 2^32 by construction.
+    Span { first: u32::try_from(first).unwrap_or(0), count: u32::try_from(count).unwrap_or(0) }
+}
+
+/// Takes bytes from the front of a run of segments, which shrink accordingly.
+struct Reader<'a> {
+    segments: &'a mut [Segment],
+    /// Segments that are used up.
+    done: usize,
+}
+
+impl Reader<'_> {
+    /// Fills `to`; the caller has checked that the segments hold as much.
+    #[inline]
+    fn read(&mut self, to: &mut [u8]) {
+        let mut at = 0;
+        while at < to.len() {
+            let Some(segment) = self.segments.get_mut(self.done) else { return };
+            let room = segment.len as usize;
+            let len = room.min(to.len() - at);
+            // SAFETY: the segment is `room >= len` bytes of mapped guest memory; `to` has `len` bytes from `at`
+            // on and is our own, so the two can't overlap.
+            unsafe { to.as_mut_ptr().add(at).copy_from_nonoverlapping(segment.host, len) };
+            at += len;
+            // SAFETY: at most one past the segment's end.
+            segment.host = unsafe { segment.host.add(len) };
+            segment.len -= u32::try_from(len).unwrap_or(segment.len);
+            if segment.len == 0 {
+                self.done += 1;
+            }
+        }
+    }
+}
