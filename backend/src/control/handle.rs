@@ -124,7 +124,7 @@ impl Handle {
         let (answer, wait) = sync_channel(1);
         self.send(command(answer))?;
         wait.recv_timeout(ANSWER_MAX)
-            .map_err(|RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected| ControlGone)
+            .map_err(|(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)| ControlGone)
     }
 
     fn send(&self, command: Command) -> Result<(), ControlGone> {

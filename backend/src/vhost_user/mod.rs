@@ -5,6 +5,21 @@
 //! and hands the rest to that crate's handler through a private socket pair. What the messages change is
 //! plain data ([`device`]) from which the data path's setup is derived.
 
+pub mod device;
+pub mod features;
+pub mod framer;
+mod handler;
+pub mod message;
+pub mod outbox;
+pub mod patch_bay;
+mod rarp;
+pub mod relay;
+pub mod ring;
+pub mod session;
+pub mod signal;
 pub mod socket;
 
+pub use device::Limits;
+pub use patch_bay::{BrokenRing, Engine, PatchBay};
+pub use session::{Session, SessionEnd};
 pub use socket::{Access, Listener, SocketError};

@@ -1,0 +1,448 @@
+//! The state of a virtio-net device as its frontend set it up: plain data, without sockets and threads.
+//!
+//! Every request that changes rings or memory finds the port detached from the data path; what should run
+//! afterwards follows from the data alone ([`Device::setup`]).
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
+use viaduct_switch::{MacAddress, PortIndex};
+
+use crate::dataplane::{PortSetup, RingPosition, Signal};
+use crate::memory::{GuestMemory, MemoryError, REGIONS_MAX, Region, RegionSpec};
+use crate::ring::RingError;
+use crate::vhost_user::features::{OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
+use crate::vhost_user::ring::{Addresses, Condition, Kick, Ring};
+use crate::vhost_user::signal::{self, NotAnEventfd};
+
+/// Smallest MTU in bytes (RFC 791, 3.2; virtio 1.2, 5.1.4.1).
+const MTU_MIN: u16 = 68;
+
+/// Most entries of a split ring (virtio 1.2, 2.7).
+const SIZE_MAX: u32 = 32_768;
+
+/// What the configuration says about the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The port's number on the data path.
+    pub port: PortIndex,
+    /// Queue pairs.
+    pub queues: u16,
+    /// Largest packet in bytes, without the Ethernet header.
+    pub mtu: u16,
+}
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Virtio features that we did not offer.
+    #[error("features {0:#x} were not offered")]
+    Features(u64),
+    /// Protocol features that we did not offer.
+    #[error("protocol features {0:#x} were not offered")]
+    ProtocolFeatures(u64),
+    /// No such ring size.
+    #[error("ring {ring} would have {size} entries; a power of two from 1 to {SIZE_MAX} is legal (virtio 1.2, 2.7)")]
+    Size {
+        /// The ring.
+        ring: usize,
+        /// What was asked for.
+        size: u32,
+    },
+    /// A position that a split ring cannot have.
+    #[error("ring {ring} would start at {base}; a split ring's index has 16 bits")]
+    Base {
+        /// The ring.
+        ring: usize,
+        /// What was asked for.
+        base: u32,
+    },
+    /// The ring runs.
+    #[error("ring {0} runs; stop it with GET_VRING_BASE before its size or position changes")]
+    Started(usize),
+    /// A part of the ring is misaligned.
+    #[error("ring {ring}: {error}")]
+    Ring {
+        /// The ring.
+        ring: usize,
+        /// What is wrong.
+        error: RingError,
+    },
+    /// No such ring.
+    #[error("there is no ring {0}")]
+    NoSuchRing(usize),
+    /// The enable value is neither 0 nor 1.
+    #[error("ring {ring} cannot be enabled with {value}; 0 and 1 are legal")]
+    Enable {
+        /// The ring.
+        ring: usize,
+        /// What was sent.
+        value: u32,
+    },
+    /// Enabling is part of what protocol features negotiate.
+    #[error("rings cannot be enabled or disabled before protocol features are negotiated")]
+    EnableTooEarly,
+    /// A file that should be an eventfd.
+    #[error("the file for ring {ring}: {error}")]
+    Signal {
+        /// The ring.
+        ring: usize,
+        /// What it is.
+        error: NotAnEventfd,
+    },
+    /// The eventfd for the dirty log.
+    #[error("the file for the log: {0}")]
+    LogSignal(NotAnEventfd),
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// No such MTU.
+    #[error("an MTU of {0} bytes; {MTU_MIN} to 65535 are legal")]
+    Mtu(u64),
+    /// More than the configuration allows.
+    #[error("an MTU of {asked} bytes, but the port has {configured}; set the port's mtu to {asked}, or QEMU's host_mtu to {configured}")]
+    MtuTooLarge {
+        /// What was asked for.
+        asked: u16,
+        /// What the configuration says.
+        configured: u16,
+    },
+    /// A status with bits beyond its byte.
+    #[error("device status {0:#x} has more than 8 bits (virtio 1.2, 2.1)")]
+    Status(u64),
+    /// A RARP for an address that no guest can have.
+    #[error("a RARP for {0}, which is no station's address")]
+    Rarp(MacAddress),
+}
+
+/// What a request for a ring's eventfd is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignalKind {
+    /// The guest made buffers available.
+    Kick,
+    /// We used buffers.
+    Call,
+    /// The ring is broken.
+    Error,
+}
+
+/// The device.
+#[derive(Debug)]
+pub struct Device {
+    limits: Limits,
+    features: u64,
+    protocol: Option<Protocol>,
+    status: u8,
+    mtu: Option<u16>,
+    memory: GuestMemory,
+    rings: Vec<Ring>,
+}
+
+impl Device {
+    /// A device that no driver has seen yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let rings = vec![Ring::default(); usize::from(limits.queues) * 2];
+        Self {
+            limits,
+            features: 0,
+            protocol: None,
+            status: 0,
+            mtu: None,
+            memory: GuestMemory::default(),
+            rings,
+        }
+    }
+
+    /// What the configuration says.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Takes a new largest packet size; a smaller one that the frontend asked for stays in force.
+    pub fn set_configured_mtu(&mut self, mtu: u16) {
+        self.limits.mtu = mtu;
+    }
+
+    /// The virtio features in force.
+    #[must_use]
+    pub fn features(&self) -> u64 {
+        self.features
+    }
+
+    /// Whether the protocol feature was negotiated.
+    #[must_use]
+    pub fn has(&self, feature: Protocol) -> bool {
+        self.protocol.is_some_and(|protocol| protocol.contains(feature))
+    }
+
+    /// All rings, by number.
+    #[must_use]
+    pub fn rings(&self) -> &[Ring] {
+        &self.rings
+    }
+
+    /// Rings that run now.
+    #[must_use]
+    pub fn rings_running(&self) -> usize {
+        self.rings.iter().filter(|ring| ring.condition == Condition::Running).count()
+    }
+
+    /// The first ring that the guest broke, and how.
+    #[must_use]
+    pub fn broken(&self) -> Option<(usize, RingError)> {
+        self.rings.iter().enumerate().find_map(|(index, ring)| match ring.condition {
+            Condition::Broken(error) => Some((index, error)),
+            _ => None,
+        })
+    }
+
+    /// The first ring whose addresses do not translate, and why.
+    #[must_use]
+    pub fn paused(&self) -> Option<(usize, RingError)> {
+        self.rings.iter().enumerate().find_map(|(index, ring)| match ring.condition {
+            Condition::Paused(error) => Some((index, error)),
+            _ => None,
+        })
+    }
+
+    /// What the data path should run now; `None` if nothing.
+    #[must_use]
+    pub fn setup(&self) -> Option<PortSetup> {
+        // "If VHOST_USER_F_PROTOCOL_FEATURES has not been negotiated, the ring starts directly in the enabled
+        // state."
+        let by_itself = self.features & PROTOCOL_FEATURES == 0;
+        let numbered = (0..=u16::MAX).zip(&self.rings);
+        let rings: Vec<_> =
+            numbered.filter_map(|(index, ring)| ring.setup(index, by_itself || ring.enabled)).collect();
+        let (port, features) = (self.limits.port, self.features & !PROTOCOL_FEATURES);
+        (!rings.is_empty()).then(|| PortSetup { port, features, memory: self.memory.clone(), rings })
+    }
+
+    /// Notes what the data path made of [`Device::setup`].
+    pub fn attached(&mut self, setup: &[u16], failed: &[(u16, RingError)]) {
+        for index in setup {
+            self.note(*index, Condition::Running);
+        }
+        for (index, error) in failed {
+            self.note(*index, Condition::Paused(*error));
+        }
+    }
+
+    /// Takes over where the rings stopped.
+    pub fn detached(&mut self, positions: &[RingPosition]) {
+        for position in positions {
+            if let Some(ring) = self.rings.get_mut(usize::from(position.index)) {
+                ring.base = position.base;
+            }
+        }
+        for ring in &mut self.rings {
+            if !ring.is_broken() {
+                ring.condition = Condition::Idle;
+            }
+        }
+    }
+
+    /// Notes that the guest broke a ring; it stays off the data path until it is stopped or reset.
+    pub fn ring_broken(&mut self, index: u16, error: RingError) {
+        if self.rings.get(usize::from(index)).is_some_and(Ring::is_started) {
+            self.note(index, Condition::Broken(error));
+        }
+    }
+
+    fn note(&mut self, index: u16, condition: Condition) {
+        if let Some(ring) = self.rings.get_mut(usize::from(index)) {
+            ring.condition = condition;
+        }
+    }
+
+    fn ring(&mut self, index: usize) -> Result<&mut Ring, DeviceError> {
+        self.rings.get_mut(index).ok_or(DeviceError::NoSuchRing(index))
+    }
+}
+
+/// The requests.
+impl Device {
+    /// SET_FEATURES.
+    pub fn set_features(&mut self, features: u64) -> Result<(), DeviceError> {
+        let unknown = features & !OFFERED_MASK;
+        if unknown != 0 {
+            return Err(DeviceError::Features(unknown));
+        }
+        self.features = features;
+        Ok(())
+    }
+
+    /// SET_PROTOCOL_FEATURES.
+    pub fn set_protocol_features(&mut self, features: u64) -> Result<(), DeviceError> {
+        let unknown = features & !PROTOCOL_OFFERED.bits();
+        if unknown != 0 {
+            return Err(DeviceError::ProtocolFeatures(unknown));
+        }
+        self.protocol = Some(Protocol::from_bits_truncate(features));
+        Ok(())
+    }
+
+    /// RESET_OWNER: deprecated, "use it to disable all rings".
+    pub fn reset_owner(&mut self) {
+        for ring in &mut self.rings {
+            ring.stop();
+            ring.enabled = false;
+        }
+    }
+
+    /// RESET_DEVICE: all of the driver's doing is forgotten. Memory and our eventfds belong to the frontend,
+    /// which sends them once per connection, and stay.
+    pub fn reset(&mut self) {
+        self.features = 0;
+        self.status = 0;
+        for ring in &mut self.rings {
+            ring.reset();
+        }
+    }
+
+    /// SET_MEM_TABLE: this and nothing else is the guest's memory.
+    pub fn set_memory(&mut self, regions: Vec<(RegionSpec, File)>) -> Result<(), DeviceError> {
+        let mut memory = GuestMemory::default();
+        for (spec, file) in regions {
+            memory = memory.with(Region::map(&file, spec)?)?;
+        }
+        self.memory = memory;
+        Ok(())
+    }
+
+    /// ADD_MEM_REG.
+    pub fn add_region(&mut self, spec: RegionSpec, file: &File) -> Result<(), DeviceError> {
+        // Before anything is mapped: a mapping costs the kernel more than a refusal.
+        if self.memory.regions() >= REGIONS_MAX {
+            return Err(MemoryError::TooMany.into());
+        }
+        self.memory = self.memory.with(Region::map(file, spec)?)?;
+        Ok(())
+    }
+
+    /// REM_MEM_REG: "identified by its guest address, user address and size".
+    pub fn remove_region(&mut self, spec: RegionSpec) -> Result<(), DeviceError> {
+        self.memory = self.memory.without(spec.guest_address, spec.size, spec.user_address)?;
+        Ok(())
+    }
+
+    /// SET_VRING_NUM.
+    pub fn set_size(&mut self, index: usize, size: u32) -> Result<(), DeviceError> {
+        let legal = size.is_power_of_two() && size <= SIZE_MAX;
+        let size = u16::try_from(size).ok().filter(|_| legal).ok_or(DeviceError::Size { ring: index, size })?;
+        let ring = self.ring(index)?;
+        if ring.is_started() {
+            return Err(DeviceError::Started(index));
+        }
+        ring.size = size;
+        Ok(())
+    }
+
+    /// SET_VRING_ADDR. Legal while the ring runs: QEMU does so when it turns dirty logging on.
+    pub fn set_addresses(&mut self, index: usize, addresses: Addresses) -> Result<(), DeviceError> {
+        let Addresses { descriptor, available, used } = addresses;
+        let parts = [
+            ("descriptor table", descriptor, 16),
+            ("available ring", available, 2),
+            ("used ring", used, 4),
+        ];
+        for (part, address, align) in parts {
+            if address % align != 0 {
+                let error = RingError::Misaligned { part, address, align };
+                return Err(DeviceError::Ring { ring: index, error });
+            }
+        }
+        self.ring(index)?.addresses = Some(addresses);
+        Ok(())
+    }
+
+    /// SET_VRING_BASE.
+    pub fn set_base(&mut self, index: usize, base: u32) -> Result<(), DeviceError> {
+        let base = u16::try_from(base).map_err(|_| DeviceError::Base { ring: index, base })?;
+        let ring = self.ring(index)?;
+        if ring.is_started() {
+            return Err(DeviceError::Started(index));
+        }
+        ring.base = base;
+        Ok(())
+    }
+
+    /// GET_VRING_BASE: stops the ring, and tells where it goes on.
+    pub fn stop(&mut self, index: usize) -> Result<u16, DeviceError> {
+        let ring = self.ring(index)?;
+        ring.stop();
+        Ok(ring.base)
+    }
+
+    /// SET_VRING_KICK, SET_VRING_CALL and SET_VRING_ERR; `file` is `None` for "poll instead".
+    pub fn set_signal(
+        &mut self,
+        kind: SignalKind,
+        index: usize,
+        file: Option<OwnedFd>,
+    ) -> Result<(), DeviceError> {
+        let signal: Option<Signal> = file
+            .map(signal::accept)
+            .transpose()
+            .map_err(|error| DeviceError::Signal { ring: index, error })?;
+        let ring = self.ring(index)?;
+        match kind {
+            SignalKind::Kick => ring.kick = signal.map_or(Kick::Polled, Kick::Signal),
+            SignalKind::Call => ring.call = signal,
+            SignalKind::Error => ring.error = signal,
+        }
+        Ok(())
+    }
+
+    /// SET_VRING_ENABLE. QEMU sends it before SET_FEATURES: having negotiated protocol features is enough.
+    pub fn enable(&mut self, index: usize, value: u32) -> Result<(), DeviceError> {
+        if self.protocol.is_none() && self.features & PROTOCOL_FEATURES == 0 {
+            return Err(DeviceError::EnableTooEarly);
+        }
+        let enabled = match value {
+            0 => false,
+            1 => true,
+            value => return Err(DeviceError::Enable { ring: index, value }),
+        };
+        self.ring(index)?.enabled = enabled;
+        Ok(())
+    }
+
+    /// NET_SET_MTU: what the guest will be told.
+    pub fn set_mtu(&mut self, mtu: u64) -> Result<(), DeviceError> {
+        let asked =
+            u16::try_from(mtu).ok().filter(|mtu| *mtu >= MTU_MIN).ok_or(DeviceError::Mtu(mtu))?;
+        let configured = self.limits.mtu;
+        if asked > configured {
+            return Err(DeviceError::MtuTooLarge { asked, configured });
+        }
+        self.mtu = Some(asked);
+        Ok(())
+    }
+
+    /// The MTU that the frontend tells the guest, if it said so.
+    #[must_use]
+    pub fn mtu(&self) -> Option<u16> {
+        self.mtu
+    }
+
+    /// SET_STATUS: 0 is a reset by the driver (virtio 1.2, 2.1). Rings stay enabled: the frontend enables them,
+    /// not the driver.
+    pub fn set_status(&mut self, status: u64) -> Result<(), DeviceError> {
+        self.status = u8::try_from(status).map_err(|_| DeviceError::Status(status))?;
+        if self.status == 0 {
+            self.features = 0;
+            self.rings.iter_mut().for_each(Ring::stop);
+        }
+        Ok(())
+    }
+
+    /// GET_STATUS.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+}

@@ -1,0 +1,214 @@
+//! Whole messages from a socket that may deliver them byte by byte, and never the thread's time.
+
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
+
+use crate::vhost_user::message::{FILES_MAX, FormError, HEADER_SIZE, Header, Message, Rule};
+
+/// Files that the kernel delivers with one message at most (SCM_MAX_FD, unix(7)): with this much room nothing
+/// is cut off unless we are out of descriptors.
+const KERNEL_FILES_MAX: usize = 253;
+
+/// Why no message could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The peer closed the connection between two messages.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The peer closed the connection in the middle of a message.
+    #[error("the peer closed the connection in the middle of a message")]
+    ClosedInMessage,
+    /// The message has not the form of one.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// The socket failed.
+    #[error("cannot read from the socket: {0}")]
+    Socket(io::Error),
+}
+
+/// A message that is being received.
+#[derive(Debug, Default)]
+pub struct Framer {
+    header: [u8; HEADER_SIZE],
+    /// Bytes received so far, header included.
+    received: usize,
+    /// Once the header is complete and checked.
+    rule: Option<Option<&'static Rule>>,
+    body: Vec<u8>,
+    files: Vec<OwnedFd>,
+}
+
+impl Framer {
+    /// Reads on; gives a message once it is complete, and `None` when the socket has nothing more for now.
+    ///
+    /// Never reads beyond the message's end: files arrive with the byte to which they were attached.
+    ///
+    /// # Errors
+    /// The connection ended or the peer broke the protocol; the session is over.
+    pub fn receive(&mut self, socket: impl AsFd) -> Result<Option<Message>, ReceiveError> {
+        let socket = socket.as_fd();
+        loop {
+            let missing = match self.received.checked_sub(HEADER_SIZE) {
+                None => &mut self.header[self.received..],
+                Some(of_body) => &mut self.body[of_body..],
+            };
+            let received = match receive_some(socket, missing, &mut self.files) {
+                Ok(0) if self.received == 0 => return Err(ReceiveError::Closed),
+                Ok(0) => return Err(ReceiveError::ClosedInMessage),
+                Ok(received) => received,
+                Err(ReceiveError::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            self.received += received;
+            if self.received == HEADER_SIZE {
+                self.open_body()?;
+            }
+            if self.received == HEADER_SIZE + self.body.len() && self.rule.is_some() {
+                return Ok(Some(self.take()));
+            }
+        }
+    }
+
+    fn open_body(&mut self) -> Result<(), FormError> {
+        let header = Header::from_bytes(&self.header);
+        self.rule = Some(header.check()?);
+        // Checked: at most a few KiB.
+        self.body = vec![0; usize::try_from(header.size).unwrap_or(0)];
+        Ok(())
+    }
+
+    fn take(&mut self) -> Message {
+        let Self { header, rule, body, files, .. } = std::mem::take(self);
+        Message { header: Header::from_bytes(&header), rule: rule.flatten(), body, files }
+    }
+}
+
+/// Receives at most `into.len()` bytes, with the files that were attached to them.
+fn receive_some(
+    socket: impl AsFd,
+    into: &mut [u8],
+    files: &mut Vec<OwnedFd>,
+) -> Result<usize, ReceiveError> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KERNEL_FILES_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received = loop {
+        match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(into)], &mut control, flags) {
+            Err(Errno::INTR) => {}
+            other => break other.map_err(|error| ReceiveError::Socket(error.into()))?,
+        }
+    };
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            files.extend(more);
+        }
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(FormError::FilesCut.into());
+    }
+    if files.len() > FILES_MAX {
+        let request = "a message".to_owned();
+        return Err(FormError::Files { request, files: files.len(), least: 0, most: FILES_MAX }.into());
+    }
+    Ok(received.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use vhost::vhost_user::message::FrontendReq;
+    use vmm_sys_util::sock_ctrl_msg::ScmSocket;
+
+    use super::*;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        UnixStream::pair().unwrap()
+    }
+
+    fn bytes(request: FrontendReq, body: &[u8]) -> Vec<u8> {
+        let header = Header { code: request.into(), flags: 1, size: u32::try_from(body.len()).unwrap() };
+        [header.to_bytes().as_slice(), body].concat()
+    }
+
+    #[test]
+    fn a_message_split_byte_by_byte_arrives_whole() {
+        let (mut peer, socket) = pair();
+        let mut framer = Framer::default();
+        let sent = bytes(FrontendReq::SET_FEATURES, &7u64.to_ne_bytes());
+        for byte in &sent[..sent.len() - 1] {
+            peer.write_all(&[*byte]).unwrap();
+            assert!(framer.receive(&socket).unwrap().is_none());
+        }
+        peer.write_all(&sent[sent.len() - 1..]).unwrap();
+        let message = framer.receive(&socket).unwrap().unwrap();
+        assert_eq!((message.name().as_str(), message.value()), ("SET_FEATURES", 7));
+        assert!(framer.receive(&socket).unwrap().is_none());
+    }
+
+    #[test]
+    fn messages_sent_together_are_taken_apart_and_keep_their_files() {
+        let (peer, socket) = pair();
+        let mut framer = Framer::default();
+        let event = vmm_sys_util::eventfd::EventFd::new(0).unwrap();
+        let call = bytes(FrontendReq::SET_VRING_CALL, &0u64.to_ne_bytes());
+        let owner = bytes(FrontendReq::SET_OWNER, &[]);
+        peer.send_with_fds(&[owner.as_slice()], &[]).unwrap();
+        peer.send_with_fds(&[call.as_slice(), owner.as_slice()], &[event.as_raw_fd()]).unwrap();
+        let files: Vec<usize> =
+            (0..3).map(|_| framer.receive(&socket).unwrap().unwrap().files.len()).collect();
+        assert_eq!(files, [0, 1, 0]);
+    }
+
+    #[test]
+    fn a_header_then_silence_keeps_nobody_waiting() {
+        let (mut peer, socket) = pair();
+        let mut framer = Framer::default();
+        peer.write_all(&bytes(FrontendReq::SET_FEATURES, &[0; 8])[..HEADER_SIZE]).unwrap();
+        assert!(framer.receive(&socket).unwrap().is_none());
+        drop(peer);
+        assert!(matches!(framer.receive(&socket), Err(ReceiveError::ClosedInMessage)));
+    }
+
+    #[test]
+    fn a_closed_connection_is_told_apart_from_silence() {
+        let (peer, socket) = pair();
+        drop(peer);
+        assert!(matches!(Framer::default().receive(&socket), Err(ReceiveError::Closed)));
+    }
+
+    #[test]
+    fn too_many_files_are_refused_and_closed() {
+        let before = open_files();
+        let (peer, socket) = pair();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let files = vec![null.as_raw_fd(); 200];
+        peer.send_with_fds(&[bytes(FrontendReq::SET_OWNER, &[]).as_slice()], &files).unwrap();
+        let error = Framer::default().receive(&socket).unwrap_err();
+        assert!(matches!(error, ReceiveError::Form(FormError::Files { files: 200, .. })), "{error}");
+        drop((peer, socket, null));
+        // Other tests of this process open and close files meanwhile; two hundred of them would show.
+        assert!(open_files() < before + 100);
+    }
+
+    fn open_files() -> usize {
+        std::fs::read_dir("/proc/self/fd").unwrap().count()
+    }
+
+    #[test]
+    fn a_size_that_lies_is_refused_before_anything_is_read() {
+        let (mut peer, socket) = pair();
+        let header = Header { code: FrontendReq::SET_MEM_TABLE.into(), flags: 1, size: u32::MAX };
+        peer.write_all(&header.to_bytes()).unwrap();
+        let error = Framer::default().receive(&socket).unwrap_err();
+        assert!(matches!(error, ReceiveError::Form(FormError::Size { .. })), "{error}");
+    }
+}

@@ -1,0 +1,463 @@
+//! The protocol as a table: what each request carries, who answers it, and how it is checked before anything
+//! acts on it (QEMU, docs/interop/vhost-user: "Message Specification", "Front-end message types").
+
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+
+use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
+use vhost::vhost_user::message::FrontendReq;
+
+/// Request, flags and size: three 32-bit numbers in the machine's byte order.
+pub const HEADER_SIZE: usize = 12;
+
+/// Regions, and thus files, that one SET_MEM_TABLE may carry (the `vhost` crate's bound; QEMU sends 8).
+pub const TABLE_REGIONS_MAX: usize = 32;
+
+/// Files that any message may carry.
+pub const FILES_MAX: usize = TABLE_REGIONS_MAX;
+
+/// Longest body in bytes of a request that we do not know; it is read to be refused.
+const UNKNOWN_BODY_MAX: usize = 4096;
+
+/// "This is a reply."
+pub const FLAG_REPLY: u32 = 1 << 2;
+/// "Tell me whether it worked", with REPLY_ACK.
+pub const FLAG_NEED_REPLY: u32 = 1 << 3;
+const FLAG_VERSION: u32 = 0b11;
+const VERSION: u32 = 1;
+
+const REGION_SIZE: usize = 32;
+
+/// Where a request names a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RingField {
+    /// It names none.
+    None,
+    /// The first 32 bits of the body ("vring state description", "vring address description").
+    Index,
+    /// The low 8 bits of the body's 64; bit 8 says that no file comes with it; the others are zero.
+    Signal,
+}
+
+/// How a request is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Always, with a body of its own.
+    Reply,
+    /// With zero or one, if the sender asked and REPLY_ACK was negotiated.
+    Acknowledge,
+}
+
+/// Who serves a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Server {
+    /// The `vhost` crate's handler, through the private socket pair.
+    Handler,
+    /// The session itself: what the handler does not dispatch, or only too late.
+    Session,
+}
+
+/// One row of the table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// The request.
+    pub request: FrontendReq,
+    /// Legal lengths of the body in bytes.
+    pub body: RangeInclusive<usize>,
+    /// Legal numbers of files.
+    pub files: RangeInclusive<usize>,
+    /// Where it names a ring.
+    pub ring: RingField,
+    /// How it is answered.
+    pub answer: Answer,
+    /// The protocol feature without which it must not come.
+    pub needs: Option<Protocol>,
+    /// Who serves it.
+    pub server: Server,
+    /// Whether the port's rings must be off the data path while it is served.
+    pub touches_rings: bool,
+}
+
+/// Builds a row: a request without files and ring, acknowledged, served by the handler.
+const fn row(request: FrontendReq, body: usize) -> Rule {
+    Rule {
+        request,
+        body: body..=body,
+        files: 0..=0,
+        ring: RingField::None,
+        answer: Answer::Acknowledge,
+        needs: None,
+        server: Server::Handler,
+        touches_rings: false,
+    }
+}
+
+impl Rule {
+    const fn reply(self) -> Self {
+        Self { answer: Answer::Reply, ..self }
+    }
+
+    const fn needs(self, feature: Protocol) -> Self {
+        Self { needs: Some(feature), ..self }
+    }
+
+    const fn session(self) -> Self {
+        Self { server: Server::Session, ..self }
+    }
+
+    const fn touches(self) -> Self {
+        Self { touches_rings: true, ..self }
+    }
+
+    const fn ring(self, ring: RingField) -> Self {
+        Self { ring, ..self }.touches()
+    }
+
+    const fn files(self, least: usize, most: usize) -> Self {
+        Self { files: least..=most, ..self }
+    }
+
+    const fn body(self, least: usize, most: usize) -> Self {
+        Self { body: least..=most, ..self }
+    }
+}
+
+/// The table. What is not in it is refused.
+pub static RULES: &[Rule] = &[
+    row(FrontendReq::GET_FEATURES, 0).reply(),
+    row(FrontendReq::SET_FEATURES, 8).touches(),
+    row(FrontendReq::SET_OWNER, 0),
+    row(FrontendReq::RESET_OWNER, 0).touches(),
+    row(FrontendReq::SET_MEM_TABLE, 0)
+        .body(8 + REGION_SIZE, 8 + TABLE_REGIONS_MAX * REGION_SIZE)
+        .files(1, TABLE_REGIONS_MAX)
+        .touches(),
+    row(FrontendReq::SET_LOG_FD, 0).files(1, 1).session(),
+    row(FrontendReq::SET_VRING_NUM, 8).ring(RingField::Index),
+    row(FrontendReq::SET_VRING_ADDR, 40).ring(RingField::Index),
+    row(FrontendReq::SET_VRING_BASE, 8).ring(RingField::Index),
+    row(FrontendReq::GET_VRING_BASE, 8).ring(RingField::Index).reply(),
+    row(FrontendReq::SET_VRING_KICK, 8).ring(RingField::Signal).files(0, 1),
+    row(FrontendReq::SET_VRING_CALL, 8).ring(RingField::Signal).files(0, 1),
+    row(FrontendReq::SET_VRING_ERR, 8).ring(RingField::Signal).files(0, 1),
+    row(FrontendReq::GET_PROTOCOL_FEATURES, 0).reply(),
+    row(FrontendReq::SET_PROTOCOL_FEATURES, 8),
+    row(FrontendReq::GET_QUEUE_NUM, 0).reply().needs(Protocol::MQ),
+    // QEMU enables rings before it sends SET_FEATURES; the handler would refuse that.
+    row(FrontendReq::SET_VRING_ENABLE, 8).ring(RingField::Index).session(),
+    row(FrontendReq::SEND_RARP, 8).needs(Protocol::RARP).session(),
+    row(FrontendReq::NET_SET_MTU, 8).needs(Protocol::MTU).session(),
+    row(FrontendReq::RESET_DEVICE, 0).needs(Protocol::RESET_DEVICE).touches(),
+    row(FrontendReq::GET_MAX_MEM_SLOTS, 0).reply().needs(Protocol::CONFIGURE_MEM_SLOTS),
+    row(FrontendReq::ADD_MEM_REG, 8 + REGION_SIZE)
+        .files(1, 1)
+        .needs(Protocol::CONFIGURE_MEM_SLOTS)
+        .touches(),
+    // "The back-end MAY accept messages with one file descriptor" and must close it.
+    row(FrontendReq::REM_MEM_REG, 8 + REGION_SIZE)
+        .files(0, 1)
+        .needs(Protocol::CONFIGURE_MEM_SLOTS)
+        .touches(),
+    row(FrontendReq::SET_STATUS, 8).needs(Protocol::STATUS).session().touches(),
+    row(FrontendReq::GET_STATUS, 0).reply().needs(Protocol::STATUS).session(),
+];
+
+/// A message that breaks the protocol's form: after it nothing that the peer sends can be trusted.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FormError {
+    /// The version is not 1.
+    #[error("request {code} has protocol version {version}; only version 1 exists")]
+    Version {
+        /// The request's number.
+        code: u32,
+        /// What it says.
+        version: u32,
+    },
+    /// A flag that only replies have, or one that does not exist.
+    #[error("request {code} has flags {flags:#x}; a request may have version 1 and need-reply only")]
+    Flags {
+        /// The request's number.
+        code: u32,
+        /// All flags.
+        flags: u32,
+    },
+    /// The body is shorter or longer than the request's can be.
+    #[error("{request} has a body of {size} bytes; {least} to {most} are legal")]
+    Size {
+        /// The request's name.
+        request: String,
+        /// What the header says.
+        size: u32,
+        /// The fewest.
+        least: usize,
+        /// The most.
+        most: usize,
+    },
+    /// The number of files is wrong.
+    #[error("{request} came with {files} files; {least} to {most} are legal")]
+    Files {
+        /// The request's name.
+        request: String,
+        /// How many came.
+        files: usize,
+        /// The fewest.
+        least: usize,
+        /// The most.
+        most: usize,
+    },
+    /// The kernel could not deliver all files.
+    #[error("a message came with more files than can be received; raise the limit of open files (LimitNOFILE=)")]
+    FilesCut,
+    /// It names a ring that does not exist.
+    #[error("{request} names ring {index}; this port has {rings}")]
+    NoSuchRing {
+        /// The request's name.
+        request: String,
+        /// What it names.
+        index: u64,
+        /// How many there are.
+        rings: usize,
+    },
+    /// It says that there is a file and none came, or the other way around.
+    #[error("{request} for ring {index} says {said} and came with {files} files")]
+    SignalFiles {
+        /// The request's name.
+        request: String,
+        /// The ring.
+        index: u64,
+        /// What the flag says.
+        said: &'static str,
+        /// How many came.
+        files: usize,
+    },
+}
+
+/// A checked header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// The request's number.
+    pub code: u32,
+    /// Flags, version included.
+    pub flags: u32,
+    /// Bytes of the body.
+    pub size: u32,
+}
+
+impl Header {
+    /// Reads a header.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; HEADER_SIZE]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
+        let number = u32::from_ne_bytes;
+        Self { code: number([a, b, c, d]), flags: number([e, f, g, h]), size: number([i, j, k, l]) }
+    }
+
+    /// Writes a header.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; HEADER_SIZE] {
+        let mut bytes = [0; HEADER_SIZE];
+        for (place, number) in bytes.chunks_exact_mut(4).zip([self.code, self.flags, self.size]) {
+            place.copy_from_slice(&number.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// Checks what the header alone tells; gives the row that the request must keep to, if we serve it.
+    ///
+    /// # Errors
+    /// Version, flags or size are not a request's.
+    pub fn check(self) -> Result<Option<&'static Rule>, FormError> {
+        let Self { code, flags, size } = self;
+        if flags & FLAG_VERSION != VERSION {
+            return Err(FormError::Version { code, version: flags & FLAG_VERSION });
+        }
+        if flags & !(FLAG_VERSION | FLAG_NEED_REPLY) != 0 {
+            return Err(FormError::Flags { code, flags });
+        }
+        let rule = RULES.iter().find(|rule| u32::from(rule.request) == code);
+        let (least, most) = match rule {
+            Some(rule) => (*rule.body.start(), *rule.body.end()),
+            None => (0, UNKNOWN_BODY_MAX),
+        };
+        if !usize::try_from(size).is_ok_and(|size| (least..=most).contains(&size)) {
+            return Err(FormError::Size { request: request_name(code), size, least, most });
+        }
+        Ok(rule)
+    }
+
+    /// Whether the sender wants to know how it went.
+    #[must_use]
+    pub fn needs_reply(self) -> bool {
+        self.flags & FLAG_NEED_REPLY != 0
+    }
+
+    /// The header of the reply to this request with a body of `size` bytes.
+    #[must_use]
+    pub fn reply(self, size: u32) -> Self {
+        Self { code: self.code, flags: VERSION | FLAG_REPLY, size }
+    }
+}
+
+/// The name of a request for people: `SET_VRING_NUM`, or its number.
+#[must_use]
+pub fn request_name(code: u32) -> String {
+    FrontendReq::try_from(code).map_or_else(|()| format!("request {code}"), |request| format!("{request:?}"))
+}
+
+/// A whole message of the right form.
+#[derive(Debug)]
+pub struct Message {
+    /// Its header.
+    pub header: Header,
+    /// Its row; `None` if we do not serve it.
+    pub rule: Option<&'static Rule>,
+    /// Its body; as long as the header says.
+    pub body: Vec<u8>,
+    /// Its files.
+    pub files: Vec<OwnedFd>,
+}
+
+impl Message {
+    /// The request's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        request_name(self.header.code)
+    }
+
+    /// The body's first 64 bits; 0 where it is shorter.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.body.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    }
+
+    /// The 32-bit number at `index` of the body; 0 where it is shorter.
+    #[must_use]
+    pub fn number(&self, index: usize) -> u32 {
+        let bytes = self.body.get(index * 4..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    }
+
+    /// Checks number of files and the ring against a device with `rings` rings.
+    ///
+    /// # Errors
+    /// What does not fit the request.
+    pub fn check(&self, rings: usize) -> Result<(), FormError> {
+        let Some(rule) = self.rule else { return Ok(()) };
+        let files = self.files.len();
+        if !rule.files.contains(&files) {
+            let (least, most) = (*rule.files.start(), *rule.files.end());
+            return Err(FormError::Files { request: self.name(), files, least, most });
+        }
+        match rule.ring {
+            RingField::None => Ok(()),
+            RingField::Index => self.check_ring(u64::from(self.number(0)), rings),
+            RingField::Signal => self.check_signal(rings),
+        }
+    }
+
+    fn check_ring(&self, index: u64, rings: usize) -> Result<(), FormError> {
+        if usize::try_from(index).is_ok_and(|index| index < rings) {
+            return Ok(());
+        }
+        Err(FormError::NoSuchRing { request: self.name(), index, rings })
+    }
+
+    /// The full width counts: high bits are an index that does not exist, not something to be cut off.
+    fn check_signal(&self, rings: usize) -> Result<(), FormError> {
+        const NO_FILE: u64 = 1 << 8;
+        let index = self.value() & !NO_FILE;
+        self.check_ring(index, rings.min(256))?;
+        let files = self.files.len();
+        let said = match (self.value() & NO_FILE != 0, files) {
+            (true, 0) | (false, 1) => return Ok(()),
+            (true, _) => "no file",
+            (false, _) => "one file",
+        };
+        Err(FormError::SignalFiles { request: self.name(), index, said, files })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(request: FrontendReq, flags: u32, size: u32) -> Header {
+        Header { code: request.into(), flags, size }
+    }
+
+    fn message(request: FrontendReq, body: &[u8]) -> Message {
+        let header = header(request, 1, u32::try_from(body.len()).unwrap());
+        Message { header, rule: header.check().unwrap(), body: body.to_vec(), files: Vec::new() }
+    }
+
+    #[test]
+    fn a_header_survives_the_wire() {
+        let sent = header(FrontendReq::SET_VRING_ADDR, 9, 40);
+        assert_eq!(Header::from_bytes(&sent.to_bytes()), sent);
+        assert_eq!(sent.reply(8), Header { code: 9, flags: 5, size: 8 });
+    }
+
+    #[test]
+    fn version_flags_and_size_are_checked_before_the_body_is_read() {
+        let check = |flags, size| header(FrontendReq::SET_FEATURES, flags, size).check();
+        assert!(check(1, 8).unwrap().is_some());
+        assert!(check(9, 8).unwrap().is_some());
+        assert!(matches!(check(0, 8), Err(FormError::Version { version: 0, .. })));
+        assert!(matches!(check(2, 8), Err(FormError::Version { version: 2, .. })));
+        assert!(matches!(check(5, 8), Err(FormError::Flags { flags: 5, .. })));
+        assert!(matches!(check(0x11, 8), Err(FormError::Flags { .. })));
+        assert!(matches!(check(1, 7), Err(FormError::Size { .. })));
+        assert!(matches!(check(1, u32::MAX), Err(FormError::Size { .. })));
+        assert!(matches!(
+            header(FrontendReq::SET_MEM_TABLE, 1, 8 + 33 * 32).check(),
+            Err(FormError::Size { .. })
+        ));
+    }
+
+    #[test]
+    fn an_unknown_request_is_read_to_be_refused_and_has_a_name() {
+        assert_eq!(Header { code: 999, flags: 1, size: 0 }.check(), Ok(None));
+        assert!(Header { code: 999, flags: 1, size: 5000 }.check().is_err());
+        assert_eq!(request_name(999), "request 999");
+        assert_eq!(request_name(24), "GET_CONFIG");
+    }
+
+    #[test]
+    fn ring_indices_count_in_their_full_width() {
+        let index = |index: u32| message(FrontendReq::SET_VRING_NUM, &[index.to_ne_bytes(), [0; 4]].concat());
+        assert!(index(3).check(4).is_ok());
+        for bad in [4, 256, 0x8000_0000, u32::MAX] {
+            assert!(matches!(index(bad).check(4), Err(FormError::NoSuchRing { .. })), "{bad}");
+        }
+        let kick = |value: u64| message(FrontendReq::SET_VRING_KICK, &value.to_ne_bytes());
+        assert!(kick(0x103).check(4).is_ok());
+        for bad in [0x104, 0x203, 0x1_0000_0103, 1 << 63] {
+            assert!(matches!(kick(bad).check(4), Err(FormError::NoSuchRing { .. })), "{bad:#x}");
+        }
+        assert!(matches!(kick(3).check(4), Err(FormError::SignalFiles { said: "one file", files: 0, .. })));
+    }
+
+    #[test]
+    fn files_are_counted() {
+        let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let mut owner = message(FrontendReq::SET_OWNER, &[]);
+        owner.files.push(file());
+        assert!(matches!(owner.check(2), Err(FormError::Files { files: 1, most: 0, .. })));
+        let mut kick = message(FrontendReq::SET_VRING_KICK, &0u64.to_ne_bytes());
+        kick.files.push(file());
+        assert!(kick.check(2).is_ok());
+        kick.files.push(file());
+        assert!(matches!(kick.check(2), Err(FormError::Files { files: 2, .. })));
+        let mut polled = message(FrontendReq::SET_VRING_KICK, &0x100u64.to_ne_bytes());
+        polled.files.push(file());
+        assert!(matches!(polled.check(2), Err(FormError::SignalFiles { said: "no file", .. })));
+    }
+
+    #[test]
+    fn every_request_has_one_row() {
+        let mut codes: Vec<u32> = RULES.iter().map(|rule| rule.request.into()).collect();
+        codes.dedup();
+        assert_eq!(codes.len(), RULES.len());
+        assert!(codes.is_sorted());
+    }
+}

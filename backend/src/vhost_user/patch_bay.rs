@@ -1,0 +1,116 @@
+//! The control side's access to the data path, which never mixes a ring's past with its present.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use viaduct_switch::{Policy, PortIndex};
+
+use crate::dataplane::{Datapath, DataplaneEvent, PortSetup, RingPosition};
+use crate::model::WorkerStatus;
+use crate::ring::RingError;
+
+/// The data path as the control thread runs it.
+pub trait Engine: Datapath {
+    /// Readable when [`Engine::take_events`] has something.
+    fn events(&self) -> RawFd;
+
+    /// What happened since the last call.
+    fn take_events(&mut self) -> Vec<DataplaneEvent>;
+
+    /// To be called every 100 ms while a port is attached.
+    fn tick(&mut self);
+
+    /// The workers' counters.
+    fn workers(&self) -> Vec<WorkerStatus>;
+}
+
+/// A ring that its guest broke.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BrokenRing {
+    /// The port.
+    pub port: PortIndex,
+    /// The ring's number.
+    pub ring: u16,
+    /// How.
+    pub error: RingError,
+}
+
+/// What detaching a port gives back.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Detached {
+    /// Where its rings stopped.
+    pub positions: Vec<RingPosition>,
+    /// Rings that broke before.
+    pub broken: Vec<BrokenRing>,
+}
+
+/// Hands ports to the engine and takes them back.
+///
+/// A ring's breaking is told by an event that may still wait when the port is detached. It is delivered with
+/// the detached port, so that nobody later takes it for the breaking of the ring's next life.
+pub struct PatchBay {
+    engine: Box<dyn Engine>,
+    broken: Vec<BrokenRing>,
+}
+
+impl PatchBay {
+    /// Access to `engine`.
+    #[must_use]
+    pub fn new(engine: Box<dyn Engine>) -> Self {
+        Self { engine, broken: Vec::new() }
+    }
+
+    /// Starts a port's rings; gives those that could not start.
+    pub fn attach(&mut self, setup: PortSetup) -> Vec<(u16, RingError)> {
+        self.engine.attach(setup)
+    }
+
+    /// Takes a port's rings back.
+    pub fn detach(&mut self, port: PortIndex) -> Detached {
+        let positions = self.engine.detach(port);
+        self.collect();
+        let (broken, others) = std::mem::take(&mut self.broken).into_iter().partition(|ring| ring.port == port);
+        self.broken = others;
+        Detached { positions, broken }
+    }
+
+    /// Rings that broke, of all ports.
+    pub fn take_broken(&mut self) -> Vec<BrokenRing> {
+        self.collect();
+        std::mem::take(&mut self.broken)
+    }
+
+    /// Lets a frame enter the switch at `port`.
+    pub fn inject(&mut self, port: PortIndex, frame: Vec<u8>) {
+        self.engine.inject(port, frame);
+    }
+
+    /// Makes every worker use `policy`.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.engine.set_policy(policy);
+    }
+
+    /// Readable when [`PatchBay::take_broken`] has something.
+    #[must_use]
+    pub fn events(&self) -> RawFd {
+        self.engine.events()
+    }
+
+    /// See [`Engine::tick`].
+    pub fn tick(&mut self) {
+        self.engine.tick();
+    }
+
+    /// The workers' counters.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        self.engine.workers()
+    }
+
+    fn collect(&mut self) {
+        let events = self.engine.take_events();
+        self.broken.extend(events.into_iter().map(|DataplaneEvent::RingBroken { port, ring, error }| {
+            BrokenRing { port, ring, error }
+        }));
+    }
+}

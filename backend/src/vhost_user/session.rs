@@ -1,0 +1,319 @@
+//! One frontend's connection: messages in, replies out, and the port on or off the data path in between.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::MutexGuard;
+
+use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
+use vhost::vhost_user::message::FrontendReq;
+use viaduct_switch::MacAddress;
+
+use crate::vhost_user::device::{Device, DeviceError, Limits};
+use crate::vhost_user::framer::{Framer, ReceiveError};
+use crate::vhost_user::message::{Answer, FormError, Message, Rule, Server};
+use crate::vhost_user::outbox::{Outbox, Unread};
+use crate::vhost_user::patch_bay::{Detached, PatchBay};
+use crate::vhost_user::relay::{Relay, RelayError};
+use crate::vhost_user::{rarp, signal, socket};
+
+/// Messages that are served before the other sessions have their turn.
+const MESSAGES_PER_TURN: usize = 32;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// We do not serve it.
+    #[error("it is not supported")]
+    Unsupported,
+    /// The protocol feature that it belongs to was not negotiated.
+    #[error("its protocol feature was not negotiated")]
+    NotNegotiated,
+    /// The device refuses it.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The device refuses it, by way of the handler.
+    #[error("{0}")]
+    Handler(String),
+}
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionEnd {
+    /// The connection ended, or what came is no message.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// A message has not the form of its request.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A request was refused, and the frontend did not ask to be told.
+    #[error("{request} is refused: {refusal}")]
+    Refused {
+        /// The request's name.
+        request: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The protocol handler found a message malformed.
+    #[error("{request} is malformed: {error}")]
+    Malformed {
+        /// The request's name.
+        request: String,
+        /// What the handler says.
+        error: RelayError,
+    },
+    /// The peer does not read.
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    /// Writing failed.
+    #[error("cannot write to the socket: {0}")]
+    Socket(io::Error),
+}
+
+impl SessionEnd {
+    /// Whether the frontend just left: no reason to complain.
+    #[must_use]
+    pub fn is_goodbye(&self) -> bool {
+        match self {
+            Self::Receive(ReceiveError::Closed) => true,
+            Self::Receive(ReceiveError::Socket(error)) | Self::Socket(error) => {
+                matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A request that was refused while the session goes on.
+#[derive(Debug)]
+pub struct Refused {
+    /// The request's name.
+    pub request: String,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// A connection.
+pub struct Session {
+    socket: UnixStream,
+    peer_pid: Option<i32>,
+    framer: Framer,
+    outbox: Outbox,
+    relay: Relay,
+    attached: bool,
+    served: u64,
+}
+
+impl Session {
+    /// Speaks to the frontend at the other end of `socket`, which must be non-blocking.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn new(socket: UnixStream, limits: Limits) -> io::Result<Self> {
+        let peer_pid = socket::peer_pid(&socket);
+        let relay = Relay::new(Device::new(limits))?;
+        let (framer, outbox) = (Framer::default(), Outbox::default());
+        Ok(Self { socket, peer_pid, framer, outbox, relay, attached: false, served: 0 })
+    }
+
+    /// The frontend's process, where the kernel tells.
+    #[must_use]
+    pub fn peer_pid(&self) -> Option<i32> {
+        self.peer_pid
+    }
+
+    /// The device as the frontend set it up.
+    pub fn device(&self) -> MutexGuard<'_, Device> {
+        self.relay.device()
+    }
+
+    /// Messages served so far.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served
+    }
+
+    /// Whether the socket should be watched for room to write.
+    #[must_use]
+    pub fn wants_to_write(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Serves what arrived, up to a turn's worth; gives the requests that were refused.
+    ///
+    /// # Errors
+    /// The session is over; [`Session::close`] must follow.
+    pub fn readable(&mut self, bay: &mut PatchBay) -> Result<Vec<Refused>, SessionEnd> {
+        let mut refused = Vec::new();
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(message) = self.framer.receive(&self.socket)? else { break };
+            refused.extend(self.serve(message, bay)?);
+        }
+        self.writable()?;
+        Ok(refused)
+    }
+
+    /// Sends replies that wait.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn writable(&mut self) -> Result<(), SessionEnd> {
+        self.outbox.flush(&self.socket).map_err(SessionEnd::Socket)
+    }
+
+    /// Takes the port off the data path and ends the session.
+    pub fn close(mut self, bay: &mut PatchBay) {
+        self.detach(bay);
+    }
+
+    /// Notes that the guest broke a ring: the data path stopped it already.
+    pub fn ring_broken(&mut self, ring: u16, error: crate::ring::RingError) {
+        self.device().ring_broken(ring, error);
+    }
+
+    /// Takes the port off the data path, changes the device and puts the port back.
+    pub fn reconfigure(&mut self, bay: &mut PatchBay, change: impl FnOnce(&mut Device)) {
+        self.detach(bay);
+        change(&mut self.device());
+        self.attach(bay);
+    }
+
+    fn detach(&mut self, bay: &mut PatchBay) {
+        if !std::mem::take(&mut self.attached) {
+            return;
+        }
+        let port = self.device().limits().port;
+        let Detached { positions, broken } = bay.detach(port);
+        let mut device = self.device();
+        device.detached(&positions);
+        for ring in broken {
+            device.ring_broken(ring.ring, ring.error);
+        }
+    }
+
+    fn attach(&mut self, bay: &mut PatchBay) {
+        let Some(setup) = self.device().setup() else { return };
+        let indices: Vec<u16> = setup.rings.iter().map(|ring| ring.index).collect();
+        let failed = bay.attach(setup);
+        self.device().attached(&indices, &failed);
+        self.attached = true;
+    }
+
+    /// Serves one message; gives it back if it was refused and the frontend told so.
+    fn serve(&mut self, message: Message, bay: &mut PatchBay) -> Result<Option<Refused>, SessionEnd> {
+        self.served += 1;
+        let rings = self.device().rings().len();
+        message.check(rings)?;
+        let outcome = match message.rule {
+            None => Err(Failure::Refused(Refusal::Unsupported)),
+            Some(rule) if rule.needs.is_some_and(|feature| !self.device().has(feature)) => {
+                Err(Failure::Refused(Refusal::NotNegotiated))
+            }
+            Some(rule) => self.serve_by(rule, &message, bay),
+        };
+        self.answer(&message, outcome)
+    }
+
+    fn serve_by(
+        &mut self,
+        rule: &Rule,
+        message: &Message,
+        bay: &mut PatchBay,
+    ) -> Result<Vec<u8>, Failure> {
+        if rule.touches_rings {
+            self.detach(bay);
+        }
+        let outcome = match rule.server {
+            Server::Handler => self.relay.serve(message).map_err(Failure::from),
+            Server::Session => self.serve_myself(rule.request, message, bay).map_err(Failure::Refused),
+        };
+        if rule.touches_rings {
+            self.attach(bay);
+        }
+        outcome
+    }
+
+    /// What the handler does not dispatch; gives the reply.
+    fn serve_myself(
+        &mut self,
+        request: FrontendReq,
+        message: &Message,
+        bay: &mut PatchBay,
+    ) -> Result<Vec<u8>, Refusal> {
+        let mut device = self.device();
+        match request {
+            FrontendReq::SET_VRING_ENABLE => {
+                device.enable(usize::try_from(message.number(0)).unwrap_or(usize::MAX), message.number(1))?;
+            }
+            FrontendReq::SET_STATUS => device.set_status(message.value())?,
+            FrontendReq::NET_SET_MTU => device.set_mtu(message.value())?,
+            FrontendReq::GET_STATUS => return Ok(reply(message, u64::from(device.status()))),
+            FrontendReq::SEND_RARP => {
+                let port = device.limits().port;
+                bay.inject(port, rarp::frame(rarp_address(message)?));
+            }
+            // Dirty logging is not offered, so that there is never anything to tell: the file is only checked.
+            FrontendReq::SET_LOG_FD => check_log_signal(message)?,
+            _ => return Err(Refusal::Unsupported),
+        }
+        Ok(Vec::new())
+    }
+
+    /// Replies, acknowledges, or ends the session when the frontend would not learn of a refusal otherwise.
+    fn answer(
+        &mut self,
+        message: &Message,
+        outcome: Result<Vec<u8>, Failure>,
+    ) -> Result<Option<Refused>, SessionEnd> {
+        let has_reply = message.rule.is_some_and(|rule| rule.answer == Answer::Reply);
+        let acknowledge = !has_reply && message.header.needs_reply() && self.device().has(Protocol::REPLY_ACK);
+        let request = message.name();
+        match outcome {
+            Err(Failure::Malformed(error)) => Err(SessionEnd::Malformed { request, error }),
+            Err(Failure::Refused(refusal)) if acknowledge => {
+                self.outbox.push(&reply(message, 1))?;
+                Ok(Some(Refused { request, refusal }))
+            }
+            Err(Failure::Refused(refusal)) => Err(SessionEnd::Refused { request, refusal }),
+            Ok(_) if acknowledge => Ok(self.outbox.push(&reply(message, 0)).map(|()| None)?),
+            Ok(reply) => Ok(self.outbox.push(&reply).map(|()| None)?),
+        }
+    }
+}
+
+impl AsRawFd for Session {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Why serving gave no reply.
+enum Failure {
+    Refused(Refusal),
+    Malformed(RelayError),
+}
+
+impl From<RelayError> for Failure {
+    fn from(error: RelayError) -> Self {
+        match error {
+            RelayError::Refused(reason) => Self::Refused(Refusal::Handler(reason)),
+            error => Self::Malformed(error),
+        }
+    }
+}
+
+/// A reply that carries one number.
+fn reply(message: &Message, value: u64) -> Vec<u8> {
+    [message.header.reply(8).to_bytes().as_slice(), &value.to_ne_bytes()].concat()
+}
+
+/// "The first 6 bytes of the payload contain the mac address of the guest."
+fn rarp_address(message: &Message) -> Result<MacAddress, DeviceError> {
+    let address = MacAddress(message.body.first_chunk().copied().unwrap_or_default());
+    if address.is_group() || address.is_zero() { Err(DeviceError::Rarp(address)) } else { Ok(address) }
+}
+
+fn check_log_signal(message: &Message) -> Result<(), DeviceError> {
+    let mut files = message.files.iter();
+    files.try_for_each(|file| signal::check(file.as_fd())).map_err(DeviceError::LogSignal)
+}
