@@ -103,11 +103,10 @@ impl Memory {
         memory
     }
 
-    /// The next region for [`Memory::regions`], after all others in guest addresses, not yet among them.
+    /// Memory of these regions, all of which is taken: only to be read and written.
     #[must_use]
-    pub fn further_region(&self, size: u64) -> Region {
-        let end = self.regions.last().map_or(GUEST_BASE, |region| region.guest_address + region.size);
-        Region::sealed(end, size, user_address(self.regions.len()))
+    pub fn of(regions: Vec<Region>) -> Self {
+        Self { regions, next: u64::MAX }
     }
 
     /// Takes `size` bytes that start at a multiple of `alignment`; regions may be crossed.

@@ -41,6 +41,8 @@ pub struct NicOptions {
     pub region_bytes: Option<u64>,
     /// No call descriptors: the driver looks at the used rings.
     pub polled: bool,
+    /// No kick descriptors: the switch looks at the available rings.
+    pub kickless: bool,
 }
 
 impl Default for NicOptions {
@@ -56,6 +58,7 @@ impl Default for NicOptions {
             send_layout: Layout::default(),
             region_bytes: None,
             polled: false,
+            kickless: false,
         }
     }
 }
@@ -170,6 +173,7 @@ impl Nic {
         let ring = |index: usize| {
             let mut ring = Ring::new(Arc::clone(&memory), rings[index], options.ring());
             ring.polled = options.polled;
+            ring.kickless = options.kickless;
             ring
         };
         let (header, mergeable) = (options.header_bytes(), options.features & MRG_RXBUF != 0);

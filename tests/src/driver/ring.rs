@@ -84,6 +84,8 @@ pub struct Ring {
     pub error: EventFd,
     /// Whether calls are waited for; otherwise the used ring is looked at alone.
     pub polled: bool,
+    /// Whether the device is given no kick descriptor, and has to look at the ring by itself.
+    pub kickless: bool,
     /// The available index to be published next.
     pub available_index: u16,
     published: u16,
@@ -122,6 +124,7 @@ impl Ring {
             call: eventfd(),
             error: eventfd(),
             polled: false,
+            kickless: false,
             available_index: 0,
             published: 0,
             used_seen: 0,

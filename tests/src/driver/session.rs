@@ -161,7 +161,15 @@ impl Session {
         } else {
             self.frontend.set_vring_call(index, &ring.call).expect("SET_VRING_CALL");
         }
-        self.frontend.set_vring_kick(index, &ring.kick).expect("SET_VRING_KICK");
+        if ring.kickless {
+            let nobody = index as u64 | NO_DESCRIPTOR;
+            assert!(
+                self.accepts(&Message::new(request::SET_VRING_KICK).u64(nobody)),
+                "SET_VRING_KICK without fd"
+            );
+        } else {
+            self.frontend.set_vring_kick(index, &ring.kick).expect("SET_VRING_KICK");
+        }
         self.enable_ring(index, true);
     }
 
