@@ -1,6 +1,8 @@
 //! From the switch's decisions to the receivers' rings: the copies are made here.
 
-use super::shim::{Delivery, Segmenter, finish_checksum};
+use std::hash::{BuildHasher, RandomState};
+
+use viaduct_switch::offload::{Checksums, Segmenter, Treatment, finish_checksum};
 use viaduct_switch::{Cast, Claims, DropReason, Egress, Frame, PortIndex, RawClaims, Switch};
 
 use super::outlet::{Outcome, Outlet, ReceiveQueue};
@@ -54,11 +56,15 @@ impl Outbox {
 pub(super) struct Workshop {
     whole: Vec<u8>,
     segment: Vec<u8>,
+    /// The identification of the next datagram that has to be fragmented.
+    fragment_id: u32,
 }
 
 impl Workshop {
+    #[expect(clippy::cast_possible_truncation, reason = "any 32 random bits will do")]
     pub(super) fn new() -> Self {
-        Self { whole: Vec::with_capacity(FRAME_MAX), segment: vec![0; FRAME_MAX] }
+        let fragment_id = RandomState::new().hash_one(0) as u32;
+        Self { whole: Vec::with_capacity(FRAME_MAX), segment: vec![0; FRAME_MAX], fragment_id }
     }
 
     /// The whole frame as an owned copy.
@@ -122,32 +128,49 @@ impl Delivered<'_> {
         if claims == Claims::default() {
             return queue.send(&[0; 12], head, rest, frame.meta.length, outcome);
         }
-        if outlet.capabilities.delivery(&claims, head) == Delivery::AsIs {
-            return queue.send(&header_of(claims.to_raw(head)), head, rest, frame.meta.length, outcome);
+        match outlet.capabilities.treatment(&claims, head) {
+            Treatment::AsIs => {
+                queue.send(&header_of(claims.to_raw(head)), head, rest, frame.meta.length, outcome)
+            }
+            Treatment::FinishChecksum => {
+                self.workshop.collect(head, rest);
+                self.finished(queue, claims, outcome)
+            }
+            Treatment::Segment(checksums) => {
+                self.workshop.collect(head, rest);
+                self.cut(queue, claims, checksums, outcome)
+            }
         }
-        self.workshop.collect(head, rest);
-        self.changed(outlet, queue, claims, outcome)
     }
 
-    /// Delivers a frame that the receiver can't take as it is: finished, or cut.
-    fn changed(
+    /// Delivers the frame in the workshop to a receiver that wants its checksum finished.
+    fn finished(
         &mut self,
-        outlet: &Outlet,
         queue: &mut ReceiveQueue,
         claims: Claims,
         outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
-        let Workshop { whole, segment } = &mut *self.workshop;
-        let Some(_) = claims.gso else {
-            if let Some(checksum) = claims.checksum {
-                finish_checksum(whole, checksum);
-            }
-            return queue.send(&[0; 12], whole, &[], length_of(whole), outcome);
-        };
-        let mut cutter = Segmenter::new(whole, &claims, outlet.capabilities)?;
-        while let Some((len, claims)) = cutter.next_into(segment) {
-            let bytes = segment.get(..len).unwrap_or_default();
-            queue.send(&header_of(claims.to_raw(bytes)), bytes, &[], length_of(bytes), outcome)?;
+        let whole = &mut self.workshop.whole;
+        if let Some(checksum) = claims.checksum {
+            finish_checksum(whole, checksum)?;
+        }
+        queue.send(&[0; 12], whole, &[], length_of(whole), outcome)
+    }
+
+    /// Delivers the frame in the workshop to a receiver that can't take super-frames of its kind.
+    fn cut(
+        &mut self,
+        queue: &mut ReceiveQueue,
+        claims: Claims,
+        checksums: Checksums,
+        outcome: &mut Outcome,
+    ) -> Result<(), DropReason> {
+        let Workshop { whole, segment, fragment_id } = &mut *self.workshop;
+        *fragment_id = fragment_id.wrapping_add(1);
+        let mut segmenter = Segmenter::new(whole, &claims, checksums, *fragment_id)?;
+        while let Some(next) = segmenter.next_into(segment)? {
+            let bytes = segment.get(..next.length).unwrap_or_default();
+            queue.send(&header_of(next.claims.to_raw(bytes)), bytes, &[], length_of(bytes), outcome)?;
         }
         Ok(())
     }

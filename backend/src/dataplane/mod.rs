@@ -11,7 +11,6 @@ mod mailbox;
 mod outlet;
 mod poller;
 mod shared;
-mod shim;
 mod signal;
 mod worker;
 

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use parking_lot::Mutex;
-use super::shim::Capabilities;
+use viaduct_switch::offload::Capabilities;
 use viaduct_switch::{DropReason, PortIndex, Switch, Volume};
 
 use super::backlog::Backlog;
