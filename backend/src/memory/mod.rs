@@ -119,7 +119,7 @@ impl fmt::Debug for GuestMemory {
 
 /// A run of guest memory that is contiguous in our address space.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment {
+pub struct Segment {
     pub(crate) host: *mut u8,
     pub(crate) len: u32,
 }

@@ -7,7 +7,7 @@ use crate::memory::{GuestMemory, Segment};
 
 /// What is wrong with a chain. The frame is lost, and the ring goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ChainError {
+pub enum ChainError {
     /// `next` names a descriptor that does not exist.
     BadNext,
     /// More than [`CHAIN_MAX`] descriptors, or a loop.
@@ -22,29 +22,41 @@ pub(crate) enum ChainError {
 }
 
 /// The segments of the frames of one burst, one after the other; never grows beyond its first allocation.
-pub(crate) struct Segments {
+pub struct Segments {
     list: Vec<Segment>,
 }
 
 impl Segments {
     /// Room for `capacity` segments.
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
+    pub fn with_capacity(capacity: usize) -> Self {
         Self { list: Vec::with_capacity(capacity) }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    pub(crate) fn truncate(&mut self, len: usize) {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Forgets all but the first `len`.
+    pub fn truncate(&mut self, len: usize) {
         self.list.truncate(len);
     }
 
-    pub(crate) fn get(&self, from: usize, count: usize) -> &[Segment] {
+    /// The `count` segments from place `from` on; none if there are not as many.
+    #[must_use]
+    pub fn get(&self, from: usize, count: usize) -> &[Segment] {
         self.list.get(from..from + count).unwrap_or_default()
     }
 
-    pub(crate) fn from(&mut self, from: usize) -> &mut [Segment] {
+    /// The segments from place `from` on.
+    pub fn from(&mut self, from: usize) -> &mut [Segment] {
         self.list.get_mut(from..).unwrap_or_default()
     }
 
@@ -55,10 +67,6 @@ impl Segments {
         }
         self.list.push(segment);
         Ok(())
-    }
-
-    pub(crate) fn has_room(&self, count: usize) -> bool {
-        self.list.capacity() - self.list.len() >= count
     }
 }
 

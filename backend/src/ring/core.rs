@@ -17,7 +17,7 @@ const DESCRIPTOR_LEN: u64 = 16;
 ///
 /// Entries are completed in the order in which they were made available, so one number counts both what was
 /// taken and what will be given back.
-pub(crate) struct Core {
+pub struct Core {
     /// Keeps the mappings of all pointers below.
     pub(super) memory: GuestMemory,
     pub(super) hint: usize,
@@ -41,7 +41,7 @@ unsafe impl Send for Core {}
 
 impl Core {
     /// A ring that goes on where `setup` says.
-    pub(crate) fn new(setup: &RingSetup, memory: &GuestMemory, features: u64) -> Result<Self, RingError> {
+    pub fn new(setup: &RingSetup, memory: &GuestMemory, features: u64) -> Result<Self, RingError> {
         let size = setup.size;
         if !size.is_power_of_two() || size > 32_768 {
             return Err(RingError::BadSize(size));
@@ -76,7 +76,7 @@ impl Core {
     }
 
     /// Entries consumed and completed so far: where the ring may be started again.
-    pub(crate) fn position(&self) -> u16 {
+    pub fn position(&self) -> u16 {
         self.published
     }
 
@@ -175,7 +175,7 @@ impl Core {
     }
 
     /// Asks the driver for kicks; says whether entries came in meanwhile, so that nobody would kick for them.
-    pub(crate) fn arm(&mut self) -> Result<bool, RingError> {
+    pub fn arm(&mut self) -> Result<bool, RingError> {
         if self.event_index {
             // SAFETY: the word after the used ring's entries (four words each), included in the checked area.
             let event = unsafe { self.used.add(2 + 4 * usize::from(self.size())) };
@@ -191,7 +191,7 @@ impl Core {
     }
 
     /// Asks the driver not to kick. With an event index there is nothing to do: it lies behind already.
-    pub(crate) fn disarm(&mut self) {
+    pub fn disarm(&mut self) {
         if !self.event_index {
             self.set_used_flags(u16::try_from(VRING_USED_F_NO_NOTIFY).unwrap_or(1));
         }

@@ -13,14 +13,14 @@ mod transmit;
 #[cfg(test)]
 mod oracle;
 
-pub(crate) use self::chain::{ChainError, Segments};
-pub(crate) use self::core::Core;
-pub(crate) use self::receive::{ReceiveRing, Refused};
-pub(crate) use self::transmit::{Burst, Span, TransmitRing};
+pub use self::chain::{ChainError, Segments};
+pub use self::core::Core;
+pub use self::receive::{ReceiveRing, Refused};
+pub use self::transmit::{Burst, Span, TransmitRing};
 
 /// Descriptors that one chain may have, in the ring and in an indirect table together: as many as QEMU and
 /// the Linux kernel allow.
-pub(crate) const CHAIN_MAX: usize = 1024;
+pub const CHAIN_MAX: usize = 1024;
 
 /// Why a ring cannot run, or had to be stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

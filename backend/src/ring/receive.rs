@@ -8,7 +8,7 @@ use crate::memory::Segment;
 
 /// Why a frame was not put into the ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// This frame is lost; the ring goes on.
     Frame(DropReason),
     /// The ring is broken.
@@ -32,7 +32,7 @@ struct Buffer {
 }
 
 /// The device's side of a receive ring.
-pub(crate) struct ReceiveRing {
+pub struct ReceiveRing {
     core: Core,
     header_len: usize,
     mergeable: bool,
@@ -44,12 +44,13 @@ pub(crate) struct ReceiveRing {
 
 impl ReceiveRing {
     /// `header_len`: 10 or 12 bytes of `virtio_net_hdr`; `mergeable`: VIRTIO_NET_F_MRG_RXBUF is in force.
-    pub(crate) fn new(core: Core, header_len: usize, mergeable: bool) -> Self {
+    pub fn new(core: Core, header_len: usize, mergeable: bool) -> Self {
         let segments = Segments::with_capacity(2 * CHAIN_MAX);
         Self { core, header_len, mergeable, pending: 0, segments, buffers: Vec::with_capacity(CHAIN_MAX) }
     }
 
-    pub(crate) fn core(&mut self) -> &mut Core {
+    /// The ring behind.
+    pub fn core(&mut self) -> &mut Core {
         &mut self.core
     }
 
@@ -57,7 +58,7 @@ impl ReceiveRing {
     /// that follow. `length` is the frame's, header not counted. The guest sees it after
     /// [`ReceiveRing::publish`].
     #[inline]
-    pub(crate) fn put(
+    pub fn put(
         &mut self,
         header: &[u8; 12],
         head: &[u8],
@@ -161,7 +162,7 @@ impl ReceiveRing {
 
     /// Lets the guest see what was put; says whether it wants to be notified.
     #[inline]
-    pub(crate) fn publish(&mut self) -> bool {
+    pub fn publish(&mut self) -> bool {
         let count = std::mem::take(&mut self.pending);
         self.core.publish(count)
     }

@@ -20,13 +20,15 @@ const FRAME_MAX: u64 = 65_550;
 
 /// The payload of a [`Frame`]: the segments after its head, in the burst's list.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Span {
-    pub(crate) first: u32,
-    pub(crate) count: u32,
+pub struct Span {
+    /// Place of the first segment.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
 }
 
 /// Frames that were read and not completed yet, all from one ring.
-pub(crate) struct Burst {
+pub struct Burst {
     frames: Vec<Frame<Span>>,
     filled: usize,
     segments: Segments,
@@ -34,11 +36,13 @@ pub(crate) struct Burst {
     chains: u16,
     bytes: u64,
     /// Chains that held no frame for us.
-    pub(crate) dropped: [(DropReason, u64); 3],
+    pub dropped: [(DropReason, u64); 3],
 }
 
 impl Burst {
-    pub(crate) fn new(port: PortIndex) -> Self {
+    /// An empty burst.
+    #[must_use]
+    pub fn new(port: PortIndex) -> Self {
         let meta = Metadata { source: port, length: 0, claims: Default::default() };
         let frame = Frame { head: Head::default(), meta, payload: Span::default() };
         Self {
@@ -65,18 +69,18 @@ impl Burst {
     }
 
     /// The frames and the list of segments that their [`Span`]s name.
-    pub(crate) fn parts(&mut self) -> (&mut [Frame<Span>], &Segments) {
+    pub fn parts(&mut self) -> (&mut [Frame<Span>], &Segments) {
         (self.frames.get_mut(..self.filled).unwrap_or_default(), &self.segments)
     }
 
     /// The frames to be looked at and the list of segments that their [`Span`]s name.
-    pub(crate) fn frames(&self) -> (&[Frame<Span>], &Segments) {
+    pub fn frames(&self) -> (&[Frame<Span>], &Segments) {
         (self.frames.get(..self.filled).unwrap_or_default(), &self.segments)
     }
 
     /// Makes the burst hold one frame of our own, whose bytes must stay where they are until the burst is
     /// done.
-    pub(crate) fn load(&mut self, port: PortIndex, bytes: &mut [u8]) {
+    pub fn load(&mut self, port: PortIndex, bytes: &mut [u8]) {
         self.clear();
         let (Ok(length), Some(frame)) = (u32::try_from(bytes.len()), self.frames.first_mut()) else { return };
         frame.head = Head::from_bytes(bytes);
@@ -90,7 +94,7 @@ impl Burst {
     }
 
     /// Bytes of all frames together.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -107,7 +111,7 @@ impl Burst {
 }
 
 /// The device's side of a transmit ring.
-pub(crate) struct TransmitRing {
+pub struct TransmitRing {
     core: Core,
     header_len: usize,
     port: PortIndex,
@@ -115,22 +119,23 @@ pub(crate) struct TransmitRing {
 
 impl TransmitRing {
     /// `header_len`: 10 or 12 bytes of `virtio_net_hdr` (virtio 1.2, 5.1.6.1).
-    pub(crate) fn new(core: Core, header_len: usize, port: PortIndex) -> Self {
+    pub fn new(core: Core, header_len: usize, port: PortIndex) -> Self {
         Self { core, header_len, port }
     }
 
-    pub(crate) fn core(&mut self) -> &mut Core {
+    /// The ring behind.
+    pub fn core(&mut self) -> &mut Core {
         &mut self.core
     }
 
     /// The port whose guest transmits here.
-    pub(crate) fn port(&self) -> PortIndex {
+    pub fn port(&self) -> PortIndex {
         self.port
     }
 
     /// Reads the frames that are available, up to a burst's bounds. Gives the number of chains taken, which
     /// [`TransmitRing::complete`] gives back.
-    pub(crate) fn read(&mut self, burst: &mut Burst) -> Result<u16, RingError> {
+    pub fn read(&mut self, burst: &mut Burst) -> Result<u16, RingError> {
         burst.clear();
         let waiting = self.core.available(1)?;
         let count = waiting.min(BURST_FRAMES as u16);
@@ -207,7 +212,7 @@ impl TransmitRing {
     }
 
     /// Gives the burst's chains back to the guest, in order; says whether it wants to be notified.
-    pub(crate) fn complete(&mut self, burst: &Burst) -> bool {
+    pub fn complete(&mut self, burst: &Burst) -> bool {
         for (ahead, head) in (0..burst.chains).zip(&burst.heads) {
             // A device writes nothing into buffers that it only reads (virtio 1.2, 2.7.8.2).
             self.core.put_used(ahead, *head, 0);
