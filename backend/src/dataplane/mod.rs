@@ -373,3 +373,6 @@ fn pin_to(cpu: usize) {
     // SAFETY: `set` is a whole `cpu_set_t`; 0 is the calling thread.
     unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
 }
+
+#[cfg(test)]
+mod tests;
