@@ -35,7 +35,7 @@ fn check_sockets(ports: &[Placed<'_>], api_socket: &Path) {
             let expected = "another path: there the API listens; give the port another name or a `socket`";
             placed.table.note("socket", socket.display().to_string(), expected.to_owned());
         } else if !values::fits_socket(socket) {
-            let expected = "at most 107 bytes; write a shorter `socket` or runtime_dir";
+            let expected = "at most 106 bytes; write a shorter `socket` or runtime_dir";
             placed.table.note("socket", format!("{} bytes", socket.as_os_str().len()), expected.to_owned());
         } else {
             first.insert(socket, placed);

@@ -36,8 +36,19 @@ pub struct Loaded {
 /// # Errors
 /// If the file cannot be read, or for all that is wrong in it at once.
 pub fn load(path: &Path, host: &dyn Host) -> Result<Loaded, ConfigError> {
+    parse(&read(path)?, &path.display().to_string(), host)
+}
+
+/// Reads the file without looking into it.
+///
+/// # Errors
+/// If the file cannot be read, or is longer than [`FILE_SIZE_MAX`].
+pub fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let bytes = read_bounded(path).map_err(|error| unreadable(path, error))?;
-    parse(&bytes, &path.display().to_string(), host)
+    if bytes.len() > FILE_SIZE_MAX {
+        return Err(ConfigError::TooLarge { file: path.display().to_string(), limit: FILE_SIZE_MAX });
+    }
+    Ok(bytes)
 }
 
 /// Checks a text; `file` is its name in messages.
@@ -53,7 +64,7 @@ pub fn parse(bytes: &[u8], file: &str, host: &dyn Host) -> Result<Loaded, Config
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     let mut warnings = Vec::new();
     let config = if syntax_errors.is_empty() {
-        read(&TableReader::top(document.get_ref(), &problems), host, &mut warnings)
+        read_document(&TableReader::top(document.get_ref(), &problems), host, &mut warnings)
     } else {
         note_syntax_errors(text, &syntax_errors, &problems);
         Config::default()
@@ -102,7 +113,7 @@ fn note_syntax_errors(text: &str, errors: &[toml::de::Error], problems: &Problem
     }
 }
 
-fn read(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<String>) -> Config {
+fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<String>) -> Config {
     top.check_fields(&schema::TOP);
     let settings = switch::read(top.table("switch").as_ref(), host, warnings);
     let networks: BTreeMap<String, Network> = named(top, "network", NETWORKS_MAX)

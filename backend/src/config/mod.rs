@@ -26,7 +26,7 @@ mod tests;
 mod values;
 
 pub use host::{Host, ThisHost};
-pub use load::{FILE_SIZE_MAX, Loaded, load, parse};
+pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
 pub use port::default_mac;
 pub use problem::{ConfigError, Problem, WrongFile};
 

@@ -16,7 +16,7 @@ const QUEUES_MAX: u16 = 128;
 const MTU_MIN: u16 = 68;
 
 const SOCKET: &str =
-    "an absolute path of at most 107 bytes in quotes, without `..`, like \"/run/viaduct/vm1.sock\"";
+    "an absolute path of at most 106 bytes in quotes, without `..`, like \"/run/viaduct/vm1.sock\"";
 const MAC: &str = "an Ethernet address of one station in quotes, like \"52:54:00:12:34:56\"";
 
 /// The port as far as it is right; what is wrong is noted.

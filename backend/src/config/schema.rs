@@ -70,7 +70,7 @@ pub const TOP: Table = Table {
 pub const SWITCH: Table = Table {
     heading: "switch",
     fields: &[
-        now("runtime_dir", "an absolute path of at most 98 bytes", "\"/run/viaduct\""),
+        now("runtime_dir", "an absolute path of at most 97 bytes", "\"/run/viaduct\""),
         now("state_dir", "an absolute path", "\"/var/lib/viaduct\""),
         now("cpus", "a list of processor numbers", "[0]"),
         now("polling", "\"adaptive\", \"busy\", \"interrupt\"", "\"adaptive\""),
@@ -106,7 +106,7 @@ pub const PORT: Table = Table {
     fields: &[
         now("network", "a network's name", ""),
         now("type", "\"vhost-user\"", "\"vhost-user\""),
-        now("socket", "an absolute path of at most 107 bytes", "runtime_dir/NAME.sock"),
+        now("socket", "an absolute path of at most 106 bytes", "runtime_dir/NAME.sock"),
         now("role", "\"server\", \"client\"", "\"server\""),
         now("mac", "an Ethernet address", "52:54:00 and a hash of NAME"),
         now("queues", "a number from 1 to 128", "1"),

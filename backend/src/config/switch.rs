@@ -37,7 +37,7 @@ const PATH: &str = "an absolute path in quotes, without `..`, like \"/run/viaduc
 const MODE: &str = "octal permissions in quotes, like \"0660\"";
 
 fn runtime_dir(table: &TableReader<'_>) -> Option<PathBuf> {
-    let expected = format!("{PATH}, short enough that \"{API_SOCKET}\" in it has at most 107 bytes");
+    let expected = format!("{PATH}, short enough that \"{API_SOCKET}\" in it has at most 106 bytes");
     table.read("runtime_dir", &expected, |value| {
         values::path(value).filter(|path| values::fits_socket(&path.join(API_SOCKET)))
     })

@@ -419,19 +419,19 @@ fn an_empty_file_is_right_and_warned_about() {
 }
 
 #[test]
-fn socket_paths_end_at_107_bytes() {
+fn socket_paths_end_at_106_bytes() {
     let with = |length: usize| {
         let directory = format!("/{}", "d".repeat(length - "/".len() - "/vm1.sock".len()));
         format!("[network.lab]\n[switch]\nruntime_dir = '{directory}'\n[port.vm1]\nnetwork = 'lab'\n")
     };
-    right(&with(107));
-    assert_eq!(wrong(&with(108))[0].field, "switch.runtime_dir");
+    right(&with(106));
+    assert_eq!(wrong(&with(107))[0].field, "switch.runtime_dir");
     let long_name = format!(
         "{LAB}[switch]\nruntime_dir = '/{}'\n[port.a-longer-name]\nnetwork = 'lab'\n",
-        "d".repeat(95)
+        "d".repeat(94)
     );
     let problem = &wrong(&long_name)[0];
-    assert_eq!((problem.field.as_str(), problem.found.as_str()), ("port.a-longer-name.socket", "115 bytes"));
+    assert_eq!((problem.field.as_str(), problem.found.as_str()), ("port.a-longer-name.socket", "114 bytes"));
 }
 
 #[test]

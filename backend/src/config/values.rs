@@ -7,8 +7,9 @@ use std::time::Duration;
 use toml::de::DeValue;
 use viaduct_switch::MacAddress;
 
-/// The longest path of a Unix socket in bytes: `sun_path` is 108 bytes with the final zero (unix(7)).
-pub(super) const SOCKET_PATH_MAX: usize = 107;
+/// The longest path of a Unix socket in bytes: `sun_path` is 108 bytes with the final zero (unix(7)), and a socket is
+/// made under a name that is one byte longer, so that nobody meets it half ready.
+pub(super) const SOCKET_PATH_MAX: usize = 106;
 
 /// A text.
 pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Option<&'v str> {

@@ -5,3 +5,5 @@ mod handle;
 
 pub use error::{ApplyError, RunError};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Handle};
+#[cfg(test)]
+pub(crate) use handle::{Command, channel};

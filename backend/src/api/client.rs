@@ -1,0 +1,163 @@
+//! The command line's end of the API.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use nix::unistd::{Gid, Group};
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::sleep;
+
+use super::{Applied, Refusal};
+
+/// The daemon answers in milliseconds, and waits ten seconds for its own control thread.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// How soon to try again while the daemon has more clients than it can take.
+const BACKLOG_RETRY: Duration = Duration::from_millis(5);
+/// The longest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Why the daemon gave no answer, or not the wanted one.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens on the socket.
+    #[error(
+        "no daemon listens on {}; start one with `viaduct run`, or name its socket with --socket",
+        .0.display()
+    )]
+    NotRunning(PathBuf),
+    /// The socket may not be opened.
+    #[error("{}: permission denied; {remedy}", .socket.display())]
+    Denied {
+        /// The socket.
+        socket: PathBuf,
+        /// Who may open it.
+        remedy: String,
+    },
+    /// The daemon did not answer in time.
+    #[error("the daemon on {} does not answer; see its log, and start it again if it is stuck", .0.display())]
+    Silent(PathBuf),
+    /// The conversation failed.
+    #[error("talking to the daemon on {}: {what}; see its log", .socket.display())]
+    Broken {
+        /// The socket.
+        socket: PathBuf,
+        /// What went wrong.
+        what: String,
+    },
+    /// The daemon refused.
+    #[error("{}", .refusal.error)]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        refusal: Refusal,
+    },
+}
+
+/// Asks the daemon that listens on a socket; one connection a request.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client of the daemon whose API listens on `socket`; nothing is opened yet.
+    #[must_use]
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Reads a state, for example `/v1/status`.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or answers something else.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask("GET", path, Vec::new())
+    }
+
+    /// Makes the daemon match the configuration `text`; with `dry_run` only asks what that would change.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or refuses; then nothing was changed.
+    pub fn put_config(&self, text: Vec<u8>, dry_run: bool) -> Result<Applied, ClientError> {
+        self.ask("PUT", if dry_run { "/v1/config?dry_run=true" } else { "/v1/config" }, text)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| self.broken(&error))?;
+        let exchange = async { tokio::time::timeout(ANSWER_MAX, self.exchange(method, path, body)).await };
+        let (status, bytes) =
+            runtime.block_on(exchange).map_err(|_| ClientError::Silent(self.socket.clone()))??;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|error| self.broken(&error));
+        }
+        let refusal = serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))?;
+        Err(ClientError::Refused { status: status.as_u16(), refusal })
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let stream = self.connect().await.map_err(|error| self.unreachable(&error))?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.broken(&error))?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "viaduct")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.broken(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| self.broken(&*error))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    /// A Unix socket whose backlog is full says so at once (connect(2), EAGAIN); waiting is up to us.
+    async fn connect(&self) -> io::Result<UnixStream> {
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_RETRY).await,
+                result => return result,
+            }
+        }
+    }
+
+    fn unreachable(&self, error: &io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(socket),
+            io::ErrorKind::PermissionDenied => ClientError::Denied { remedy: who_may(&socket), socket },
+            _ => self.broken(error),
+        }
+    }
+
+    fn broken(&self, error: &dyn std::error::Error) -> ClientError {
+        ClientError::Broken { socket: self.socket.clone(), what: error.to_string() }
+    }
+}
+
+/// Who may open the socket, as far as this user is allowed to know.
+fn who_may(socket: &Path) -> String {
+    let group = std::fs::symlink_metadata(socket).ok().map(|found| Gid::from_raw(found.gid()));
+    match group.and_then(|gid| Group::from_gid(gid).ok().flatten()) {
+        Some(group) => {
+            format!("run as root, or join its group: usermod --append --groups {} USER", group.name)
+        }
+        None => "run as root".to_owned(),
+    }
+}

@@ -1,0 +1,45 @@
+//! HTTP/JSON over the Unix socket `runtime_dir/api.sock`: what the command line and programs talk to.
+//!
+//! Whoever may open the socket may do everything; its permissions are the authorisation. docs/api.md lists the
+//! paths. Names are those of the configuration file and of [`crate::model`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Problem;
+use crate::control::Changes;
+
+mod client;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, ClientError};
+pub use server::{Server, ServerError};
+
+/// Why a request was refused: the body of every answer that is not a success.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What is wrong and how to go on, in a sentence.
+    pub error: String,
+    /// Where a configuration is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    /// How many more problems there are than are listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// The answer to `PUT /v1/config`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Applied {
+    /// What changed, or would change, and the generation in force afterwards.
+    #[serde(flatten)]
+    pub changes: Changes,
+    /// Sentences for people about a configuration that is right.
+    pub warnings: Vec<String>,
+}

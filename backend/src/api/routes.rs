@@ -1,0 +1,211 @@
+//! The paths of the API and what they answer.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use serde::Serialize;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::spawn_blocking;
+
+use super::{Applied, Refusal};
+use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
+use crate::control::{ApplyError, ControlGone, Handle};
+use crate::model::Snapshot;
+
+/// Configurations that may be on their way at once: each may take 16 MiB.
+const UPLOADS_MAX: usize = 4;
+
+/// What the handlers share.
+struct Shared {
+    handle: Handle,
+    uploads: Semaphore,
+    /// Between looking at the generation and applying, no other request may apply.
+    apply: Mutex<()>,
+}
+
+type Api = State<Arc<Shared>>;
+
+/// All paths.
+pub(super) fn router(handle: Handle) -> Router {
+    let shared = Shared { handle, uploads: Semaphore::new(UPLOADS_MAX), apply: Mutex::new(()) };
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/ports", get(ports))
+        .route("/v1/ports/{name}", get(port))
+        .route("/v1/networks", get(networks))
+        .route("/v1/fdb", get(fdb))
+        .route("/v1/workers", get(workers))
+        .route("/v1/config", put(config))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .with_state(Arc::new(shared))
+}
+
+/// An answer that is no success.
+struct Refused(StatusCode, Refusal);
+
+impl Refused {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self(status, Refusal { error: error.into(), ..Refusal::default() })
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, axum::Json(self.1)).into_response()
+    }
+}
+
+impl From<ControlGone> for Refused {
+    fn from(error: ControlGone) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
+impl From<ApplyError> for Refused {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::ControlGone(gone) => gone.into(),
+            other => Self::new(StatusCode::CONFLICT, other.to_string()),
+        }
+    }
+}
+
+impl From<ConfigError> for Refused {
+    fn from(error: ConfigError) -> Self {
+        let ConfigError::Wrong(wrong) = error else {
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string());
+        };
+        let error = "the configuration is wrong; nothing was changed".to_owned();
+        Self(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal { error, problems: wrong.problems, left_out: wrong.left_out },
+        )
+    }
+}
+
+/// `body` as JSON, with the generation as entity tag.
+fn answer(generation: u64, body: &impl Serialize) -> Response {
+    ([(header::ETAG, format!("\"{generation}\""))], axum::Json(body)).into_response()
+}
+
+async fn snapshot(shared: &Arc<Shared>) -> Result<Snapshot, Refused> {
+    let handle = shared.handle.clone();
+    Ok(blocking(move || handle.snapshot()).await??)
+}
+
+/// Runs what may wait for the control thread beside the API's own thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+    let ended = |_| {
+        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the request's thread ended; see the daemon's log")
+    };
+    spawn_blocking(work).await.map_err(ended)
+}
+
+async fn status(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot))
+}
+
+async fn ports(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot.ports))
+}
+
+async fn port(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    let port = snapshot.ports.iter().find(|port| port.name == name);
+    let port = port.ok_or_else(|| {
+        Refused::new(StatusCode::NOT_FOUND, "there is no such port; GET /v1/ports lists all")
+    })?;
+    Ok(answer(snapshot.generation, port))
+}
+
+async fn networks(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot.networks))
+}
+
+async fn fdb(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot.fdb))
+}
+
+async fn workers(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot.workers))
+}
+
+/// Makes the daemon match the TOML text in the body, all or nothing.
+async fn config(State(shared): Api, request: Request) -> Result<Response, Refused> {
+    let dry_run = dry_run(request.uri())?;
+    let (parts, body) = request.into_parts();
+    let loaded = upload(&shared, body).await?;
+    let _alone = shared.apply.lock().await;
+    check_generation(&shared, &parts.headers).await?;
+    let handle = shared.handle.clone();
+    let changes = blocking(move || handle.apply(loaded.config, dry_run)).await??;
+    Ok(answer(changes.generation, &Applied { changes, warnings: loaded.warnings }))
+}
+
+/// Receives and checks a configuration.
+async fn upload(shared: &Arc<Shared>, body: Body) -> Result<Loaded, Refused> {
+    let busy =
+        |_| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "other configurations are being sent; try again");
+    let _slot = shared.uploads.try_acquire().map_err(busy)?;
+    let cut = |_| {
+        let error =
+            format!("the body was cut off, or is longer than {FILE_SIZE_MAX} bytes; nothing was changed");
+        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+    };
+    let bytes: Bytes = to_bytes(body, FILE_SIZE_MAX).await.map_err(cut)?;
+    Ok(blocking(move || parse(&bytes, "the configuration", &ThisHost)).await??)
+}
+
+/// `?dry_run=true` and nothing else: a misspelt word must not become a real change.
+fn dry_run(uri: &Uri) -> Result<bool, Refused> {
+    match uri.query() {
+        None | Some("" | "dry_run=false") => Ok(false),
+        Some("dry_run=true") => Ok(true),
+        Some(_) => {
+            Err(Refused::new(StatusCode::BAD_REQUEST, "the query may be `dry_run=true`, and nothing else"))
+        }
+    }
+}
+
+/// RFC 9110, 13.1.1: with If-Match, the change happens only if the generation is one of those listed.
+async fn check_generation(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<(), Refused> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(());
+    }
+    let running = snapshot(shared).await?.generation;
+    let tag = format!("\"{running}\"");
+    let values = headers.get_all(header::IF_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let matches =
+        values.flat_map(|value| value.split(',')).map(str::trim).any(|listed| listed == "*" || listed == tag);
+    if matches {
+        return Ok(());
+    }
+    let error = format!(
+        "generation {running} runs, which If-Match does not list; read the state again and decide anew"
+    );
+    Err(Refused::new(StatusCode::PRECONDITION_FAILED, error))
+}
+
+async fn unknown_path() -> Refused {
+    let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/networks, /v1/fdb, \
+                 /v1/workers and PUT /v1/config";
+    Refused::new(StatusCode::NOT_FOUND, error)
+}
+
+async fn unknown_method() -> Refused {
+    Refused::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "GET reads a state, and PUT replaces /v1/config; nothing else is known",
+    )
+}

@@ -1,0 +1,268 @@
+//! A server with a control thread that only counts, and clients of every kind.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::control::{Changes, Command, Handle, channel};
+use crate::model::Snapshot;
+use crate::vhost_user::{Access, Listener};
+
+const LAB: &[u8] = b"[network.lab]\n[port.vm1]\nnetwork = 'lab'\n";
+
+/// A control thread that counts how often a configuration was applied; it ends with its last handle's `stop`.
+struct Control {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    fn start() -> Self {
+        let (handle, commands) = channel().unwrap();
+        let mut generation = 1;
+        let answer_all = move || {
+            loop {
+                commands.acknowledge();
+                match commands.next() {
+                    None => std::thread::sleep(Duration::from_millis(1)),
+                    Some(Command::Stop) => return,
+                    Some(Command::Snapshot(answer)) => {
+                        answer.send(Snapshot { generation, ..Snapshot::default() }).unwrap();
+                    }
+                    Some(Command::Apply { config, dry_run, answer }) => {
+                        assert!(!config.networks.is_empty());
+                        generation += u64::from(!dry_run);
+                        answer.send(Ok(Changes { generation, changes: Vec::new() })).unwrap();
+                    }
+                }
+            }
+        };
+        Self { handle, thread: Some(std::thread::spawn(answer_all)) }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.handle.stop().unwrap();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+struct Api {
+    _server: Server,
+    control: Control,
+    directory: TempDir,
+}
+
+impl Api {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener =
+            Listener::bind(&directory.path().join("api.sock"), Access { mode: 0o600, group: None }).unwrap();
+        let control = Control::start();
+        Self { _server: Server::start(control.handle.clone(), listener).unwrap(), control, directory }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("api.sock")
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.socket())
+    }
+
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    }
+
+    /// Sends bytes as they are; gives the status line's code, the head and the body.
+    fn raw(&self, request: &[u8]) -> (u16, String, String) {
+        let mut stream = self.connect();
+        stream.write_all(request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        (status, head.to_owned(), body.to_owned())
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, Value) {
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (status, head, body) = self.raw(text.as_bytes());
+        (status, head, serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {body}")))
+    }
+
+    fn generation(&self) -> u64 {
+        self.client().get::<Snapshot>("/v1/status").unwrap().generation
+    }
+}
+
+#[test]
+fn every_path_answers_with_its_generation() {
+    let api = Api::start();
+    for path in ["/v1/status", "/v1/ports", "/v1/networks", "/v1/fdb", "/v1/workers"] {
+        let (status, head, _) = api.request("GET", path, "", "");
+        assert_eq!(status, 200, "{path}");
+        assert!(head.contains("etag: \"1\""), "{path}: {head}");
+    }
+}
+
+#[test]
+fn what_does_not_exist_says_what_does() {
+    let api = Api::start();
+    let (status, _, body) = api.request("GET", "/v2/ports", "", "");
+    assert_eq!(status, 404);
+    assert!(body["error"].as_str().unwrap().contains("/v1/ports"));
+    assert_eq!(api.request("GET", "/v1/ports/vm9", "", "").0, 404);
+    assert_eq!(api.request("DELETE", "/v1/status", "", "").0, 405);
+}
+
+#[test]
+fn a_configuration_is_applied_once_and_a_dry_run_never() {
+    let api = Api::start();
+    let client = api.client();
+    assert_eq!(client.put_config(LAB.to_vec(), true).unwrap().changes.generation, 1);
+    assert_eq!(api.generation(), 1);
+    assert_eq!(client.put_config(LAB.to_vec(), false).unwrap().changes.generation, 2);
+    assert_eq!(api.generation(), 2);
+}
+
+#[test]
+fn a_wrong_configuration_is_located_and_changes_nothing() {
+    let api = Api::start();
+    let (status, _, body) = api.request("PUT", "/v1/config", "", "[network.lab]\nageing = 5\n");
+    assert_eq!(status, 422);
+    let problem = json!({
+        "line": 2, "column": 10, "field": "network.lab.ageing", "found": "5",
+        "expected": "a duration from \"10s\" to \"1000000s\" with its unit (ms, s, m, h, d), like \"5m\""
+    });
+    assert_eq!(body["problems"], json!([problem]));
+    assert_eq!(api.generation(), 1);
+}
+
+#[test]
+fn a_misspelt_query_is_no_real_change() {
+    let api = Api::start();
+    for query in ["dry-run=true", "dry_run=yes", "dry_run=true&x=1", "dryrun"] {
+        assert_eq!(api.request("PUT", &format!("/v1/config?{query}"), "", "").0, 400, "{query}");
+    }
+    assert_eq!(api.generation(), 1);
+}
+
+#[test]
+fn if_match_guards_against_a_state_that_moved_on() {
+    let api = Api::start();
+    let put =
+        |tag: &str| api.request("PUT", "/v1/config", &format!("if-match: {tag}\r\n"), "[network.lab]").0;
+    assert_eq!(put("\"7\""), 412);
+    assert_eq!(put("1"), 412, "an entity tag has quotes");
+    assert_eq!(api.generation(), 1);
+    assert_eq!(put("\"1\""), 200);
+    assert_eq!(put("\"1\""), 412);
+    assert_eq!(put("\"9\", \"2\""), 200);
+    assert_eq!(put("*"), 200);
+}
+
+#[test]
+fn a_body_that_is_too_long_is_refused() {
+    let api = Api::start();
+    let head = format!("PUT /v1/config HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 17 << 20);
+    let mut stream = api.connect();
+    stream.write_all(head.as_bytes()).unwrap();
+    let piece = vec![b'#'; 1 << 20];
+    // The server may close before everything is sent.
+    while stream.write_all(&piece).is_ok() {}
+    assert_eq!(api.generation(), 1);
+}
+
+#[test]
+fn malformed_requests_end_their_own_connection_only() {
+    let api = Api::start();
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(1000));
+    for request in [
+        "\0\0\0\0\r\n\r\n",
+        "GET\r\n\r\n",
+        "PUT /v1/config HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        &long,
+        &many,
+    ] {
+        let mut stream = api.connect();
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+    assert_eq!(api.generation(), 1);
+}
+
+#[test]
+fn silent_clients_are_cut_off_and_others_served_meanwhile() {
+    let api = Api::start();
+    let mut silent: Vec<UnixStream> = (0..20).map(|_| api.connect()).collect();
+    let start = Instant::now();
+    assert_eq!(api.generation(), 1);
+    assert!(start.elapsed() < Duration::from_secs(2));
+    silent[0].write_all(b"GET /v1/sta").unwrap();
+    for stream in &mut silent {
+        // Nothing, or 408: either way it ends.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[test]
+fn more_clients_than_slots_are_served_one_after_the_other() {
+    let api = Api::start();
+    let clients: Vec<_> = (0..100)
+        .map(|_| {
+            let client = api.client();
+            std::thread::spawn(move || client.get::<Value>("/v1/status").unwrap())
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+}
+
+#[test]
+fn the_socket_is_removed_at_the_end() {
+    let Api { _server: server, control: _control, directory } = Api::start();
+    drop(server);
+    assert!(!directory.path().join("api.sock").exists());
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_said_so() {
+    let error = Client::new(PathBuf::from("/nonexistent/api.sock")).get::<Value>("/v1/status").unwrap_err();
+    assert!(error.to_string().contains("start one with `viaduct run`"), "{error}");
+}
+
+#[test]
+fn a_daemon_that_talks_something_else_is_said_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let other = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.write_all(b"220 smtp ready\r\n");
+    });
+    let error = Client::new(socket).get::<Value>("/v1/status").unwrap_err();
+    assert!(matches!(error, ClientError::Broken { .. }), "{error}");
+    other.join().unwrap();
+}

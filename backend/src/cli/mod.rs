@@ -1,0 +1,246 @@
+//! The command line: each command is a file, makes a text, and leaves printing and exit statuses to [`main`].
+//!
+//! Exit status 0: done. 1: failed, with the reason on standard error. 2: the command line itself is wrong.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+mod apply;
+mod check;
+mod failure;
+mod locate;
+mod plug;
+mod run;
+mod show;
+mod table;
+mod units;
+
+use failure::Failure;
+use locate::Locate;
+
+const ABOUT: &str = "A virtual switch for QEMU guests";
+
+const EXAMPLES: &str = "\
+Examples:
+  viaduct run --config examples/s1.toml     start the switch in the foreground
+  viaduct qemu-args vm1                     what to put on QEMU's command line
+  viaduct show ports                        who is connected, and what they sent
+
+Exit status: 0 done, 1 failed, 2 wrong usage.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "viaduct", version, about = ABOUT, after_help = EXAMPLES)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    locate: Locate,
+
+    /// Print JSON for programs instead of tables for people
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the switch in the foreground until SIGTERM or SIGINT; SIGHUP reads the file again
+    #[command(after_help = "\
+Example:
+  viaduct run --config examples/s1.toml
+
+Without --config the file is /etc/viaduct/viaduct.toml. Log lines go to standard error; the variable
+VIADUCT_LOG chooses them, for example VIADUCT_LOG=debug.")]
+    Run,
+
+    /// Tell whether a file is right, and what it declares; needs no daemon
+    #[command(after_help = "Example:\n  viaduct check examples/s1.toml")]
+    Check {
+        /// The configuration
+        file: PathBuf,
+    },
+
+    /// Make the running daemon match a file, all or nothing, and print the difference
+    #[command(after_help = "\
+Examples:
+  viaduct apply --dry-run viaduct.toml      only tell what would change
+  viaduct apply viaduct.toml
+
+The daemon is the one that listens in the file's own runtime_dir, unless --socket or --config says another.")]
+    Apply {
+        /// The configuration
+        file: PathBuf,
+        /// Change nothing, only tell what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+
+    /// Show what the running daemon does
+    #[command(after_help = "\
+Examples:
+  viaduct show                              everything in brief
+  viaduct show ports                        a line for each port
+  viaduct show ports vm1                    all about one port
+  viaduct show drops                        which frames were not delivered, and why
+  viaduct show fdb --json                   learned addresses, for programs")]
+    Show {
+        /// What to show; an overview unless said
+        #[arg(value_enum)]
+        what: Option<show::What>,
+        /// Only the port or network of this name
+        #[arg(requires = "what")]
+        name: Option<String>,
+    },
+
+    /// Print what plugs a guest into a port, for QEMU's command line
+    #[command(after_help = "\
+Examples:
+  viaduct qemu-args vm1
+  viaduct qemu-args vm1 --memory 4G
+  viaduct --config examples/s1.toml qemu-args vm1       from the file, without a daemon
+  viaduct qemu-args vm1-storage --nic-only              a guest's second NIC")]
+    QemuArgs {
+        /// The port
+        port: String,
+        /// The guest's memory, in QEMU's notation
+        #[arg(long, default_value = "512M", value_name = "SIZE", value_parser = plug::memory_size)]
+        memory: String,
+        /// Leave out the guest's memory, which is said once for all NICs of a guest
+        #[arg(long, conflicts_with = "memory")]
+        nic_only: bool,
+    },
+
+    /// Print the <interface> element that plugs a libvirt domain into a port, and what the domain must have
+    #[command(after_help = "\
+Examples:
+  viaduct libvirt-xml vm1
+  viaduct --config examples/s1.toml libvirt-xml vm1     from the file, without a daemon")]
+    LibvirtXml {
+        /// The port
+        port: String,
+    },
+
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  viaduct completions bash > /etc/bash_completion.d/viaduct")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// How a command's answer is to be written.
+#[derive(Clone, Copy, Debug)]
+struct Style {
+    json: bool,
+    colour: bool,
+}
+
+/// The program: reads the command line, does what it says, and tells the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run_with(std::env::args_os()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(status) => status,
+    }
+}
+
+fn run_with(arguments: impl Iterator<Item = OsString>) -> Result<(), ExitCode> {
+    let line = CommandLine::try_parse_from(arguments).map_err(usage)?;
+    let style = Style { json: line.json, colour: wants_colour() };
+    let done = execute(&line, style).and_then(|text| print(&text));
+    done.map_err(|failure| failure.report(style.json))
+}
+
+/// Help and version are printed to standard output and are no failure.
+fn usage(error: clap::Error) -> ExitCode {
+    let status = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+    // Nothing can be told if even the terminal is gone.
+    let _ = error.print();
+    status
+}
+
+fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
+    let locate = &line.locate;
+    match &line.command {
+        Command::Run => run::run(locate).map(|()| String::new()),
+        Command::Check { file } => check::check(file, style),
+        Command::Apply { file, dry_run } => apply::apply(locate, file, *dry_run, style),
+        Command::Show { what, name } => show::show(&locate.client()?, *what, name.as_deref(), style),
+        Command::QemuArgs { port, memory, nic_only } => {
+            plug::qemu_args(&locate.port(port)?, (!nic_only).then_some(memory), style)
+        }
+        Command::LibvirtXml { port } => plug::libvirt_xml(&locate.port(port)?, style),
+        Command::Completions { shell } => Ok(completions(*shell)),
+    }
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "viaduct", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Colours only for a person who did not turn them off (no-color.org).
+fn wants_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A reader that went away early, as `head` does, has read what it wanted.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(format!(
+            "cannot write to standard output: {error}; free some space or write elsewhere"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// `value` as JSON for programs, on lines of its own.
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value);
+    text.map(|text| text + "\n")
+        .map_err(|error| Failure::new(format!("cannot write JSON: {error}; this is a bug")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in CommandLine::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example") && help.contains("viaduct "), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn completions_know_the_commands() {
+        assert!(completions(Shell::Bash).contains("qemu-args"));
+    }
+
+    #[test]
+    fn the_documentation_names_every_command_and_option() {
+        let text = include_str!("../../../docs/command-line.md");
+        for command in CommandLine::command().get_subcommands() {
+            assert!(text.contains(&format!("viaduct {}", command.get_name())), "{}", command.get_name());
+            for option in command.get_arguments().filter_map(|argument| argument.get_long()) {
+                assert!(text.contains(&format!("--{option}")), "--{option}");
+            }
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! `viaduct show`: what the running daemon does.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::check::counted;
+use super::failure::Failure;
+use super::table::{Align, Cell, Colour, Table};
+use super::{Style, json, units};
+use crate::api::Client;
+use crate::model::{
+    DropStatus, FdbStatus, NetworkStatus, PortState, PortStatus, Snapshot, Traffic, WorkerStatus,
+};
+
+/// What can be shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum What {
+    /// Ports and their traffic
+    Ports,
+    /// Networks and their ports
+    Networks,
+    /// Learned addresses
+    Fdb,
+    /// The data path's workers
+    Workers,
+    /// Frames that were not delivered, and why
+    Drops,
+}
+
+/// Asks the daemon and tells what was wanted.
+pub(super) fn show(
+    client: &Client,
+    what: Option<What>,
+    name: Option<&str>,
+    style: Style,
+) -> Result<String, Failure> {
+    let snapshot: Snapshot = client.get("/v1/status")?;
+    let snapshot = match (what, name) {
+        (_, None) => snapshot,
+        (Some(What::Workers), Some(_)) => {
+            return Err(Failure::new("workers have no names; leave the name out"));
+        }
+        (Some(What::Networks | What::Fdb), Some(name)) => only_network(snapshot, name)?,
+        (_, Some(name)) => only_port(snapshot, name)?,
+    };
+    if style.json { programs(&snapshot, what) } else { Ok(people(&snapshot, what, name, style.colour)) }
+}
+
+fn only_port(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
+    snapshot.ports.retain(|port| port.name == name);
+    let missing = || Failure::new(format!("there is no port {name}; `viaduct show ports` lists all"));
+    (!snapshot.ports.is_empty()).then_some(snapshot).ok_or_else(missing)
+}
+
+fn only_network(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
+    snapshot.networks.retain(|network| network.name == name);
+    snapshot.fdb.retain(|entry| entry.network == name);
+    let missing = || Failure::new(format!("there is no network {name}; `viaduct show networks` lists all"));
+    (!snapshot.networks.is_empty()).then_some(snapshot).ok_or_else(missing)
+}
+
+/// One reason's count at one port.
+#[derive(Serialize)]
+struct PortDrops<'a> {
+    port: &'a str,
+    #[serde(flatten)]
+    drops: &'a DropStatus,
+}
+
+fn all_drops(snapshot: &Snapshot) -> impl Iterator<Item = PortDrops<'_>> {
+    snapshot
+        .ports
+        .iter()
+        .flat_map(|port| port.drops.iter().map(|drops| PortDrops { port: &port.name, drops }))
+}
+
+fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> {
+    match what {
+        None => json(snapshot),
+        Some(What::Ports) => json(&snapshot.ports),
+        Some(What::Networks) => json(&snapshot.networks),
+        Some(What::Fdb) => json(&snapshot.fdb),
+        Some(What::Workers) => json(&snapshot.workers),
+        Some(What::Drops) => json(&all_drops(snapshot).collect::<Vec<_>>()),
+    }
+}
+
+fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: bool) -> String {
+    match (what, snapshot.ports.as_slice()) {
+        (None, _) => overview(snapshot, colour),
+        (Some(What::Ports), [port]) if name.is_some() => one_port(port),
+        (Some(What::Ports), ports) => port_table(ports, colour),
+        (Some(What::Networks), _) => network_table(&snapshot.networks).render(colour),
+        (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
+        (Some(What::Workers), _) => worker_table(&snapshot.workers).render(colour),
+        (Some(What::Drops), _) => drop_text(snapshot, colour),
+    }
+}
+
+fn overview(snapshot: &Snapshot, colour: bool) -> String {
+    let head = format!(
+        "up {}, generation {}: {}, {}, {}, {}\n",
+        units::seconds(snapshot.uptime_s),
+        snapshot.generation,
+        counted(snapshot.networks.len() as u64, "network"),
+        counted(snapshot.ports.len() as u64, "port"),
+        counted(snapshot.fdb.len() as u64, "learned MAC"),
+        counted(snapshot.workers.len() as u64, "worker"),
+    );
+    let networks = network_table(&snapshot.networks).render(colour);
+    let ports = port_table(&snapshot.ports, colour);
+    let workers = worker_table(&snapshot.workers).render(colour);
+    format!("{head}\n{networks}\n{ports}\n{workers}")
+}
+
+fn state(port: &PortStatus) -> Cell {
+    let colour = match port.state {
+        PortState::Listening | PortState::Connecting | PortState::Connected => Colour::Yellow,
+        PortState::Running => Colour::Green,
+        PortState::Broken => Colour::Red,
+    };
+    Cell::coloured(state_name(port.state), colour)
+}
+
+fn state_name(state: PortState) -> &'static str {
+    match state {
+        PortState::Listening => "listening",
+        PortState::Connecting => "connecting",
+        PortState::Connected => "connected",
+        PortState::Running => "running",
+        PortState::Broken => "broken",
+    }
+}
+
+fn dropped(port: &PortStatus) -> u64 {
+    port.drops.iter().map(|drops| drops.frames).fold(0, u64::saturating_add)
+}
+
+/// A line for each port, and below a line for each that has something to say.
+fn port_table(ports: &[PortStatus], colour: bool) -> String {
+    let mut table = Table::new(&[
+        ("PORT", Align::Left),
+        ("NETWORK", Align::Left),
+        ("STATE", Align::Left),
+        ("MAC", Align::Left),
+        ("RECEIVED", Align::Right),
+        ("", Align::Right),
+        ("SENT", Align::Right),
+        ("", Align::Right),
+        ("DROPS", Align::Right),
+    ]);
+    for port in ports {
+        let traffic = [port.received, port.sent].map(|traffic| {
+            [Cell::from(units::count(traffic.frames)), Cell::from(units::bytes(traffic.bytes))]
+        });
+        let names =
+            [port.name.as_str().into(), port.network.as_str().into(), state(port), port.mac.as_str().into()];
+        let drops = Cell::from(units::count(dropped(port)));
+        table.row(names.into_iter().chain(traffic.into_iter().flatten()).chain([drops]));
+    }
+    let mut text = table.render(colour);
+    for port in ports.iter().filter(|port| port.state == PortState::Broken) {
+        let detail = port.detail.as_deref().unwrap_or("a ring was stopped");
+        text.push_str(&format!("{}: {detail}\n", port.name));
+    }
+    text
+}
+
+/// All about one port: a line each.
+fn one_port(port: &PortStatus) -> String {
+    let peer = port.peer_pid.map_or("nobody".to_owned(), |pid| format!("process {pid}"));
+    let lines = [
+        ("port", port.name.clone()),
+        ("network", port.network.clone()),
+        ("state", state_name(port.state).to_owned()),
+        ("detail", port.detail.clone().unwrap_or_default()),
+        ("socket", format!("{} ({})", port.socket.display(), port.role)),
+        ("peer", format!("{peer}, {} so far", counted(port.connections, "connection"))),
+        ("mac", port.mac.clone()),
+        ("mtu", port.mtu.to_string()),
+        ("queues", format!("{}, with {} rings running", port.queues, port.rings_running)),
+        ("received", traffic(port.received)),
+        ("sent", traffic(port.sent)),
+        ("dropped", format!("{} frames", units::count(dropped(port)))),
+    ];
+    let mut text = String::new();
+    for (name, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
+        text.push_str(&format!("{name:<10}{value}\n"));
+    }
+    for drops in &port.drops {
+        text.push_str(&format!(
+            "{:<10}{} {}: {}\n",
+            "",
+            units::count(drops.frames),
+            drops.reason,
+            drops.meaning
+        ));
+    }
+    text.push_str(&features(port));
+    text
+}
+
+/// The features in lines of at most 100 columns.
+fn features(port: &PortStatus) -> String {
+    let mut text = String::new();
+    for (index, names) in port.features.chunks(5).enumerate() {
+        let head = if index == 0 { "features" } else { "" };
+        text.push_str(&format!("{head:<10}{}\n", names.join(" ")));
+    }
+    text
+}
+
+fn traffic(traffic: Traffic) -> String {
+    format!("{} frames, {}", units::count(traffic.frames), units::bytes(traffic.bytes))
+}
+
+fn network_table(networks: &[NetworkStatus]) -> Table {
+    let mut table = Table::new(&[
+        ("NETWORK", Align::Left),
+        ("MODE", Align::Left),
+        ("AGEING", Align::Right),
+        ("ADDRESSES", Align::Right),
+        ("PORTS", Align::Left),
+    ]);
+    for network in networks {
+        table.row([
+            network.name.as_str().into(),
+            network.mode.as_str().into(),
+            units::seconds(u64::from(network.ageing_s)).into(),
+            units::count(network.addresses).into(),
+            network.ports.join(" ").into(),
+        ]);
+    }
+    table
+}
+
+fn fdb_table(entries: &[FdbStatus]) -> Table {
+    let mut table = Table::new(&[
+        ("NETWORK", Align::Left),
+        ("MAC", Align::Left),
+        ("PORT", Align::Left),
+        ("LAST SEEN", Align::Right),
+    ]);
+    for entry in entries {
+        table.row([
+            entry.network.as_str().into(),
+            entry.mac.as_str().into(),
+            entry.port.as_str().into(),
+            units::seconds(u64::from(entry.age_s)).into(),
+        ]);
+    }
+    table
+}
+
+fn worker_table(workers: &[WorkerStatus]) -> Table {
+    let mut table = Table::new(&[
+        ("CPU", Align::Right),
+        ("RINGS", Align::Right),
+        ("FRAMES", Align::Right),
+        ("BURSTS", Align::Right),
+        ("FRAMES/BURST", Align::Right),
+        ("SLEEPS", Align::Right),
+    ]);
+    for worker in workers {
+        let tenths = worker.frames.saturating_mul(10).checked_div(worker.bursts).unwrap_or(0);
+        table.row([
+            worker.cpu.to_string().into(),
+            worker.rings.to_string().into(),
+            units::count(worker.frames).into(),
+            units::count(worker.bursts).into(),
+            format!("{}.{}", tenths / 10, tenths % 10).into(),
+            units::count(worker.sleeps).into(),
+        ]);
+    }
+    table
+}
+
+/// A line for each reason at each port, and the reasons' sentences once.
+fn drop_text(snapshot: &Snapshot, colour: bool) -> String {
+    let mut table = Table::new(&[("PORT", Align::Left), ("FRAMES", Align::Right), ("REASON", Align::Left)]);
+    let mut sentences = BTreeMap::new();
+    for PortDrops { port, drops } in all_drops(snapshot) {
+        table.row([port.into(), units::count(drops.frames).into(), drops.reason.as_str().into()]);
+        sentences.insert(&drops.reason, &drops.meaning);
+    }
+    if sentences.is_empty() {
+        return "no frame was dropped\n".to_owned();
+    }
+    let mut text = table.render(colour) + "\n";
+    for (reason, sentence) in sentences {
+        text.push_str(&format!("{reason}: {sentence}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn port(name: &str, state: PortState) -> PortStatus {
+        PortStatus {
+            name: name.to_owned(),
+            network: "lab".to_owned(),
+            socket: PathBuf::from(format!("/run/viaduct/{name}.sock")),
+            role: "server".to_owned(),
+            mac: "52:54:00:00:00:01".to_owned(),
+            mtu: 1500,
+            queues: 2,
+            state,
+            detail: (state == PortState::Broken).then(|| "ring 1: the available index jumped".to_owned()),
+            peer_pid: Some(4711),
+            rings_running: 4,
+            features: vec!["VERSION_1".to_owned(); 12],
+            received: Traffic { frames: 1_234_567, bytes: 1_900_000_000 },
+            sent: Traffic { frames: 12, bytes: 840 },
+            drops: vec![DropStatus {
+                reason: "runt".to_owned(),
+                meaning: "Too short.".to_owned(),
+                frames: 7,
+            }],
+            connections: 1,
+        }
+    }
+
+    fn snapshot() -> Snapshot {
+        let long = "a-port-whose-name-is-as-long-as-a-name-can-be-in-this-program-1";
+        Snapshot {
+            generation: 3,
+            uptime_s: 65,
+            ports: vec![port("vm1", PortState::Running), port(long, PortState::Broken)],
+            networks: vec![NetworkStatus {
+                name: "lab".to_owned(),
+                mode: "isolated".to_owned(),
+                ports: vec!["vm1".to_owned(), long.to_owned()],
+                addresses: 2,
+                ageing_s: 300,
+            }],
+            fdb: vec![FdbStatus {
+                network: "lab".to_owned(),
+                mac: "52:54:00:00:00:01".to_owned(),
+                port: long.to_owned(),
+                age_s: 3,
+            }],
+            workers: vec![WorkerStatus { cpu: 0, rings: 4, bursts: 8, frames: 20, sleeps: 1 }],
+        }
+    }
+
+    const ALL: [Option<What>; 6] = [
+        None,
+        Some(What::Ports),
+        Some(What::Networks),
+        Some(What::Fdb),
+        Some(What::Workers),
+        Some(What::Drops),
+    ];
+
+    #[test]
+    fn everything_fits_a_hundred_columns() {
+        for what in ALL {
+            let text = people(&snapshot(), what, None, false);
+            for line in text.lines() {
+                assert!(line.chars().count() <= 100, "{what:?}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_is_one_line_and_a_broken_one_says_why() {
+        let text = people(&snapshot(), Some(What::Ports), None, false);
+        let lines: Vec<&str> = text.lines().collect();
+        let row = lines.iter().find(|line| line.starts_with("vm1 ")).unwrap();
+        for part in ["lab", "running", "52:54:00:00:00:01", "1.23M", "1.90 GB", "12", "840 B", "7"] {
+            assert!(row.contains(part), "{part} in {row}");
+        }
+        assert!(lines[3].ends_with(": ring 1: the available index jumped"), "{text}");
+    }
+
+    #[test]
+    fn one_port_is_told_in_full() {
+        let snapshot = only_port(snapshot(), "vm1").unwrap();
+        let text = people(&snapshot, Some(What::Ports), Some("vm1"), false);
+        for part in [
+            "process 4711, 1 connection so far",
+            "2, with 4 rings running",
+            "7 runt: Too short.",
+            "VERSION_1",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_port_or_network_is_an_error() {
+        assert!(only_port(snapshot(), "vm9").is_err());
+        assert!(only_network(snapshot(), "wan").is_err());
+    }
+
+    #[test]
+    fn programs_get_the_same_names_as_the_api() {
+        for what in ALL {
+            let value: serde_json::Value =
+                serde_json::from_str(&programs(&snapshot(), what).unwrap()).unwrap();
+            assert!(if what.is_none() { value.is_object() } else { value.is_array() }, "{what:?}");
+        }
+        let drops: serde_json::Value =
+            serde_json::from_str(&programs(&snapshot(), Some(What::Drops)).unwrap()).unwrap();
+        assert_eq!(
+            drops[0],
+            serde_json::json!({"port": "vm1", "reason": "runt", "meaning": "Too short.", "frames": 7})
+        );
+    }
+}
