@@ -5,6 +5,7 @@ use std::io;
 use viaduct_switch::policy::PolicyError;
 
 use crate::control::ControlGone;
+use crate::dataplane::DataplaneError;
 use crate::vhost_user::SocketError;
 
 /// Why a configuration was not applied; the running state is as it was.
@@ -27,7 +28,9 @@ pub enum ApplyError {
         wanted: String,
     },
     /// There are more objects than the data path has numbers for.
-    #[error("{count} {what} are more than the {max} that one switch can have; nothing was changed. Remove some")]
+    #[error(
+        "{count} {what} are more than the {max} that one switch can have; nothing was changed. Remove some"
+    )]
     TooMany {
         /// `ports` or `networks`.
         what: &'static str,
@@ -49,6 +52,19 @@ pub enum ApplyError {
         /// The path.
         path: std::path::PathBuf,
     },
+    /// A port's network does not exist.
+    #[error(
+        "port {port} belongs to network {network}, which does not exist; nothing was changed. Declare [network.{network}]"
+    )]
+    NoNetwork {
+        /// The port.
+        port: String,
+        /// Its network.
+        network: String,
+    },
+    /// The group of the sockets does not exist, or may not be given.
+    #[error("switch: {0}; nothing was changed")]
+    Access(SocketError),
     /// A port's socket could not be made.
     #[error("port {port}: {error}; nothing was changed")]
     Socket {
@@ -79,8 +95,13 @@ pub enum RunError {
     /// The first configuration was refused.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The data path did not start.
+    #[error("cannot start the data path: {0}")]
+    Dataplane(#[from] DataplaneError),
     /// A descriptor that the loop needs could not be made.
-    #[error("cannot make the {what} of the control loop: {error}; raise the limit of open files (LimitNOFILE=)")]
+    #[error(
+        "cannot make the {what} of the control loop: {error}; raise the limit of open files (LimitNOFILE=)"
+    )]
     Setup {
         /// Which one.
         what: &'static str,

@@ -189,6 +189,9 @@ mod tests {
         let change = |kind, detail: &str| Change { kind, object: "port vm3".into(), detail: detail.into() };
         assert_eq!(change(ChangeKind::Added, "").to_string(), "+ port vm3");
         assert_eq!(change(ChangeKind::Removed, "").to_string(), "- port vm3");
-        assert_eq!(change(ChangeKind::Changed, "mtu 1500 -> 9000").to_string(), "~ port vm3: mtu 1500 -> 9000");
+        assert_eq!(
+            change(ChangeKind::Changed, "mtu 1500 -> 9000").to_string(),
+            "~ port vm3: mtu 1500 -> 9000"
+        );
     }
 }

@@ -1,9 +1,121 @@
 //! The control thread: it owns sockets, sessions, timers and the configuration, and shares nothing.
+//!
+//! One event loop ([`controller`]) serves all of them, and none may make it wait: sessions read and write without
+//! blocking, connecting is tried, never awaited. Others ask through a [`Handle`]. A wanted configuration is
+//! compared with the running one ([`plan`]) and applied all or nothing ([`apply`]).
 
+mod apply;
+mod controller;
 mod error;
 mod handle;
+mod log;
+mod notify;
+mod plan;
+mod port;
+mod registry;
+mod snapshot;
+mod timer;
+mod token;
+
+use std::io;
+use std::sync::Arc;
+
+use event_manager::{EventManager, SubscriberOps};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::rand::{GetRandomFlags, getrandom};
+use tracing::warn;
+use viaduct_switch::{Limits, Switch};
+
+use crate::config::Config;
+use crate::control::controller::{Controller, Parts};
+use crate::dataplane::Dataplane;
+use crate::memory::install_poison_handler;
+use crate::vhost_user::PatchBay;
 
 pub use error::{ApplyError, RunError};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Handle};
-#[cfg(test)]
-pub(crate) use handle::{Command, channel};
+
+/// Runs the switch until SIGTERM, SIGINT or [`Handle::stop`]; then ends all sessions and removes all sockets.
+///
+/// `ready` is called once, when the ports' sockets listen; `reload` gives the configuration anew at each SIGHUP.
+/// To be called before the process starts other threads: they must not take the signals away.
+///
+/// # Errors
+/// Why it did not start. Once it runs, nothing short of a broken event loop ends it.
+pub fn run(
+    config: Config,
+    reload: impl FnMut() -> Result<Config, String> + 'static,
+    ready: impl FnOnce(Handle),
+) -> Result<(), RunError> {
+    let signals = take_signals().map_err(|error| RunError::Setup { what: "signal descriptor", error })?;
+    raise_descriptor_limit();
+    install_poison_handler().map_err(|error| RunError::Setup { what: "SIGBUS handler", error })?;
+    let seed = random_seed().map_err(|error| RunError::Setup { what: "random seed", error })?;
+    let switch = Arc::new(Switch::new(seed, Limits::default()));
+    let settings = &config.switch;
+    let dataplane = Dataplane::start(Arc::clone(&switch), Arc::default(), &settings.cpus, settings.polling)?;
+    let (handle, commands) =
+        handle::channel().map_err(|error| RunError::Setup { what: "command channel", error })?;
+    let bay = PatchBay::new(Box::new(dataplane));
+    let parts = Parts { bay, switch, commands, signals, reload: Box::new(reload), first: config };
+    serve(parts, || ready(handle))
+}
+
+/// The event loop.
+fn serve(parts: Parts, ready: impl FnOnce()) -> Result<(), RunError> {
+    let controller = Controller::new(parts).map_err(|error| RunError::Setup { what: "timer", error })?;
+    let mut manager = EventManager::<Controller>::new().map_err(RunError::Events)?;
+    let id = manager.add_subscriber(controller);
+    let mut outcome = started(&mut manager, id);
+    if outcome.is_ok() {
+        ready();
+        notify::ready();
+        outcome = spin(&mut manager, id);
+        notify::stopping();
+    }
+    if let Ok(controller) = manager.remove_subscriber(id) {
+        controller.end();
+    }
+    outcome
+}
+
+/// What came of the first configuration.
+fn started(manager: &mut EventManager<Controller>, id: event_manager::SubscriberId) -> Result<(), RunError> {
+    let controller = manager.subscriber_mut(id).map_err(RunError::Events)?;
+    match controller.outcome.take() {
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(_)) | None => Ok(()),
+    }
+}
+
+fn spin(manager: &mut EventManager<Controller>, id: event_manager::SubscriberId) -> Result<(), RunError> {
+    while !manager.subscriber_mut(id).map_err(RunError::Events)?.stopping {
+        manager.run().map_err(RunError::Events)?;
+    }
+    Ok(())
+}
+
+/// Signals come through a descriptor from now on, in this thread and all that it starts.
+fn take_signals() -> io::Result<SignalFd> {
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+    signals.thread_block()?;
+    Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+/// A port takes about ten descriptors; a thousand ports are more than the usual 1024 allow.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!("cannot raise the limit of open files: {error}; many ports may not work");
+    }
+}
+
+/// Unknown to guests, which choose the addresses that are hashed with it.
+fn random_seed() -> io::Result<u64> {
+    let mut seed = [0; 8];
+    getrandom(&mut seed, GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(seed))
+}

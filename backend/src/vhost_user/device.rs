@@ -43,7 +43,9 @@ pub enum DeviceError {
     #[error("protocol features {0:#x} were not offered")]
     ProtocolFeatures(u64),
     /// No such ring size.
-    #[error("ring {ring} would have {size} entries; a power of two from 1 to {SIZE_MAX} is legal (virtio 1.2, 2.7)")]
+    #[error(
+        "ring {ring} would have {size} entries; a power of two from 1 to {SIZE_MAX} is legal (virtio 1.2, 2.7)"
+    )]
     Size {
         /// The ring.
         ring: usize,
@@ -101,7 +103,9 @@ pub enum DeviceError {
     #[error("an MTU of {0} bytes; {MTU_MIN} to 65535 are legal")]
     Mtu(u64),
     /// More than the configuration allows.
-    #[error("an MTU of {asked} bytes, but the port has {configured}; set the port's mtu to {asked}, or QEMU's host_mtu to {configured}")]
+    #[error(
+        "an MTU of {asked} bytes, but the port has {configured}; set the port's mtu to {asked}, or QEMU's host_mtu to {configured}"
+    )]
     MtuTooLarge {
         /// What was asked for.
         asked: u16,
@@ -252,6 +256,13 @@ impl Device {
         }
     }
 
+    /// Notes that all rings that were started are broken.
+    pub fn all_broken(&mut self, error: RingError) {
+        for ring in self.rings.iter_mut().filter(|ring| ring.is_started()) {
+            ring.condition = Condition::Broken(error);
+        }
+    }
+
     fn note(&mut self, index: u16, condition: Condition) {
         if let Some(ring) = self.rings.get_mut(usize::from(index)) {
             ring.condition = condition;
@@ -332,7 +343,8 @@ impl Device {
     /// SET_VRING_NUM.
     pub fn set_size(&mut self, index: usize, size: u32) -> Result<(), DeviceError> {
         let legal = size.is_power_of_two() && size <= SIZE_MAX;
-        let size = u16::try_from(size).ok().filter(|_| legal).ok_or(DeviceError::Size { ring: index, size })?;
+        let size =
+            u16::try_from(size).ok().filter(|_| legal).ok_or(DeviceError::Size { ring: index, size })?;
         let ring = self.ring(index)?;
         if ring.is_started() {
             return Err(DeviceError::Started(index));
@@ -344,11 +356,8 @@ impl Device {
     /// SET_VRING_ADDR. Legal while the ring runs: QEMU does so when it turns dirty logging on.
     pub fn set_addresses(&mut self, index: usize, addresses: Addresses) -> Result<(), DeviceError> {
         let Addresses { descriptor, available, used } = addresses;
-        let parts = [
-            ("descriptor table", descriptor, 16),
-            ("available ring", available, 2),
-            ("used ring", used, 4),
-        ];
+        let parts =
+            [("descriptor table", descriptor, 16), ("available ring", available, 2), ("used ring", used, 4)];
         for (part, address, align) in parts {
             if address % align != 0 {
                 let error = RingError::Misaligned { part, address, align };
@@ -413,8 +422,7 @@ impl Device {
 
     /// NET_SET_MTU: what the guest will be told.
     pub fn set_mtu(&mut self, mtu: u64) -> Result<(), DeviceError> {
-        let asked =
-            u16::try_from(mtu).ok().filter(|mtu| *mtu >= MTU_MIN).ok_or(DeviceError::Mtu(mtu))?;
+        let asked = u16::try_from(mtu).ok().filter(|mtu| *mtu >= MTU_MIN).ok_or(DeviceError::Mtu(mtu))?;
         let configured = self.limits.mtu;
         if asked > configured {
             return Err(DeviceError::MtuTooLarge { asked, configured });

@@ -76,8 +76,9 @@ mod tests {
         let bits: Vec<u32> = OFFERED.iter().map(|(bit, _)| *bit).collect();
         assert!(bits.is_sorted_by(|a, b| a < b));
         // virtio 1.2, 5.1.3, 6.3 and vhost-user: the numbers, written out once more.
-        let expected =
-            [0, 1, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 27, 28, 29, 30, 32, 35, 40, 54, 55, 56];
+        let expected = [
+            0, 1, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 27, 28, 29, 30, 32, 35, 40, 54, 55, 56,
+        ];
         assert_eq!(bits, expected);
         assert_eq!(OFFERED_MASK.count_ones() as usize, OFFERED.len());
         assert_eq!(names((1 << 32) | (1 << 15) | (1 << 63)), ["mrg-rxbuf", "version-1"]);

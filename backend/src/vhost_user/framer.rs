@@ -90,11 +90,7 @@ impl Framer {
 }
 
 /// Receives at most `into.len()` bytes, with the files that were attached to them.
-fn receive_some(
-    socket: impl AsFd,
-    into: &mut [u8],
-    files: &mut Vec<OwnedFd>,
-) -> Result<usize, ReceiveError> {
+fn receive_some(socket: impl AsFd, into: &mut [u8], files: &mut Vec<OwnedFd>) -> Result<usize, ReceiveError> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KERNEL_FILES_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;

@@ -149,15 +149,9 @@ pub static RULES: &[Rule] = &[
     row(FrontendReq::NET_SET_MTU, 8).needs(Protocol::MTU).session(),
     row(FrontendReq::RESET_DEVICE, 0).needs(Protocol::RESET_DEVICE).touches(),
     row(FrontendReq::GET_MAX_MEM_SLOTS, 0).reply().needs(Protocol::CONFIGURE_MEM_SLOTS),
-    row(FrontendReq::ADD_MEM_REG, 8 + REGION_SIZE)
-        .files(1, 1)
-        .needs(Protocol::CONFIGURE_MEM_SLOTS)
-        .touches(),
+    row(FrontendReq::ADD_MEM_REG, 8 + REGION_SIZE).files(1, 1).needs(Protocol::CONFIGURE_MEM_SLOTS).touches(),
     // "The back-end MAY accept messages with one file descriptor" and must close it.
-    row(FrontendReq::REM_MEM_REG, 8 + REGION_SIZE)
-        .files(0, 1)
-        .needs(Protocol::CONFIGURE_MEM_SLOTS)
-        .touches(),
+    row(FrontendReq::REM_MEM_REG, 8 + REGION_SIZE).files(0, 1).needs(Protocol::CONFIGURE_MEM_SLOTS).touches(),
     row(FrontendReq::SET_STATUS, 8).needs(Protocol::STATUS).session().touches(),
     row(FrontendReq::GET_STATUS, 0).reply().needs(Protocol::STATUS).session(),
 ];
@@ -206,7 +200,9 @@ pub enum FormError {
         most: usize,
     },
     /// The kernel could not deliver all files.
-    #[error("a message came with more files than can be received; raise the limit of open files (LimitNOFILE=)")]
+    #[error(
+        "a message came with more files than can be received; raise the limit of open files (LimitNOFILE=)"
+    )]
     FilesCut,
     /// It names a ring that does not exist.
     #[error("{request} names ring {index}; this port has {rings}")]

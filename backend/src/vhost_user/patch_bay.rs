@@ -1,11 +1,11 @@
 //! The control side's access to the data path, which never mixes a ring's past with its present.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use viaduct_switch::{Policy, PortIndex};
+use viaduct_switch::{Nanos, Policy, PortIndex};
 
-use crate::dataplane::{Datapath, DataplaneEvent, PortSetup, RingPosition};
+use crate::dataplane::{Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
 
@@ -22,6 +22,31 @@ pub trait Engine: Datapath {
 
     /// The workers' counters.
     fn workers(&self) -> Vec<WorkerStatus>;
+
+    /// The switch's time.
+    fn now(&self) -> Nanos;
+}
+
+impl Engine for Dataplane {
+    fn events(&self) -> RawFd {
+        Self::events(self).as_raw_fd()
+    }
+
+    fn take_events(&mut self) -> Vec<DataplaneEvent> {
+        Self::take_events(self)
+    }
+
+    fn tick(&mut self) {
+        Self::tick(self);
+    }
+
+    fn workers(&self) -> Vec<WorkerStatus> {
+        Self::workers(self)
+    }
+
+    fn now(&self) -> Nanos {
+        Self::now(self)
+    }
 }
 
 /// A ring that its guest broke.
@@ -51,27 +76,43 @@ pub struct Detached {
 pub struct PatchBay {
     engine: Box<dyn Engine>,
     broken: Vec<BrokenRing>,
+    attached: usize,
 }
 
 impl PatchBay {
     /// Access to `engine`.
     #[must_use]
     pub fn new(engine: Box<dyn Engine>) -> Self {
-        Self { engine, broken: Vec::new() }
+        Self { engine, broken: Vec::new(), attached: 0 }
     }
 
-    /// Starts a port's rings; gives those that could not start.
+    /// Starts a port's rings; gives those that could not start. [`PatchBay::detach`] must follow one day.
     pub fn attach(&mut self, setup: PortSetup) -> Vec<(u16, RingError)> {
+        self.attached += 1;
         self.engine.attach(setup)
     }
 
-    /// Takes a port's rings back.
+    /// Takes the rings of an attached port back.
     pub fn detach(&mut self, port: PortIndex) -> Detached {
+        self.attached = self.attached.saturating_sub(1);
         let positions = self.engine.detach(port);
         self.collect();
-        let (broken, others) = std::mem::take(&mut self.broken).into_iter().partition(|ring| ring.port == port);
+        let (broken, others) =
+            std::mem::take(&mut self.broken).into_iter().partition(|ring| ring.port == port);
         self.broken = others;
         Detached { positions, broken }
+    }
+
+    /// Ports that are attached now.
+    #[must_use]
+    pub fn attached(&self) -> usize {
+        self.attached
+    }
+
+    /// The switch's time.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.engine.now()
     }
 
     /// Rings that broke, of all ports.
@@ -109,8 +150,12 @@ impl PatchBay {
 
     fn collect(&mut self) {
         let events = self.engine.take_events();
-        self.broken.extend(events.into_iter().map(|DataplaneEvent::RingBroken { port, ring, error }| {
-            BrokenRing { port, ring, error }
-        }));
+        self.broken.extend(
+            events.into_iter().map(|DataplaneEvent::RingBroken { port, ring, error }| BrokenRing {
+                port,
+                ring,
+                error,
+            }),
+        );
     }
 }

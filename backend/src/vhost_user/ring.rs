@@ -100,6 +100,16 @@ impl Ring {
             return None;
         }
         let (call, error) = (self.call.clone(), self.error.clone());
-        Some(RingSetup { index, size: self.size, base: self.base, descriptor, available, used, kick, call, error })
+        Some(RingSetup {
+            index,
+            size: self.size,
+            base: self.base,
+            descriptor,
+            available,
+            used,
+            kick,
+            call,
+            error,
+        })
     }
 }

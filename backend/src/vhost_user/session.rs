@@ -171,11 +171,10 @@ impl Session {
         self.device().ring_broken(ring, error);
     }
 
-    /// Takes the port off the data path, changes the device and puts the port back.
-    pub fn reconfigure(&mut self, bay: &mut PatchBay, change: impl FnOnce(&mut Device)) {
+    /// Takes the port off the data path because its guest's memory shrank under it.
+    pub fn memory_gone(&mut self, bay: &mut PatchBay) {
         self.detach(bay);
-        change(&mut self.device());
-        self.attach(bay);
+        self.device().all_broken(crate::ring::RingError::MemoryGone);
     }
 
     fn detach(&mut self, bay: &mut PatchBay) {
@@ -214,12 +213,7 @@ impl Session {
         self.answer(&message, outcome)
     }
 
-    fn serve_by(
-        &mut self,
-        rule: &Rule,
-        message: &Message,
-        bay: &mut PatchBay,
-    ) -> Result<Vec<u8>, Failure> {
+    fn serve_by(&mut self, rule: &Rule, message: &Message, bay: &mut PatchBay) -> Result<Vec<u8>, Failure> {
         if rule.touches_rings {
             self.detach(bay);
         }
@@ -266,7 +260,8 @@ impl Session {
         outcome: Result<Vec<u8>, Failure>,
     ) -> Result<Option<Refused>, SessionEnd> {
         let has_reply = message.rule.is_some_and(|rule| rule.answer == Answer::Reply);
-        let acknowledge = !has_reply && message.header.needs_reply() && self.device().has(Protocol::REPLY_ACK);
+        let acknowledge =
+            !has_reply && message.header.needs_reply() && self.device().has(Protocol::REPLY_ACK);
         let request = message.name();
         match outcome {
             Err(Failure::Malformed(error)) => Err(SessionEnd::Malformed { request, error }),

@@ -51,7 +51,8 @@ mod tests {
     fn only_eventfds_are_accepted() {
         let event = vmm_sys_util::eventfd::EventFd::new(0).unwrap();
         // SAFETY: the descriptor is ours alone from here on.
-        let event: OwnedFd = unsafe { std::os::fd::FromRawFd::from_raw_fd(std::os::fd::IntoRawFd::into_raw_fd(event)) };
+        let event: OwnedFd =
+            unsafe { std::os::fd::FromRawFd::from_raw_fd(std::os::fd::IntoRawFd::into_raw_fd(event)) };
         accept(event).unwrap();
         let (pipe, _other) = std::io::pipe().unwrap();
         let error = accept(pipe.into()).unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -44,7 +44,9 @@ pub enum SocketError {
         peer: Option<i32>,
     },
     /// The group does not exist.
-    #[error("group {0} does not exist; make it (groupadd --system {0}) or name another as switch.socket_group")]
+    #[error(
+        "group {0} does not exist; make it (groupadd --system {0}) or name another as switch.socket_group"
+    )]
     NoGroup(String),
     /// The system refused a step.
     #[error("{}: cannot {step}: {error}; {}", path.display(), remedy(error))]
@@ -144,6 +146,19 @@ impl Listener {
         }
     }
 
+    /// Gives the socket another mode and group, if it is still ours; a group of `None` changes none.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn set_access(&self, access: Access) -> Result<(), SocketError> {
+        if self.is_ours() { set_access(&self.path, access) } else { Ok(()) }
+    }
+
+    fn is_ours(&self) -> bool {
+        let found = std::fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
+        found.is_ok_and(|found| found == self.identity)
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -157,10 +172,15 @@ impl AsRawFd for Listener {
     }
 }
 
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
-        let found = std::fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
-        if found.is_ok_and(|found| found == self.identity) {
+        if self.is_ours() {
             // A folder that became unwritable keeps a socket that refuses; the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -251,18 +271,23 @@ fn new_socket() -> Result<OwnedFd, Errno> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
+fn set_access(path: &Path, access: Access) -> Result<(), SocketError> {
+    let at = Identity::of(path);
+    if let Some(group) = access.group {
+        rustix::fs::chown(path, None, Some(Gid::from_raw(group)))
+            .map_err(|error| at.failed("set the socket's group", error))?;
+    }
+    rustix::fs::chmod(path, Mode::from_raw_mode(access.mode))
+        .map_err(|error| at.failed("set the socket's mode", error))
+}
+
 /// Binds, sets group and mode, and listens, in this order: a socket that does not listen yet refuses everybody.
 fn bind_ready(path: &Path, access: Access) -> Result<UnixListener, SocketError> {
     let at = Identity::of(path);
     let address = SocketAddrUnix::new(path).map_err(|_| SocketError::TooLong(path.to_owned()))?;
     let socket = new_socket().map_err(|error| at.failed("make a socket", error))?;
     rustix::net::bind(&socket, &address).map_err(|error| at.failed("make the socket", error))?;
-    if let Some(group) = access.group {
-        rustix::fs::chown(path, None, Some(Gid::from_raw(group)))
-            .map_err(|error| at.failed("set the socket's group", error))?;
-    }
-    rustix::fs::chmod(path, Mode::from_raw_mode(access.mode))
-        .map_err(|error| at.failed("set the socket's mode", error))?;
+    set_access(path, access)?;
     rustix::net::listen(&socket, BACKLOG).map_err(|error| at.failed("listen", error))?;
     Ok(UnixListener::from(socket))
 }
@@ -285,7 +310,11 @@ mod tests {
         let path = folder.path().join("a/b/vm1.sock");
         let listener = Listener::bind(&path, Access { mode: 0o666, group: None }).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary name is left");
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "no temporary name is left"
+        );
         assert!(listener.accept().unwrap().is_none());
         let stream = connect(&path).unwrap();
         assert_eq!(peer_pid(&stream), Some(i32::try_from(std::process::id()).unwrap()));

@@ -1,0 +1,254 @@
+//! Making the running state match a wanted one, all or nothing.
+//!
+//! Whatever can fail comes first and is taken back if anything after it fails: numbers, the policy, new sockets,
+//! their place in the event loop, the mode of sockets that stay. What follows cannot fail: sessions of ports that
+//! leave are closed, the policy is swapped, newcomers take their place. Ports that stay as they are notice nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use event_manager::{EventOps, EventSet, Events};
+use tracing::warn;
+use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
+use viaduct_switch::{Policy, PortIndex};
+
+use crate::config::{Config, Role};
+use crate::control::controller::{Controller, unwatch};
+use crate::control::plan::{self, Plan, Step};
+use crate::control::port::{Link, Port};
+use crate::control::registry::Numbers;
+use crate::control::timer::Deadline;
+use crate::control::token::Token;
+use crate::control::{ApplyError, Changes};
+use crate::vhost_user::{Access, Listener};
+
+/// A configuration of which everything that can fail has succeeded.
+struct Prepared {
+    plan: Plan,
+    wanted: Config,
+    numbers: Numbers,
+    policy: Arc<Policy>,
+    access: Access,
+    /// New listeners, watched already, by the port's name.
+    listeners: BTreeMap<String, Listener>,
+}
+
+impl Controller {
+    /// Makes the running state match `wanted`; with `dry_run` only tells what would change.
+    pub(super) fn apply(
+        &mut self,
+        wanted: Config,
+        dry_run: bool,
+        ops: &mut EventOps,
+    ) -> Result<Changes, ApplyError> {
+        let prepared = self.check(wanted)?;
+        let changed = self.generation == 0 || !prepared.plan.changes.is_empty();
+        let generation = self.generation + u64::from(changed);
+        let changes = Changes { generation, changes: prepared.plan.changes.clone() };
+        if changed && !dry_run {
+            let prepared = self.prepare(prepared, ops)?;
+            self.commit(prepared, ops);
+            self.generation = generation;
+        }
+        Ok(changes)
+    }
+
+    /// Everything that can be judged without touching anything.
+    fn check(&self, wanted: Config) -> Result<Prepared, ApplyError> {
+        let plan = plan::diff(&self.config, &wanted)?;
+        let numbers = self.numbers.for_config(&wanted).ok_or_else(|| self.too_many(&wanted))?;
+        let policy = Arc::new(numbers.compile(&wanted)?);
+        let settings = &wanted.switch;
+        let access = Access::new(settings.socket_mode, settings.socket_group.as_deref());
+        let access = access.map_err(ApplyError::Access)?;
+        Ok(Prepared { plan, wanted, numbers, policy, access, listeners: BTreeMap::new() })
+    }
+
+    /// Those who leave keep their numbers until they have left: both sides together must fit.
+    fn too_many(&self, wanted: &Config) -> ApplyError {
+        let ports = self.config.ports.keys().chain(wanted.ports.keys());
+        let count = ports.collect::<std::collections::BTreeSet<_>>().len();
+        if count > PORTS_MAX {
+            return ApplyError::TooMany { what: "ports, those that leave included,", count, max: PORTS_MAX };
+        }
+        let networks = self.config.networks.keys().chain(wanted.networks.keys());
+        let count = networks.collect::<std::collections::BTreeSet<_>>().len();
+        ApplyError::TooMany { what: "networks, those that leave included,", count, max: NETWORKS_MAX }
+    }
+
+    /// Makes what can fail; when something does, nothing of it stays.
+    fn prepare(&self, mut prepared: Prepared, ops: &mut EventOps) -> Result<Prepared, ApplyError> {
+        let made = self.listen(&mut prepared, ops).and_then(|()| self.set_access(&prepared));
+        match made {
+            Ok(()) => Ok(prepared),
+            Err(error) => {
+                for listener in prepared.listeners.values() {
+                    unwatch(listener, ops);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the sockets of newcomers. Where a port that leaves has the same path, its socket is taken over in
+    /// [`Controller::commit`].
+    fn listen(&self, prepared: &mut Prepared, ops: &mut EventOps) -> Result<(), ApplyError> {
+        for (name, port) in newcomers(&prepared.plan, &prepared.wanted) {
+            if port.role == Role::Client || self.leaver_at(&prepared.plan, &port.socket).is_some() {
+                continue;
+            }
+            let Some(&index) = prepared.numbers.ports.get(name) else { continue };
+            let listener = Listener::bind(&port.socket, prepared.access)
+                .map_err(|error| ApplyError::Socket { port: name.clone(), error })?;
+            let events = Events::with_data(&listener, Token::Listener(index).to_data(), EventSet::IN);
+            ops.add(events).map_err(|error| ApplyError::Watch { port: name.clone(), error })?;
+            prepared.listeners.insert(name.clone(), listener);
+        }
+        Ok(())
+    }
+
+    /// The port that leaves, or is made anew, and listens at `path`.
+    fn leaver_at(&self, plan: &Plan, path: &Path) -> Option<&Port> {
+        let leaves = |port: &&Port| matches!(plan.ports.get(&port.name), Some(Step::Remove | Step::Replace));
+        let listens = |port: &&Port| matches!(&port.link, Link::Server(_)) && port.config.socket == path;
+        self.ports.iter().find(|port| leaves(port) && listens(port))
+    }
+
+    /// Gives the sockets that stay their new mode and group; if one refuses, all have their old ones again.
+    fn set_access(&self, prepared: &Prepared) -> Result<(), ApplyError> {
+        if prepared.access == self.access {
+            return Ok(());
+        }
+        let mut done: Vec<&Listener> = Vec::new();
+        for port in self.ports.iter() {
+            let Link::Server(listener) = &port.link else { continue };
+            if let Err(error) = listener.set_access(prepared.access) {
+                for listener in done {
+                    if let Err(error) = listener.set_access(self.access) {
+                        warn!("a socket keeps its new mode: {error}");
+                    }
+                }
+                return Err(ApplyError::Socket { port: port.name.clone(), error });
+            }
+            done.push(listener);
+        }
+        Ok(())
+    }
+
+    /// Does it. Nothing here can fail.
+    fn commit(&mut self, prepared: Prepared, ops: &mut EventOps) {
+        let Prepared { plan, wanted, numbers, policy, access, mut listeners } = prepared;
+        let mut free: BTreeMap<PathBuf, Listener> = BTreeMap::new();
+        for (name, step) in &plan.ports {
+            if let Step::Remove | Step::Replace = step
+                && let Some(listener) = self.remove(name, ops)
+            {
+                free.insert(listener.path().to_owned(), listener);
+            }
+        }
+        self.policy = Arc::clone(&policy);
+        self.bay.set_policy(policy);
+        self.forget_leavers(&plan);
+        self.numbers = numbers;
+        self.access = access;
+        self.config = wanted.clone();
+        for (name, port) in newcomers(&plan, &wanted) {
+            let listener = listeners.remove(name).or_else(|| free.remove(&port.socket));
+            self.insert(name, port, listener, ops);
+        }
+        for name in plan.ports.iter().filter(|(_, step)| **step == Step::Adjust).map(|(name, _)| name) {
+            self.adjust(name);
+        }
+        for listener in free.values() {
+            unwatch(listener, ops);
+        }
+    }
+
+    /// Takes a port away; gives its listener, still watched.
+    fn remove(&mut self, name: &str, ops: &mut EventOps) -> Option<Listener> {
+        let index = *self.numbers.ports.get(name)?;
+        let mut port = self.ports.remove(index)?;
+        for deadline in [Deadline::Connect(index), Deadline::Accept(index), Deadline::Resume(index)] {
+            self.timer.clear(deadline);
+        }
+        if let Some(guest) = port.guest.take() {
+            unwatch(&guest.session, ops);
+            guest.session.close(&mut self.bay);
+        }
+        match port.link {
+            Link::Server(listener) => Some(listener),
+            Link::Client(_) => None,
+        }
+    }
+
+    /// Nobody is to be found behind ports that left; their numbers' next owners start counting from zero.
+    fn forget_leavers(&self, plan: &Plan) {
+        for (name, step) in &plan.ports {
+            let Some(&index) = self.numbers.ports.get(name) else { continue };
+            match step {
+                Step::Remove => {
+                    self.switch.forget_port(index);
+                    self.switch.counters().port(index).reset();
+                }
+                Step::Replace => self.switch.forget_port(index),
+                Step::Add | Step::Adjust => {}
+            }
+        }
+    }
+
+    fn insert(
+        &mut self,
+        name: &str,
+        config: &crate::config::Port,
+        listener: Option<Listener>,
+        ops: &mut EventOps,
+    ) {
+        let numbers = (self.numbers.ports.get(name), self.numbers.networks.get(&config.network));
+        let (Some(&index), Some(&network)) = numbers else { return };
+        let link = match listener {
+            Some(listener) => {
+                self.watch_as(&listener, index, ops);
+                Link::Server(listener)
+            }
+            None => Port::fresh_client(),
+        };
+        self.ports.insert(Port::new(name, index, network, config.clone(), link));
+        if config.role == Role::Client {
+            self.connect(index, ops);
+        }
+    }
+
+    /// A listener that was taken over says from now on whose it is.
+    fn watch_as(&self, listener: &Listener, index: PortIndex, ops: &mut EventOps) {
+        let events = Events::with_data(listener, Token::Listener(index).to_data(), EventSet::IN);
+        if let Err(error) = ops.modify(events) {
+            warn!("cannot watch {}: {error}", listener.path().display());
+        }
+    }
+
+    /// Changes a port whose guest stays connected.
+    fn adjust(&mut self, name: &str) {
+        let Some(config) = self.config.ports.get(name) else { return };
+        let numbers = (self.numbers.ports.get(name), self.numbers.networks.get(&config.network));
+        let (Some(&index), Some(&network)) = numbers else { return };
+        let Some(port) = self.ports.get_mut(index) else { return };
+        if port.network != network {
+            self.switch.forget_port(index);
+        }
+        port.network = network;
+        port.config = config.clone();
+        if let Some(guest) = &port.guest {
+            guest.session.device().set_configured_mtu(config.mtu);
+        }
+    }
+}
+
+/// Ports to be made, with their configuration.
+fn newcomers<'a>(
+    plan: &'a Plan,
+    wanted: &'a Config,
+) -> impl Iterator<Item = (&'a String, &'a crate::config::Port)> {
+    let made = plan.ports.iter().filter(|(_, step)| matches!(step, Step::Add | Step::Replace));
+    made.filter_map(|(name, _)| Some((name, wanted.ports.get(name)?)))
+}

@@ -1,0 +1,380 @@
+//! The control thread's only subscriber: it owns all sockets, sessions and timers, so that nothing is locked.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use tracing::{error, info, warn};
+use viaduct_switch::{Policy, PortIndex, Switch};
+
+use crate::config::Config;
+use crate::control::handle::{Command, Commands};
+use crate::control::port::{Link, process};
+use crate::control::registry::{Numbers, Ports};
+use crate::control::timer::{Deadline, Timer};
+use crate::control::token::Token;
+use crate::control::{ApplyError, Changes, notify};
+use crate::ring::RingError;
+use crate::vhost_user::socket;
+use crate::vhost_user::{Access, BrokenRing, PatchBay, SessionEnd};
+
+/// Pause between two rounds of the data path's housekeeping.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Pause after descriptors ran out, before connections are accepted again.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Turns that a session gets to come to its end, before another frontend is turned away for its sake.
+const TURNS_BEFORE_REFUSAL: usize = 64;
+
+/// Where the configuration comes from when SIGHUP asks for it.
+pub(super) type Reload = Box<dyn FnMut() -> Result<Config, String>>;
+
+/// What the controller is made of.
+pub(super) struct Parts {
+    pub(super) bay: PatchBay,
+    pub(super) switch: Arc<Switch>,
+    pub(super) commands: Commands,
+    pub(super) signals: SignalFd,
+    pub(super) reload: Reload,
+    pub(super) first: Config,
+}
+
+/// The control thread's state.
+pub(super) struct Controller {
+    pub(super) bay: PatchBay,
+    pub(super) switch: Arc<Switch>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) config: Config,
+    pub(super) access: Access,
+    pub(super) numbers: Numbers,
+    pub(super) ports: Ports,
+    pub(super) generation: u64,
+    pub(super) started: Instant,
+    pub(super) timer: Timer,
+    commands: Commands,
+    signals: SignalFd,
+    reload: Reload,
+    /// The first configuration, until it is applied, and then what came of it.
+    first: Option<Config>,
+    pub(super) outcome: Option<Result<Changes, ApplyError>>,
+    pub(super) stopping: bool,
+}
+
+impl Controller {
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let Parts { bay, switch, commands, signals, reload, first } = parts;
+        let config = Config { switch: first.switch.clone(), ..Config::default() };
+        Ok(Self {
+            bay,
+            switch,
+            policy: Arc::default(),
+            access: Access { mode: config.switch.socket_mode, group: None },
+            config,
+            numbers: Numbers::default(),
+            ports: Ports::default(),
+            generation: 0,
+            started: Instant::now(),
+            timer: Timer::new()?,
+            commands,
+            signals,
+            reload,
+            first: Some(first),
+            outcome: None,
+            stopping: false,
+        })
+    }
+
+    /// Ends all sessions and removes all sockets; the rest is dropped.
+    pub(super) fn end(mut self) {
+        for port in self.ports.iter_mut() {
+            if let Some(guest) = port.guest.take() {
+                guest.session.close(&mut self.bay);
+            }
+        }
+    }
+
+    fn serve_commands(&mut self, ops: &mut EventOps) {
+        self.commands.acknowledge();
+        while let Some(command) = self.commands.next() {
+            match command {
+                // Whoever asked may have stopped waiting: then the answer is nobody's.
+                Command::Snapshot(answer) => drop(answer.send(self.snapshot())),
+                Command::Apply { config, dry_run, answer } => {
+                    let outcome = self.apply(*config, dry_run, ops);
+                    drop(answer.send(outcome));
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    fn serve_signals(&mut self, ops: &mut EventOps) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or(0);
+            match Signal::try_from(number) {
+                Ok(Signal::SIGHUP) => self.reload(ops),
+                Ok(signal) => {
+                    info!("{signal}: the switch stops");
+                    self.stopping = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn reload(&mut self, ops: &mut EventOps) {
+        notify::reloading();
+        let outcome = match (self.reload)() {
+            Ok(config) => self.apply(config, false, ops).map_err(|error| error.to_string()),
+            Err(problem) => Err(problem),
+        };
+        match outcome {
+            Ok(Changes { generation, changes }) => {
+                info!("SIGHUP: configuration {generation} runs, {} changes", changes.len());
+                for change in changes {
+                    info!("{change}");
+                }
+            }
+            Err(problem) => error!("SIGHUP: the configuration stays as it was: {problem}"),
+        }
+        notify::ready();
+    }
+
+    fn serve_deadlines(&mut self, ops: &mut EventOps) {
+        self.timer.acknowledge();
+        for deadline in self.timer.take_due(Instant::now()) {
+            match deadline {
+                Deadline::Tick => self.bay.tick(),
+                Deadline::Connect(port) => self.connect(port, ops),
+                Deadline::Accept(port) => self.watch_listener(port, EventSet::IN, ops),
+                Deadline::Resume(port) => self.resume(port, ops),
+            }
+        }
+    }
+
+    /// Takes note of rings that broke; the data path stopped them already.
+    fn serve_dataplane(&mut self) {
+        for BrokenRing { port, ring, error } in self.bay.take_broken() {
+            let Some(port) = self.ports.get_mut(port) else { continue };
+            let Some(guest) = &mut port.guest else { continue };
+            if error == RingError::MemoryGone {
+                guest.session.memory_gone(&mut self.bay);
+            } else {
+                guest.session.ring_broken(ring, error);
+            }
+            port.log.warn(format_args!(
+                "the guest broke ring {ring}, which stops until the driver resets it: {error}"
+            ));
+        }
+    }
+
+    /// Arms the timer for what is due next.
+    fn rearm(&mut self) {
+        let now = Instant::now();
+        if self.bay.attached() > 0 {
+            self.timer.set_if_clear(Deadline::Tick, now + TICK);
+        } else {
+            self.timer.clear(Deadline::Tick);
+        }
+        if let Err(error) = self.timer.arm(now) {
+            error!("cannot set the timer: {error}; reconnecting may come late");
+        }
+    }
+}
+
+/// Frontends that come and go.
+impl Controller {
+    fn accept(&mut self, index: PortIndex, ops: &mut EventOps) {
+        let Some(port) = self.ports.get_mut(index) else { return };
+        let Link::Server(listener) = &port.link else { return };
+        match listener.accept() {
+            Ok(None) => {}
+            Ok(Some(socket)) => self.accepted(index, socket, ops),
+            Err(error) => {
+                port.log.warn(format_args!("cannot accept a connection: {error}; trying again in a second"));
+                self.watch_listener(index, EventSet::empty(), ops);
+                self.timer.set(Deadline::Accept(index), Instant::now() + ACCEPT_PAUSE);
+            }
+        }
+    }
+
+    fn accepted(&mut self, index: PortIndex, socket: UnixStream, ops: &mut EventOps) {
+        // A frontend that died and was started again may be back before we have heard of its end.
+        for _ in 0..TURNS_BEFORE_REFUSAL {
+            let Some(served) = self.served(index) else { break };
+            self.serve_session(index, EventSet::IN, ops);
+            if self.served(index) == Some(served) {
+                break;
+            }
+        }
+        let Some(port) = self.ports.get_mut(index) else { return };
+        if let Some(guest) = &port.guest {
+            port.log.warn(format_args!(
+                "{} is turned away: {} is connected already",
+                process(socket::peer_pid(&socket)),
+                process(guest.session.peer_pid())
+            ));
+            return;
+        }
+        self.begin_session(index, socket, ops);
+    }
+
+    /// Messages that the port's session served, if there is one.
+    fn served(&self, index: PortIndex) -> Option<u64> {
+        self.ports.get(index)?.guest.as_ref().map(|guest| guest.session.served())
+    }
+
+    fn begin_session(&mut self, index: PortIndex, socket: UnixStream, ops: &mut EventOps) {
+        let Some(port) = self.ports.get_mut(index) else { return };
+        let begun = port.connected(socket, Instant::now()).map(|guest| {
+            guest.watched = EventSet::IN;
+            let (session, data) = (&guest.session, Token::Session(index).to_data());
+            (session.peer_pid(), ops.add(Events::with_data(session, data, EventSet::IN)))
+        });
+        match begun {
+            Ok((peer, Ok(()))) => port.log.info(format_args!("{} is connected", process(peer))),
+            Ok((_, Err(error))) => {
+                port.guest = None;
+                port.log.warn(format_args!("cannot watch the connection: {error}; raise LimitNOFILE="));
+            }
+            Err(error) => port.log.warn(format_args!("cannot begin a session: {error}; raise LimitNOFILE=")),
+        }
+    }
+
+    pub(super) fn connect(&mut self, index: PortIndex, ops: &mut EventOps) {
+        let Some(port) = self.ports.get_mut(index).filter(|port| port.guest.is_none()) else { return };
+        match socket::connect(&port.config.socket) {
+            Ok(socket) => self.begin_session(index, socket, ops),
+            Err(error) => port.trouble = Some(error.to_string()),
+        }
+        let now = Instant::now();
+        let Some(port) = self.ports.get_mut(index).filter(|port| port.guest.is_none()) else { return };
+        if let Some(pause) = port.next_pause(None, now) {
+            self.timer.set(Deadline::Connect(index), now + pause);
+        }
+    }
+
+    fn serve_session(&mut self, index: PortIndex, events: EventSet, ops: &mut EventOps) {
+        let Some(port) = self.ports.get_mut(index) else { return };
+        let Some(guest) = &mut port.guest else { return };
+        let hung_up = events.intersects(EventSet::HANG_UP | EventSet::ERROR);
+        let outcome = if events.contains(EventSet::IN) || hung_up {
+            guest.session.readable(&mut self.bay)
+        } else {
+            guest.session.writable().map(|()| Vec::new())
+        };
+        match outcome {
+            Ok(refused) => {
+                for refused in refused {
+                    let trouble = format!("{} is refused: {}", refused.request, refused.refusal);
+                    port.log.warn(&trouble);
+                    port.trouble = Some(trouble);
+                }
+                self.watch_session(index, ops);
+            }
+            Err(end) => self.end_session(index, &end, ops),
+        }
+    }
+
+    fn end_session(&mut self, index: PortIndex, end: &SessionEnd, ops: &mut EventOps) {
+        let Some(port) = self.ports.get_mut(index) else { return };
+        let Some(guest) = port.guest.take() else { return };
+        let peer = process(guest.session.peer_pid());
+        if end.is_goodbye() {
+            port.log.info(format_args!("{peer} is gone"));
+        } else {
+            port.log.warn(format_args!("the session with {peer} is closed: {end}"));
+            port.trouble = Some(end.to_string());
+        }
+        self.timer.clear(Deadline::Resume(index));
+        let since = guest.since;
+        unwatch(&guest.session, ops);
+        guest.session.close(&mut self.bay);
+        let now = Instant::now();
+        match port.next_pause(Some(since), now) {
+            Some(Duration::ZERO) => self.connect(index, ops),
+            Some(pause) => self.timer.set(Deadline::Connect(index), now + pause),
+            None => {}
+        }
+    }
+
+    /// Watches a session's socket for what it needs now.
+    pub(super) fn watch_session(&mut self, index: PortIndex, ops: &mut EventOps) {
+        let Some(guest) = self.ports.get_mut(index).and_then(|port| port.guest.as_mut()) else { return };
+        let mut wanted = if guest.throttled { EventSet::empty() } else { EventSet::IN };
+        if guest.session.wants_to_write() {
+            wanted |= EventSet::OUT;
+        }
+        if wanted == guest.watched {
+            return;
+        }
+        guest.watched = wanted;
+        let events = Events::with_data(&guest.session, Token::Session(index).to_data(), wanted);
+        if let Err(error) = ops.modify(events) {
+            warn!("cannot change what a session is watched for: {error}");
+        }
+    }
+
+    fn resume(&mut self, index: PortIndex, ops: &mut EventOps) {
+        if let Some(guest) = self.ports.get_mut(index).and_then(|port| port.guest.as_mut()) {
+            guest.throttled = false;
+            self.watch_session(index, ops);
+        }
+    }
+
+    fn watch_listener(&mut self, index: PortIndex, events: EventSet, ops: &mut EventOps) {
+        let Some(Link::Server(listener)) = self.ports.get(index).map(|port| &port.link) else { return };
+        if let Err(error) = ops.modify(Events::with_data(listener, Token::Listener(index).to_data(), events))
+        {
+            warn!("cannot change what a listener is watched for: {error}");
+        }
+    }
+}
+
+/// Forgets a descriptor; to be called before it is closed.
+pub(super) fn unwatch(descriptor: &impl AsRawFd, ops: &mut EventOps) {
+    if let Err(error) = ops.remove(Events::empty(descriptor)) {
+        warn!("cannot stop watching a descriptor: {error}");
+    }
+}
+
+impl MutEventSubscriber for Controller {
+    fn process(&mut self, events: Events, ops: &mut EventOps) {
+        match Token::from_data(events.data()) {
+            Some(Token::Commands) => self.serve_commands(ops),
+            Some(Token::Signals) => self.serve_signals(ops),
+            Some(Token::Timer) => self.serve_deadlines(ops),
+            Some(Token::Dataplane) => self.serve_dataplane(),
+            Some(Token::Listener(port)) => self.accept(port, ops),
+            Some(Token::Session(port)) => self.serve_session(port, events.event_set(), ops),
+            None => {}
+        }
+        self.rearm();
+    }
+
+    fn init(&mut self, ops: &mut EventOps) {
+        let own = [
+            (self.commands.as_raw_fd(), Token::Commands),
+            (self.signals.as_raw_fd(), Token::Signals),
+            (self.timer.as_raw_fd(), Token::Timer),
+            (self.bay.events(), Token::Dataplane),
+        ];
+        for (descriptor, token) in own {
+            let watched = ops.add(Events::with_data_raw(descriptor, token.to_data(), EventSet::IN));
+            if let Err(error) = watched {
+                self.outcome = Some(Err(ApplyError::Watch { port: "none yet".to_owned(), error }));
+                return;
+            }
+        }
+        if let Some(first) = self.first.take() {
+            self.outcome = Some(self.apply(first, false, ops));
+        }
+        self.rearm();
+    }
+}

@@ -1,0 +1,187 @@
+//! A port at run time: its socket, its frontend, and what there is to tell about it.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use event_manager::EventSet;
+use viaduct_switch::{NetworkIndex, PortIndex, Switch};
+
+use crate::config;
+use crate::control::log::PortLog;
+use crate::model::{DropStatus, PortState, PortStatus, Traffic};
+use crate::vhost_user::{Limits, Listener, Session, features};
+
+/// First pause before another attempt to reach a frontend that listens.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Longest pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// A session this old was a real one: when it ends, the next attempt comes at once.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// How a port and its frontend find each other.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// We listen.
+    Server(Listener),
+    /// The frontend listens; the pause before the next attempt.
+    Client(Duration),
+}
+
+/// A connected frontend.
+pub(super) struct Guest {
+    pub(super) session: Session,
+    pub(super) since: Instant,
+    /// What its socket is watched for.
+    pub(super) watched: EventSet,
+    /// It sent too much, and is not read for now.
+    pub(super) throttled: bool,
+}
+
+/// A port.
+pub(super) struct Port {
+    pub(super) name: String,
+    pub(super) index: PortIndex,
+    pub(super) network: NetworkIndex,
+    pub(super) config: config::Port,
+    pub(super) link: Link,
+    pub(super) guest: Option<Guest>,
+    pub(super) log: PortLog,
+    /// Why there is no frontend, if that is not just normal.
+    pub(super) trouble: Option<String>,
+    pub(super) connections: u64,
+}
+
+impl Port {
+    pub(super) fn new(
+        name: &str,
+        index: PortIndex,
+        network: NetworkIndex,
+        config: config::Port,
+        link: Link,
+    ) -> Self {
+        let log = PortLog::new(name);
+        Self {
+            name: name.to_owned(),
+            index,
+            network,
+            config,
+            link,
+            guest: None,
+            log,
+            trouble: None,
+            connections: 0,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { port: self.index, queues: self.config.queues, mtu: self.config.mtu }
+    }
+
+    /// Begins a session.
+    pub(super) fn connected(&mut self, socket: UnixStream, now: Instant) -> io::Result<&mut Guest> {
+        let session = Session::new(socket, self.limits())?;
+        self.connections += 1;
+        self.trouble = None;
+        let guest = Guest { session, since: now, watched: EventSet::empty(), throttled: false };
+        Ok(self.guest.insert(guest))
+    }
+
+    /// The pause before the next attempt, after a session that began at `since` or an attempt that failed.
+    pub(super) fn next_pause(&mut self, since: Option<Instant>, now: Instant) -> Option<Duration> {
+        let Link::Client(pause) = &mut self.link else { return None };
+        if since.is_some_and(|since| now.duration_since(since) >= SETTLED) {
+            *pause = BACKOFF_MIN;
+            return Some(Duration::ZERO);
+        }
+        let this = *pause;
+        *pause = (this * 2).min(BACKOFF_MAX);
+        Some(this)
+    }
+
+    /// The pause of a link that never tried.
+    pub(super) fn fresh_client() -> Link {
+        Link::Client(BACKOFF_MIN)
+    }
+
+    fn state(&self) -> (PortState, Option<String>) {
+        let Some(guest) = &self.guest else {
+            let state = match self.link {
+                Link::Server(_) => PortState::Listening,
+                Link::Client(_) => PortState::Connecting,
+            };
+            return (state, self.trouble.clone());
+        };
+        let device = guest.session.device();
+        if let Some((ring, error)) = device.broken() {
+            let detail = format!("ring {ring}: {error}; it works again after a reset of the guest's driver");
+            return (PortState::Broken, Some(detail));
+        }
+        let paused = device.paused().map(|(ring, error)| format!("ring {ring} waits: {error}"));
+        let detail = paused.or_else(|| self.trouble.clone());
+        let state = if device.rings_running() > 0 { PortState::Running } else { PortState::Connected };
+        (state, detail)
+    }
+
+    /// What there is to tell.
+    pub(super) fn status(&self, switch: &Switch) -> PortStatus {
+        let counters = switch.counters().port(self.index).snapshot();
+        let traffic = |volume: viaduct_switch::Volume| Traffic { frames: volume.frames, bytes: volume.bytes };
+        let drops = counters.dropped().map(|(reason, frames)| DropStatus {
+            reason: reason.name().to_owned(),
+            meaning: reason.sentence().to_owned(),
+            frames,
+        });
+        let (state, detail) = self.state();
+        let session = self.guest.as_ref().map(|guest| &guest.session);
+        PortStatus {
+            name: self.name.clone(),
+            network: self.config.network.clone(),
+            socket: self.config.socket.clone(),
+            role: self.config.role.name().to_owned(),
+            mac: self.config.mac.to_string(),
+            mtu: self.config.mtu,
+            queues: self.config.queues,
+            state,
+            detail,
+            peer_pid: session.and_then(Session::peer_pid),
+            rings_running: session
+                .map_or(0, |session| u16::try_from(session.device().rings_running()).unwrap_or(u16::MAX)),
+            features: session.map_or_else(Vec::new, |session| features::names(session.device().features())),
+            received: traffic(counters.received),
+            sent: traffic(counters.sent),
+            drops: drops.collect(),
+            connections: self.connections,
+        }
+    }
+}
+
+/// A process for people.
+pub(super) fn process(pid: Option<i32>) -> String {
+    pid.map_or_else(|| "an unknown process".to_owned(), |pid| format!("process {pid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_come_at_once_after_a_real_session_and_otherwise_slower_and_slower() {
+        let config = config::Port {
+            network: "lab".into(),
+            socket: "/run/a.sock".into(),
+            role: config::Role::Client,
+            mac: viaduct_switch::MacAddress([2, 0, 0, 0, 0, 1]),
+            queues: 1,
+            mtu: 1500,
+        };
+        let (index, network) = (PortIndex::new(0).unwrap(), NetworkIndex::new(0).unwrap());
+        let mut port = Port::new("a", index, network, config, Port::fresh_client());
+        let start = Instant::now();
+        let pauses: Vec<u128> = (0..7).map(|_| port.next_pause(None, start).unwrap().as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(port.next_pause(Some(start), start + SETTLED), Some(Duration::ZERO));
+        assert_eq!(port.next_pause(Some(start), start).unwrap(), BACKOFF_MIN);
+    }
+}

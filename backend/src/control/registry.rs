@@ -1,0 +1,108 @@
+//! Ports and networks with the small numbers under which the data path knows them.
+
+use std::collections::BTreeMap;
+
+use viaduct_switch::{NetworkIndex, NetworkSettings, Policy, PolicyError, PortIndex, PortPolicy};
+
+use crate::config::Config;
+use crate::control::port::Port;
+
+/// Names and numbers of a configuration's networks and ports.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) networks: BTreeMap<String, NetworkIndex>,
+    pub(super) ports: BTreeMap<String, PortIndex>,
+}
+
+impl Numbers {
+    /// Numbers for `wanted`: who has one keeps it; newcomers get the lowest that nobody has, not even one who
+    /// is about to leave. `None` if there are not enough.
+    pub(super) fn for_config(&self, wanted: &Config) -> Option<Self> {
+        Some(Self {
+            networks: assign(&self.networks, wanted.networks.keys(), NetworkIndex::new)?,
+            ports: assign(&self.ports, wanted.ports.keys(), PortIndex::new)?,
+        })
+    }
+
+    /// The tables of the data path for `config`, whose names all have numbers.
+    pub(super) fn compile(&self, config: &Config) -> Result<Policy, PolicyError> {
+        let ports = config.ports.iter().filter_map(|(name, port)| {
+            let network = *self.networks.get(&port.network)?;
+            Some((*self.ports.get(name)?, PortPolicy { network, mtu: port.mtu }))
+        });
+        let networks = config.networks.iter().filter_map(|(name, network)| {
+            let ageing_s = u32::try_from(network.ageing.as_secs()).unwrap_or(u32::MAX);
+            Some((*self.networks.get(name)?, NetworkSettings { ageing_s }))
+        });
+        Policy::compile(ports, networks)
+    }
+}
+
+fn assign<'a, I: Copy + Ord>(
+    taken: &BTreeMap<String, I>,
+    wanted: impl Iterator<Item = &'a String>,
+    number: impl Fn(usize) -> Option<I>,
+) -> Option<BTreeMap<String, I>> {
+    let used: std::collections::BTreeSet<I> = taken.values().copied().collect();
+    let mut free = (0..).map_while(&number).filter(|index| !used.contains(index));
+    wanted
+        .map(|name| {
+            let index = taken.get(name).copied().or_else(|| free.next())?;
+            Some((name.clone(), index))
+        })
+        .collect()
+}
+
+/// The running ports, by number.
+#[derive(Default)]
+pub(super) struct Ports {
+    slots: Vec<Option<Port>>,
+}
+
+impl Ports {
+    pub(super) fn get_mut(&mut self, index: PortIndex) -> Option<&mut Port> {
+        self.slots.get_mut(index.get())?.as_mut()
+    }
+
+    pub(super) fn get(&self, index: PortIndex) -> Option<&Port> {
+        self.slots.get(index.get())?.as_ref()
+    }
+
+    pub(super) fn insert(&mut self, port: Port) {
+        let index = port.index.get();
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, || None);
+        }
+        self.slots[index] = Some(port);
+    }
+
+    pub(super) fn remove(&mut self, index: PortIndex) -> Option<Port> {
+        self.slots.get_mut(index.get())?.take()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Port> {
+        self.slots.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Port> {
+        self.slots.iter_mut().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stays_keeps_its_number_and_newcomers_take_free_ones() {
+        let taken: BTreeMap<String, usize> = [("a".into(), 0), ("b".into(), 1), ("c".into(), 3)].into();
+        let wanted = ["b", "d", "e", "f"].map(String::from);
+        let number = |index| (index < 6).then_some(index);
+        let given = assign(&taken, wanted.iter(), number).unwrap();
+        let expected: BTreeMap<String, usize> =
+            [("b".into(), 1), ("d".into(), 2), ("e".into(), 4), ("f".into(), 5)].into();
+        assert_eq!(given, expected);
+        let five = ["b", "d", "e", "f", "g"].map(String::from);
+        assert_eq!(assign(&taken, five.iter(), number), None);
+    }
+}

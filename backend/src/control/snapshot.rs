@@ -1,0 +1,70 @@
+//! The whole state for people and programs.
+
+use std::collections::HashMap;
+
+use viaduct_switch::{FdbEntry, NetworkIndex, PortIndex};
+
+use crate::control::controller::Controller;
+use crate::model::{FdbStatus, NetworkStatus, Snapshot};
+
+impl Controller {
+    /// The state at this moment.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let entries = self.switch.fdb(self.bay.now(), &self.policy);
+        let mut ports: Vec<_> = self.ports.iter().map(|port| port.status(&self.switch)).collect();
+        ports.sort_by(|a, b| a.name.cmp(&b.name));
+        Snapshot {
+            generation: self.generation,
+            uptime_s: self.started.elapsed().as_secs(),
+            ports,
+            networks: self.network_statuses(&entries),
+            fdb: self.fdb_statuses(entries),
+            workers: self.bay.workers(),
+        }
+    }
+
+    fn network_statuses(&self, entries: &[FdbEntry]) -> Vec<NetworkStatus> {
+        let mut addresses: HashMap<NetworkIndex, u64> = HashMap::new();
+        for entry in entries {
+            *addresses.entry(entry.network).or_default() += 1;
+        }
+        let members = |name: &String| {
+            let ports = self.config.ports.iter().filter(|(_, port)| port.network == *name);
+            ports.map(|(port, _)| port.clone()).collect()
+        };
+        let networks = self.config.networks.iter().map(|(name, network)| NetworkStatus {
+            name: name.clone(),
+            mode: network.mode.name().to_owned(),
+            ports: members(name),
+            addresses: self
+                .numbers
+                .networks
+                .get(name)
+                .and_then(|index| addresses.get(index))
+                .copied()
+                .unwrap_or(0),
+            ageing_s: u32::try_from(network.ageing.as_secs()).unwrap_or(u32::MAX),
+        });
+        networks.collect()
+    }
+
+    fn fdb_statuses(&self, entries: Vec<FdbEntry>) -> Vec<FdbStatus> {
+        let networks: HashMap<NetworkIndex, &String> =
+            self.numbers.networks.iter().map(|(name, index)| (*index, name)).collect();
+        let ports: HashMap<PortIndex, &String> =
+            self.numbers.ports.iter().map(|(name, index)| (*index, name)).collect();
+        let mut statuses: Vec<FdbStatus> = entries
+            .into_iter()
+            .filter_map(|entry| {
+                Some(FdbStatus {
+                    network: (*networks.get(&entry.network)?).clone(),
+                    mac: entry.mac.to_string(),
+                    port: (*ports.get(&entry.port)?).clone(),
+                    age_s: entry.age_s,
+                })
+            })
+            .collect();
+        statuses.sort_by(|a, b| (&a.network, &a.mac).cmp(&(&b.network, &b.mac)));
+        statuses
+    }
+}
