@@ -17,6 +17,9 @@ mod snapshot;
 mod timer;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 
