@@ -114,6 +114,26 @@ fn two_greedy_ports_share_the_table() {
 }
 
 #[test]
+fn nobody_gives_way_to_a_port_that_holds_as_much() {
+    let bench = Bench::new(Limits { fdb_entries: 8, ..SMALL });
+    let counts = || std::array::from_fn::<_, 5, _>(|index| bench.held(index));
+    let mut evictions = 0;
+    for step in 0..2000u64 {
+        // Five ports, the first of which talks most, with an order that repeats only after long.
+        let port = [0, 1, 0, 2, 0, 3, 0, 0, 4, 0, 1, 0, 0][(step * step % 13) as usize];
+        let before = counts();
+        bench.learn(port, ((port as u64) << 32) | step, 0);
+        let after = counts();
+        let losers = (0..5).filter(|&other| other != port && after[other] < before[other]);
+        for loser in losers {
+            evictions += 1;
+            assert!(before[loser] > before[port], "port {port} displaced {loser}: {before:?}");
+        }
+    }
+    assert!(evictions > 10, "{evictions}");
+}
+
+#[test]
 fn a_port_has_its_own_limit() {
     let bench = Bench::new(Limits { fdb_entries_per_port_max: 5, ..SMALL });
     for mac in 0..10 {

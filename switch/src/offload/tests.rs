@@ -108,6 +108,20 @@ fn a_checksum_claim_cannot_change_what_was_judged() {
 }
 
 #[test]
+fn a_fragment_is_neither_cut_nor_finished() {
+    let checksum = PartialChecksum { start: 34, offset: 6 };
+    let claims =
+        Claims { checksum: Some(checksum), gso: Some(Gso { kind: GsoKind::Udp, size: 8, ecn: false }) };
+    assert!(Segmenter::new(&udp_frame(0), &claims, Checksums::Finished, 0).is_ok());
+    for (at, bits) in [(20, 0x20), (20, 0x01), (21, 0x01)] {
+        let mut frame = udp_frame(0);
+        frame[at] |= bits;
+        assert!(Segmenter::new(&frame, &claims, Checksums::Finished, 0).is_err());
+        assert_eq!(finish_checksum(&mut frame, checksum), Err(DropReason::BadOffload));
+    }
+}
+
+#[test]
 fn one_frame_is_not_cut_into_thousands() {
     let mut frame = udp_frame(0);
     frame.resize(34 + 8 + 2000, 0);

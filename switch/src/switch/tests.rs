@@ -270,3 +270,37 @@ fn a_guest_with_ten_tables_of_addresses_does_not_stop_its_neighbours() {
     assert_eq!(counted.learned + counted.refused, 2 + 160 * 64);
     assert_eq!(counted.moved + counted.held + counted.contended, 0);
 }
+
+#[test]
+fn several_workers_share_one_switch_without_losing_count() {
+    const ROUNDS: u64 = 2000;
+    let switch = Switch::new(3, Limits { fdb_entries: 64, ..Limits::default() });
+    std::thread::scope(|scope| {
+        for source in 0..4 {
+            let switch = &switch;
+            scope.spawn(move || {
+                let mut worker = WorkerState::new(policy());
+                for round in 0..ROUNDS {
+                    // All fight for some of the same addresses.
+                    let from = MacAddress::from_u64(0x0200_0000_0000 | (round * 7 % 100)).0;
+                    let to = MacAddress::from_u64(0x0200_0000_0000 | (round % 100)).0;
+                    let mut burst = [frame(source, to, from), frame(source, BROADCAST, from)];
+                    let mut sent = Sent::default();
+                    switch.process(&mut worker, Nanos(0), &mut burst, &mut sent);
+                    assert!(sent.0.iter().all(|&(port, ..)| port < 4 && port != source));
+                    if round % 64 == 0 {
+                        switch.expire(Nanos(0), worker.policy(), 16);
+                    }
+                }
+            });
+        }
+    });
+    for source in 0..4 {
+        let counted = switch.counters().port(port(source)).snapshot();
+        assert_eq!(counted.received, Volume { frames: 2 * ROUNDS, bytes: 2 * ROUNDS * 60 });
+        assert!(counted.dropped().all(|(reason, _)| reason == DropReason::SamePort));
+    }
+    let counted = switch.fdb_counters();
+    let known = switch.fdb(Nanos(0), &policy()).len() as u64;
+    assert_eq!(known, counted.learned - counted.evicted - counted.expired - counted.forgotten);
+}
