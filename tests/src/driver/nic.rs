@@ -234,6 +234,16 @@ impl Nic {
     pub fn reset_ring(&mut self, index: usize) {
         let base = self.session.stop_ring(index);
         assert_eq!(base, self.ring(index).used_index(), "a stopped ring has completed all that it took");
+        self.begin_ring(index);
+    }
+
+    /// As [`Nic::reset_ring`], whatever became of the ring before.
+    pub fn reset_ring_wherever(&mut self, index: usize) {
+        let _ = self.session.stop_ring(index);
+        self.begin_ring(index);
+    }
+
+    fn begin_ring(&mut self, index: usize) {
         if is_receive(index) {
             self.receive[index / 2].reset();
         } else {
