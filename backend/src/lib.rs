@@ -1,5 +1,7 @@
 //! The process `viaduct`: vhost-user sessions, guest memory, rings, workers, control, API and command line.
 
+pub mod api;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;

@@ -16,8 +16,8 @@ pub(super) struct Failure {
 impl Failure {
     /// A failure that is told in one sentence.
     pub(super) fn new(error: impl Display) -> Self {
-        let text = error.to_string();
-        Self { refusal: Refusal { error: text.clone(), ..Refusal::default() }, text }
+        let error = error.to_string();
+        Self { text: format!("viaduct: {error}"), refusal: Refusal { error, ..Refusal::default() } }
     }
 
     /// A refusal of the daemon about the configuration in `file`, whose places are told like a compiler does.
@@ -29,7 +29,7 @@ impl Failure {
         if refusal.left_out > 0 {
             text.push_str(&format!("{file}: and {} more; mend these first\n", refusal.left_out));
         }
-        text.push_str(&refusal.error);
+        text.push_str(&format!("viaduct: {}", refusal.error));
         Self { text, refusal }
     }
 
@@ -38,7 +38,7 @@ impl Failure {
         let written = serde_json::to_string_pretty(&self.refusal).ok().filter(|_| json);
         match written {
             Some(refusal) => eprintln!("{refusal}"),
-            None => eprintln!("viaduct: {}", self.text),
+            None => eprintln!("{}", self.text),
         }
         ExitCode::FAILURE
     }
@@ -47,7 +47,7 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Refused { refusal, .. } => Self { text: refusal.error.clone(), refusal },
+            ClientError::Refused { refusal, .. } => Self { text: format!("viaduct: {}", refusal.error), refusal },
             other => Self::new(other),
         }
     }

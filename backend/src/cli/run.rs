@@ -25,7 +25,7 @@ pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
     let settings = &config.switch;
     let access = Access::new(settings.socket_mode, settings.socket_group.as_deref()).map_err(Failure::new)?;
     let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
-    let reload = || load(&file).map_err(|error| error.to_string());
+    let reload = move || load(&file).map_err(|error| error.to_string());
     let mut server = None;
     let ready = |handle| match Server::start(handle, listener) {
         Ok(started) => server = Some(started),
