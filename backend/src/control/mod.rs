@@ -39,6 +39,8 @@ use crate::vhost_user::PatchBay;
 
 pub use error::{ApplyError, RunError};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Handle};
+#[cfg(test)]
+pub(crate) use handle::{Command, channel};
 
 /// Runs the switch until SIGTERM, SIGINT or [`Handle::stop`]; then ends all sessions and removes all sockets.
 ///
