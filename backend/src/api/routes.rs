@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Applied, Refusal};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
-use crate::control::{ApplyError, ControlGone, Handle};
+use crate::control::{ApplyError, Changes, ControlGone, Handle};
 use crate::model::Snapshot;
 
 /// Configurations that may be on their way at once: each may take 16 MiB.
@@ -150,7 +150,17 @@ async fn config(State(shared): Api, request: Request) -> Result<Response, Refuse
     check_generation(&shared, &parts.headers).await?;
     let handle = shared.handle.clone();
     let changes = blocking(move || handle.apply(loaded.config, dry_run)).await??;
+    if !dry_run {
+        log_changes(&changes);
+    }
     Ok(answer(changes.generation, &Applied { changes, warnings: loaded.warnings }))
+}
+
+fn log_changes(changes: &Changes) {
+    tracing::info!("API: configuration {} runs, {} changes", changes.generation, changes.changes.len());
+    for change in &changes.changes {
+        tracing::info!("{change}");
+    }
 }
 
 /// Receives and checks a configuration.

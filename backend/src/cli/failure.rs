@@ -47,7 +47,9 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Refused { refusal, .. } => Self { text: format!("viaduct: {}", refusal.error), refusal },
+            ClientError::Refused { refusal, .. } => {
+                Self { text: format!("viaduct: {}", refusal.error), refusal }
+            }
             other => Self::new(other),
         }
     }

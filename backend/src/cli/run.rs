@@ -26,6 +26,12 @@ pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
     let access = Access::new(settings.socket_mode, settings.socket_group.as_deref()).map_err(Failure::new)?;
     let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
     let reload = move || load(&file).map_err(|error| error.to_string());
+    tracing::info!(
+        "viaduct {} with {} ports, API on {}",
+        env!("CARGO_PKG_VERSION"),
+        config.ports.len(),
+        settings.api_socket().display()
+    );
     let mut server = None;
     let ready = |handle| match Server::start(handle, listener) {
         Ok(started) => server = Some(started),

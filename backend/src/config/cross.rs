@@ -26,7 +26,7 @@ fn check_sockets(ports: &[Placed<'_>], api_socket: &Path) {
         let socket = placed.port.socket.as_path();
         if let Some(other) = first.get(socket) {
             let expected = format!(
-                "a path of its own: port \"{}\" (line {}) has the same",
+                "a path of its own: port.{} (line {}) has the same",
                 other.name,
                 other.table.line("socket")
             );
@@ -57,7 +57,7 @@ fn check_addresses(ports: &[Placed<'_>]) {
         };
         let free = default_mac(&format!("{}/{}", placed.port.network, placed.name));
         let expected = format!(
-            "another address than port \"{}\" (line {}) has in the same network, for example mac = \"{free}\"",
+            "another address than port.{} (line {}) has in the same network, for example mac = \"{free}\"",
             other.name,
             other.table.line("mac")
         );

@@ -32,7 +32,7 @@ pub(super) fn read(
         network: network(table, networks).unwrap_or_default(),
         socket: socket(table).unwrap_or_else(|| runtime_dir.join(format!("{name}.sock"))),
         role: table.read_word("role", Role::ALL, &[]).unwrap_or_default(),
-        mac: table.read("mac", MAC, values::station).unwrap_or_else(|| default_mac(name)),
+        mac: mac(table).unwrap_or_else(|| default_mac(name)),
         queues: table
             .read("queues", "a number from 1 to 128", |value| values::number(value, 1..=QUEUES_MAX))
             .unwrap_or(1),
@@ -40,6 +40,19 @@ pub(super) fn read(
             .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX))
             .unwrap_or(1500),
     }
+}
+
+/// A group address is told with the nearest address of one station: group bit cleared, locally administered.
+fn mac(table: &TableReader<'_>) -> Option<MacAddress> {
+    let written = table.text("mac").and_then(|text| text.parse::<MacAddress>().ok());
+    let expected = match written.filter(|mac| mac.is_group()) {
+        Some(MacAddress([first, rest @ ..])) => {
+            let [b, c, d, e, f] = rest;
+            format!("{MAC}, or here \"{}\"", MacAddress([(first & !1) | 2, b, c, d, e, f]))
+        }
+        None => MAC.to_owned(),
+    };
+    table.read("mac", &expected, values::station)
 }
 
 fn socket(table: &TableReader<'_>) -> Option<PathBuf> {

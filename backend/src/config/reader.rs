@@ -125,6 +125,11 @@ impl<'f> TableReader<'f> {
         );
     }
 
+    /// The field's value, if it is a text; nothing is noted.
+    pub(super) fn text(&self, field: &str) -> Option<&'f str> {
+        super::values::text(self.table.get(field)?.get_ref())
+    }
+
     /// The field's value as `parse` understands it; `None` if it is left out, or wrong and now noted.
     pub(super) fn read<T>(
         &self,

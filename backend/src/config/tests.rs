@@ -158,7 +158,7 @@ const WRONG: &[Case] = &[
         7,
         "port.vm1.mac",
         "01:00:5e",
-        "of one station",
+        "\"02:00:5e:00:00:01\"",
     ),
     (
         "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nmac = '00:00:00:00:00:00'",
@@ -240,7 +240,7 @@ const WRONG: &[Case] = &[
         8,
         "port.b.socket",
         "/s",
-        "port \"a\" (line 4)",
+        "port.a (line 4)",
     ),
     (
         "[network.lab]\n[port.a]\nnetwork='lab'\nmac='52:54:00:00:00:01'\n[port.b]\nnetwork='lab'\nmac='52:54:00:00:00:01'",
@@ -248,7 +248,7 @@ const WRONG: &[Case] = &[
         5,
         "port.b.mac",
         "52:54:00:00:00:01",
-        "port \"a\" (line 4)",
+        "port.a (line 4)",
     ),
     // top level
     ("[netwrok.lab]", 1, 2, "netwrok", "`netwrok`", "`network`, the nearest"),

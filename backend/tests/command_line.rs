@@ -1,0 +1,257 @@
+//! The program as its users meet it: a daemon of its own in a temporary folder, and commands against it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_viaduct");
+const PAIR: &str =
+    "[network.lab]\n[port.vm1]\nnetwork = 'lab'\n[port.vm2]\nnetwork = 'lab'\nqueues = 2\nmtu = 9000\n";
+
+/// A running daemon; it is ended with the test.
+struct Daemon {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Daemon {
+    fn start(ports: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        write(&directory, "viaduct.toml", ports);
+        let mut command = Command::new(PROGRAM);
+        command.args(["run", "--config"]).arg(directory.path().join("viaduct.toml"));
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let child = command.stderr(log).stdin(Stdio::null()).spawn().unwrap();
+        let daemon = Self { child, directory };
+        wait_for("the daemon answers", || daemon.command(&["show"]).status.success());
+        daemon
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, ports: &str) -> String {
+        write(&self.directory, name, ports)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Output {
+        viaduct(arguments, &[("VIADUCT_SOCKET", self.path("api.sock").to_str().unwrap())])
+    }
+
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.done(&["show", "--json"])).unwrap()
+    }
+
+    fn port_names(&self) -> Vec<String> {
+        let status = self.status();
+        let ports = status["ports"].as_array().unwrap();
+        ports.iter().map(|port| port["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes a file whose daemon lives in `directory`.
+fn write(directory: &TempDir, name: &str, ports: &str) -> String {
+    let path = directory.path().join(name);
+    let folder = directory.path().display();
+    std::fs::write(
+        &path,
+        format!("{ports}[switch]\nruntime_dir = '{folder}'\nstate_dir = '{folder}/state'\n"),
+    )
+    .unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn viaduct(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).env_remove("VIADUCT_SOCKET").envs(variables.iter().copied());
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn identity(path: &Path) -> (u64, u64) {
+    let found = std::fs::symlink_metadata(path).unwrap();
+    (found.dev(), found.ino())
+}
+
+#[test]
+fn a_daemon_makes_its_sockets_shows_itself_and_cleans_up() {
+    let mut daemon = Daemon::start(PAIR);
+    for name in ["api.sock", "vm1.sock", "vm2.sock"] {
+        assert_eq!(
+            std::fs::metadata(daemon.path(name)).unwrap().permissions().mode() & 0o777,
+            0o660,
+            "{name}"
+        );
+    }
+    let text = daemon.done(&["show", "ports"]);
+    assert!(text.lines().count() == 3 && text.contains("vm2   lab      listening"), "{text}");
+    daemon.signal("TERM");
+    assert!(daemon.child.wait().unwrap().success(), "{}", daemon.log());
+    for name in ["api.sock", "vm1.sock", "vm2.sock"] {
+        assert!(!daemon.path(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn apply_adds_and_removes_and_leaves_the_others_sockets_alone() {
+    let daemon = Daemon::start(PAIR);
+    let before = identity(&daemon.path("vm1.sock"));
+    let file =
+        daemon.write("new.toml", "[network.lab]\n[port.vm1]\nnetwork = 'lab'\n[port.vm3]\nnetwork = 'lab'\n");
+    let planned = daemon.done(&["apply", "--dry-run", &file]);
+    assert_eq!(planned, "- port vm2\n+ port vm3\n2 changes would be made; nothing was changed\n");
+    assert_eq!(daemon.port_names(), ["vm1", "vm2"]);
+    let made = daemon.done(&["apply", &file]);
+    assert_eq!(made, "- port vm2\n+ port vm3\n2 changes made; generation 2 runs\n");
+    assert_eq!(daemon.port_names(), ["vm1", "vm3"]);
+    assert_eq!(identity(&daemon.path("vm1.sock")), before);
+    assert!(!daemon.path("vm2.sock").exists());
+    assert_eq!(daemon.done(&["apply", &file]), "nothing to change; generation 2 runs\n");
+}
+
+#[test]
+fn a_reload_applies_the_daemons_own_file() {
+    let daemon = Daemon::start(PAIR);
+    daemon.write("viaduct.toml", "[network.lab]\n[port.vm9]\nnetwork = 'lab'\n");
+    daemon.signal("HUP");
+    wait_for("the reload", || daemon.port_names() == ["vm9"]);
+}
+
+#[test]
+fn a_wrong_file_changes_nothing_by_apply_or_by_reload() {
+    let daemon = Daemon::start(PAIR);
+    let before = daemon.status()["generation"].clone();
+    let file = daemon.write("viaduct.toml", "[network.lab]\n[port.vm9]\nnetwork = 'lob'\nmtu = 1\n");
+    let output = daemon.command(&["apply", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(
+        told.contains(&format!("{file}:3:11: port.vm9.network: found \"lob\", expected \"lab\"")),
+        "{told}"
+    );
+    assert!(told.contains(&format!("{file}:4:7: port.vm9.mtu: found 1")), "{told}");
+    assert!(told.ends_with("viaduct: the configuration is wrong; nothing was changed\n"), "{told}");
+    daemon.signal("HUP");
+    wait_for("the refusal in the log", || daemon.log().contains("port.vm9.mtu: found 1"));
+    assert_eq!(daemon.port_names(), ["vm1", "vm2"]);
+    assert_eq!(daemon.status()["generation"], before);
+    assert!(!daemon.path("vm9.sock").exists());
+}
+
+#[test]
+fn programs_get_json_for_failures_too() {
+    let daemon = Daemon::start(PAIR);
+    let file = daemon.write("wrong.toml", "[network.lab]\nageing = 1\n");
+    for command in ["apply", "check"] {
+        let output = daemon.command(&[command, &file, "--json"]);
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(
+            (&told["problems"][0]["line"], &told["problems"][0]["field"]),
+            (&2.into(), &"network.lab.ageing".into())
+        );
+    }
+}
+
+#[test]
+fn a_second_daemon_in_the_same_folder_ends_at_once_and_harms_nobody() {
+    let daemon = Daemon::start(PAIR);
+    let sockets = ["api.sock", "vm1.sock"].map(|name| identity(&daemon.path(name)));
+    let file = daemon.path("viaduct.toml");
+    let output = viaduct(&["run", "--config", file.to_str().unwrap()], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains(&format!("process {} listens there", daemon.child.id())),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(["api.sock", "vm1.sock"].map(|name| identity(&daemon.path(name))), sockets);
+}
+
+#[test]
+fn a_daemon_killed_without_warning_starts_again_over_its_stale_sockets() {
+    let mut daemon = Daemon::start(PAIR);
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+    assert!(daemon.path("api.sock").exists());
+    let mut command = Command::new(PROGRAM);
+    command.args(["run", "--config"]).arg(daemon.path("viaduct.toml"));
+    daemon.child = command.stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the daemon answers again", || daemon.command(&["show"]).status.success());
+}
+
+#[test]
+fn qemu_and_libvirt_get_the_same_from_the_daemon_and_from_its_file() {
+    let daemon = Daemon::start(PAIR);
+    let file = daemon.path("viaduct.toml");
+    for command in ["qemu-args", "libvirt-xml"] {
+        let asked = daemon.done(&[command, "vm2"]);
+        let read = viaduct(&["--config", file.to_str().unwrap(), command, "vm2"], &[]);
+        assert_eq!(asked.as_bytes(), read.stdout, "{command}");
+        assert!(asked.contains("vm2.sock") && asked.contains("9000"), "{asked}");
+    }
+    let unknown = daemon.command(&["qemu-args", "vm7"]);
+    assert!(stderr(&unknown).contains("there is no port vm7; there are vm1, vm2"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn the_exit_status_tells_done_failed_and_wrong_usage() {
+    let nowhere = [("VIADUCT_SOCKET", "/nonexistent/api.sock")];
+    let code = |arguments: &[&str]| viaduct(arguments, &nowhere).status.code();
+    assert_eq!(code(&["--version"]), Some(0));
+    assert_eq!(code(&["show", "--help"]), Some(0));
+    assert_eq!(code(&["show"]), Some(1));
+    assert_eq!(code(&["check", "/nonexistent.toml"]), Some(1));
+    assert_eq!(code(&["run", "--config", "/nonexistent.toml"]), Some(1));
+    for wrong in
+        [&["shwo"][..], &["show", "nothing"], &["apply"], &[], &["qemu-args", "a", "--memory", "lots"]]
+    {
+        assert_eq!(code(wrong), Some(2), "{wrong:?}");
+    }
+    assert!(stderr(&viaduct(&["show"], &nowhere)).contains("start one with `viaduct run`"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let script = format!("{PROGRAM} completions bash | head -c 1");
+    let output = Command::new("bash").args(["-o", "pipefail", "-c", &script]).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+}

@@ -1,0 +1,107 @@
+//! The documentation says what the program does: every reason, path and field is in it.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use viaduct::model::{
+    DropStatus, FdbStatus, NetworkStatus, PortState, PortStatus, Snapshot, Traffic, WorkerStatus,
+};
+use viaduct_switch::DropReason;
+
+const DROPS: &str = include_str!("../../docs/drops.md");
+const API: &str = include_str!("../../docs/api.md");
+
+#[test]
+fn every_drop_reason_has_its_row_with_its_sentence() {
+    for reason in DropReason::ALL {
+        let row = format!("| `{}` | {} | ", reason.name(), reason.sentence());
+        let line = DROPS.lines().find(|line| line.starts_with(&row));
+        let advice = line.unwrap_or_else(|| panic!("docs/drops.md has no row that begins\n{row}"));
+        assert!(advice.len() > row.len() + 10, "{} has no advice", reason.name());
+    }
+}
+
+#[test]
+fn no_row_is_about_a_reason_that_does_not_exist() {
+    let rows = DROPS.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    for name in rows {
+        assert!(DropReason::ALL.iter().any(|reason| reason.name() == name), "{name}");
+    }
+}
+
+fn port() -> PortStatus {
+    let drops = DropStatus { reason: String::new(), meaning: String::new(), frames: 0 };
+    PortStatus {
+        name: String::new(),
+        network: String::new(),
+        socket: PathBuf::new(),
+        role: String::new(),
+        mac: String::new(),
+        mtu: 0,
+        queues: 0,
+        state: PortState::Listening,
+        detail: None,
+        peer_pid: None,
+        rings_running: 0,
+        features: Vec::new(),
+        received: Traffic::default(),
+        sent: Traffic::default(),
+        drops: vec![drops],
+        connections: 0,
+    }
+}
+
+fn names(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+            into.push(name.clone());
+            names(value, into);
+        }),
+        Value::Array(items) => items.iter().for_each(|item| names(item, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_of_an_answer_is_named() {
+    let network = NetworkStatus {
+        name: String::new(),
+        mode: String::new(),
+        ports: Vec::new(),
+        addresses: 0,
+        ageing_s: 0,
+    };
+    let entry = FdbStatus { network: String::new(), mac: String::new(), port: String::new(), age_s: 0 };
+    let snapshot = Snapshot {
+        generation: 1,
+        uptime_s: 0,
+        ports: vec![port()],
+        networks: vec![network],
+        fdb: vec![entry],
+        workers: vec![WorkerStatus::default()],
+    };
+    let mut fields = Vec::new();
+    names(&serde_json::to_value(&snapshot).unwrap(), &mut fields);
+    assert!(fields.contains(&"peer_pid".to_owned()));
+    for field in
+        fields.iter().filter(|field| !["ports", "networks", "fdb", "workers"].contains(&field.as_str()))
+    {
+        assert!(API.contains(&format!("`{field}`")), "docs/api.md does not name `{field}`");
+    }
+}
+
+#[test]
+fn every_state_of_a_port_is_named() {
+    let states = [
+        PortState::Listening,
+        PortState::Connecting,
+        PortState::Connected,
+        PortState::Running,
+        PortState::Broken,
+    ];
+    for state in states {
+        let name = serde_json::to_value(state).unwrap();
+        assert!(API.contains(&format!("`{}`", name.as_str().unwrap())), "{state:?}");
+    }
+}
