@@ -10,14 +10,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use viaduct::dataplane::{RingSetup};
+use vhost_user_backend::{VringRwLock, VringT};
+use viaduct::dataplane::RingSetup;
 use viaduct::memory::{GuestMemory, Region, RegionSpec};
 use viaduct::ring::{Burst, Core, ReceiveRing, TransmitRing};
 use viaduct_switch::{
-    Cast, Egress, Frame, Limits, NetworkIndex, NetworkSettings, Nanos, Policy, PortIndex, PortPolicy, Switch,
+    Cast, Egress, Frame, Limits, Nanos, NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch,
     WorkerState,
 };
-use vhost_user_backend::{VringRwLock, VringT};
 use virtio_queue::QueueT;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
@@ -50,7 +50,8 @@ impl Guest {
             let words = [address, len | flags << 32];
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             file.write_all_at(&bytes, DESCRIPTORS + entry * 16).unwrap();
-            file.write_all_at(&u16::try_from(entry).unwrap().to_le_bytes(), AVAILABLE + 4 + entry * 2).unwrap();
+            file.write_all_at(&u16::try_from(entry).unwrap().to_le_bytes(), AVAILABLE + 4 + entry * 2)
+                .unwrap();
             let mut frame = vec![0; 12];
             frame.extend([0x02, 0, 0, 0, 0, 2, 0x02, 0, 0, 0, 0, 1, 0x08, 0x00]);
             frame.resize(usize::try_from(len).unwrap(), 0x5a);

@@ -97,6 +97,7 @@ impl Delivered<'_> {
         let mut outcome = Outcome::default();
         let Some(queue) = outlet.queue(pair) else { return outcome };
         let mut queue = queue.lock();
+        queue.prepare(group.len());
         for send in group {
             if let Err(reason) = self.frame(outlet, &mut queue, send, &mut outcome) {
                 self.switch.counters().port(outlet.port).add_drops(reason, 1);

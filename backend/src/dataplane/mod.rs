@@ -342,9 +342,8 @@ impl Datapath for Dataplane {
     fn detach(&mut self, port: PortIndex) -> Vec<RingPosition> {
         let Some(attached) = self.attached.remove(&port) else { return Vec::new() };
         let inlets = self.ask_all(|_, acknowledge| Message::Detach { port, acknowledge });
-        let position = |mut inlet: Inlet| {
-            RingPosition { index: inlet.index, base: inlet.ring.core().position() }
-        };
+        let position =
+            |mut inlet: Inlet| RingPosition { index: inlet.index, base: inlet.ring.core().position() };
         let mut positions: Vec<RingPosition> = inlets.into_iter().map(position).collect();
         let outlet = attached.outlet.and_then(Arc::into_inner);
         positions.extend(outlet.into_iter().flat_map(|outlet| outlet.positions(&self.switch)));

@@ -99,6 +99,15 @@ impl ReceiveQueue {
         if self.backlog.push(header, head, rest, length) { Ok(()) } else { Err(DropReason::NoBuffer) }
     }
 
+    /// Says how many frames are about to come, so that their places can be fetched.
+    #[inline]
+    pub(super) fn prepare(&mut self, frames: usize) {
+        if self.backlog.is_empty() && self.broken.is_none() {
+            // What is wrong with the ring shows again when the first frame is put.
+            let _ = self.ring.prepare(frames);
+        }
+    }
+
     /// Moves frames that wait into the ring, as far as it has buffers.
     pub(super) fn drain(&mut self, outcome: &mut Outcome) {
         while let Some((first, bytes)) = self.backlog.first() {

@@ -39,9 +39,8 @@ impl SignalWatch {
             let mut counter = 0u64;
             // SAFETY: reads into the eight bytes of `counter`. The ring that names the descriptor is attached, so
             // it is open; only this thread could detach it.
-            let _ = unsafe {
-                libc::read(self.descriptor.load(Ordering::Relaxed), (&raw mut counter).cast(), 8)
-            };
+            let _ =
+                unsafe { libc::read(self.descriptor.load(Ordering::Relaxed), (&raw mut counter).cast(), 8) };
         }
         now
     }

@@ -108,7 +108,11 @@ impl Guest {
     fn wait_used(&self, ring: u16, index: u16) {
         let deadline = Instant::now() + Duration::from_secs(5);
         while self.used(ring) != index {
-            assert!(Instant::now() < deadline, "ring {ring} stayed at {} instead of {index}", self.used(ring));
+            assert!(
+                Instant::now() < deadline,
+                "ring {ring} stayed at {} instead of {index}",
+                self.used(ring)
+            );
             thread::sleep(Duration::from_micros(200));
         }
     }

@@ -369,7 +369,8 @@ impl Worker {
                 Wake::Inlet(place) => wake_inlet(&mut self.inlets, &mut self.polled, place, now),
                 Wake::Outlet { port, queue } => {
                     let port = PortIndex::new(usize::from(port));
-                    let known = port.filter(|port| !self.waiting.iter().any(|w| (w.0, w.1) == (*port, queue)));
+                    let known =
+                        port.filter(|port| !self.waiting.iter().any(|w| (w.0, w.1) == (*port, queue)));
                     self.waiting.extend(known.map(|port| (port, queue, now)));
                 }
             }

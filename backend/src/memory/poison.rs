@@ -35,9 +35,8 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(start: *mut u8, length: usize) -> Self {
         let start = start.addr();
-        let free = |slot: &Slot| {
-            slot.start.compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        };
+        let free =
+            |slot: &Slot| slot.start.compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         let slot = TABLE.iter().position(free);
         if let Some((index, slot)) = slot.and_then(|index| TABLE.get(index).map(|slot| (index, slot))) {
             slot.poisoned.store(false, Ordering::Relaxed);

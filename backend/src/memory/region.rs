@@ -47,7 +47,8 @@ impl Region {
     pub fn map(file: &File, spec: RegionSpec) -> Result<Self, MemoryError> {
         let bad_size = MemoryError::BadSize { guest_address: spec.guest_address, size: spec.size };
         let wraps = |start: u64| start.checked_add(spec.size).is_none();
-        if spec.size == 0 || wraps(spec.guest_address) || wraps(spec.user_address) || wraps(spec.file_offset) {
+        if spec.size == 0 || wraps(spec.guest_address) || wraps(spec.user_address) || wraps(spec.file_offset)
+        {
             return Err(bad_size);
         }
         let block = examine(file, &spec)?;

@@ -80,7 +80,7 @@ pub(super) enum Direction {
 }
 
 /// One descriptor, taken apart (virtio 1.2, 2.7.5).
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Descriptor {
     pub(super) address: u64,
     pub(super) len: u32,
@@ -108,15 +108,15 @@ impl Descriptor {
 }
 
 impl Core {
-    /// Appends the segments of the chain that begins at `head`; gives their total length in bytes.
+    /// Appends the segments of the chain that begins with `first`; gives their total length in bytes.
     /// After an error the caller truncates `segments` to what they were.
     pub(super) fn walk(
         &mut self,
-        head: u16,
+        first: Descriptor,
         direction: Direction,
         segments: &mut Segments,
     ) -> Result<u64, ChainError> {
-        let mut descriptor = Descriptor::new(self.descriptor(head));
+        let mut descriptor = first;
         let mut total = 0;
         for _ in 0..CHAIN_MAX {
             if descriptor.has(VRING_DESC_F_INDIRECT) {
@@ -169,7 +169,7 @@ impl Core {
 
     /// Appends one buffer: one segment, or several where it crosses regions that our address space holds apart.
     #[inline]
-    pub(super) fn add_buffer(
+    fn add_buffer(
         &mut self,
         descriptor: Descriptor,
         direction: Direction,

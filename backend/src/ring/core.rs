@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use virtio_bindings::virtio_ring::{
-    VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_NOTIFY, VIRTIO_RING_F_EVENT_IDX,
+    VIRTIO_RING_F_EVENT_IDX, VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_NOTIFY,
 };
 
 use super::RingError;
@@ -118,16 +118,10 @@ impl Core {
         unsafe { [self.descriptors.add(at).read_volatile(), self.descriptors.add(at + 1).read_volatile()] }
     }
 
-    /// Asks the processor to fetch the descriptor that the entry `ahead` names.
+    /// Asks the processor to fetch the descriptor `head`.
     #[inline]
     pub(super) fn prefetch(&self, head: u16) {
-        let at = usize::from(head & self.mask) * 2;
-        // SAFETY: the address is inside of the table; a prefetch has no effect that a program can see.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.descriptors.add(at).cast());
-        }
+        prefetch(self.descriptors.wrapping_add(usize::from(head & self.mask) * 2).cast());
     }
 
     /// Writes the used entry that comes `ahead` places after the published ones.
@@ -200,6 +194,17 @@ impl Core {
     fn set_used_flags(&self, flags: u16) {
         // SAFETY: word 0 of the used ring, mapped, aligned.
         unsafe { AtomicU16::from_ptr(self.used) }.store(flags, Ordering::Relaxed);
+    }
+}
+
+/// Asks the processor to fetch the cache line of `address`, which need not be mapped.
+#[inline]
+pub(super) fn prefetch(address: *const u8) {
+    // SAFETY: a prefetch has no effect that a program can see, whatever the address.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
 }
 

@@ -77,7 +77,8 @@ fn put_descriptor(file: &File, table: u64, index: u16, parts: (u64, u32, u16, u1
 
 /// Writes descriptors, tables and the available ring; fills all buffers with a pattern.
 fn lay_out(file: &File, offer: &Offer, write: bool) {
-    let pattern: Vec<u8> = (0..2 * (REGION - BUFFERS)).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect();
+    let pattern: Vec<u8> =
+        (0..2 * (REGION - BUFFERS)).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect();
     file.write_all_at(&pattern, BUFFERS).unwrap();
     let direction = if write { WRITE } else { 0 };
     let (mut free, mut buffer, mut table) = (0u16, BUFFERS, TABLES);
@@ -244,6 +245,9 @@ fn put_ours(file: &File, offer: &Offer, frames: &[Vec<u8>]) -> usize {
     for (done, frame) in frames.iter().enumerate() {
         let header = frame[..12].try_into().unwrap();
         let length = u32::try_from(frame.len() - 12).unwrap();
+        if done % 3 == 0 {
+            ring.prepare(done % 5).unwrap();
+        }
         if ring.put(header, &frame[12..], &[], length).is_err() {
             ring.publish();
             return done;

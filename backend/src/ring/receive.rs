@@ -3,6 +3,7 @@
 use viaduct_switch::DropReason;
 
 use super::chain::{Descriptor, Direction, Segments};
+use super::core::prefetch;
 use super::{CHAIN_MAX, Core, RingError};
 use crate::memory::Segment;
 
@@ -40,13 +41,66 @@ pub struct ReceiveRing {
     pending: u16,
     segments: Segments,
     buffers: Vec<Buffer>,
+    /// The next chains, looked at ahead of time: `ready[..ready_end]`, of which `ready_next` are used.
+    ready: [Ready; READY_MAX],
+    ready_next: usize,
+    ready_end: usize,
+}
+
+/// Chains that are looked at ahead of time.
+const READY_MAX: usize = 64;
+
+/// The next chain's head, and its memory if it is one plain buffer in one piece.
+#[derive(Clone, Copy, Default)]
+struct Ready {
+    head: u16,
+    descriptor: Descriptor,
+    whole: Option<Segment>,
 }
 
 impl ReceiveRing {
     /// `header_len`: 10 or 12 bytes of `virtio_net_hdr`; `mergeable`: VIRTIO_NET_F_MRG_RXBUF is in force.
     pub fn new(core: Core, header_len: usize, mergeable: bool) -> Self {
         let segments = Segments::with_capacity(2 * CHAIN_MAX);
-        Self { core, header_len, mergeable, pending: 0, segments, buffers: Vec::with_capacity(CHAIN_MAX) }
+        Self {
+            core,
+            header_len,
+            mergeable,
+            pending: 0,
+            segments,
+            buffers: Vec::with_capacity(CHAIN_MAX),
+            ready: [Ready::default(); READY_MAX],
+            ready_next: 0,
+            ready_end: 0,
+        }
+    }
+
+    /// Looks at the chains that `frames` frames will take, and has their memory fetched meanwhile.
+    pub fn prepare(&mut self, frames: usize) -> Result<(), RingError> {
+        if self.ready_next < self.ready_end {
+            return Ok(());
+        }
+        (self.ready_next, self.ready_end) = (0, 0);
+        let wanted = u16::try_from(frames.min(READY_MAX)).unwrap_or(0);
+        let count = self.core.available(wanted)?.min(wanted);
+        for (ahead, ready) in (0..count).zip(&mut self.ready) {
+            ready.head = self.core.head(ahead)?;
+            self.core.prefetch(ready.head);
+        }
+        for ready in self.ready.iter_mut().take(usize::from(count)) {
+            let descriptor = Descriptor::new(self.core.descriptor(ready.head));
+            let Core { memory, hint, .. } = &mut self.core;
+            let place = memory.translate(hint, descriptor.address, descriptor.len);
+            let single = descriptor.is_single(Direction::Write);
+            ready.descriptor = descriptor;
+            ready.whole = place.filter(|place| single && place.len == descriptor.len);
+            if let Some(place) = ready.whole {
+                prefetch(place.host);
+                prefetch(place.host.wrapping_add(64));
+            }
+        }
+        self.ready_end = usize::from(count);
+        Ok(())
     }
 
     /// The ring behind.
@@ -66,28 +120,26 @@ impl ReceiveRing {
         length: u32,
     ) -> Result<(), Refused> {
         let total = u64::from(length) + self.header_len as u64;
-        if self.core.available(1)? == 0 {
+        self.prepare(1)?;
+        let Some(&ready) = self.ready.get(self.ready_next..self.ready_end).and_then(<[_]>::first) else {
             return Err(Refused::Frame(DropReason::NoBuffer));
-        }
-        let first = self.core.head(0)?;
-        let descriptor = Descriptor::new(self.core.descriptor(first));
-        if descriptor.is_single(Direction::Write) && u64::from(descriptor.len) >= total {
-            let len = u32::try_from(total).unwrap_or(u32::MAX);
-            let place = self.core.memory.translate(&mut self.core.hint, descriptor.address, len);
-            if let Some(place) = place.filter(|place| place.len == len) {
+        };
+        match ready.whole {
+            Some(place) if u64::from(place.len) >= total => {
                 self.write(&mut [place], header, 1, head, rest);
-                return self.use_one(first, len);
+                self.use_one(ready.head, u32::try_from(total).unwrap_or(u32::MAX));
+                Ok(())
             }
+            _ => self.put_scattered(total, header, head, rest),
         }
-        self.put_scattered(total, header, head, rest)
     }
 
     #[inline]
-    fn use_one(&mut self, head: u16, written: u32) -> Result<(), Refused> {
+    fn use_one(&mut self, head: u16, written: u32) {
         self.core.put_used(self.pending, head, written);
         self.core.taken = self.core.taken.wrapping_add(1);
         self.pending += 1;
-        Ok(())
+        self.ready_next += 1;
     }
 
     /// The general case: chains of several buffers, and several chains merged.
@@ -108,7 +160,7 @@ impl ReceiveRing {
             let Buffer { head, len } = self.buffers[index];
             let written = len.min(left);
             left -= written;
-            self.use_one(head, u32::try_from(written).unwrap_or(u32::MAX))?;
+            self.use_one(head, u32::try_from(written).unwrap_or(u32::MAX));
         }
         Ok(())
     }
@@ -126,8 +178,8 @@ impl ReceiveRing {
             if self.core.available(ahead.saturating_add(1))? <= ahead {
                 return Err(Refused::Frame(DropReason::NoBuffer));
             }
-            let head = self.core.head(ahead)?;
-            let len = match self.core.walk(head, Direction::Write, &mut self.segments) {
+            let (head, first) = self.chain(ahead)?;
+            let len = match self.core.walk(first, Direction::Write, &mut self.segments) {
                 Ok(len) if len > 0 => len,
                 _ => return self.give_back(ahead),
             };
@@ -137,12 +189,23 @@ impl ReceiveRing {
         Ok(())
     }
 
+    /// The head and the first descriptor of the chain `ahead` places after the next one; each descriptor is
+    /// read once only.
+    fn chain(&self, ahead: u16) -> Result<(u16, Descriptor), RingError> {
+        let known = self.ready.get(self.ready_next..self.ready_end).unwrap_or_default();
+        if let Some(ready) = known.get(usize::from(ahead)) {
+            return Ok((ready.head, ready.descriptor));
+        }
+        let head = self.core.head(ahead)?;
+        Ok((head, Descriptor::new(self.core.descriptor(head))))
+    }
+
     /// Uses up the chains up to the malformed one after `ahead` good ones, empty: else it would be met again
     /// and again.
     fn give_back(&mut self, ahead: u16) -> Result<(), Refused> {
         for _ in 0..=ahead {
-            let head = self.core.head(0)?;
-            self.use_one(head, 0)?;
+            let (head, _) = self.chain(0)?;
+            self.use_one(head, 0);
         }
         Err(Refused::Frame(DropReason::BadBuffer))
     }

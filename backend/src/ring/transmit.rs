@@ -3,6 +3,7 @@
 use viaduct_switch::{DropReason, Frame, Head, Metadata, PortIndex, RawClaims, frame::HEAD_MAX};
 
 use super::chain::{Descriptor, Direction, Segments};
+use super::core::prefetch;
 use super::{CHAIN_MAX, Core, RingError};
 use crate::memory::Segment;
 
@@ -52,11 +53,7 @@ impl Burst {
             heads: [0; BURST_FRAMES],
             chains: 0,
             bytes: 0,
-            dropped: [
-                (DropReason::BadChain, 0),
-                (DropReason::TooLong, 0),
-                (DropReason::BadOffload, 0),
-            ],
+            dropped: [(DropReason::BadChain, 0), (DropReason::TooLong, 0), (DropReason::BadOffload, 0)],
         }
     }
 
@@ -88,7 +85,8 @@ impl Burst {
         frame.payload = Span::default();
         if let Some(rest) = bytes.get_mut(HEAD_MAX..) {
             let len = u32::try_from(rest.len()).unwrap_or(0);
-            frame.payload.count = u32::from(self.segments.push(Segment { host: rest.as_mut_ptr(), len }).is_ok());
+            frame.payload.count =
+                u32::from(self.segments.push(Segment { host: rest.as_mut_ptr(), len }).is_ok());
         }
         self.filled = 1;
     }
@@ -108,6 +106,13 @@ impl Burst {
         let row = self.dropped.iter_mut().find(|(row, _)| *row == reason);
         row.into_iter().for_each(|(_, count)| *count += 1);
     }
+}
+
+/// A chain's first descriptor, read once, and its memory where that is in one piece.
+#[derive(Clone, Copy, Default)]
+struct First {
+    descriptor: Descriptor,
+    whole: Option<Segment>,
 }
 
 /// The device's side of a transmit ring.
@@ -147,8 +152,12 @@ impl TransmitRing {
             self.core.prefetch(head);
             burst.heads[usize::from(ahead)] = head;
         }
-        for slot in 0..count {
-            self.read_chain(burst.heads[usize::from(slot)], burst);
+        let mut firsts = [First::default(); BURST_FRAMES];
+        for (first, &head) in firsts.iter_mut().zip(&burst.heads).take(usize::from(count)) {
+            *first = self.look_ahead(head);
+        }
+        for first in firsts.iter().take(usize::from(count)) {
+            self.read_chain(first, burst);
             burst.chains += 1;
             if burst.is_full() {
                 break;
@@ -158,22 +167,36 @@ impl TransmitRing {
         Ok(burst.chains)
     }
 
-    fn read_chain(&mut self, head: u16, burst: &mut Burst) {
+    /// Reads a chain's first descriptor, and has its bytes fetched while the other chains are looked at.
+    #[inline]
+    fn look_ahead(&mut self, head: u16) -> First {
+        let descriptor = Descriptor::new(self.core.descriptor(head));
+        let Core { memory, hint, .. } = &mut self.core;
+        let place = memory.translate(hint, descriptor.address, descriptor.len);
+        let whole = place.filter(|place| place.len == descriptor.len);
+        if let Some(segment) = whole {
+            prefetch(segment.host);
+            prefetch(segment.host.wrapping_add(64));
+        }
+        First { descriptor, whole }
+    }
+
+    fn read_chain(&mut self, chain: &First, burst: &mut Burst) {
         let before = burst.segments.len();
-        if let Err(reason) = self.read_frame(head, burst) {
+        if let Err(reason) = self.read_frame(chain, burst) {
             burst.segments.truncate(before);
             burst.count_drop(reason);
         }
     }
 
     #[inline]
-    fn read_frame(&mut self, head: u16, burst: &mut Burst) -> Result<(), DropReason> {
+    fn read_frame(&mut self, chain: &First, burst: &mut Burst) -> Result<(), DropReason> {
         let first = burst.segments.len();
-        let descriptor = Descriptor::new(self.core.descriptor(head));
-        let total = if descriptor.is_single(Direction::Read) {
-            self.read_single(descriptor, &mut burst.segments)
-        } else {
-            self.core.walk(head, Direction::Read, &mut burst.segments)
+        let total = match chain.whole {
+            Some(segment) if chain.descriptor.is_single(Direction::Read) => {
+                burst.segments.push(segment).map(|()| u64::from(segment.len))
+            }
+            _ => self.core.walk(chain.descriptor, Direction::Read, &mut burst.segments),
         };
         let total = total.map_err(|_| DropReason::BadChain)?;
         let length = total.checked_sub(self.header_len as u64).ok_or(DropReason::BadChain)?;
@@ -195,20 +218,6 @@ impl TransmitRing {
         burst.filled += 1;
         burst.bytes += u64::from(length);
         Ok(())
-    }
-
-    /// A chain of one plain descriptor: the most common one.
-    #[inline]
-    fn read_single(
-        &mut self,
-        descriptor: Descriptor,
-        segments: &mut Segments,
-    ) -> Result<u64, super::ChainError> {
-        match self.core.memory.translate(&mut self.core.hint, descriptor.address, descriptor.len) {
-            Some(segment) if segment.len == descriptor.len => segments.push(segment)?,
-            _ => return self.core.add_buffer(descriptor, Direction::Read, segments),
-        }
-        Ok(u64::from(descriptor.len))
     }
 
     /// Gives the burst's chains back to the guest, in order; says whether it wants to be notified.
