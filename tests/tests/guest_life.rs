@@ -1,0 +1,141 @@
+//! What happens to guests and to the switch in the course of a day: crashes, restarts, reboots, drivers that
+//! come and go. Nobody in a guest has to lift a finger.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::guest::Pings;
+use viaduct_tests::machine::{Guest, Machine};
+
+/// `vm1` connects to the switch, `vm2` listens for it: both directions of the socket at once.
+fn both_directions() -> (Daemon, [Guest; 2]) {
+    let daemon = Daemon::start(
+        "[network.lab]\n[port.vm1]\nnetwork = \"lab\"\n[port.vm2]\nnetwork = \"lab\"\nrole = \"client\"\n",
+    );
+    let mut guests = [("vm1", "10.0.1.1/24"), ("vm2", "10.0.1.2/24")]
+        .map(|(name, address)| Machine::new(name, address).on_port_of(&daemon).power_on());
+    for guest in &mut guests {
+        guest.await_shell();
+    }
+    (daemon, guests)
+}
+
+/// Waits until the drivers of all guests run again.
+fn await_running(daemon: &Daemon) {
+    wait_until("both guests' rings to run", Duration::from_secs(10), || {
+        daemon.show().ports.iter().all(|port| port.state == "running")
+    });
+}
+
+#[test]
+fn guests_carry_on_when_the_switch_is_killed_and_started_again() {
+    let (mut daemon, [mut vm1, mut vm2]) = both_directions();
+    vm2.serve_iperf();
+    vm1.ping("10.0.1.2", 56);
+    vm1.start("ping", "ping -i 0.1 -c 150 -W 5 10.0.1.2");
+    vm2.start("ping", "ping -i 0.1 -c 150 -W 5 10.0.1.1");
+    let mut away = Duration::ZERO;
+    for _ in 0..2 {
+        thread::sleep(Duration::from_secs(3));
+        let killed = Instant::now();
+        daemon.kill();
+        thread::sleep(Duration::from_millis(500));
+        daemon.restart();
+        await_running(&daemon);
+        away += killed.elapsed();
+    }
+    for guest in [&mut vm1, &mut vm2] {
+        let output = guest.finish("ping", Duration::from_secs(40));
+        let pings = Pings::read(&output);
+        // Ten a second are lost while the switch is away, and some while the guests notice.
+        let bound = (away.as_secs_f64() * 10.0) as u32 + 10;
+        eprintln!(
+            "{}: {} of {} pings lost, the switch was away for {away:?}",
+            guest.name(),
+            pings.lost(),
+            pings.sent
+        );
+        assert!(pings.lost() <= bound, "{}: more than {bound} pings lost:\n{output}", guest.name());
+    }
+
+    // A TCP connection lives through it, too.
+    vm1.start("iperf", "iperf3 -c 10.0.1.2 -t 8");
+    thread::sleep(Duration::from_secs(2));
+    daemon.kill();
+    daemon.restart();
+    vm1.finish("iperf", Duration::from_secs(40));
+    for guest in [&mut vm1, &mut vm2] {
+        assert_eq!(guest.checksum_errors(), 0, "{} received packets with wrong checksums", guest.name());
+        let complaints = guest.try_run(
+            Duration::from_secs(10),
+            "dmesg | grep -iE 'virtio|eth0' | grep -iE 'error|fail|timeout|broken'",
+        );
+        assert_eq!(complaints.output, "", "the kernel of {} complains", guest.name());
+    }
+}
+
+#[test]
+fn guests_that_crash_and_come_again_find_their_ports() {
+    let (mut daemon, [mut vm1, mut vm2]) = both_directions();
+    vm1.ping("10.0.1.2", 56);
+    vm2 = vm2.crash_and_boot();
+    vm2.ping("10.0.1.1", 56);
+    vm1 = vm1.crash_and_boot();
+    vm1.ping("10.0.1.2", 56);
+    assert!(daemon.is_alive(), "the switch ended");
+}
+
+#[test]
+fn guests_that_reboot_come_back() {
+    let (daemon, [mut vm1, mut vm2]) = both_directions();
+    vm1.ping("10.0.1.2", 56);
+    for _ in 0..2 {
+        vm2.reboot();
+        vm2.ping("10.0.1.1", 1000);
+        vm1.reboot();
+        vm1.ping("10.0.1.2", 1000);
+    }
+    await_running(&daemon);
+}
+
+/// The sequence that gives the NIC its address again after its driver came back.
+const BRING_UP: &str = "ip address add 10.0.1.2/24 dev eth0; ip link set eth0 up";
+
+#[test]
+fn drivers_that_are_unbound_and_bound_under_traffic_come_back() {
+    let (daemon, [mut vm1, mut vm2]) = both_directions();
+    let device = vm2.run("basename $(readlink /sys/class/net/eth0/device)").trim().to_owned();
+    vm1.start("ping", "ping -i 0.05 -c 10000 -W 1 10.0.1.2 || true");
+    for _ in 0..5 {
+        vm2.run(&format!("echo {device} >/sys/bus/virtio/drivers/virtio_net/unbind"));
+        wait_until("the unbound driver's rings to stop", Duration::from_secs(10), || {
+            daemon.show().port("vm2").rings_running == 0
+        });
+        vm2.run(&format!("echo {device} >/sys/bus/virtio/drivers/virtio_net/bind; {BRING_UP}"));
+        vm2.ping("10.0.1.1", 56);
+    }
+    vm1.run("pkill ping; true");
+}
+
+/// A change of the ring size resets each ring by itself (virtio 1.2, 2.6.1).
+#[test]
+fn rings_that_are_reset_one_by_one_under_traffic_go_on() {
+    let (daemon, [mut vm1, mut vm2]) = both_directions();
+    vm2.serve_iperf();
+    vm1.start("iperf", "iperf3 -c 10.0.1.2 -t 6");
+    thread::sleep(Duration::from_secs(1));
+    for size in [256, 64, 512, 1024] {
+        vm2.run(&format!("ethtool -G eth0 rx {size} tx {size}"));
+        let rings = vm2.run("ethtool -g eth0");
+        assert!(
+            rings.contains(&format!("RX:\t\t\t{size}")) || rings.contains(&format!("RX:\t\t{size}")),
+            "the ring has another size:\n{rings}"
+        );
+    }
+    vm1.finish("iperf", Duration::from_secs(30));
+    vm2.ping("10.0.1.1", 1472);
+    assert_eq!(vm2.checksum_errors(), 0, "packets with wrong checksums arrived");
+    await_running(&daemon);
+}

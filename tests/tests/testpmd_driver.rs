@@ -1,0 +1,106 @@
+//! dpdk-testpmd's virtio-user as the driver at both ends: a ring implementation that shares nothing with
+//! ours. Frames pass both ways at once; testpmd writes down what arrives, and every frame is checked: all its
+//! bytes, and that it comes after its predecessors of the same flow. None may go missing unnoticed: what did
+//! not arrive has to be in the switch's counters of drops.
+
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::testpmd::{Driver, Passed};
+
+/// Frames into each port, both together more than a million for each test.
+const FRAMES: u32 = 600_000;
+
+/// Where the switch may lose frames: into a receiver that is slower than the sender.
+const FULL: &str = "no-buffer";
+
+/// Lets the frames of `driver` pass through a fresh switch and accounts for each of them.
+fn pass(queues: u16, change: impl FnOnce(&mut Driver)) {
+    let port = |name: &str| format!("[port.{name}]\nnetwork = \"lab\"\nqueues = {queues}\nmtu = 9000\n");
+    let daemon = Daemon::start(&format!("[network.lab]\n{}{}", port("a"), port("b")));
+    let mut driver = Driver::new([daemon.socket("a"), daemon.socket("b")], FRAMES);
+    driver.queues = queues;
+    change(&mut driver);
+    let passed = driver.run();
+    account(&daemon, passed);
+    assert!(passed.received > passed.sent * 9 / 10, "more than a tenth of the frames was lost: {passed:?}");
+}
+
+/// Every frame that testpmd sent entered the switch, and left it or was dropped for a named reason.
+fn account(daemon: &Daemon, passed: Passed) {
+    let state = daemon.show();
+    let ports = ["a", "b"].map(|name| state.port(name));
+    let entered: u64 = ports.iter().map(|port| port.received.frames).sum();
+    let left: u64 = ports.iter().map(|port| port.sent.frames).sum();
+    let dropped: u64 = ports.iter().map(|port| port.dropped_in_all()).sum();
+    eprintln!("{passed:?}; the switch: {entered} in, {left} out, {dropped} dropped");
+    assert_eq!(entered, passed.sent, "frames that testpmd sent and the switch did not see: {state:?}");
+    assert_eq!(entered, left + dropped, "frames that vanished in the switch: {state:?}");
+    assert_eq!(left, passed.received, "frames that the switch sent and testpmd did not get: {state:?}");
+    let full: u64 = ports.iter().map(|port| port.dropped(FULL)).sum();
+    assert_eq!(dropped, full, "frames were dropped for another reason than {FULL}: {state:?}");
+}
+
+#[test]
+fn frames_pass_a_driver_that_uses_buffers_in_order_and_merges_them() {
+    pass(1, |driver| driver.options = "in_order=1,mrg_rxbuf=1".to_owned());
+}
+
+#[test]
+fn frames_pass_a_driver_that_uses_buffers_in_order_and_does_not_merge_them() {
+    pass(1, |driver| driver.options = "in_order=1,mrg_rxbuf=0".to_owned());
+}
+
+#[test]
+fn frames_pass_a_driver_that_uses_buffers_in_any_order_and_merges_them() {
+    pass(1, |driver| driver.options = "in_order=0,mrg_rxbuf=1".to_owned());
+}
+
+#[test]
+fn frames_pass_a_driver_that_uses_buffers_in_any_order_and_does_not_merge_them() {
+    pass(1, |driver| driver.options = "in_order=0,mrg_rxbuf=0".to_owned());
+}
+
+/// A frame in several buffers is sent by an indirect descriptor, and received into merged buffers.
+#[test]
+fn jumbo_frames_pass_in_many_small_buffers_and_indirect_descriptors() {
+    pass(1, |driver| {
+        driver.options = "in_order=0,mrg_rxbuf=1".to_owned();
+        driver.buffer_bytes = 512;
+        driver.largest = 9014;
+        driver.queue_size = 1024;
+    });
+}
+
+#[test]
+fn frames_pass_through_rings_of_64_entries() {
+    pass(1, |driver| driver.queue_size = 64);
+}
+
+#[test]
+fn frames_pass_through_rings_of_128_entries() {
+    pass(1, |driver| driver.queue_size = 128);
+}
+
+#[test]
+fn frames_pass_through_rings_of_512_entries() {
+    pass(1, |driver| driver.queue_size = 512);
+}
+
+#[test]
+fn frames_pass_through_rings_of_1024_entries() {
+    pass(1, |driver| driver.queue_size = 1024);
+}
+
+#[test]
+fn frames_pass_through_two_queue_pairs_in_the_order_of_their_flows() {
+    pass(2, |_| {});
+}
+
+#[test]
+fn frames_pass_through_four_queue_pairs_in_the_order_of_their_flows() {
+    pass(4, |driver| driver.options = "in_order=1".to_owned());
+}
+
+#[test]
+fn frames_pass_a_driver_with_vector_instructions() {
+    pass(1, |driver| driver.options = "vectorized=1,mrg_rxbuf=0,in_order=1".to_owned());
+}
