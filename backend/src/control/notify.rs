@@ -1,5 +1,11 @@
 //! What a service manager wants to know (sd_notify(3)). Without one, all of this does nothing.
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
 use sd_notify::NotifyState;
 use tracing::warn;
 
@@ -21,10 +27,41 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-fn tell(state: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(false, state) {
+fn tell(states: &[NotifyState]) {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    if let Err(error) = send(&name, &text) {
         warn!(
             "cannot tell the service manager: {error}; check NotifyAccess= and the socket in NOTIFY_SOCKET"
         );
+    }
+}
+
+/// Never waits: a service manager that does not read its socket misses a message, and no guest waits for it.
+fn send(name: &OsStr, text: &str) -> io::Result<()> {
+    let address = match name.as_bytes() {
+        [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name)?,
+        _ => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(text.as_bytes(), &address).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_gets_the_text_and_one_that_does_not_read_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        send(path.as_os_str(), "READY=1\n").unwrap();
+        let mut text = [0; 16];
+        assert_eq!(manager.recv(&mut text).unwrap(), 8);
+        assert_eq!(&text[..8], b"READY=1\n");
+        let refused = (0..10_000).find_map(|_| send(path.as_os_str(), "READY=1\n").err()).unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
     }
 }
