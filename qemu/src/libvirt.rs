@@ -75,7 +75,13 @@ mod tests {
 
     #[test]
     fn libvirt_is_the_server_where_qemu_listens() {
-        let port = GuestPort { listener: Listener::Qemu, queues: 4, mtu: 9000, socket: "/a'&b".to_owned(), ..port() };
+        let port = GuestPort {
+            listener: Listener::Qemu,
+            queues: 4,
+            mtu: 9000,
+            socket: "/a'&b".to_owned(),
+            ..port()
+        };
         let expected = "\
 <interface type='vhostuser'>
   <mac address='52:54:00:00:00:01'/>
