@@ -29,6 +29,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Pause after descriptors ran out, before connections are accepted again.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause before a frontend that sent too much is read again.
+const THROTTLE_PAUSE: Duration = Duration::from_millis(100);
+
 /// Turns that a session gets to come to its end, before another frontend is turned away for its sake.
 const TURNS_BEFORE_REFUSAL: usize = 64;
 
@@ -276,10 +279,20 @@ impl Controller {
                     port.log.warn(&trouble);
                     port.trouble = Some(trouble);
                 }
+                self.throttle(index);
                 self.watch_session(index, ops);
             }
             Err(end) => self.end_session(index, &end, ops),
         }
+    }
+
+    /// Stops reading a frontend that sends without end, for a while.
+    fn throttle(&mut self, index: PortIndex) {
+        let Some(port) = self.ports.get_mut(index) else { return };
+        let Some(guest) = port.guest.as_mut().filter(|guest| guest.session.is_exhausted()) else { return };
+        guest.throttled = true;
+        self.timer.set(Deadline::Resume(index), Instant::now() + THROTTLE_PAUSE);
+        port.log.warn("the frontend sends messages without end; it is read more slowly");
     }
 
     fn end_session(&mut self, index: PortIndex, end: &SessionEnd, ops: &mut EventOps) {

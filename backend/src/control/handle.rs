@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -123,8 +123,7 @@ impl Handle {
     fn ask<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, ControlGone> {
         let (answer, wait) = sync_channel(1);
         self.send(command(answer))?;
-        wait.recv_timeout(ANSWER_MAX)
-            .map_err(|(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)| ControlGone)
+        wait.recv_timeout(ANSWER_MAX).map_err(|_| ControlGone)
     }
 
     fn send(&self, command: Command) -> Result<(), ControlGone> {
@@ -137,10 +136,7 @@ impl Handle {
 impl Commands {
     /// The next command, if there is one.
     pub(crate) fn next(&self) -> Option<Command> {
-        match self.queue.try_recv() {
-            Ok(command) => Some(command),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.queue.try_recv().ok()
     }
 
     /// Makes the descriptor unreadable until the next command; to be called before the queue is emptied.

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 use viaduct_switch::{MacAddress, PortIndex};
@@ -14,7 +15,6 @@ use crate::memory::{GuestMemory, MemoryError, REGIONS_MAX, Region, RegionSpec};
 use crate::ring::RingError;
 use crate::vhost_user::features::{OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
 use crate::vhost_user::ring::{Addresses, Condition, Kick, Ring};
-use crate::vhost_user::signal::{self, NotAnEventfd};
 
 /// Smallest MTU in bytes (RFC 791, 3.2; virtio 1.2, 5.1.4.1).
 const MTU_MIN: u16 = 68;
@@ -85,17 +85,6 @@ pub enum DeviceError {
     /// Enabling is part of what protocol features negotiate.
     #[error("rings cannot be enabled or disabled before protocol features are negotiated")]
     EnableTooEarly,
-    /// A file that should be an eventfd.
-    #[error("the file for ring {ring}: {error}")]
-    Signal {
-        /// The ring.
-        ring: usize,
-        /// What it is.
-        error: NotAnEventfd,
-    },
-    /// The eventfd for the dirty log.
-    #[error("the file for the log: {0}")]
-    LogSignal(NotAnEventfd),
     /// Memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -274,24 +263,34 @@ impl Device {
     }
 }
 
+/// Refuses virtio features that we did not offer.
+pub fn check_features(features: u64) -> Result<(), DeviceError> {
+    match features & !OFFERED_MASK {
+        0 => Ok(()),
+        unknown => Err(DeviceError::Features(unknown)),
+    }
+}
+
+/// Refuses protocol features that we did not offer.
+pub fn check_protocol_features(features: u64) -> Result<(), DeviceError> {
+    match features & !PROTOCOL_OFFERED.bits() {
+        0 => Ok(()),
+        unknown => Err(DeviceError::ProtocolFeatures(unknown)),
+    }
+}
+
 /// The requests.
 impl Device {
     /// SET_FEATURES.
     pub fn set_features(&mut self, features: u64) -> Result<(), DeviceError> {
-        let unknown = features & !OFFERED_MASK;
-        if unknown != 0 {
-            return Err(DeviceError::Features(unknown));
-        }
+        check_features(features)?;
         self.features = features;
         Ok(())
     }
 
     /// SET_PROTOCOL_FEATURES.
     pub fn set_protocol_features(&mut self, features: u64) -> Result<(), DeviceError> {
-        let unknown = features & !PROTOCOL_OFFERED.bits();
-        if unknown != 0 {
-            return Err(DeviceError::ProtocolFeatures(unknown));
-        }
+        check_protocol_features(features)?;
         self.protocol = Some(Protocol::from_bits_truncate(features));
         Ok(())
     }
@@ -386,17 +385,14 @@ impl Device {
         Ok(ring.base)
     }
 
-    /// SET_VRING_KICK, SET_VRING_CALL and SET_VRING_ERR; `file` is `None` for "poll instead".
+    /// SET_VRING_KICK, SET_VRING_CALL and SET_VRING_ERR; `file` is an eventfd, or `None` for "poll instead".
     pub fn set_signal(
         &mut self,
         kind: SignalKind,
         index: usize,
         file: Option<OwnedFd>,
     ) -> Result<(), DeviceError> {
-        let signal: Option<Signal> = file
-            .map(signal::accept)
-            .transpose()
-            .map_err(|error| DeviceError::Signal { ring: index, error })?;
+        let signal: Option<Signal> = file.map(Arc::new);
         let ring = self.ring(index)?;
         match kind {
             SignalKind::Kick => ring.kick = signal.map_or(Kick::Polled, Kick::Signal),

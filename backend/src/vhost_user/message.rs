@@ -2,10 +2,11 @@
 //! acts on it (QEMU, docs/interop/vhost-user: "Message Specification", "Front-end message types").
 
 use std::ops::RangeInclusive;
-use std::os::fd::OwnedFd;
 
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 use vhost::vhost_user::message::FrontendReq;
+
+use crate::vhost_user::peer_file::{PeerFile, WrongFile};
 
 /// Request, flags and size: three 32-bit numbers in the machine's byte order.
 pub const HEADER_SIZE: usize = 12;
@@ -310,7 +311,7 @@ pub struct Message {
     /// Its body; as long as the header says.
     pub body: Vec<u8>,
     /// Its files.
-    pub files: Vec<OwnedFd>,
+    pub files: Vec<PeerFile>,
 }
 
 impl Message {
@@ -331,6 +332,25 @@ impl Message {
     pub fn number(&self, index: usize) -> u32 {
         let bytes = self.body.get(index * 4..).and_then(<[u8]>::first_chunk);
         bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    }
+
+    /// Checks that its files are of the kind that the request needs; they may be used afterwards.
+    ///
+    /// # Errors
+    /// A file is of another kind.
+    pub fn check_files(&mut self) -> Result<(), WrongFile> {
+        let Some(rule) = self.rule else { return Ok(()) };
+        match rule.request {
+            FrontendReq::SET_MEM_TABLE | FrontendReq::ADD_MEM_REG => {
+                self.files.iter_mut().try_for_each(PeerFile::check_memory)
+            }
+            // "If a file descriptor is passed, the back-end MUST close it without using it otherwise."
+            FrontendReq::REM_MEM_REG => {
+                self.files.clear();
+                Ok(())
+            }
+            _ => self.files.iter_mut().try_for_each(PeerFile::check_eventfd),
+        }
     }
 
     /// Checks number of files and the ring against a device with `rings` rings.
@@ -435,7 +455,7 @@ mod tests {
 
     #[test]
     fn files_are_counted() {
-        let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let file = || PeerFile::new(std::fs::File::open("/dev/null").unwrap().into());
         let mut owner = message(FrontendReq::SET_OWNER, &[]);
         owner.files.push(file());
         assert!(matches!(owner.check(2), Err(FormError::Files { files: 1, most: 0, .. })));

@@ -12,12 +12,15 @@ mod handler;
 pub mod message;
 pub mod outbox;
 pub mod patch_bay;
+pub mod peer_file;
 mod rarp;
 pub mod relay;
 pub mod ring;
 pub mod session;
-pub mod signal;
 pub mod socket;
+
+#[cfg(test)]
+mod tests;
 
 pub use device::Limits;
 pub use patch_bay::{BrokenRing, Engine, PatchBay};

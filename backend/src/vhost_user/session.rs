@@ -1,9 +1,10 @@
 //! One frontend's connection: messages in, replies out, and the port on or off the data path in between.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::MutexGuard;
+use std::time::Instant;
 
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 use vhost::vhost_user::message::FrontendReq;
@@ -14,11 +15,17 @@ use crate::vhost_user::framer::{Framer, ReceiveError};
 use crate::vhost_user::message::{Answer, FormError, Message, Rule, Server};
 use crate::vhost_user::outbox::{Outbox, Unread};
 use crate::vhost_user::patch_bay::{Detached, PatchBay};
+use crate::vhost_user::peer_file::WrongFile;
 use crate::vhost_user::relay::{Relay, RelayError};
-use crate::vhost_user::{rarp, signal, socket};
+use crate::vhost_user::{device, rarp, socket};
 
 /// Messages that are served before the other sessions have their turn.
-const MESSAGES_PER_TURN: usize = 32;
+const MESSAGES_PER_TURN: u32 = 32;
+
+/// Messages that a frontend may send at once, and each second. QEMU starts a guest with the most queues that it
+/// can have with about 3000; each that touches rings costs every worker a moment.
+const MESSAGES_AT_ONCE: u32 = 8192;
+const MESSAGES_PER_S: u32 = 1000;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +36,9 @@ pub enum Refusal {
     /// The protocol feature that it belongs to was not negotiated.
     #[error("its protocol feature was not negotiated")]
     NotNegotiated,
+    /// A file that came with it is of the wrong kind.
+    #[error(transparent)]
+    File(#[from] WrongFile),
     /// The device refuses it.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -102,6 +112,7 @@ pub struct Session {
     relay: Relay,
     attached: bool,
     served: u64,
+    allowance: Allowance,
 }
 
 impl Session {
@@ -113,7 +124,8 @@ impl Session {
         let peer_pid = socket::peer_pid(&socket);
         let relay = Relay::new(Device::new(limits))?;
         let (framer, outbox) = (Framer::default(), Outbox::default());
-        Ok(Self { socket, peer_pid, framer, outbox, relay, attached: false, served: 0 })
+        let allowance = Allowance { left: MESSAGES_AT_ONCE, refilled: Instant::now() };
+        Ok(Self { socket, peer_pid, framer, outbox, relay, attached: false, served: 0, allowance })
     }
 
     /// The frontend's process, where the kernel tells.
@@ -145,12 +157,20 @@ impl Session {
     /// The session is over; [`Session::close`] must follow.
     pub fn readable(&mut self, bay: &mut PatchBay) -> Result<Vec<Refused>, SessionEnd> {
         let mut refused = Vec::new();
-        for _ in 0..MESSAGES_PER_TURN {
+        let turn = MESSAGES_PER_TURN.min(self.allowance.refill(Instant::now()));
+        for _ in 0..turn {
             let Some(message) = self.framer.receive(&self.socket)? else { break };
+            self.allowance.left -= 1;
             refused.extend(self.serve(message, bay)?);
         }
         self.writable()?;
         Ok(refused)
+    }
+
+    /// Whether the frontend sent so much that it should not be read for a while.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.allowance.left == 0
     }
 
     /// Sends replies that wait.
@@ -199,18 +219,31 @@ impl Session {
     }
 
     /// Serves one message; gives it back if it was refused and the frontend told so.
-    fn serve(&mut self, message: Message, bay: &mut PatchBay) -> Result<Option<Refused>, SessionEnd> {
+    fn serve(&mut self, mut message: Message, bay: &mut PatchBay) -> Result<Option<Refused>, SessionEnd> {
         self.served += 1;
         let rings = self.device().rings().len();
         message.check(rings)?;
-        let outcome = match message.rule {
-            None => Err(Failure::Refused(Refusal::Unsupported)),
-            Some(rule) if rule.needs.is_some_and(|feature| !self.device().has(feature)) => {
-                Err(Failure::Refused(Refusal::NotNegotiated))
-            }
-            Some(rule) => self.serve_by(rule, &message, bay),
+        let outcome = match self.admit(&mut message) {
+            Ok(rule) => self.serve_by(rule, &message, bay),
+            Err(refusal) => Err(Failure::Refused(refusal)),
         };
         self.answer(&message, outcome)
+    }
+
+    /// What has to be in order before a request is served at all.
+    fn admit(&self, message: &mut Message) -> Result<&'static Rule, Refusal> {
+        let rule = message.rule.ok_or(Refusal::Unsupported)?;
+        if rule.needs.is_some_and(|feature| !self.device().has(feature)) {
+            return Err(Refusal::NotNegotiated);
+        }
+        // The handler would remember what it was told, even if the device refuses it.
+        match rule.request {
+            FrontendReq::SET_FEATURES => device::check_features(message.value())?,
+            FrontendReq::SET_PROTOCOL_FEATURES => device::check_protocol_features(message.value())?,
+            _ => {}
+        }
+        message.check_files()?;
+        Ok(rule)
     }
 
     fn serve_by(&mut self, rule: &Rule, message: &Message, bay: &mut PatchBay) -> Result<Vec<u8>, Failure> {
@@ -246,8 +279,8 @@ impl Session {
                 let port = device.limits().port;
                 bay.inject(port, rarp::frame(rarp_address(message)?));
             }
-            // Dirty logging is not offered, so that there is never anything to tell: the file is only checked.
-            FrontendReq::SET_LOG_FD => check_log_signal(message)?,
+            // Dirty logging is not offered, so that there is never anything to tell.
+            FrontendReq::SET_LOG_FD => {}
             _ => return Err(Refusal::Unsupported),
         }
         Ok(Vec::new())
@@ -282,6 +315,25 @@ impl AsRawFd for Session {
     }
 }
 
+/// How much a frontend may still send.
+struct Allowance {
+    left: u32,
+    refilled: Instant,
+}
+
+impl Allowance {
+    /// Adds what time has brought; gives what there is.
+    fn refill(&mut self, now: Instant) -> u32 {
+        let passed_ms = u32::try_from(now.duration_since(self.refilled).as_millis()).unwrap_or(u32::MAX);
+        let earned = (MESSAGES_PER_S / 10).saturating_mul(passed_ms / 100);
+        if earned > 0 {
+            self.left = self.left.saturating_add(earned).min(MESSAGES_AT_ONCE);
+            self.refilled = now;
+        }
+        self.left
+    }
+}
+
 /// Why serving gave no reply.
 enum Failure {
     Refused(Refusal),
@@ -306,9 +358,4 @@ fn reply(message: &Message, value: u64) -> Vec<u8> {
 fn rarp_address(message: &Message) -> Result<MacAddress, DeviceError> {
     let address = MacAddress(message.body.first_chunk().copied().unwrap_or_default());
     if address.is_group() || address.is_zero() { Err(DeviceError::Rarp(address)) } else { Ok(address) }
-}
-
-fn check_log_signal(message: &Message) -> Result<(), DeviceError> {
-    let mut files = message.files.iter();
-    files.try_for_each(|file| signal::check(file.as_fd())).map_err(DeviceError::LogSignal)
 }
