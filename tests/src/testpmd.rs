@@ -144,7 +144,8 @@ impl Driver {
             format!("net_pcap{port}{files}")
         };
         let commands = folder.join("commands");
-        fs::write(&commands, COMMANDS).expect("testpmd's commands");
+        let scatter = if self.buffer_bytes < self.largest { SCATTER } else { "" };
+        fs::write(&commands, format!("{scatter}{START}")).expect("testpmd's commands");
         let mut line: Vec<String> =
             ["--lcores", "0@1,1@1", "--no-pci", "--no-huge", "--no-shconf", "-m", "256", "--no-telemetry"]
                 .map(str::to_owned)
@@ -208,14 +209,11 @@ impl Driver {
 }
 
 /// Frames larger than one buffer are received into several (net_pcap does so unasked and knows no such
-/// setting). A sender waits for room in a ring instead of losing frames: what is lost, the switch lost.
-const COMMANDS: &str = "\
-port config 1 rx_offload scatter on
-port config 2 rx_offload scatter on
-port start all
-set fwd io retry
-set burst tx delay 1 retry 1000000
-";
+/// setting; without merged buffers virtio-user refuses it).
+const SCATTER: &str = "port config 1 rx_offload scatter on\nport config 2 rx_offload scatter on\n";
+
+/// A sender waits for room in a ring instead of losing frames: what is lost, the switch lost.
+const START: &str = "port start all\nset fwd io retry\nset burst tx delay 1 retry 1000000\n";
 
 /// Bytes of a buffer that DPDK keeps free before the data (RTE_PKTMBUF_HEADROOM).
 const HEADROOM: u16 = 128;

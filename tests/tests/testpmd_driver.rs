@@ -6,14 +6,25 @@
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::testpmd::{Driver, Passed};
 
-/// Frames into each port, both together more than a million for each test.
-const FRAMES: u32 = 600_000;
+/// Frames into each port: both together a million for each test.
+const FRAMES: u32 = 500_000;
 
-/// Where the switch may lose frames: into a receiver that is slower than the sender.
+/// What the switch may drop frames for: a receiver that is slower than the sender,
 const FULL: &str = "no-buffer";
+/// and, for as long as testpmd sends already while its last messages about the rings are on their way, one
+/// that is not ready.
+const NOT_READY: &str = "receiver-down";
+/// How many frames may meet a receiver that is not ready.
+const NOT_READY_MOST: u64 = 1024;
+
+/// Lets the frames of `driver` pass; nearly all have to arrive.
+fn pass(queues: u16, change: impl FnOnce(&mut Driver)) {
+    let passed = account_for_all(queues, change);
+    assert!(passed.received > passed.sent * 9 / 10, "more than a tenth of the frames was lost: {passed:?}");
+}
 
 /// Lets the frames of `driver` pass through a fresh switch and accounts for each of them.
-fn pass(queues: u16, change: impl FnOnce(&mut Driver)) {
+fn account_for_all(queues: u16, change: impl FnOnce(&mut Driver)) -> Passed {
     let port = |name: &str| format!("[port.{name}]\nnetwork = \"lab\"\nqueues = {queues}\nmtu = 9000\n");
     let daemon = Daemon::start(&format!("[network.lab]\n{}{}", port("a"), port("b")));
     let mut driver = Driver::new([daemon.socket("a"), daemon.socket("b")], FRAMES);
@@ -21,7 +32,7 @@ fn pass(queues: u16, change: impl FnOnce(&mut Driver)) {
     change(&mut driver);
     let passed = driver.run();
     account(&daemon, passed);
-    assert!(passed.received > passed.sent * 9 / 10, "more than a tenth of the frames was lost: {passed:?}");
+    passed
 }
 
 /// Every frame that testpmd sent entered the switch, and left it or was dropped for a named reason.
@@ -35,8 +46,10 @@ fn account(daemon: &Daemon, passed: Passed) {
     assert_eq!(entered, passed.sent, "frames that testpmd sent and the switch did not see: {state:?}");
     assert_eq!(entered, left + dropped, "frames that vanished in the switch: {state:?}");
     assert_eq!(left, passed.received, "frames that the switch sent and testpmd did not get: {state:?}");
-    let full: u64 = ports.iter().map(|port| port.dropped(FULL)).sum();
-    assert_eq!(dropped, full, "frames were dropped for another reason than {FULL}: {state:?}");
+    let for_reason = |reason| ports.iter().map(|port| port.dropped(reason)).sum::<u64>();
+    let (full, not_ready) = (for_reason(FULL), for_reason(NOT_READY));
+    assert_eq!(dropped, full + not_ready, "frames were dropped for another reason: {state:?}");
+    assert!(not_ready <= NOT_READY_MOST, "{not_ready} frames met a receiver that was not ready: {state:?}");
 }
 
 #[test]
@@ -59,15 +72,17 @@ fn frames_pass_a_driver_that_uses_buffers_in_any_order_and_does_not_merge_them()
     pass(1, |driver| driver.options = "in_order=0,mrg_rxbuf=0".to_owned());
 }
 
-/// A frame in several buffers is sent by an indirect descriptor, and received into merged buffers.
+/// A frame in several buffers is sent by an indirect descriptor, and received into merged buffers. testpmd
+/// takes at most as many buffers at a time as it sends frames, and so receives only a part of these.
 #[test]
 fn jumbo_frames_pass_in_many_small_buffers_and_indirect_descriptors() {
-    pass(1, |driver| {
+    let passed = account_for_all(1, |driver| {
         driver.options = "in_order=0,mrg_rxbuf=1".to_owned();
         driver.buffer_bytes = 512;
         driver.largest = 9014;
         driver.queue_size = 1024;
     });
+    assert!(passed.received > passed.sent / 3, "more than two thirds of the frames were lost: {passed:?}");
 }
 
 #[test]
