@@ -74,6 +74,13 @@ impl Daemon {
         }
     }
 
+    /// What an earlier process said is not the next one's.
+    fn forget_notifications(&self) {
+        self.notify.set_nonblocking(true).unwrap();
+        while self.notify.recv(&mut [0; 4096]).is_ok() {}
+        self.notify.set_nonblocking(false).unwrap();
+    }
+
     /// When the process was started (the last time).
     #[must_use]
     pub fn started(&self) -> Instant {
@@ -200,6 +207,7 @@ impl Daemon {
     /// As [`Daemon::restart`], without waiting until the daemon is ready.
     pub fn restart_without_waiting(&mut self) {
         assert!(!self.is_alive(), "the daemon still runs");
+        self.forget_notifications();
         self.started = Instant::now();
         self.child = spawn(self.directory.path());
     }

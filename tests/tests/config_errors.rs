@@ -42,7 +42,7 @@ const EVERY_FIELD: &[Wrong] = &[
     wrong("[port.c]\nnetwork = \"lab\"\nsocket = \"c.sock\"", 3, "port.c.socket", "absolute"),
     wrong("[port.c]\nnetwork = \"lab\"\nrole = \"clinet\"", 3, "port.c.role", "client"),
     wrong("[port.c]\nnetwork = \"lab\"\nmac = \"52:54:00\"", 3, "port.c.mac", "52:54:00"),
-    wrong("[port.c]\nnetwork = \"lab\"\nmac = \"01:00:5e:00:00:01\"", 3, "port.c.mac", "02:00:5e"),
+    wrong("[port.c]\nnetwork = \"lab\"\nmac = \"01:00:5e:00:00:01\"", 3, "port.c.mac", "one station"),
     wrong("[port.c]\nnetwork = \"lab\"\nmac = \"00:00:00:00:00:00\"", 3, "port.c.mac", "52:54:00"),
     wrong("[port.c]\nnetwork = \"lab\"\nqueues = 0", 3, "port.c.queues", "1"),
     wrong("[port.c]\nnetwork = \"lab\"\nqueues = 129", 3, "port.c.queues", "128"),

@@ -19,7 +19,7 @@ const B: [u8; 6] = [2, 0, 0, 0, 0, 0xb];
 
 /// Payload length and segment size: just above one segment, exact multiples, short rests, the longest.
 const CUTS: [(usize, u16); 6] =
-    [(1449, 1448), (2896, 1448), (100, 8), (10_000, 536), (60_000, 1448), (65_400, 1432)];
+    [(1429, 1428), (2856, 1428), (100, 8), (10_000, 536), (60_000, 1428), (65_400, 1400)];
 
 fn options(features: u64) -> NicOptions {
     NicOptions {

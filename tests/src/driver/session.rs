@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vhost::vhost_user::message::VhostUserHeaderFlag;
@@ -14,6 +15,7 @@ use super::features::PROTOCOL_FEATURES;
 use super::memory::{Memory, Region};
 use super::message::{self, Message, NO_DESCRIPTOR, Reply, request};
 use super::ring::Ring;
+use super::watchdog::Watch;
 use crate::deadline::wait_for;
 
 /// How long a reply may take.
@@ -27,6 +29,7 @@ const TABLE_REGIONS_MAX: usize = 8;
 pub struct Session {
     /// The `vhost` crate's frontend.
     pub frontend: Frontend,
+    watch: Arc<Watch>,
     /// The same socket, for messages of the test's own.
     pub stream: UnixStream,
     /// Virtio features that the port offers.
@@ -69,22 +72,21 @@ impl Session {
     pub fn negotiate(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(REPLY_LIMIT)).unwrap();
         stream.set_write_timeout(Some(REPLY_LIMIT)).unwrap();
+        let watch = Watch::over(&stream, REPLY_LIMIT);
         let mut frontend = Frontend::from_stream(stream.try_clone().unwrap(), 256);
-        let offered = frontend.get_features().expect("GET_FEATURES");
-        frontend.set_features(offered & PROTOCOL_FEATURES).expect("acknowledging the protocol features");
-        let protocol = frontend.get_protocol_features().expect("GET_PROTOCOL_FEATURES");
-        frontend.set_protocol_features(protocol).expect("SET_PROTOCOL_FEATURES");
-        if protocol.contains(VhostUserProtocolFeatures::REPLY_ACK) {
-            frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
-        }
-        let memory_slots = frontend.get_max_mem_slots().expect("GET_MAX_MEM_SLOTS");
-        let mut session =
-            Self { frontend, stream, offered, protocol: protocol.bits(), queue_pairs: 0, memory_slots };
+        let (offered, protocol, memory_slots) = watch.bounded(|| agree(&mut frontend));
+        let mut session = Self { frontend, watch, stream, offered, protocol, queue_pairs: 0, memory_slots };
         // The crate's own GET_QUEUE_NUM would take the number of pairs for one of rings.
         session.queue_pairs =
             session.ask(&Message::new(request::GET_QUEUE_NUM)).expect("GET_QUEUE_NUM").value();
-        session.frontend.set_owner().expect("SET_OWNER");
+        session.call("SET_OWNER", |frontend| frontend.set_owner());
         session
+    }
+
+    /// Calls the `vhost` crate's frontend; panics with `what` when the daemon refuses or does not answer in time.
+    pub fn call<T>(&mut self, what: &str, call: impl FnOnce(&mut Frontend) -> vhost::Result<T>) -> T {
+        let frontend = &mut self.frontend;
+        self.watch.bounded(|| call(frontend)).unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
     /// Sends a message and returns the reply.
@@ -118,17 +120,17 @@ impl Session {
     }
 
     /// Takes the features `wanted`; panics when one of them is not offered.
-    pub fn take_features(&self, wanted: u64) {
+    pub fn take_features(&mut self, wanted: u64) {
         let missing = wanted & !self.offered;
         assert_eq!(missing, 0, "feature bits {missing:#x} are not offered (offered: {:#x})", self.offered);
-        self.frontend.set_features(wanted | PROTOCOL_FEATURES).expect("SET_FEATURES");
+        self.call("SET_FEATURES", |frontend| frontend.set_features(wanted | PROTOCOL_FEATURES));
     }
 
     /// Makes the guest's memory known: a table of up to 8 regions at once, more of them slot by slot.
     pub fn share_memory(&mut self, memory: &Memory) {
         if memory.regions.len() <= TABLE_REGIONS_MAX {
             let table: Vec<_> = memory.regions.iter().map(region_info).collect();
-            self.frontend.set_mem_table(&table).expect("SET_MEM_TABLE");
+            self.call("SET_MEM_TABLE", |frontend| frontend.set_mem_table(&table));
         } else {
             for region in &memory.regions {
                 self.add_region(region);
@@ -138,20 +140,20 @@ impl Session {
 
     /// Adds one memory slot.
     pub fn add_region(&mut self, region: &Region) {
-        self.frontend.add_mem_region(&region_info(region)).expect("ADD_MEM_REG");
+        self.call("ADD_MEM_REG", |frontend| frontend.add_mem_region(&region_info(region)));
     }
 
     /// Removes one memory slot.
     pub fn remove_region(&mut self, region: &Region) {
-        self.frontend.remove_mem_region(&region_info(region)).expect("REM_MEM_REG");
+        self.call("REM_MEM_REG", |frontend| frontend.remove_mem_region(&region_info(region)));
     }
 
     /// Starts ring `index` at `base` and enables it.
     pub fn start_ring(&mut self, index: usize, ring: &Ring, base: u16) {
-        self.frontend.set_vring_num(index, ring.options.size).expect("SET_VRING_NUM");
-        self.frontend.set_vring_base(index, base).expect("SET_VRING_BASE");
-        self.frontend.set_vring_addr(index, &ring_addresses(ring)).expect("SET_VRING_ADDR");
-        self.frontend.set_vring_err(index, &ring.error).expect("SET_VRING_ERR");
+        self.call("SET_VRING_NUM", |frontend| frontend.set_vring_num(index, ring.options.size));
+        self.call("SET_VRING_BASE", |frontend| frontend.set_vring_base(index, base));
+        self.call("SET_VRING_ADDR", |frontend| frontend.set_vring_addr(index, &ring_addresses(ring)));
+        self.call("SET_VRING_ERR", |frontend| frontend.set_vring_err(index, &ring.error));
         if ring.polled {
             let nobody = index as u64 | NO_DESCRIPTOR;
             assert!(
@@ -159,7 +161,7 @@ impl Session {
                 "SET_VRING_CALL without fd"
             );
         } else {
-            self.frontend.set_vring_call(index, &ring.call).expect("SET_VRING_CALL");
+            self.call("SET_VRING_CALL", |frontend| frontend.set_vring_call(index, &ring.call));
         }
         if ring.kickless {
             let nobody = index as u64 | NO_DESCRIPTOR;
@@ -168,21 +170,34 @@ impl Session {
                 "SET_VRING_KICK without fd"
             );
         } else {
-            self.frontend.set_vring_kick(index, &ring.kick).expect("SET_VRING_KICK");
+            self.call("SET_VRING_KICK", |frontend| frontend.set_vring_kick(index, &ring.kick));
         }
         self.enable_ring(index, true);
     }
 
     /// Enables or disables ring `index`.
     pub fn enable_ring(&mut self, index: usize, enable: bool) {
-        self.frontend.set_vring_enable(index, enable).expect("SET_VRING_ENABLE");
+        self.call("SET_VRING_ENABLE", |frontend| frontend.set_vring_enable(index, enable));
     }
 
     /// Stops ring `index`; returns where it stopped.
     #[must_use]
-    pub fn stop_ring(&self, index: usize) -> u16 {
-        u16::try_from(self.frontend.get_vring_base(index).expect("GET_VRING_BASE")).unwrap()
+    pub fn stop_ring(&mut self, index: usize) -> u16 {
+        u16::try_from(self.call("GET_VRING_BASE", |frontend| frontend.get_vring_base(index))).unwrap()
     }
+}
+
+/// Features, protocol features and memory slots that are offered; all of them are taken.
+fn agree(frontend: &mut Frontend) -> (u64, u64, u64) {
+    let offered = frontend.get_features().expect("GET_FEATURES");
+    frontend.set_features(offered & PROTOCOL_FEATURES).expect("acknowledging the protocol features");
+    let protocol = frontend.get_protocol_features().expect("GET_PROTOCOL_FEATURES");
+    frontend.set_protocol_features(protocol).expect("SET_PROTOCOL_FEATURES");
+    if protocol.contains(VhostUserProtocolFeatures::REPLY_ACK) {
+        frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+    }
+    let memory_slots = frontend.get_max_mem_slots().expect("GET_MAX_MEM_SLOTS");
+    (offered, protocol.bits(), memory_slots)
 }
 
 /// `region` as it is told to the daemon.
