@@ -6,6 +6,7 @@
 //! checked, and then used from our own copy.
 
 mod chain;
+mod copy;
 mod core;
 mod receive;
 mod transmit;

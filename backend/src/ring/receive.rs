@@ -3,6 +3,7 @@
 use viaduct_switch::DropReason;
 
 use super::chain::{Descriptor, Direction, Segments};
+use super::copy::copy;
 use super::core::prefetch;
 use super::{CHAIN_MAX, Core, RingError};
 use crate::memory::Segment;
@@ -216,7 +217,7 @@ impl ReceiveRing {
         let mut header = *header;
         header[NUM_BUFFERS].copy_from_slice(&buffers.to_le_bytes());
         let mut writer = Writer { places, at: 0 };
-        writer.write(header.as_ptr(), self.header_len);
+        writer.write_header(&header, self.header_len);
         writer.write(head.as_ptr(), head.len());
         for segment in rest {
             writer.write(segment.host, segment.len as usize);
@@ -238,6 +239,22 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Writes the first `len` bytes of the header: 12 in one piece nearly always.
+    #[inline]
+    fn write_header(&mut self, header: &[u8; 12], len: usize) {
+        match self.places.first_mut() {
+            Some(place) if len == 12 && place.len > 12 => {
+                // SAFETY: `place` is more than 12 bytes of mapped guest memory.
+                unsafe {
+                    place.host.cast::<[u8; 12]>().write_unaligned(*header);
+                    place.host = place.host.add(12);
+                }
+                place.len -= 12;
+            }
+            _ => self.write(header.as_ptr(), len),
+        }
+    }
+
     /// Copies `len` bytes from `from`: memory of ours, or mapped memory of a guest.
     #[inline]
     fn write(&mut self, mut from: *const u8, mut len: usize) {
@@ -247,7 +264,7 @@ impl Writer<'_> {
             // SAFETY: `from` has `len >= now` readable bytes, and `place` is `now` or more bytes of mapped guest
             // memory. Both may be the same guest's, so the copy allows for an overlap.
             unsafe {
-                std::ptr::copy(from, place.host, now);
+                copy(from, place.host, now);
                 from = from.add(now);
                 place.host = place.host.add(now);
             }
