@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p viaduct --bench path`; a figure is the time for a burst of 64 frames.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark ends where it fails")]
+
 use std::cell::RefCell;
 use std::fs::File;
 use std::hint::black_box;

@@ -93,7 +93,7 @@ pub(super) struct Delivered<'a> {
 
 impl Delivered<'_> {
     /// Puts the frames of one group into a receiver's queue.
-    pub(super) fn to_outlet(&mut self, outlet: &Outlet, pair: usize, group: &[Send]) -> Outcome {
+    pub(super) fn deliver(&mut self, outlet: &Outlet, pair: usize, group: &[Send]) -> Outcome {
         let mut outcome = Outcome::default();
         let Some(queue) = outlet.queue(pair) else { return outcome };
         let mut queue = queue.lock();

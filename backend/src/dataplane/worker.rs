@@ -259,7 +259,7 @@ impl Worker {
             let Some(first) = group.first() else { continue };
             match self.outlets.get(first.to.get()).and_then(Option::as_ref) {
                 Some(outlet) => {
-                    let outcome = delivered.to_outlet(outlet, pair, group);
+                    let outcome = delivered.deliver(outlet, pair, group);
                     let queue = u16::try_from(pair % outlet.queues.len().max(1)).unwrap_or(0);
                     after_visit(&self.shared, &self.reporter, outlet, queue, &outcome);
                     if outcome.waiting && !self.waiting.iter().any(|w| (w.0, w.1) == (first.to, queue)) {

@@ -143,7 +143,7 @@ impl Core {
         direction: Direction,
         segments: &mut Segments,
     ) -> Result<u64, ChainError> {
-        if table.len == 0 || table.len % 16 != 0 {
+        if table.len == 0 || !table.len.is_multiple_of(16) {
             return Err(ChainError::BadIndirect);
         }
         let entries = u64::from(table.len / 16);

@@ -9,7 +9,10 @@ use super::{CHAIN_MAX, Core, RingError};
 use crate::memory::Segment;
 
 /// Frames that one burst holds at most.
-pub(crate) const BURST_FRAMES: usize = 64;
+pub(crate) const BURST_FRAMES: usize = BURST_CHAINS as usize;
+
+/// The same, as rings count.
+const BURST_CHAINS: u16 = 64;
 
 /// Payload bytes after which a burst ends, so that a burst of super-frames stays short in time.
 const BURST_BYTES: u64 = 128 * 1024;
@@ -144,7 +147,7 @@ impl TransmitRing {
     pub fn read(&mut self, burst: &mut Burst) -> Result<u16, RingError> {
         burst.clear();
         let waiting = self.core.available(1)?;
-        let count = waiting.min(BURST_FRAMES as u16);
+        let count = waiting.min(BURST_CHAINS);
         if count == 0 {
             return Ok(0);
         }
