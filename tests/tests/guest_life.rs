@@ -119,23 +119,17 @@ fn drivers_that_are_unbound_and_bound_under_traffic_come_back() {
     vm1.run("pkill ping; true");
 }
 
-/// A change of the ring size resets each ring by itself (virtio 1.2, 2.6.1).
+/// A driver changes the size of a ring by resetting it alone (virtio 1.2, 2.6.1), of which QEMU would not tell
+/// us: the guest must not have that feature, so that it refuses and its traffic goes on.
 #[test]
-fn rings_that_are_reset_one_by_one_under_traffic_go_on() {
+fn rings_cannot_be_reset_behind_our_back() {
     let (daemon, [mut vm1, mut vm2]) = both_directions();
     vm2.serve_iperf();
-    vm1.start("iperf", "iperf3 -c 10.0.1.2 -t 6");
+    vm1.start("iperf", "iperf3 -c 10.0.1.2 -t 3");
     thread::sleep(Duration::from_secs(1));
-    for size in [256, 64, 512, 1024] {
-        vm2.run(&format!("ethtool -G eth0 rx {size} tx {size}"));
-        let rings = vm2.run("ethtool -g eth0");
-        assert!(
-            rings.contains(&format!("RX:\t\t\t{size}")) || rings.contains(&format!("RX:\t\t{size}")),
-            "the ring has another size:\n{rings}"
-        );
-    }
+    let refused = vm2.try_run(Duration::from_secs(10), "ethtool -G eth0 rx 256 tx 256");
+    assert_ne!(refused.status, 0, "the guest changed the size of its rings: {}", refused.output);
     vm1.finish("iperf", Duration::from_secs(30));
     vm2.ping("10.0.1.1", 1472);
-    assert_eq!(vm2.checksum_errors(), 0, "packets with wrong checksums arrived");
     await_running(&daemon);
 }

@@ -9,6 +9,10 @@ use virtio_bindings::virtio_ring as ring;
 pub const PROTOCOL_FEATURES: u64 = 1 << 30;
 
 /// Every virtio feature that we offer, with the name under which it is shown (virtio 1.2, 5.1.3 and 6).
+///
+/// Not RING_RESET: QEMU (10.0 and before) lets the guest reset a ring and tells only a TAP backend of it, so we
+/// would go on with a ring whose memory the guest has put to another use. A frontend that does tell stops and
+/// starts a ring by GET_VRING_BASE and SET_VRING_KICK, which needs no feature.
 pub const OFFERED: &[(u32, &str)] = &[
     (net::VIRTIO_NET_F_CSUM, "csum"),
     (net::VIRTIO_NET_F_GUEST_CSUM, "guest-csum"),
@@ -32,7 +36,6 @@ pub const OFFERED: &[(u32, &str)] = &[
     (PROTOCOL_FEATURES.trailing_zeros(), "protocol-features"),
     (config::VIRTIO_F_VERSION_1, "version-1"),
     (config::VIRTIO_F_IN_ORDER, "in-order"),
-    (config::VIRTIO_F_RING_RESET, "ring-reset"),
     (net::VIRTIO_NET_F_GUEST_USO4, "guest-uso4"),
     (net::VIRTIO_NET_F_GUEST_USO6, "guest-uso6"),
     (net::VIRTIO_NET_F_HOST_USO, "host-uso"),
@@ -76,9 +79,8 @@ mod tests {
         let bits: Vec<u32> = OFFERED.iter().map(|(bit, _)| *bit).collect();
         assert!(bits.is_sorted_by(|a, b| a < b));
         // virtio 1.2, 5.1.3, 6.3 and vhost-user: the numbers, written out once more.
-        let expected = [
-            0, 1, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 27, 28, 29, 30, 32, 35, 40, 54, 55, 56,
-        ];
+        let expected =
+            [0, 1, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 27, 28, 29, 30, 32, 35, 54, 55, 56];
         assert_eq!(bits, expected);
         assert_eq!(OFFERED_MASK.count_ones() as usize, OFFERED.len());
         assert_eq!(names((1 << 32) | (1 << 15) | (1 << 63)), ["mrg-rxbuf", "version-1"]);
