@@ -231,10 +231,8 @@ impl Device {
                 ring.base = position.base;
             }
         }
-        for ring in &mut self.rings {
-            if !ring.is_broken() {
-                ring.condition = Condition::Idle;
-            }
+        for ring in self.rings.iter_mut().filter(|ring| ring.condition == Condition::Running) {
+            ring.condition = Condition::Idle;
         }
     }
 
@@ -345,7 +343,7 @@ impl Device {
         let size =
             u16::try_from(size).ok().filter(|_| legal).ok_or(DeviceError::Size { ring: index, size })?;
         let ring = self.ring(index)?;
-        if ring.is_started() {
+        if ring.is_fixed() {
             return Err(DeviceError::Started(index));
         }
         ring.size = size;
@@ -371,7 +369,7 @@ impl Device {
     pub fn set_base(&mut self, index: usize, base: u32) -> Result<(), DeviceError> {
         let base = u16::try_from(base).map_err(|_| DeviceError::Base { ring: index, base })?;
         let ring = self.ring(index)?;
-        if ring.is_started() {
+        if ring.is_fixed() {
             return Err(DeviceError::Started(index));
         }
         ring.base = base;

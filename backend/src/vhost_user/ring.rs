@@ -68,6 +68,14 @@ impl Ring {
         !matches!(self.kick, Kick::Stopped)
     }
 
+    /// Whether its size and position must not change: it was started, and nothing keeps it from running. A ring that
+    /// waits or is broken may be set up anew without being stopped first.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        let waits = matches!(self.condition, Condition::Paused(_) | Condition::Broken(_));
+        self.is_started() && self.size != 0 && self.addresses.is_some() && !waits
+    }
+
     /// Whether the guest broke it.
     #[must_use]
     pub fn is_broken(&self) -> bool {

@@ -601,6 +601,17 @@ fn an_mtu_within_the_ports_is_taken() {
     rig.attempt(NET_SET_MTU, &[9000]).unwrap();
 }
 
+#[test]
+fn a_ring_that_waits_or_is_broken_may_be_set_up_anew_without_being_stopped() {
+    let mut rig = Rig::running();
+    rig.attempt(REM_MEM_REG, &region(0)).unwrap();
+    rig.session.ring_broken(1, JUMP);
+    for ring in [0, 1] {
+        rig.attempt(SET_VRING_NUM, &[state(ring, 64)]).unwrap();
+        rig.attempt(SET_VRING_BASE, &[state(ring, 3)]).unwrap();
+    }
+}
+
 const JUMP: RingError = RingError::IndexJump { found: 9, consumed: 0, size: 4 };
 
 #[test]
