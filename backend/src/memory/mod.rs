@@ -6,9 +6,11 @@
 //! Nothing here makes a Rust reference to guest memory. The guest writes to it at any moment, so it is only
 //! touched through raw pointers, by copies and by volatile or atomic accesses, and never trusted twice.
 
+mod log;
 mod poison;
 mod region;
 
+pub use log::DirtyLog;
 pub use poison::install as install_poison_handler;
 pub use region::{Region, RegionSpec};
 
@@ -193,6 +195,14 @@ impl GuestMemory {
             let offset = usize::try_from(offset).ok()?;
             // SAFETY: `offset + len <= size`, so the result lies inside of the region's mapping.
             (end <= spec.size).then(|| unsafe { region.host().add(offset) })
+        })
+    }
+
+    /// The guest-physical address of a byte of ours inside of this memory: for the dirty log.
+    pub(crate) fn guest_address(&self, host: *const u8) -> Option<u64> {
+        self.inner.flat.iter().find_map(|row| {
+            let offset = u64::try_from(host.addr().checked_sub(row.host.addr())?).ok()?;
+            (offset < row.end - row.start).then(|| row.start + offset)
         })
     }
 

@@ -1,5 +1,6 @@
 //! Where a split ring lies, how far both sides have come, and who wants to be told.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use virtio_bindings::virtio_ring::{
@@ -8,10 +9,19 @@ use virtio_bindings::virtio_ring::{
 
 use super::RingError;
 use crate::dataplane::RingSetup;
-use crate::memory::GuestMemory;
+use crate::memory::{DirtyLog, GuestMemory, Segment};
 
 /// Bytes of one descriptor (virtio 1.2, 2.7.5).
 const DESCRIPTOR_LEN: u64 = 16;
+
+/// A ring's part in a dirty log.
+#[derive(Clone, Debug)]
+pub struct RingLog {
+    /// The log.
+    pub log: Arc<DirtyLog>,
+    /// The used ring's guest-physical address, if its writes are to be noted (VHOST_VRING_F_LOG).
+    pub used: Option<u64>,
+}
 
 /// A split ring: three areas in guest memory and our own view of both indices.
 ///
@@ -32,6 +42,8 @@ pub struct Core {
     seen: u16,
     /// Entries put into the used ring and published.
     published: u16,
+    /// Where writes are noted while the guest is being migrated.
+    log: Option<RingLog>,
     /// The published index at the last notification; `None` before the first one.
     notified: Option<u16>,
 }
@@ -67,8 +79,36 @@ impl Core {
             taken: setup.base,
             seen: setup.base,
             published: setup.base,
+            log: None,
             notified: None,
         })
+    }
+
+    /// Notes all writes in a dirty log from now on.
+    pub(crate) fn set_log(&mut self, log: Option<RingLog>) {
+        self.log = log;
+    }
+
+    /// Notes that the used ring was written to: all of it, since it has few pages.
+    fn log_used(&self) {
+        let Some(RingLog { log, used: Some(address) }) = &self.log else { return };
+        log.mark(*address, 6 + 8 * u64::from(self.size()));
+    }
+
+    /// Notes that `places` of the guest's memory were written to.
+    pub(super) fn log_places(&self, places: &[Segment]) {
+        let Some(RingLog { log, .. }) = &self.log else { return };
+        for place in places {
+            if let Some(address) = self.memory.guest_address(place.host) {
+                log.mark(address, u64::from(place.len));
+            }
+        }
+    }
+
+    /// Whether writes are noted.
+    #[inline]
+    pub(super) fn is_logged(&self) -> bool {
+        self.log.is_some()
     }
 
     pub(super) fn size(&self) -> u16 {
@@ -144,6 +184,7 @@ impl Core {
         }
         self.published = self.published.wrapping_add(count);
         self.used_index().store(self.published, Ordering::Release);
+        self.log_used();
         // The index must be visible before we look whether the driver sleeps (virtio 1.2, 2.7.7.2).
         fence(Ordering::SeqCst);
         self.wants_notification()
@@ -175,6 +216,7 @@ impl Core {
             let event = unsafe { self.used.add(2 + 4 * usize::from(self.size())) };
             // SAFETY: as above; aligned to two bytes.
             unsafe { AtomicU16::from_ptr(event) }.store(self.seen, Ordering::Relaxed);
+            self.log_used();
         } else {
             self.set_used_flags(0);
         }
@@ -194,6 +236,7 @@ impl Core {
     fn set_used_flags(&self, flags: u16) {
         // SAFETY: word 0 of the used ring, mapped, aligned.
         unsafe { AtomicU16::from_ptr(self.used) }.store(flags, Ordering::Relaxed);
+        self.log_used();
     }
 }
 

@@ -15,7 +15,7 @@ mod transmit;
 mod oracle;
 
 pub use self::chain::{ChainError, Segments};
-pub use self::core::Core;
+pub use self::core::{Core, RingLog};
 pub use self::receive::{ReceiveRing, Refused};
 pub use self::transmit::{Burst, Span, TransmitRing};
 

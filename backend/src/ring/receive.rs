@@ -127,7 +127,7 @@ impl ReceiveRing {
         };
         match ready.whole {
             Some(place) if u64::from(place.len) >= total => {
-                self.write(&mut [place], header, 1, head, rest);
+                self.write(&[place], header, 1, head, rest);
                 self.use_one(ready.head, u32::try_from(total).unwrap_or(u32::MAX));
                 Ok(())
             }
@@ -153,9 +153,7 @@ impl ReceiveRing {
     ) -> Result<(), Refused> {
         self.gather(total)?;
         let count = u16::try_from(self.buffers.len()).unwrap_or(u16::MAX);
-        let mut segments = std::mem::replace(&mut self.segments, Segments::with_capacity(0));
-        self.write(segments.from(0), header, count, head, rest);
-        self.segments = segments;
+        self.write(self.segments.get(0, self.segments.len()), header, count, head, rest);
         let mut left = total;
         for index in 0..self.buffers.len() {
             let Buffer { head, len } = self.buffers[index];
@@ -213,14 +211,18 @@ impl ReceiveRing {
 
     /// Copies header, head and rest into `places`, which are large enough.
     #[inline]
-    fn write(&self, places: &mut [Segment], header: &[u8; 12], buffers: u16, head: &[u8], rest: &[Segment]) {
+    fn write(&self, places: &[Segment], header: &[u8; 12], buffers: u16, head: &[u8], rest: &[Segment]) {
         let mut header = *header;
         header[NUM_BUFFERS].copy_from_slice(&buffers.to_le_bytes());
-        let mut writer = Writer { places, at: 0 };
+        let Some((&place, later)) = places.split_first() else { return };
+        let mut writer = Writer { place, later };
         writer.write_header(&header, self.header_len);
         writer.write(head.as_ptr(), head.len());
         for segment in rest {
             writer.write(segment.host, segment.len as usize);
+        }
+        if self.core.is_logged() {
+            self.core.log_places(places);
         }
     }
 
@@ -234,45 +236,44 @@ impl ReceiveRing {
 
 /// Writes into a run of segments one after the other.
 struct Writer<'a> {
-    places: &'a mut [Segment],
-    at: usize,
+    /// What is left of the segment that is written to.
+    place: Segment,
+    later: &'a [Segment],
 }
 
 impl Writer<'_> {
     /// Writes the first `len` bytes of the header: 12 in one piece nearly always.
     #[inline]
     fn write_header(&mut self, header: &[u8; 12], len: usize) {
-        match self.places.first_mut() {
-            Some(place) if len == 12 && place.len > 12 => {
-                // SAFETY: `place` is more than 12 bytes of mapped guest memory.
-                unsafe {
-                    place.host.cast::<[u8; 12]>().write_unaligned(*header);
-                    place.host = place.host.add(12);
-                }
-                place.len -= 12;
-            }
-            _ => self.write(header.as_ptr(), len),
+        if len != 12 || self.place.len <= 12 {
+            return self.write(header.as_ptr(), len);
         }
+        // SAFETY: `place` is more than 12 bytes of mapped guest memory.
+        unsafe {
+            self.place.host.cast::<[u8; 12]>().write_unaligned(*header);
+            self.place.host = self.place.host.add(12);
+        }
+        self.place.len -= 12;
     }
 
     /// Copies `len` bytes from `from`: memory of ours, or mapped memory of a guest.
     #[inline]
     fn write(&mut self, mut from: *const u8, mut len: usize) {
         while len > 0 {
-            let Some(place) = self.places.get_mut(self.at) else { return };
-            let now = len.min(place.len as usize);
+            if self.place.len == 0 {
+                let Some((&next, later)) = self.later.split_first() else { return };
+                (self.place, self.later) = (next, later);
+            }
+            let now = len.min(self.place.len as usize);
             // SAFETY: `from` has `len >= now` readable bytes, and `place` is `now` or more bytes of mapped guest
-            // memory. Both may be the same guest's, so the copy allows for an overlap.
+            // memory. Both may be the same guest's: an overlap harms nobody else.
             unsafe {
-                copy(from, place.host, now);
+                copy(from, self.place.host, now);
                 from = from.add(now);
-                place.host = place.host.add(now);
+                self.place.host = self.place.host.add(now);
             }
-            place.len -= u32::try_from(now).unwrap_or(place.len);
+            self.place.len -= u32::try_from(now).unwrap_or(self.place.len);
             len -= now;
-            if place.len == 0 {
-                self.at += 1;
-            }
         }
     }
 }
