@@ -15,7 +15,7 @@ const BURST: usize = 16;
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_micros(500);
 /// A round in which nothing is lost ends within this time, whatever others do.
-const ROUND_LIMIT: Duration = Duration::from_secs(1);
+const ROUND_LIMIT: Duration = Duration::from_secs(2);
 
 /// The pair at work, in a thread of its own.
 pub struct Bystander {

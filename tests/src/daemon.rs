@@ -276,7 +276,7 @@ fn spawn(directory: &Path) -> Child {
 pub struct Usage {
     /// Open file descriptors.
     pub descriptors: usize,
-    /// Memory mappings.
+    /// Shared memory mappings: those of guests. (Private ones come and go with allocator and threads.)
     pub mappings: usize,
     /// Resident private memory in KiB.
     pub anonymous_kib: u64,
@@ -300,13 +300,18 @@ impl Usage {
         };
         Self {
             descriptors: fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
-            mappings: read("maps").lines().count(),
+            mappings: read("maps").lines().filter(|line| is_shared(line)).count(),
             anonymous_kib: field("RssAnon:"),
             shared_kib: field("RssShmem:"),
             cpu: cpu_time(&read("stat")),
             threads: field("Threads:"),
         }
     }
+}
+
+/// The second field of a line of /proc/PID/maps is like `rw-s` (proc(5)).
+fn is_shared(line: &str) -> bool {
+    line.split_whitespace().nth(1).is_some_and(|permissions| permissions.ends_with('s'))
 }
 
 /// utime and stime are the 14th and 15th field of /proc/PID/stat, in clock ticks (proc(5)); the second

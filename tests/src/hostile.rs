@@ -24,11 +24,15 @@ const SHARED_SLACK_KIB: u64 = 8192;
 
 /// A daemon with bystanders at work.
 pub struct Stage {
+    // Ended first: it must not outlive the daemon that it talks to.
+    bystander: Bystander,
     /// The daemon.
     pub daemon: Daemon,
-    bystander: Bystander,
     baseline: Usage,
 }
+
+/// The API's runtime has threads that come and go.
+const API_THREADS: u64 = 2;
 
 impl Default for Stage {
     fn default() -> Self {
@@ -120,6 +124,11 @@ impl Stage {
         self.assert_closes(what, message);
     }
 
+    /// What is resident now counts as the baseline: for tables that were filled for the first time.
+    pub fn accept_private_memory(&mut self) {
+        self.baseline.anonymous_kib = self.daemon.usage().anonymous_kib;
+    }
+
     /// The process is the same, the bystanders' traffic flows and lost nothing.
     pub fn assert_unharmed(&mut self, what: &str) {
         assert!(self.daemon.is_alive(), "{what} ended the daemon: {}", self.daemon.log_tail());
@@ -133,11 +142,11 @@ impl Stage {
         let baseline = self.baseline;
         let mut now = baseline;
         let fits = |now: Usage| {
-            now.descriptors == baseline.descriptors
-                && now.mappings <= baseline.mappings + 2
+            now.descriptors <= baseline.descriptors
+                && now.mappings <= baseline.mappings
                 && now.anonymous_kib <= baseline.anonymous_kib + ANONYMOUS_SLACK_KIB
                 && now.shared_kib <= baseline.shared_kib + SHARED_SLACK_KIB
-                && now.threads == baseline.threads
+                && now.threads <= baseline.threads + API_THREADS
         };
         let start = std::time::Instant::now();
         while start.elapsed() < LIMIT {

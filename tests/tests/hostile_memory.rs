@@ -284,8 +284,7 @@ fn rings_outside_of_the_memory_or_across_its_end_do_not_run_and_the_port_says_so
         assert_eq!(port.rings_running, 1, "the other ring alone runs");
         assert!(port.detail.is_some(), "the port says so");
     }
-    x.transmit[0].reset();
-    x.start_ring(1);
+    x.reset_ring_wherever(1);
     let mut y = y;
     Flow::new(mac(1), mac(2)).carry(&mut x, &mut y, [60, 1514]);
     drop((x, y));

@@ -60,8 +60,8 @@ fn from_start_to_the_first_frame_it_takes_less_than_a_tenth_of_a_second() {
         times.push(daemon.started().elapsed());
     }
     println!("from exec to the first frame delivered: {times:?}");
-    let best = *times.iter().min().unwrap();
-    assert!(best < Duration::from_millis(100), "{times:?}");
+    times.sort();
+    assert!(times[2] < Duration::from_millis(100), "the median of {times:?}");
 }
 
 /// Runs `work` while strace counts the daemon's system calls; returns how many there were.

@@ -243,6 +243,31 @@ fn expect_flows(card: &mut Nic, next: &[u64; 4]) {
 }
 
 #[test]
+fn every_way_of_waiting_and_several_workers_carry_frames_in_order() {
+    for switch in [
+        "polling = \"busy\"",
+        "polling = \"interrupt\"",
+        "cpus = [0, 1]",
+        "cpus = [1, 0]\npolling = \"busy\"",
+    ] {
+        eprintln!("{switch}");
+        let daemon = Daemon::start_with(switch, &network("lab", &["a", "b"], "queues = 4"));
+        let features = MODERN | EVENT_IDX | MQ;
+        let [a, b] = &mut pair(&daemon, &NicOptions { features, queue_pairs: 4, ..NicOptions::default() });
+        for round in 1..=30 {
+            for queue in 0..4 {
+                for number in 40 * (round - 1)..40 * round {
+                    a.transmit[queue].put(NetHeader::default(), &frame(B, mac(queue as u32), number, 90));
+                }
+                a.transmit[queue].ring.publish();
+            }
+            expect_flows(b, &[40 * round; 4]);
+        }
+        assert_eq!(daemon.show().workers.len(), if switch.starts_with("cpus") { 2 } else { 1 });
+    }
+}
+
+#[test]
 fn a_port_that_connects_carries_frames_like_one_that_listens() {
     let client = "[port.c]\nnetwork = \"lab\"\nrole = \"client\"\n";
     let daemon = Daemon::start(&format!("{}{client}", network("lab", &["a"], "")));
