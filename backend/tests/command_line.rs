@@ -115,12 +115,9 @@ fn identity(path: &Path) -> (u64, u64) {
 #[test]
 fn a_daemon_makes_its_sockets_shows_itself_and_cleans_up() {
     let mut daemon = Daemon::start(PAIR);
-    for name in ["api.sock", "vm1.sock", "vm2.sock"] {
-        assert_eq!(
-            std::fs::metadata(daemon.path(name)).unwrap().permissions().mode() & 0o777,
-            0o660,
-            "{name}"
-        );
+    for (name, expected) in [("api.sock", 0o600), ("vm1.sock", 0o660), ("vm2.sock", 0o660)] {
+        let mode = std::fs::metadata(daemon.path(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, expected, "{name}");
     }
     let text = daemon.done(&["show", "ports"]);
     assert!(text.lines().count() == 3 && text.contains("vm2   lab      listening"), "{text}");
@@ -254,4 +251,25 @@ fn a_reader_that_goes_away_is_no_failure() {
     let script = format!("{PROGRAM} completions bash | head -c 1");
     let output = Command::new("bash").args(["-o", "pipefail", "-c", &script]).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+}
+
+/// Root may open everything, so root asks as somebody else; the program is copied to where that one can reach it.
+#[test]
+fn a_user_who_may_not_ask_is_told_who_may() {
+    let daemon = Daemon::start(PAIR);
+    std::fs::set_permissions(daemon.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let (program, socket) = (daemon.path("viaduct"), daemon.path("api.sock"));
+    std::fs::copy(PROGRAM, &program).unwrap();
+    let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"];
+    let is_root = socket.metadata().unwrap().uid() == 0;
+    if !is_root {
+        std::fs::set_permissions(&socket, PermissionsExt::from_mode(0)).unwrap();
+    }
+    let mut command = Command::new("env");
+    command.args(as_nobody.iter().filter(|_| is_root)).arg(&program).arg("show").arg("--socket").arg(&socket);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let told = stderr(&output);
+    assert!(told.contains("api.sock: permission denied; run as "), "{told}");
+    assert!(told.contains("api_group under [switch]") && told.lines().count() == 1, "{told}");
 }

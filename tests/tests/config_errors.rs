@@ -79,6 +79,9 @@ const SWITCH: &[Wrong] = &[
     wrong("socket_mode = \"0999\"", 1, "switch.socket_mode", "octal"),
     wrong("socket_group = \"no-such-group\"", 1, "switch.socket_group", "group"),
     wrong("socket_grup = \"kvm\"", 1, "switch.socket_grup", "socket_group"),
+    wrong("api_mode = 600", 1, "switch.api_mode", "quotes"),
+    wrong("api_mode = \"0660\"", 1, "switch.api_mode", "api_group"),
+    wrong("api_group = \"no-such-group\"", 1, "switch.api_group", "group"),
     wrong("state_dir2 = \"/tmp\"", 1, "switch.state_dir2", "state_dir"),
 ];
 

@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use nix::unistd::{Gid, Group};
+use nix::unistd::{Gid, Group, Uid, User};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::sleep;
@@ -151,13 +151,20 @@ impl Client {
     }
 }
 
-/// Who may open the socket, as far as this user is allowed to know.
-fn who_may(socket: &Path) -> String {
-    let group = std::fs::symlink_metadata(socket).ok().map(|found| Gid::from_raw(found.gid()));
-    match group.and_then(|gid| Group::from_gid(gid).ok().flatten()) {
-        Some(group) => {
-            format!("run as root, or join its group: usermod --append --groups {} USER", group.name)
+/// What to do, as far as this user is allowed to know: a socket can be opened by who may write to it (unix(7)).
+pub(super) fn who_may(socket: &Path) -> String {
+    let Ok(found) = std::fs::symlink_metadata(socket) else {
+        return "its folder cannot be entered; run as root".to_owned();
+    };
+    let owner = User::from_uid(Uid::from_raw(found.uid())).ok().flatten();
+    let owner = owner.map_or_else(|| format!("the user with number {}", found.uid()), |user| user.name);
+    let group = Group::from_gid(Gid::from_raw(found.gid())).ok().flatten();
+    match group.filter(|_| found.mode() & 0o020 != 0) {
+        Some(Group { name, .. }) => {
+            format!("run as {owner}, or join the group {name}: usermod --append --groups {name} USER")
         }
-        None => "run as root".to_owned(),
+        None => format!(
+            "run as {owner}, or let a group in: api_mode = \"0660\" and api_group under [switch] of the daemon's file"
+        ),
     }
 }

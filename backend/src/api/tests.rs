@@ -253,6 +253,22 @@ fn a_daemon_that_is_not_there_is_said_so() {
     assert!(error.to_string().contains("start one with `viaduct run`"), "{error}");
 }
 
+/// The refusal itself needs another user: tests/command_line.rs has it.
+#[test]
+fn a_socket_that_may_not_be_opened_names_who_may() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let _listener = Listener::bind(&socket, Access { mode: 0o600, group: None }).unwrap();
+    let told = client::who_may(&socket);
+    assert!(told.starts_with("run as ") && told.contains("api_mode = \"0660\" and api_group"), "{told}");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o660);
+    std::fs::set_permissions(&socket, mode).unwrap();
+    let told = client::who_may(&socket);
+    assert!(told.contains("usermod --append --groups "), "{told}");
+    let told = client::who_may(&directory.path().join("none/api.sock"));
+    assert!(told.contains("its folder cannot be entered"), "{told}");
+}
+
 #[test]
 fn a_daemon_that_talks_something_else_is_said_so() {
     let directory = tempfile::tempdir().unwrap();

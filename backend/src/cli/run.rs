@@ -23,7 +23,7 @@ pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
     let file = locate.file();
     let config = load(&file)?;
     let settings = &config.switch;
-    let access = Access::new(settings.socket_mode, settings.socket_group.as_deref()).map_err(Failure::new)?;
+    let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
     let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
     let reload = move || load(&file).map_err(|error| error.to_string());
     tracing::info!(

@@ -58,10 +58,14 @@ pub struct SwitchSettings {
     pub cpus: Vec<usize>,
     /// How a worker waits for frames.
     pub polling: Polling,
-    /// Mode of the sockets that we make.
+    /// Mode of the guests' sockets.
     pub socket_mode: u32,
-    /// Group of the sockets that we make; `None` where the default group does not exist.
+    /// Group of the guests' sockets; `None` where the default group does not exist.
     pub socket_group: Option<String>,
+    /// Mode of the API's socket.
+    pub api_mode: u32,
+    /// Group of the API's socket; `None` leaves the daemon's own.
+    pub api_group: Option<String>,
 }
 
 impl Default for SwitchSettings {
@@ -73,6 +77,8 @@ impl Default for SwitchSettings {
             polling: Polling::Adaptive,
             socket_mode: 0o660,
             socket_group: None,
+            api_mode: 0o600,
+            api_group: None,
         }
     }
 }

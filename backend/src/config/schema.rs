@@ -76,6 +76,8 @@ pub const SWITCH: Table = Table {
         now("polling", "\"adaptive\", \"busy\", \"interrupt\"", "\"adaptive\""),
         now("socket_mode", "octal permissions as a text", "\"0660\""),
         now("socket_group", "a group of this machine", "\"kvm\""),
+        now("api_mode", "octal permissions as a text", "\"0600\""),
+        now("api_group", "a group of this machine", "none"),
     ],
 };
 

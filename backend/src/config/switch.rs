@@ -9,7 +9,7 @@ use super::names::listed;
 use super::reader::TableReader;
 use super::{API_SOCKET, Polling, SwitchSettings, schema, values};
 
-/// The group of the sockets unless told otherwise: QEMU's own under libvirt and on most distributions.
+/// The group of the guests' sockets unless told otherwise: QEMU's own under libvirt and on most distributions.
 const DEFAULT_GROUP: &str = "kvm";
 
 /// The settings as far as they are right; what is wrong is noted, warnings are appended.
@@ -23,18 +23,23 @@ pub(super) fn read(
         return SwitchSettings { socket_group: default_group(host, warnings), ..defaults };
     };
     table.check_fields(&schema::SWITCH);
-    SwitchSettings {
+    let settings = SwitchSettings {
         runtime_dir: runtime_dir(table).unwrap_or(defaults.runtime_dir),
         state_dir: table.read("state_dir", PATH, values::path).unwrap_or(defaults.state_dir),
         cpus: cpus(table, host).unwrap_or(defaults.cpus),
         polling: table.read_word("polling", Polling::ALL, &[]).unwrap_or(defaults.polling),
         socket_mode: table.read("socket_mode", MODE, values::mode).unwrap_or(defaults.socket_mode),
-        socket_group: group(table, host, warnings),
-    }
+        socket_group: socket_group(table, host, warnings),
+        api_mode: table.read("api_mode", API_MODE, values::mode).unwrap_or(defaults.api_mode),
+        api_group: group(table, "api_group", host),
+    };
+    check_api(table, &settings, warnings);
+    settings
 }
 
 const PATH: &str = "an absolute path in quotes, without `..`, like \"/run/viaduct\"";
 const MODE: &str = "octal permissions in quotes, like \"0660\"";
+const API_MODE: &str = "octal permissions in quotes, like \"0600\"";
 
 fn runtime_dir(table: &TableReader<'_>) -> Option<PathBuf> {
     let expected = format!("{PATH}, short enough that \"{API_SOCKET}\" in it has at most 106 bytes");
@@ -89,15 +94,42 @@ fn ranges(numbers: &[usize]) -> String {
     shown.collect::<Vec<_>>().join(",")
 }
 
-fn group(table: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<String>) -> Option<String> {
-    if !table.has("socket_group") {
-        return default_group(host, warnings);
-    }
+fn socket_group(table: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<String>) -> Option<String> {
+    if table.has("socket_group") { group(table, "socket_group", host) } else { default_group(host, warnings) }
+}
+
+fn group(table: &TableReader<'_>, field: &str, host: &dyn Host) -> Option<String> {
     let expected =
         format!("a group of this machine, like {}; `getent group` lists them", listed([DEFAULT_GROUP]));
-    table.read("socket_group", &expected, |value| {
+    table.read(field, &expected, |value| {
         values::text(value).filter(|name| host.has_group(name)).map(str::to_owned)
     })
+}
+
+/// Whoever may write to the API's socket may change the switch: rights for a group need a group that was chosen for
+/// it, because the daemon's own may be QEMU's.
+fn check_api(table: &TableReader<'_>, settings: &SwitchSettings, warnings: &mut Vec<String>) {
+    let (mode, group) = (settings.api_mode, &settings.api_group);
+    if mode & 0o070 != 0 && !table.has("api_group") {
+        let expected = "\"0600\", or beside it an `api_group`: the people who may change the switch";
+        table.note("api_mode", format!("\"{mode:04o}\""), expected.to_owned());
+    }
+    if mode & 0o002 != 0 {
+        warnings
+            .push(format!("switch.api_mode \"{mode:04o}\" lets everybody on this machine change the switch"));
+    }
+    let Some(group) = group else { return };
+    if mode & 0o020 == 0 {
+        warnings.push(format!(
+            "switch.api_group \"{group}\" cannot use the API: switch.api_mode \"{mode:04o}\" keeps the group out; \
+             \"0660\" lets it in"
+        ));
+    } else if Some(group) == settings.socket_group.as_ref() {
+        warnings.push(format!(
+            "switch.api_group \"{group}\" is the guests' sockets' group too: whoever breaks out of a guest into QEMU \
+             can change the switch; choose another group"
+        ));
+    }
 }
 
 fn default_group(host: &dyn Host, warnings: &mut Vec<String>) -> Option<String> {
@@ -105,7 +137,7 @@ fn default_group(host: &dyn Host, warnings: &mut Vec<String>) -> Option<String> 
         return Some(DEFAULT_GROUP.to_owned());
     }
     warnings.push(format!(
-        "this machine has no group \"{DEFAULT_GROUP}\", so the sockets keep the daemon's own group; \
+        "this machine has no group \"{DEFAULT_GROUP}\", so the guests' sockets keep the daemon's own group; \
          set switch.socket_group to the group that QEMU runs in"
     ));
     None

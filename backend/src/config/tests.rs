@@ -53,6 +53,18 @@ const WRONG: &[Case] = &[
     ("[switch]\nsocket_group = 'kwm'", 2, 16, "switch.socket_group", "\"kwm\"", "a group of this machine"),
     ("[switch]\nsocket_group = 36", 2, 16, "switch.socket_group", "36", "a group of this machine"),
     (
+        "[switch]\napi_mode = 600",
+        2,
+        12,
+        "switch.api_mode",
+        "600",
+        "octal permissions in quotes, like \"0600\"",
+    ),
+    ("[switch]\napi_mode = '0690'", 2, 12, "switch.api_mode", "\"0690\"", "octal"),
+    ("[switch]\napi_mode = '0660'", 2, 12, "switch.api_mode", "\"0660\"", "an `api_group`"),
+    ("[switch]\napi_group = 'netadm'", 2, 13, "switch.api_group", "\"netadm\"", "a group of this machine"),
+    ("[switch]\napi_grup = 'vm'", 2, 1, "switch.api_grup", "`api_grup`", "`api_group`, the nearest"),
+    (
         "[switch]\nruntimedir = '/run'",
         2,
         1,
@@ -357,7 +369,7 @@ fn the_smallest_file_gets_every_default() {
 fn a_port_in_full_is_read_as_written() {
     let config = right(
         "[switch]\nruntime_dir = '/tmp/v'\nstate_dir = '/tmp/s'\ncpus = [3, 1]\npolling = 'busy'\nsocket_mode = '0600'\n\
-         socket_group = 'vm'\n[network.n]\nmode = 'isolated'\nageing = '1h'\n[port.p]\nnetwork = 'n'\ntype = 'vhost-user'\n\
+         socket_group = 'kvm'\napi_mode = '0660'\napi_group = 'vm'\n[network.n]\nmode = 'isolated'\nageing = '1h'\n[port.p]\nnetwork = 'n'\ntype = 'vhost-user'\n\
          socket = '/tmp/x'\nrole = 'client'\nmac = '52:54:00:AB:cd:03'\nqueues = 0x80\nmtu = 9_000\n",
     );
     let settings = &config.switch;
@@ -365,7 +377,8 @@ fn a_port_in_full_is_read_as_written() {
         (settings.cpus.as_slice(), settings.polling, settings.socket_mode),
         ([3, 1].as_slice(), Polling::Busy, 0o600)
     );
-    assert_eq!(settings.socket_group.as_deref(), Some("vm"));
+    assert_eq!(settings.socket_group.as_deref(), Some("kvm"));
+    assert_eq!((settings.api_mode, settings.api_group.as_deref()), (0o660, Some("vm")));
     assert_eq!(settings.api_socket(), Path::new("/tmp/v/api.sock"));
     assert_eq!(config.networks["n"].ageing, Duration::from_secs(3600));
     let port = &config.ports["p"];
@@ -410,6 +423,20 @@ fn a_missing_default_group_is_a_warning() {
     let loaded = parse(LAB.as_bytes(), "x", &NoGroups).unwrap();
     assert_eq!((loaded.config.switch.socket_group, loaded.config.switch.cpus), (None, vec![2]));
     assert!(loaded.warnings[0].contains("no group \"kvm\""));
+}
+
+#[test]
+fn only_root_may_use_the_api_unless_a_group_is_named() {
+    let settings = right(LAB).switch;
+    assert_eq!((settings.api_mode, settings.api_group), (0o600, None));
+    let told = |lines: &str| {
+        let text = format!("{LAB}[switch]\n{lines}\n");
+        parse(text.as_bytes(), "x", &TestHost).unwrap().warnings.join("\n")
+    };
+    assert_eq!(told("api_mode = '0660'\napi_group = 'vm'"), "");
+    assert!(told("api_group = 'vm'").contains("\"0600\" keeps the group out"));
+    assert!(told("api_mode = '0660'\napi_group = 'kvm'").contains("choose another group"));
+    assert!(told("api_mode = '0666'\napi_group = 'vm'").contains("everybody on this machine"));
 }
 
 #[test]

@@ -78,6 +78,10 @@ fn check_restart(running: &SwitchSettings, wanted: &SwitchSettings) -> Result<()
     };
     needs("cpus", format!("{:?}", running.cpus), format!("{:?}", wanted.cpus))?;
     needs("polling", running.polling.name().to_owned(), wanted.polling.name().to_owned())?;
+    let mode = |settings: &SwitchSettings| format!("{:04o}", settings.api_mode);
+    needs("api_mode", mode(running), mode(wanted))?;
+    let group = |settings: &SwitchSettings| settings.api_group.clone().unwrap_or("none".to_owned());
+    needs("api_group", group(running), group(wanted))?;
     let path = |path: &PathBuf| path.display().to_string();
     needs("runtime_dir", path(&running.runtime_dir), path(&wanted.runtime_dir))?;
     needs("state_dir", path(&running.state_dir), path(&wanted.state_dir))
@@ -246,6 +250,10 @@ mod tests {
         wanted.switch.polling = Polling::Busy;
         let error = diff(&lab(&[]), &wanted).unwrap_err().to_string();
         assert!(error.contains("switch.polling cannot change from adaptive to busy"), "{error}");
+        let mut wanted = lab(&[]);
+        wanted.switch.api_group = Some("operators".into());
+        let error = diff(&lab(&[]), &wanted).unwrap_err().to_string();
+        assert!(error.contains("switch.api_group cannot change from none to operators"), "{error}");
     }
 
     #[test]

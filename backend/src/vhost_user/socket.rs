@@ -44,9 +44,7 @@ pub enum SocketError {
         peer: Option<i32>,
     },
     /// The group does not exist.
-    #[error(
-        "group {0} does not exist; make it (groupadd --system {0}) or name another as switch.socket_group"
-    )]
+    #[error("group {0} does not exist; make it (groupadd --system {0}) or name another under [switch]")]
     NoGroup(String),
     /// The system refused a step.
     #[error("{}: cannot {step}: {error}; {}", path.display(), remedy(error))]
