@@ -189,6 +189,21 @@ impl Daemon {
     /// Kills the process as kill -9 does and waits for its end.
     pub fn kill(&mut self) {
         self.signal(libc::SIGKILL);
+        self.reap_killed();
+    }
+
+    /// Kills the process after `delay`, whatever the caller is doing then; [`Daemon::reap_killed`] must follow.
+    pub fn kill_after(&self, delay: Duration) {
+        let pid = libc::pid_t::try_from(self.child.id()).unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(delay);
+            // SAFETY: kill has no memory effects here; the child is not reaped before it was killed, so the pid is its.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        });
+    }
+
+    /// Waits for the end of the process that is being killed.
+    pub fn reap_killed(&mut self) {
         let status = self.child.wait().unwrap();
         assert_eq!(
             status.signal(),

@@ -533,6 +533,30 @@ fn a_ring_started_far_from_its_indices_harms_its_owner_alone() {
     stage.finish("a base far away");
 }
 
+#[test]
+fn values_of_status_mtu_and_rarp_that_cannot_be_are_refused() {
+    let stage = Stage::new();
+    for mtu in [0, 67, 65_536, 1 << 32, u64::MAX] {
+        stage.assert_refused(&format!("an MTU of {mtu}"), &Message::new(request::NET_SET_MTU).u64(mtu));
+    }
+    for status in [256, 1 << 32, u64::MAX] {
+        stage.assert_refused(&format!("status {status:#x}"), &Message::new(request::SET_STATUS).u64(status));
+    }
+    for address in [0, 0xffff_ffff_ffff, 1] {
+        stage.assert_refused(
+            &format!("a RARP for {address:#x}"),
+            &Message::new(request::SEND_RARP).u64(address),
+        );
+    }
+    let session = stage.session();
+    for status in [0, 1, 3, 11, 15] {
+        assert!(session.accepts(&Message::new(request::SET_STATUS).u64(status)));
+        assert_eq!(session.ask(&Message::new(request::GET_STATUS)).unwrap().value(), status);
+    }
+    drop(session);
+    stage.finish("values that cannot be");
+}
+
 // Item 10
 
 #[test]
