@@ -84,6 +84,7 @@ impl Guest {
             descriptor: USER + DESCRIPTORS,
             available: USER + AVAILABLE,
             used: USER + USED,
+            used_log: None,
             kick: None,
             call: None,
             error: None,

@@ -12,7 +12,7 @@ use super::outlet::{Outlet, ReceiveQueue};
 use super::signal::set_nonblocking;
 use super::worker::Inlet;
 use super::{PortSetup, RingSetup};
-use crate::ring::{Core, ReceiveRing, RingError, TransmitRing};
+use crate::ring::{Core, ReceiveRing, RingError, RingLog, TransmitRing};
 
 /// What came of a port's description.
 pub(super) struct Built {
@@ -28,7 +28,8 @@ pub(super) fn build(setup: &PortSetup) -> Built {
         for signal in [&ring.kick, &ring.call, &ring.error].into_iter().flatten() {
             set_nonblocking(signal);
         }
-        match Core::new(ring, &setup.memory, setup.features) {
+        let log = setup.log.clone().map(|log| RingLog { log, used: ring.used_log });
+        match Core::new(ring, &setup.memory, setup.features).map(|core| core.logged(log)) {
             Err(error) => refused.push((ring.index, error)),
             Ok(core) if ring.index % 2 == 1 => inlets.push(inlet(setup, ring, core)),
             Ok(core) => {

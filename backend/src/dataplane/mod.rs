@@ -34,7 +34,7 @@ use self::poller::{Poller, Wake};
 use self::shared::{Reporter, WorkerShared};
 use self::worker::{Inlet, Worker, WorkerParts};
 use crate::config::Polling;
-use crate::memory::GuestMemory;
+use crate::memory::{DirtyLog, GuestMemory};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
 
@@ -80,6 +80,8 @@ pub struct PortSetup {
     pub features: u64,
     /// The guest's memory as it is mapped now.
     pub memory: GuestMemory,
+    /// Where writes to the guest's memory are noted while it is being migrated.
+    pub log: Option<Arc<DirtyLog>>,
     /// The rings to run: started and enabled ones only.
     pub rings: Vec<RingSetup>,
 }
@@ -99,6 +101,8 @@ pub struct RingSetup {
     pub available: u64,
     /// Address of the used ring, in the frontend's address space.
     pub used: u64,
+    /// The used ring's guest-physical address, if its writes are to be noted in the dirty log.
+    pub used_log: Option<u64>,
     /// Written by the guest when it made buffers available; `None`: the ring has to be polled.
     pub kick: Option<Signal>,
     /// Written by us when we used buffers; `None`: the guest polls.

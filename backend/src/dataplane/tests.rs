@@ -55,13 +55,20 @@ impl Guest {
                 descriptor: at,
                 available: at + 0x1000,
                 used: at + 0x2000,
+                used_log: None,
                 kick: Some(Arc::clone(&self.kicks[usize::from(index)])),
                 call: None,
                 error: None,
             }
         };
         let features = 1 << virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
-        PortSetup { port: self.port, features, memory: self.memory.clone(), rings: vec![ring(0), ring(1)] }
+        PortSetup {
+            port: self.port,
+            features,
+            memory: self.memory.clone(),
+            log: None,
+            rings: vec![ring(0), ring(1)],
+        }
     }
 
     /// Offers one buffer on `ring` (0 to receive into, 1 to transmit `bytes`).

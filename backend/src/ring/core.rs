@@ -85,8 +85,8 @@ impl Core {
     }
 
     /// Notes all writes in a dirty log from now on.
-    pub(crate) fn set_log(&mut self, log: Option<RingLog>) {
-        self.log = log;
+    pub(crate) fn logged(self, log: Option<RingLog>) -> Self {
+        Self { log, ..self }
     }
 
     /// Notes that the used ring was written to: all of it, since it has few pages.

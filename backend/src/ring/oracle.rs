@@ -123,6 +123,7 @@ fn core(file: &File, offer: &Offer) -> Core {
         descriptor: USER + DESCRIPTORS,
         available: USER + AVAILABLE,
         used: USER + USED,
+        used_log: None,
         kick: None,
         call: None,
         error: None,

@@ -11,9 +11,9 @@ use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 use viaduct_switch::{MacAddress, PortIndex};
 
 use crate::dataplane::{PortSetup, RingPosition, Signal};
-use crate::memory::{GuestMemory, MemoryError, REGIONS_MAX, Region, RegionSpec};
+use crate::memory::{DirtyLog, GuestMemory, MemoryError, REGIONS_MAX, Region, RegionSpec};
 use crate::ring::RingError;
-use crate::vhost_user::features::{OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
+use crate::vhost_user::features::{LOG_ALL, OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
 use crate::vhost_user::ring::{Addresses, Condition, Kick, Ring};
 
 /// Smallest MTU in bytes (RFC 791, 3.2; virtio 1.2, 5.1.4.1).
@@ -129,6 +129,7 @@ pub struct Device {
     status: u8,
     mtu: Option<u16>,
     memory: GuestMemory,
+    log: Option<Arc<DirtyLog>>,
     rings: Vec<Ring>,
 }
 
@@ -144,6 +145,7 @@ impl Device {
             status: 0,
             mtu: None,
             memory: GuestMemory::default(),
+            log: None,
             rings,
         }
     }
@@ -211,7 +213,8 @@ impl Device {
         let rings: Vec<_> =
             numbered.filter_map(|(index, ring)| ring.setup(index, by_itself || ring.enabled)).collect();
         let (port, features) = (self.limits.port, self.features & !PROTOCOL_FEATURES);
-        (!rings.is_empty()).then(|| PortSetup { port, features, memory: self.memory.clone(), rings })
+        let log = self.log.clone().filter(|_| self.features & LOG_ALL != 0);
+        (!rings.is_empty()).then(|| PortSetup { port, features, memory: self.memory.clone(), log, rings })
     }
 
     /// Notes what the data path made of [`Device::setup`].
@@ -337,6 +340,12 @@ impl Device {
         Ok(())
     }
 
+    /// SET_LOG_BASE: where writes are noted once LOG_ALL is set. The last one counts.
+    pub fn set_log(&mut self, file: &File, offset: u64, size: u64) -> Result<(), DeviceError> {
+        self.log = Some(Arc::new(DirtyLog::map(file, offset, size)?));
+        Ok(())
+    }
+
     /// SET_VRING_NUM.
     pub fn set_size(&mut self, index: usize, size: u32) -> Result<(), DeviceError> {
         let legal = size.is_power_of_two() && size <= SIZE_MAX;
@@ -352,7 +361,7 @@ impl Device {
 
     /// SET_VRING_ADDR. Legal while the ring runs: QEMU does so when it turns dirty logging on.
     pub fn set_addresses(&mut self, index: usize, addresses: Addresses) -> Result<(), DeviceError> {
-        let Addresses { descriptor, available, used } = addresses;
+        let Addresses { descriptor, available, used, .. } = addresses;
         let parts =
             [("descriptor table", descriptor, 16), ("available ring", available, 2), ("used ring", used, 4)];
         for (part, address, align) in parts {

@@ -8,6 +8,9 @@ use virtio_bindings::virtio_ring as ring;
 /// "The frontend and we know protocol features" (vhost-user, "Feature negotiation"); never seen by a driver.
 pub const PROTOCOL_FEATURES: u64 = 1 << 30;
 
+/// "Note all writes in the dirty log" (vhost-user, "Migration": VHOST_F_LOG_ALL); never seen by a driver.
+pub const LOG_ALL: u64 = 1 << 26;
+
 /// Every virtio feature that we offer, with the name under which it is shown (virtio 1.2, 5.1.3 and 6).
 ///
 /// Not RING_RESET: QEMU (10.0 and before) lets the guest reset a ring and tells only a TAP backend of it, so we
@@ -30,6 +33,7 @@ pub const OFFERED: &[(u32, &str)] = &[
     (net::VIRTIO_NET_F_CTRL_VQ, "ctrl-vq"),
     (net::VIRTIO_NET_F_GUEST_ANNOUNCE, "guest-announce"),
     (net::VIRTIO_NET_F_MQ, "mq"),
+    (LOG_ALL.trailing_zeros(), "log-all"),
     (config::VIRTIO_F_ANY_LAYOUT, "any-layout"),
     (ring::VIRTIO_RING_F_INDIRECT_DESC, "indirect-desc"),
     (ring::VIRTIO_RING_F_EVENT_IDX, "event-idx"),
@@ -46,6 +50,7 @@ pub const OFFERED_MASK: u64 = mask();
 
 /// The protocol features that we offer. `REPLY_ACK` is served by the session, the rest by the device.
 pub const PROTOCOL_OFFERED: Protocol = Protocol::MQ
+    .union(Protocol::LOG_SHMFD)
     .union(Protocol::RARP)
     .union(Protocol::REPLY_ACK)
     .union(Protocol::MTU)
@@ -79,8 +84,9 @@ mod tests {
         let bits: Vec<u32> = OFFERED.iter().map(|(bit, _)| *bit).collect();
         assert!(bits.is_sorted_by(|a, b| a < b));
         // virtio 1.2, 5.1.3, 6.3 and vhost-user: the numbers, written out once more.
-        let expected =
-            [0, 1, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 27, 28, 29, 30, 32, 35, 54, 55, 56];
+        let expected = [
+            0, 1, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 26, 27, 28, 29, 30, 32, 35, 54, 55, 56,
+        ];
         assert_eq!(bits, expected);
         assert_eq!(OFFERED_MASK.count_ones() as usize, OFFERED.len());
         assert_eq!(names((1 << 32) | (1 << 15) | (1 << 63)), ["mrg-rxbuf", "version-1"]);

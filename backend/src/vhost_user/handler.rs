@@ -91,13 +91,15 @@ impl VhostUserBackendReqHandlerMut for Device {
     fn set_vring_addr(
         &mut self,
         index: u32,
-        _flags: VhostUserVringAddrFlags,
+        flags: VhostUserVringAddrFlags,
         descriptor: u64,
         used: u64,
         available: u64,
-        _log: u64,
+        log: u64,
     ) -> Result<()> {
-        self.set_addresses(ring(index), Addresses { descriptor, available, used }).map_err(refused)
+        let used_log = flags.contains(VhostUserVringAddrFlags::VHOST_VRING_F_LOG).then_some(log);
+        let addresses = Addresses { descriptor, available, used, used_log };
+        self.set_addresses(ring(index), addresses).map_err(refused)
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
@@ -196,7 +198,7 @@ impl VhostUserBackendReqHandlerMut for Device {
         not_negotiated()
     }
 
-    fn set_log_base(&mut self, _: &VhostUserLog, _: File) -> Result<()> {
-        not_negotiated()
+    fn set_log_base(&mut self, log: &VhostUserLog, file: File) -> Result<()> {
+        self.set_log(&file, log.mmap_offset, log.mmap_size).map_err(refused)
     }
 }

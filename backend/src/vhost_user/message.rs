@@ -133,6 +133,7 @@ pub static RULES: &[Rule] = &[
         .body(8 + REGION_SIZE, 8 + TABLE_REGIONS_MAX * REGION_SIZE)
         .files(1, TABLE_REGIONS_MAX)
         .touches(),
+    row(FrontendReq::SET_LOG_BASE, 16).files(1, 1).reply().needs(Protocol::LOG_SHMFD).touches(),
     row(FrontendReq::SET_LOG_FD, 0).files(1, 1).session(),
     row(FrontendReq::SET_VRING_NUM, 8).ring(RingField::Index),
     row(FrontendReq::SET_VRING_ADDR, 40).ring(RingField::Index),
@@ -341,7 +342,7 @@ impl Message {
     pub fn check_files(&mut self) -> Result<(), WrongFile> {
         let Some(rule) = self.rule else { return Ok(()) };
         match rule.request {
-            FrontendReq::SET_MEM_TABLE | FrontendReq::ADD_MEM_REG => {
+            FrontendReq::SET_MEM_TABLE | FrontendReq::ADD_MEM_REG | FrontendReq::SET_LOG_BASE => {
                 self.files.iter_mut().try_for_each(PeerFile::check_memory)
             }
             // "If a file descriptor is passed, the back-end MUST close it without using it otherwise."

@@ -12,6 +12,8 @@ pub struct Addresses {
     pub available: u64,
     /// Used ring.
     pub used: u64,
+    /// Its guest-physical address, if writes to it are to be noted in the dirty log.
+    pub used_log: Option<u64>,
 }
 
 /// How a ring was started, if it was.
@@ -103,7 +105,7 @@ impl Ring {
             Kick::Polled => None,
             Kick::Signal(signal) => Some(Signal::clone(signal)),
         };
-        let Addresses { descriptor, available, used } = self.addresses?;
+        let Addresses { descriptor, available, used, used_log } = self.addresses?;
         if !enabled || self.size == 0 || self.is_broken() {
             return None;
         }
@@ -115,6 +117,7 @@ impl Ring {
             descriptor,
             available,
             used,
+            used_log,
             kick,
             call,
             error,

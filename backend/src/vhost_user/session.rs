@@ -279,7 +279,7 @@ impl Session {
                 let port = device.limits().port;
                 bay.inject(port, rarp::frame(rarp_address(message)?));
             }
-            // Dirty logging is not offered, so that there is never anything to tell.
+            // The log is read by whoever made it: there is nothing to wake anybody for (QEMU never asks).
             FrontendReq::SET_LOG_FD => {}
             _ => return Err(Refusal::Unsupported),
         }

@@ -15,7 +15,7 @@ use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 use crate::dataplane::{Datapath, DataplaneEvent, PortSetup, RingPosition};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
-use crate::vhost_user::features::{OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
+use crate::vhost_user::features::{LOG_ALL, OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
 use crate::vhost_user::message::{FLAG_NEED_REPLY, HEADER_SIZE, Header};
 use crate::vhost_user::session::{Refused, Session, SessionEnd};
 use crate::vhost_user::{Engine, Limits, PatchBay};
@@ -391,7 +391,7 @@ fn what_cannot_be_is_refused_and_the_session_goes_on() {
     let mut rig = Rig::running();
     let refused: &[(FrontendReq, &[u64], &str)] = &[
         (SET_FEATURES, &[1 << 34], "0x400000000 were not offered"),
-        (SET_PROTOCOL_FEATURES, &[1 << 1], "0x2 were not offered"),
+        (SET_PROTOCOL_FEATURES, &[1 << 12], "0x1000 were not offered"),
         (SET_VRING_NUM, &[state(2, 0)], "0 entries"),
         (SET_VRING_NUM, &[state(2, 3)], "3 entries"),
         (SET_VRING_NUM, &[state(2, 65536)], "65536 entries"),
@@ -405,7 +405,6 @@ fn what_cannot_be_is_refused_and_the_session_goes_on() {
         (SET_STATUS, &[256], "8 bits"),
         (SEND_RARP, &[0], "no station's address"),
         (SEND_RARP, &[1], "no station's address"),
-        (SET_LOG_BASE, &[0, 0], "not supported"),
         (SET_VRING_ENDIAN, &[0], "not supported"),
     ];
     for (request, body, reason) in refused {
@@ -414,6 +413,43 @@ fn what_cannot_be_is_refused_and_the_session_goes_on() {
     }
     assert_eq!(rig.attached(), [0, 1]);
     assert_eq!(rig.ask(GET_QUEUE_NUM, &[]), 2);
+}
+
+#[test]
+fn a_dirty_log_reaches_the_data_path_while_log_all_is_set() {
+    let mut rig = Rig::running();
+    let log_of = |rig: &Rig| {
+        let notes = rig.mock.0.lock().unwrap();
+        let setup = &notes.attached[&PortIndex::new(7).unwrap()];
+        (setup.log.is_some(), setup.rings.iter().map(|ring| ring.used_log).collect::<Vec<_>>())
+    };
+    let file = rig.memory.as_raw_fd();
+    rig.send(SET_LOG_BASE, 1, &[1 << 10, 4096], &[file]);
+    rig.pump().unwrap();
+    let (header, size) = rig.reply().unwrap();
+    assert_eq!((header.code, header.size, size), (SET_LOG_BASE.into(), 16, 1 << 10));
+    assert_eq!(log_of(&rig), (false, vec![None, None]), "a log alone is not used");
+    let logged = |ring: u32| {
+        let mut body = addresses(ring);
+        body[0] |= 1 << 32;
+        body[4] = 0x4000 + u64::from(ring);
+        body
+    };
+    rig.tell(SET_VRING_ADDR, &logged(0));
+    rig.tell(SET_VRING_ADDR, &logged(1));
+    rig.tell(SET_FEATURES, &[PROTOCOL_FEATURES | LOG_ALL]);
+    assert_eq!(log_of(&rig), (true, vec![Some(0x4000), Some(0x4001)]));
+    rig.tell(SET_FEATURES, &[PROTOCOL_FEATURES]);
+    assert!(!log_of(&rig).0);
+    let size = 8 * REGION_SIZE;
+    for (size, offset) in [(0, 0), (size, 1), (u64::MAX, 1), (1, u64::MAX), (size + 1, 0)] {
+        let mut rig = Rig::running();
+        let file = rig.memory.as_raw_fd();
+        rig.send(SET_LOG_BASE, 1, &[size, offset], &[file]);
+        let end = rig.pump().unwrap_err();
+        let why = end.to_string();
+        assert!(why.contains("memory") || why.contains("malformed"), "{size:#x} at {offset:#x}: {why}");
+    }
 }
 
 #[test]
