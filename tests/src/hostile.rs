@@ -124,6 +124,15 @@ impl Stage {
         self.assert_closes(what, message);
     }
 
+    /// Frames dropped between the attacker's ports for the receiver's buffers' sake.
+    #[must_use]
+    pub fn receiver_drops(&self) -> u64 {
+        let state = self.daemon.show();
+        let of = |port: &str, reason: &str| state.port(port).dropped(reason);
+        let reasons = ["bad-buffer", "small-buffer", "no-buffer"];
+        ATTACKERS.iter().map(|port| reasons.iter().map(|reason| of(port, reason)).sum::<u64>()).sum()
+    }
+
     /// What is resident now counts as the baseline: for tables that were filled for the first time.
     pub fn accept_private_memory(&mut self) {
         self.baseline.anonymous_kib = self.daemon.usage().anonymous_kib;
@@ -165,4 +174,12 @@ impl Stage {
         println!("{what}: the bystanders' longest round took {:?}", self.bystander.worst_round());
         self.bystander.finish();
     }
+}
+
+/// After whatever happened to ring `index` of `x`, the card carries frames again once the ring was reset.
+pub fn mended(x: &mut Nic, y: &mut Nic, index: usize) {
+    x.reset_ring_wherever(index);
+    y.collect(Duration::from_millis(5));
+    Flow::new(mac(1), mac(2)).carry(x, y, [60, 700]);
+    Flow::new(mac(2), mac(1)).carry(y, x, [60, 700]);
 }

@@ -1,4 +1,4 @@
-//! Hostile rings and frames: what is malformed is a counted drop or breaks its own ring, and a reset mends it.
+//! Hostile rings: what is malformed is a counted drop or breaks its own ring, and a reset mends it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use std::os::fd::AsRawFd;
@@ -7,16 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use viaduct_tests::deadline::wait_until;
-use viaduct_tests::driver::features::{EVENT_IDX, INDIRECT_DESC, MODERN, SEND_OFFLOADS, VERSION_1};
-use viaduct_tests::driver::header::{GSO_TCPV4, NEEDS_CSUM, NetHeader};
+use viaduct_tests::driver::features::{INDIRECT_DESC, MODERN};
+use viaduct_tests::driver::header::{NEEDS_CSUM, NetHeader};
 use viaduct_tests::driver::memory::Memory;
 use viaduct_tests::driver::message::{Message, request};
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::driver::ring::{INDIRECT, NEXT, Piece, Ring, WRITE, readable};
-use viaduct_tests::hostile::{LIMIT, Stage};
-use viaduct_tests::lab::FRAME_MAX;
-use viaduct_tests::stream::{Flow, frame, mac, number_of};
-use viaduct_tests::superframe::{Kind, SuperFrame};
+use viaduct_tests::hostile::{LIMIT, Stage, mended};
+use viaduct_tests::stream::{frame, mac, number_of};
 
 /// The transmit ring's number.
 const SEND: usize = 1;
@@ -46,14 +44,6 @@ fn good_frame(x: &Nic, number: u64, length: usize) -> (u64, u32) {
     x.memory.write(x.spare, &NetHeader::default().bytes());
     x.memory.write(x.spare + 12, &frame(mac(2), mac(1), number, length));
     (x.spare, (12 + length) as u32)
-}
-
-/// After whatever happened to its ring, the card carries frames again once the ring was reset.
-fn mended(x: &mut Nic, y: &mut Nic, index: usize) {
-    x.reset_ring_wherever(index);
-    y.collect(Duration::from_millis(5));
-    Flow::new(mac(1), mac(2)).carry(x, y, [60, 700]);
-    Flow::new(mac(2), mac(1)).carry(y, x, [60, 700]);
 }
 
 /// The ring is broken: the port says so, the error descriptor is written, and a reset mends it.
@@ -297,7 +287,7 @@ fn receive_buffers_that_are_malformed_cost_their_owner_a_frame_and_are_counted()
         let _ = x.session.stop_ring(RECEIVE);
         x.receive[0].ring.reset();
         x.session.start_ring(RECEIVE, &x.receive[0].ring, 0);
-        let lost = || stage_drops(&stage);
+        let lost = || stage.receiver_drops();
         let before = lost();
         offer(&mut x.receive[0].ring, &chain);
         y.send(&frame(mac(1), mac(2), 5, 300));
@@ -307,18 +297,6 @@ fn receive_buffers_that_are_malformed_cost_their_owner_a_frame_and_are_counted()
     }
     drop((x, y));
     stage.finish("malformed receive buffers");
-}
-
-/// Frames dropped between the attacker's ports for the receiver's buffers' sake.
-fn stage_drops(stage: &Stage) -> u64 {
-    let state = stage.daemon.show();
-    ["x", "y"]
-        .map(|port| {
-            ["bad-buffer", "small-buffer", "no-buffer"].map(|reason| state.port(port).dropped(reason))
-        })
-        .iter()
-        .flatten()
-        .sum()
 }
 
 // Item 21
@@ -587,166 +565,4 @@ fn after_a_reset_nothing_is_written_to_the_guests_memory_any_more() {
     }
     drop((x, y));
     stage.finish("after a reset");
-}
-
-// Item 24
-
-#[test]
-fn a_header_that_claims_what_cannot_be_is_a_counted_drop() {
-    let mut stage = Stage::new();
-    let options = NicOptions { features: MODERN | EVENT_IDX | SEND_OFFLOADS, ..NicOptions::default() };
-    let [mut x, mut y] = stage.cards(&options);
-    let csum = |start, offset| NetHeader {
-        flags: NEEDS_CSUM,
-        csum_start: start,
-        csum_offset: offset,
-        ..NetHeader::default()
-    };
-    let gso = |gso_type, gso_size| NetHeader { gso_type, gso_size, hdr_len: 54, ..csum(34, 16) };
-    let cases = [
-        csum(100, 0),
-        csum(99, 0),
-        csum(98, 1),
-        csum(0, 99),
-        csum(65_535, 65_535),
-        csum(34, 65_535),
-        csum(65_535, 16),
-        gso(GSO_TCPV4, 0),
-        gso(2, 100),
-        gso(6, 100),
-        gso(0x7f, 100),
-        gso(0x80, 100),
-        NetHeader { flags: 0, ..gso(GSO_TCPV4, 100) },
-    ];
-    for header in cases {
-        let before = stage.port("x").dropped_in_all();
-        x.send_with(header, &frame(mac(2), mac(1), 1, 100));
-        wait_until(&format!("{header:?} to be counted"), LIMIT, || {
-            stage.port("x").dropped_in_all() == before + 1
-        });
-        assert!(stage.port("x").dropped("bad-offload") > 0);
-    }
-    assert!(y.take().is_none(), "none of them is delivered");
-    stage.assert_unharmed("claims that cannot be");
-    mended(&mut x, &mut y, SEND);
-    drop((x, y));
-    stage.finish("claims that cannot be");
-}
-
-#[test]
-fn a_super_frame_that_contradicts_its_headers_never_reaches_a_receiver_that_needs_it_cut() {
-    let mut stage = Stage::new();
-    let options = NicOptions {
-        features: MODERN | EVENT_IDX | SEND_OFFLOADS,
-        send_bytes: FRAME_MAX as u64 + 12,
-        send_buffers: 32,
-        ..NicOptions::default()
-    };
-    let [mut x, mut y] = stage.cards(&options);
-    let good = SuperFrame::new(Kind::Tcp4, mac(2), mac(1), &[7; 9000], 1000);
-    let mut wrong: Vec<SuperFrame> = Vec::new();
-    for gso_type in [4, 5] {
-        let mut other = good.clone();
-        other.header.gso_type = gso_type;
-        wrong.push(other);
-    }
-    for (at, byte) in [(12, 0x12), (14, 0x4f), (14, 0x41), (14, 0x65), (23, 17), (46, 0x10)] {
-        let mut other = good.clone();
-        other.bytes[at] = byte;
-        wrong.push(other);
-    }
-    let mut cut = good.clone();
-    cut.bytes.truncate(60);
-    wrong.push(cut);
-    for frame in &wrong {
-        let drops = || ["x", "y"].map(|port| stage.port(port).dropped_in_all()).iter().sum::<u64>();
-        let before = drops();
-        x.send_with(frame.header, &frame.bytes);
-        wait_until("a contradiction to be counted", LIMIT, || drops() > before);
-        assert!(y.take().is_none(), "no part of it is delivered");
-    }
-    stage.assert_unharmed("contradictions");
-    mended(&mut x, &mut y, SEND);
-    drop((x, y));
-    stage.finish("contradictions");
-}
-
-// Item 25
-
-#[test]
-fn runts_giants_and_frames_beyond_the_mtu_are_counted_drops() {
-    let mut stage = Stage::apart();
-    let options = NicOptions { send_bytes: 70_000, send_buffers: 32, ..NicOptions::default() };
-    let [mut x, mut y] = stage.cards(&options);
-    let whole = frame(mac(2), mac(1), 1, 69_000);
-    for (length, reason) in [
-        (0, "runt"),
-        (1, "runt"),
-        (13, "runt"),
-        (1515, "over-mtu"),
-        (9000, "over-mtu"),
-        (65_535, "over-mtu"),
-        (65_551, "too-long"),
-        (69_000, "too-long"),
-    ] {
-        let before = stage.port("x").dropped(reason);
-        x.send(&whole[..length]);
-        wait_until(&format!("{length} bytes to be counted as {reason}"), LIMIT, || {
-            stage.port("x").dropped(reason) == before + 1
-        });
-    }
-    assert!(y.take().is_none(), "none of them is delivered");
-    x.send(&whole[..14]);
-    assert_eq!(y.expect_frame("the shortest that is a frame").bytes.len(), 14);
-    stage.assert_unharmed("runts and giants");
-    mended(&mut x, &mut y, SEND);
-    drop((x, y));
-    stage.finish("runts and giants");
-}
-
-#[test]
-fn a_frame_too_long_for_an_unmergeable_buffer_is_a_counted_drop() {
-    let stage = Stage::new();
-    let options = NicOptions { features: VERSION_1, receive_bytes: 800, ..NicOptions::default() };
-    let [mut x, mut y] = stage.cards(&options);
-    let before = stage_drops(&stage);
-    x.send(&frame(mac(2), mac(1), 1, 1000));
-    wait_until("the drop to be counted", LIMIT, || stage_drops(&stage) == before + 1);
-    Flow::new(mac(1), mac(2)).carry(&mut x, &mut y, [60, 700]);
-    drop((x, y));
-    stage.finish("a small buffer");
-}
-
-// Item 29
-
-#[test]
-fn a_flood_of_source_addresses_is_bounded_and_the_neighbours_stay_known() {
-    const ADDRESSES: u32 = 200_000;
-    let mut stage = Stage::new();
-    let [mut x, y] =
-        stage.cards(&NicOptions { queue_size: 1024, send_buffers: 1024, ..NicOptions::default() });
-    let mut flood = |first: u32| {
-        for number in first..first + ADDRESSES {
-            x.transmit[0].put(NetHeader::default(), &frame(mac(2), mac(0x0100_0000 + number), 1, 60));
-            if number % 64 == 0 {
-                x.transmit[0].ring.publish();
-            }
-        }
-        x.transmit[0].drain();
-    };
-    flood(0);
-    stage.assert_unharmed("a flood of addresses");
-    let state = stage.daemon.show();
-    assert!(state.networks[0].addresses < u64::from(ADDRESSES), "the table is bounded");
-    for port in ["a", "b"] {
-        assert!(state.fdb.iter().any(|entry| entry.port == port), "the neighbour {port} stays known");
-    }
-    println!("{} addresses are learned after {ADDRESSES} were sent", state.networks[0].addresses);
-    // The table is in use now, and the answer that lists it was made; more of the same takes no more memory.
-    let _ = stage.daemon.show();
-    stage.accept_private_memory();
-    flood(ADDRESSES);
-    let _ = stage.daemon.show();
-    drop((x, y));
-    stage.finish("a flood of addresses");
 }
