@@ -59,13 +59,6 @@ impl Machine {
         self
     }
 
-    /// With these arguments for QEMU's command line.
-    #[must_use]
-    pub fn with_network(mut self, arguments: &[&str]) -> Self {
-        self.network = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        self
-    }
-
     /// With more properties for its virtio-net device, such as `mrg_rxbuf=off`.
     ///
     /// # Panics
@@ -76,13 +69,6 @@ impl Machine {
         let device = device.unwrap_or_else(|| panic!("{} has no virtio-net-pci device", self.name));
         device.push(',');
         device.push_str(properties);
-        self
-    }
-
-    /// With this largest packet, in bytes without the Ethernet header.
-    #[must_use]
-    pub fn with_mtu(mut self, mtu: u16) -> Self {
-        self.words.push(format!("viaduct.mtu={mtu}"));
         self
     }
 
@@ -146,6 +132,8 @@ impl Machine {
         add("-chardev", format!("socket,id=monitor,{}", socket("monitor")));
         add("-mon", "chardev=monitor,mode=control".to_owned());
         add("-machine", "q35".to_owned());
+        // Where a NIC can be pulled out and plugged in; the root bus of this machine allows neither.
+        add("-device", "pcie-root-port,id=nic-slot,chassis=1".to_owned());
         line.extend(self.network.iter().cloned());
         line
     }
@@ -169,12 +157,6 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// QEMU's process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.qemu.pid()
-    }
-
     /// Kills QEMU, as a crash would, and boots the same machine again.
     #[must_use]
     pub fn crash_and_boot(mut self) -> Self {
@@ -197,8 +179,8 @@ impl Guest {
     /// If the guest does not.
     pub fn unplug(&mut self, device: &str) {
         self.monitor("device_del", &json!({ "id": device }));
-        let event = self.qmp.await_event("DEVICE_DELETED");
-        event.unwrap_or_else(|error| panic!("{} did not let go of {device}: {error}", self.machine.name));
+        let gone = self.qmp.await_deleted(device);
+        gone.unwrap_or_else(|error| panic!("{} did not let go of {device}: {error}", self.machine.name));
     }
 }
 

@@ -54,18 +54,6 @@ impl Process {
         }
     }
 
-    /// The process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Where its output is.
-    #[must_use]
-    pub fn log(&self) -> &Path {
-        &self.log
-    }
-
     /// All that it has printed so far.
     #[must_use]
     pub fn output(&self) -> String {

@@ -54,14 +54,16 @@ impl Qmp {
         }
     }
 
-    /// Waits for an event of this name; one that came earlier counts, and is consumed.
+    /// Waits until the device `id` is gone from the machine (QEMU tells of its inner parts as well).
     ///
     /// # Errors
-    /// If none comes in time.
-    pub fn await_event(&mut self, name: &str) -> io::Result<Value> {
+    /// If it is not gone in time.
+    pub fn await_deleted(&mut self, id: &str) -> io::Result<()> {
+        let tells = |event: &Value| event["event"] == "DEVICE_DELETED" && event["data"]["device"] == id;
         loop {
-            if let Some(at) = self.events.iter().position(|event| event["event"] == name) {
-                return Ok(self.events.remove(at));
+            if let Some(at) = self.events.iter().position(tells) {
+                self.events.remove(at);
+                return Ok(());
             }
             let event = self.read()?;
             self.events.push(event);

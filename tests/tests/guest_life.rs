@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::guest::Pings;
@@ -50,7 +51,7 @@ fn guests_carry_on_when_the_switch_is_killed_and_started_again() {
         let output = guest.finish("ping", Duration::from_secs(40));
         let pings = Pings::read(&output);
         // Ten a second are lost while the switch is away, and some while the guests notice.
-        let bound = (away.as_secs_f64() * 10.0) as u32 + 10;
+        let bound = u32::try_from(away.as_millis() / 100).unwrap() + 10;
         eprintln!(
             "{}: {} of {} pings lost, the switch was away for {away:?}",
             guest.name(),
@@ -117,6 +118,30 @@ fn drivers_that_are_unbound_and_bound_under_traffic_come_back() {
         vm2.ping("10.0.1.1", 56);
     }
     vm1.run("pkill ping; true");
+}
+
+#[test]
+fn a_nic_that_is_pulled_out_and_plugged_in_again_finds_its_port() {
+    let daemon =
+        Daemon::start("[network.lab]\n[port.vm1]\nnetwork = \"lab\"\n[port.vm2]\nnetwork = \"lab\"\n");
+    let machine = |name, address| Machine::new(name, address).on_port_of(&daemon);
+    let mut vm1 = machine("vm1", "10.0.1.1/24").boot();
+    let mut vm2 = machine("vm2", "10.0.1.2/24").with_device_properties("bus=nic-slot").boot();
+    vm1.ping("10.0.1.2", 56);
+    let mac = vm2.run("cat /sys/class/net/eth0/address").trim().to_owned();
+    for _ in 0..2 {
+        vm2.unplug("nic-vm2");
+        wait_until("the unplugged NIC's rings to stop", Duration::from_secs(10), || {
+            daemon.show().port("vm2").rings_running == 0
+        });
+        let nic = json!({ "driver": "virtio-net-pci", "id": "nic-vm2", "netdev": "net-vm2", "mac": mac, "bus": "nic-slot" });
+        vm2.monitor("device_add", &nic);
+        wait_until("the guest to find its NIC", Duration::from_secs(20), || {
+            vm2.try_run(Duration::from_secs(10), "test -e /sys/class/net/eth0").status == 0
+        });
+        vm2.run(BRING_UP);
+        vm2.ping("10.0.1.1", 1000);
+    }
 }
 
 /// A driver changes the size of a ring by resetting it alone (virtio 1.2, 2.6.1), of which QEMU would not tell
