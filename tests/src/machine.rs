@@ -59,6 +59,25 @@ impl Machine {
         self
     }
 
+    /// Plugged into another port, and waiting there for the same guest to be migrated from `uri`.
+    ///
+    /// # Panics
+    /// If a port has no virtio-net device.
+    #[must_use]
+    pub fn arriving(mut self, daemon: &Daemon, port: &str, uri: &str) -> Self {
+        let mac_in = |arguments: &[String]| {
+            let device = arguments.iter().find(|argument| argument.starts_with("virtio-net-pci"));
+            let mac =
+                device.and_then(|device| device.split(',').find(|property| property.starts_with("mac=")));
+            mac.expect("a port's arguments name its address").to_owned()
+        };
+        let there = qemu_arguments(daemon, port);
+        let (own, other) = (mac_in(&self.network), mac_in(&there));
+        self.network = there.iter().map(|argument| argument.replace(&other, &own)).collect();
+        self.network.extend(["-incoming".to_owned(), uri.to_owned()]);
+        self
+    }
+
     /// With more properties for its virtio-net device, such as `mrg_rxbuf=off`.
     ///
     /// # Panics
