@@ -37,7 +37,7 @@ reasons! {
     NoNetwork "no-network" "The port belongs to no network."
     LinkLocal "link-local" "The destination is a link-local group address, which a bridge never forwards."
     SamePort "same-port" "The destination was learned on the port that the frame came from."
-    NoReceiver "no-receiver" "The network has no other port that could take the frame."
+    NoReceiver "no-receiver" "The network has no other port whose driver runs, so that nobody could take the frame."
     ReceiverDown "receiver-down" "The receiver's driver is not running."
     NoBuffer "no-buffer" "The receiver had no free receive buffer."
     SmallBuffer "small-buffer" "The receiver's buffer is too small for the frame and it cannot merge buffers."

@@ -24,8 +24,10 @@ pub(super) struct Send {
 #[derive(Default)]
 pub(super) struct Outbox {
     sends: Vec<Send>,
-    /// All of them go to one port.
+    /// They go to more than one port.
     mixed: bool,
+    /// One bit for each frame of the burst that goes to all ports of its network.
+    flooded: u64,
 }
 
 impl Egress<Span> for Outbox {
@@ -33,7 +35,9 @@ impl Egress<Span> for Outbox {
     fn send(&mut self, to: PortIndex, cast: Cast, slot: usize, _frame: &Frame<Span>) {
         self.mixed |= self.sends.last().is_some_and(|last| last.to != to);
         let slot = u8::try_from(slot).unwrap_or(u8::MAX);
-        self.sends.push(Send { to, slot, flooded: cast == Cast::Flood });
+        let flooded = cast == Cast::Flood;
+        self.flooded |= u64::from(flooded) << (slot % 64);
+        self.sends.push(Send { to, slot, flooded });
     }
 }
 
@@ -41,6 +45,12 @@ impl Outbox {
     pub(super) fn clear(&mut self) {
         self.sends.clear();
         self.mixed = false;
+        self.flooded = 0;
+    }
+
+    /// The frames that go to all ports of their network, a bit each.
+    pub(super) fn flooded(&self) -> u64 {
+        self.flooded
     }
 
     /// The sends of each port in turn, in the order in which the frames came.
@@ -105,14 +115,8 @@ impl Delivered<'_> {
         }
         queue.finish(&mut outcome);
         drop(queue);
-        self.count(outlet, &outcome);
+        count(self.switch, outlet.port, &outcome);
         outcome
-    }
-
-    fn count(&self, outlet: &Outlet, outcome: &Outcome) {
-        let counters = self.switch.counters().port(outlet.port);
-        counters.add_sent(outcome.sent);
-        counters.add_drops(DropReason::SmallBuffer, outcome.lost);
     }
 
     #[inline]
@@ -177,20 +181,27 @@ impl Delivered<'_> {
     }
 }
 
+/// Adds what became of frames for `port` to its counters.
+pub(super) fn count(switch: &Switch, port: PortIndex, outcome: &Outcome) {
+    let counters = switch.counters().port(port);
+    counters.add_sent(outcome.sent);
+    counters.add_drops(DropReason::SmallBuffer, outcome.lost);
+    counters.add_drops(DropReason::ReceiverDown, outcome.abandoned);
+}
+
 fn length_of(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-/// The `virtio_net_hdr` for a receiver, `num_buffers` left 0 (virtio 1.2, 5.1.6.1).
+/// The `virtio_net_hdr` for a receiver, `num_buffers` left 0 (virtio 1.2, 5.1.6.1). Its first eight bytes are put
+/// together in a register, since they are read in one piece soon after.
 #[inline]
 fn header_of(raw: RawClaims) -> [u8; 12] {
+    let words = [u16::from_le_bytes([raw.flags, raw.gso_type]), raw.hdr_len, raw.gso_size, raw.csum_start];
+    let first = words.iter().rev().fold(0, |joined, word| joined << 16 | u64::from(*word));
     let mut header = [0; 12];
-    header[0] = raw.flags;
-    header[1] = raw.gso_type;
-    let words = [raw.hdr_len, raw.gso_size, raw.csum_start, raw.csum_offset];
-    for (place, word) in header[2..10].chunks_exact_mut(2).zip(words) {
-        place.copy_from_slice(&word.to_le_bytes());
-    }
+    header[..8].copy_from_slice(&first.to_le_bytes());
+    header[8..].copy_from_slice(&u32::from(raw.csum_offset).to_le_bytes());
     header
 }
 
@@ -198,5 +209,10 @@ impl Send {
     /// Whether the frame goes to all ports of its network.
     pub(super) fn is_flooded(self) -> bool {
         self.flooded
+    }
+
+    /// The frame's bit among those of its burst.
+    pub(super) fn bit(self) -> u64 {
+        1 << (self.slot % 64)
     }
 }

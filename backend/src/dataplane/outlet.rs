@@ -62,6 +62,8 @@ pub(super) struct Outcome {
     pub(super) notify: Option<RawFd>,
     /// Frames that had waited and did not fit after all.
     pub(super) lost: u64,
+    /// Frames that had waited when the ring broke.
+    pub(super) abandoned: u64,
     /// Frames wait in the backlog.
     pub(super) waiting: bool,
     /// The ring broke during this visit.
@@ -127,7 +129,7 @@ impl ReceiveQueue {
 
     fn fail(&mut self, error: RingError, outcome: &mut Outcome) -> DropReason {
         self.broken = Some(error);
-        self.backlog = Backlog::default();
+        outcome.abandoned += std::mem::take(&mut self.backlog).len() as u64;
         outcome.broke = Some(error);
         DropReason::ReceiverDown
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use viaduct_switch::{DropReason, Nanos, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
 
-use super::delivery::{Delivered, Outbox, Send, Workshop};
+use super::delivery::{Delivered, Outbox, Send, Workshop, count};
 use super::mailbox::{Mailbox, Message};
 use super::outlet::{Outcome, Outlet};
 use super::poller::{Poller, Wake};
@@ -255,10 +255,15 @@ impl Worker {
         let frames_len = frames.len() as u64;
         let mut delivered =
             Delivered { switch: &self.switch, frames, segments, workshop: &mut self.workshop };
+        let flooded = self.outbox.flooded();
+        let mut reached = 0;
         for group in self.outbox.groups() {
             let Some(first) = group.first() else { continue };
             match self.outlets.get(first.to.get()).and_then(Option::as_ref) {
                 Some(outlet) => {
+                    if flooded != 0 {
+                        reached |= group.iter().fold(0, |bits, send| bits | send.bit());
+                    }
                     let outcome = delivered.deliver(outlet, pair, group);
                     let queue = u16::try_from(pair % outlet.queues.len().max(1)).unwrap_or(0);
                     after_visit(&self.shared, &self.reporter, outlet, queue, &outcome);
@@ -268,6 +273,11 @@ impl Worker {
                 }
                 None => count_down(&self.switch, group),
             }
+        }
+        // A flood passes ports by whose drivers don't run; one that met no other was for nobody.
+        let alone = u64::from((flooded & !reached).count_ones());
+        if let (true, Some(frame)) = (alone > 0, frames.first()) {
+            self.switch.counters().port(frame.meta.source).add_drops(DropReason::NoReceiver, alone);
         }
         self.shared.bursts.fetch_add(1, Ordering::Relaxed);
         self.shared.frames.fetch_add(frames_len, Ordering::Relaxed);
@@ -299,9 +309,7 @@ impl Worker {
             again = queue.ring.core().arm().unwrap_or(false);
         }
         drop(queue);
-        let counters = self.switch.counters().port(port);
-        counters.add_sent(outcome.sent);
-        counters.add_drops(DropReason::SmallBuffer, outcome.lost);
+        count(&self.switch, port, &outcome);
         after_visit(&self.shared, &self.reporter, outlet, number, &outcome);
         again
     }
