@@ -333,7 +333,7 @@ fn a_memory_slot_added_and_removed_a_thousand_times_leaves_nothing() {
     stage.finish("a slot a thousand times");
 }
 
-// Items 6 and 7: not offered, so refused.
+// Item 6 is not offered, so refused; item 7 is offered for migration.
 
 #[test]
 fn inflight_buffers_are_not_offered_and_refused() {
@@ -361,30 +361,74 @@ fn inflight_buffers_are_not_offered_and_refused() {
     stage.finish("inflight buffers");
 }
 
+fn log_base(size: u64, offset: u64, file: &impl AsRawFd) -> Message {
+    Message::new(request::SET_LOG_BASE).u64(size).u64(offset).descriptor(file)
+}
+
 #[test]
-fn a_dirty_log_is_not_offered_and_refused_wherever_it_points() {
+fn a_dirty_log_that_cannot_be_is_refused() {
     const LOG_SHMFD: u32 = 1;
     let stage = Stage::new();
-    let session = stage.session();
-    assert!(!protocol_bit(&session, LOG_SHMFD));
-    assert_eq!(session.offered & LOG_ALL, 0);
-    drop(session);
-    let (file, event) = (memfd(1 << 20), event());
-    for (size, offset) in [(1 << 20, 0), (u64::MAX, 1), (1 << 20, u64::MAX - 4095), (0, 0)] {
-        let log = Message::new(request::SET_LOG_BASE).u64(size).u64(offset).descriptor(&file);
-        stage.assert_refused(&format!("SET_LOG_BASE {size:#x} at {offset:#x}"), &log);
+    assert!(protocol_bit(&stage.session(), LOG_SHMFD), "migration needs the dirty log");
+    let file = memfd(1 << 20);
+    for (size, offset) in [
+        (0, 0),
+        (u64::MAX, 1),
+        (1, u64::MAX),
+        (1 << 20, u64::MAX - 4095),
+        ((1 << 20) + 1, 0),
+        (1 << 20, 4096),
+        (1 << 62, 0),
+    ] {
+        stage.assert_closes(
+            &format!("a log of {size:#x} bytes at {offset:#x}"),
+            &log_base(size, offset, &file),
+        );
     }
-    stage.assert_refused(
-        "LOG_ALL",
-        &Message::new(request::SET_FEATURES).u64(MODERN | LOG_ALL | PROTOCOL_FEATURES),
-    );
-    // The log's address of a ring means nothing without a log: it is ignored or refused, and never used.
-    let session = stage.session();
-    let logged = Message::new(request::SET_VRING_ADDR).u32(0).u32(1).u64(0).u64(0).u64(0).u64(u64::MAX - 8);
-    let _ = session.accepts(&logged);
-    let _ = session.accepts(&Message::new(request::SET_LOG_FD).descriptor(&event));
-    drop(session);
-    stage.finish("a dirty log");
+    for (kind, file) in not_eventfds().into_iter().filter(|(kind, _)| *kind != "a memfd") {
+        stage.assert_closes(&format!("{kind} as a log"), &log_base(4096, 0, &file));
+    }
+    stage.assert_closes("a log without its file", &Message::new(request::SET_LOG_BASE).u64(4096).u64(0));
+    stage.assert_closes("a log with two files", &log_base(4096, 0, &file).descriptor(&file));
+    stage.finish("logs that cannot be");
+}
+
+/// Turns logging on at `x`, with a log of `size` bytes and used rings that claim to be at `used`.
+fn start_logging(x: &mut Nic, file: &File, size: u64, used: u64) {
+    let reply = x.session.ask(&log_base(size, 0, file)).expect("SET_LOG_BASE is answered");
+    assert_eq!(reply.request, request::SET_LOG_BASE);
+    x.session.take_features(x.options.features | LOG_ALL);
+    for index in 0..2 {
+        let addresses = session::ring_addresses(x.ring(index));
+        let body =
+            Message::new(request::SET_VRING_ADDR).u32(index as u32).u32(1).u64(addresses.desc_table_addr);
+        let body = body.u64(addresses.used_ring_addr).u64(addresses.avail_ring_addr).u64(used);
+        assert!(x.session.accepts(&body), "a used ring that claims to be at {used:#x}");
+    }
+}
+
+#[test]
+fn a_log_that_is_too_small_or_shrinks_or_is_misled_harms_nobody() {
+    let mut stage = Stage::new();
+    for (size, used) in
+        [(1, 0), (8, u64::MAX), (4096, u64::MAX - 8), (1 << 20, u64::MAX - 4096), (1 << 20, 1 << 62)]
+    {
+        let [mut x, mut y] = stage.cards(&NicOptions::default());
+        let file = memfd(1 << 20);
+        start_logging(&mut x, &file, size, used);
+        Flow::new(mac(1), mac(2)).carry(&mut x, &mut y, [60, 1514, 700]);
+        Flow::new(mac(2), mac(1)).carry(&mut y, &mut x, [60, 1514, 700]);
+        stage.assert_unharmed("a log that is too small or misled");
+        // And now it goes, under the switch's hands.
+        file.set_len(0).unwrap();
+        for number in 0..20 {
+            y.send(&frame(mac(1), mac(2), number, 900));
+        }
+        stage.assert_unharmed("a log that shrank");
+        drop((x, y));
+        stage.assert_recovered("a log that shrank");
+    }
+    stage.finish("a log that shrank");
 }
 
 #[test]

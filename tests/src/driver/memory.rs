@@ -203,6 +203,12 @@ impl Memory {
         self.atomic(address).store(value.to_le(), Ordering::Release);
     }
 
+    /// Replaces a 16-bit field at once; returns what it was.
+    #[must_use]
+    pub fn swap_u16(&self, address: u64, value: u16) -> u16 {
+        u16::from_le(self.atomic(address).swap(value.to_le(), Ordering::AcqRel))
+    }
+
     /// Reads a 32-bit little-endian number.
     #[must_use]
     pub fn read_u32(&self, address: u64) -> u32 {
