@@ -1,111 +1,14 @@
-//! The program as its users meet it: a daemon of its own in a temporary folder, and commands against it.
+//! The program as its users meet it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tempfile::TempDir;
+use support::{Daemon, PAIR, PROGRAM, stderr, viaduct, wait_for};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_viaduct");
-const PAIR: &str =
-    "[network.lab]\n[port.vm1]\nnetwork = 'lab'\n[port.vm2]\nnetwork = 'lab'\nqueues = 2\nmtu = 9000\n";
-
-/// A running daemon; it is ended with the test.
-struct Daemon {
-    child: Child,
-    directory: TempDir,
-}
-
-impl Daemon {
-    fn start(ports: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        write(&directory, "viaduct.toml", ports);
-        let mut command = Command::new(PROGRAM);
-        command.args(["run", "--config"]).arg(directory.path().join("viaduct.toml"));
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = command.stderr(log).stdin(Stdio::null()).spawn().unwrap();
-        let daemon = Self { child, directory };
-        wait_for("the daemon answers", || daemon.command(&["show"]).status.success());
-        daemon
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn write(&self, name: &str, ports: &str) -> String {
-        write(&self.directory, name, ports)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Output {
-        viaduct(arguments, &[("VIADUCT_SOCKET", self.path("api.sock").to_str().unwrap())])
-    }
-
-    fn done(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn status(&self) -> Value {
-        serde_json::from_str(&self.done(&["show", "--json"])).unwrap()
-    }
-
-    fn port_names(&self) -> Vec<String> {
-        let status = self.status();
-        let ports = status["ports"].as_array().unwrap();
-        ports.iter().map(|port| port["name"].as_str().unwrap().to_owned()).collect()
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.path("log")).unwrap()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Writes a file whose daemon lives in `directory`.
-fn write(directory: &TempDir, name: &str, ports: &str) -> String {
-    let path = directory.path().join(name);
-    let folder = directory.path().display();
-    std::fs::write(
-        &path,
-        format!("{ports}[switch]\nruntime_dir = '{folder}'\nstate_dir = '{folder}/state'\n"),
-    )
-    .unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-fn viaduct(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(PROGRAM);
-    command.args(arguments).env_remove("VIADUCT_SOCKET").envs(variables.iter().copied());
-    command.stdin(Stdio::null()).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+mod support;
 
 fn identity(path: &Path) -> (u64, u64) {
     let found = std::fs::symlink_metadata(path).unwrap();
@@ -263,7 +166,7 @@ fn a_user_who_may_not_ask_is_told_who_may() {
     let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"];
     let is_root = socket.metadata().unwrap().uid() == 0;
     if !is_root {
-        std::fs::set_permissions(&socket, PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o000)).unwrap();
     }
     let mut command = Command::new("env");
     command.args(as_nobody.iter().filter(|_| is_root)).arg(&program).arg("show").arg("--socket").arg(&socket);

@@ -9,12 +9,12 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use serde::Serialize;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::{Applied, Refusal};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
-use crate::control::{ApplyError, Changes, ControlGone, Handle};
+use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::Snapshot;
 
 /// Configurations that may be on their way at once: each may take 16 MiB.
@@ -24,15 +24,13 @@ const UPLOADS_MAX: usize = 4;
 struct Shared {
     handle: Handle,
     uploads: Semaphore,
-    /// Between looking at the generation and applying, no other request may apply.
-    apply: Mutex<()>,
 }
 
 type Api = State<Arc<Shared>>;
 
 /// All paths.
 pub(super) fn router(handle: Handle) -> Router {
-    let shared = Shared { handle, uploads: Semaphore::new(UPLOADS_MAX), apply: Mutex::new(()) };
+    let shared = Shared { handle, uploads: Semaphore::new(UPLOADS_MAX) };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/ports", get(ports))
@@ -71,6 +69,7 @@ impl From<ApplyError> for Refused {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::ControlGone(gone) => gone.into(),
+            ApplyError::Generation { .. } => Self::new(StatusCode::PRECONDITION_FAILED, error.to_string()),
             other => Self::new(StatusCode::CONFLICT, other.to_string()),
         }
     }
@@ -146,10 +145,8 @@ async fn config(State(shared): Api, request: Request) -> Result<Response, Refuse
     let dry_run = dry_run(request.uri())?;
     let (parts, body) = request.into_parts();
     let loaded = upload(&shared, body).await?;
-    let _alone = shared.apply.lock().await;
-    check_generation(&shared, &parts.headers).await?;
-    let handle = shared.handle.clone();
-    let changes = blocking(move || handle.apply(loaded.config, dry_run)).await??;
+    let (handle, expected) = (shared.handle.clone(), expected(&parts.headers));
+    let changes = blocking(move || handle.apply_if(loaded.config, expected, dry_run)).await??;
     if !dry_run {
         log_changes(&changes);
     }
@@ -189,22 +186,22 @@ fn dry_run(uri: &Uri) -> Result<bool, Refused> {
 }
 
 /// RFC 9110, 13.1.1: with If-Match, the change happens only if the generation is one of those listed.
-async fn check_generation(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<(), Refused> {
+fn expected(headers: &HeaderMap) -> Expected {
     if !headers.contains_key(header::IF_MATCH) {
-        return Ok(());
+        return Expected::Any;
     }
-    let running = snapshot(shared).await?.generation;
-    let tag = format!("\"{running}\"");
     let values = headers.get_all(header::IF_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let matches =
-        values.flat_map(|value| value.split(',')).map(str::trim).any(|listed| listed == "*" || listed == tag);
-    if matches {
-        return Ok(());
+    let tags: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    if tags.contains(&"*") {
+        return Expected::Any;
     }
-    let error = format!(
-        "generation {running} runs, which If-Match does not list; read the state again and decide anew"
-    );
-    Err(Refused::new(StatusCode::PRECONDITION_FAILED, error))
+    Expected::OneOf(tags.into_iter().filter_map(generation).collect())
+}
+
+/// The generation of an entity tag as [`answer`] writes it; of no other does one run.
+fn generation(tag: &str) -> Option<u64> {
+    let number = tag.strip_prefix('"')?.strip_suffix('"')?;
+    number.parse().ok().filter(|generation: &u64| generation.to_string() == number)
 }
 
 async fn unknown_path() -> Refused {

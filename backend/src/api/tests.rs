@@ -35,10 +35,12 @@ impl Control {
                     Some(Command::Snapshot(answer)) => {
                         answer.send(Snapshot { generation, ..Snapshot::default() }).unwrap();
                     }
-                    Some(Command::Apply { config, dry_run, answer }) => {
+                    Some(Command::Apply { config, expected, dry_run, answer }) => {
                         assert!(!config.networks.is_empty());
-                        generation += u64::from(!dry_run);
-                        answer.send(Ok(Changes { generation, changes: Vec::new() })).unwrap();
+                        let outcome = expected.check(generation);
+                        generation += u64::from(!dry_run && outcome.is_ok());
+                        let changes = |()| Changes { generation, changes: Vec::new() };
+                        answer.send(outcome.map(changes)).unwrap();
                     }
                 }
             }
@@ -171,7 +173,11 @@ fn if_match_guards_against_a_state_that_moved_on() {
     assert_eq!(put("\"1\""), 200);
     assert_eq!(put("\"1\""), 412);
     assert_eq!(put("\"9\", \"2\""), 200);
+    assert_eq!(put("W/\"3\""), 412, "a weak tag never matches (RFC 9110, 13.1.1)");
+    assert_eq!(put("\"+3\""), 412);
     assert_eq!(put("*"), 200);
+    let (_, _, body) = api.request("PUT", "/v1/config", "if-match: \"1\"\r\n", "[network.lab]");
+    assert!(body["error"].as_str().unwrap().contains("generation 4 runs"), "{body}");
 }
 
 #[test]

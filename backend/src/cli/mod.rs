@@ -14,6 +14,7 @@ mod apply;
 mod check;
 mod failure;
 mod locate;
+mod log;
 mod plug;
 mod run;
 mod show;

@@ -1,40 +1,41 @@
 //! `viaduct run`: the daemon.
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::time::SystemTime;
+use nix::unistd::getpid;
 
+use super::check::counted;
 use super::failure::Failure;
 use super::locate::Locate;
+use super::log::Log;
 use crate::api::Server;
 use crate::config::{self, Config, ConfigError, ThisHost};
 use crate::control;
 use crate::vhost_user::{Access, Listener};
 
-/// Chooses the log lines, in the notation of `tracing_subscriber`: `debug`, `warn,viaduct::api=debug`.
-const LOG_VARIABLE: &str = "VIADUCT_LOG";
-
 /// Runs the switch until it is told to end. The API's socket comes first: a second daemon in the same folder ends
 /// here, before it touches a guest's socket.
 pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
-    start_log();
+    let _log = Log::start().map_err(no_log)?;
     let file = locate.file();
+    tracing::info!(
+        "viaduct {}, process {}, configuration {}",
+        env!("CARGO_PKG_VERSION"),
+        getpid(),
+        file.display()
+    );
     let config = load(&file)?;
     let settings = &config.switch;
     let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
     let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
+    log_configuration(&config);
     let reload = move || load(&file).map_err(|error| error.to_string());
-    tracing::info!(
-        "viaduct {} with {} ports, API on {}",
-        env!("CARGO_PKG_VERSION"),
-        config.ports.len(),
-        settings.api_socket().display()
-    );
     let mut server = None;
     let ready = |handle| match Server::start(handle, listener) {
-        Ok(started) => server = Some(started),
+        Ok(started) => {
+            server = Some(started);
+            tracing::info!("the switch runs");
+        }
         Err(error) => tracing::error!(%error, "guests are served, but nobody can ask or change anything"),
     };
     let ended = control::run(config, reload, ready).map_err(Failure::new);
@@ -42,27 +43,42 @@ pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
     ended
 }
 
+fn no_log(error: std::io::Error) -> Failure {
+    Failure::new(format!("cannot start the log's thread: {error}; raise the limit of threads (ulimit -u)"))
+}
+
 fn load(file: &Path) -> Result<Config, ConfigError> {
     let loaded = config::load(file, &ThisHost)?;
     for warning in &loaded.warnings {
-        tracing::warn!(file = %file.display(), "{warning}");
+        tracing::warn!("{}: {warning}", file.display());
     }
     Ok(loaded.config)
 }
 
-/// Log lines go to standard error; the journal adds its own time.
-fn start_log() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
-    let started = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        lines.without_time().try_init()
-    } else {
-        lines.with_timer(SystemTime).try_init()
-    };
-    // Only a test that runs two daemons in one process has a log already; it may keep it.
-    drop(started);
+/// A line for each thing that somebody who reads the log later has to know.
+fn log_configuration(config: &Config) {
+    let Config { switch, networks, ports } = config;
+    let cpus: Vec<String> = switch.cpus.iter().map(ToString::to_string).collect();
+    tracing::info!("{}, {}", counted(networks.len() as u64, "network"), counted(ports.len() as u64, "port"));
+    tracing::info!(
+        "{} on processor {}, polling {}",
+        counted(cpus.len() as u64, "worker"),
+        cpus.join(", "),
+        switch.polling.name()
+    );
+    tracing::info!("guests' sockets {}", who(switch.socket_mode, switch.socket_group.as_deref()));
+    tracing::info!(
+        "API on {}, {}",
+        switch.api_socket().display(),
+        who(switch.api_mode, switch.api_group.as_deref())
+    );
+}
+
+/// Who may use a socket.
+fn who(mode: u32, group: Option<&str>) -> String {
+    match group {
+        _ if mode & 0o077 == 0 => format!("with mode {mode:04o}: for its owner alone"),
+        Some(group) => format!("with mode {mode:04o} and group {group}"),
+        None => format!("with mode {mode:04o} and the daemon's own group"),
+    }
 }

@@ -20,7 +20,7 @@ use crate::control::port::{Link, Port};
 use crate::control::registry::Numbers;
 use crate::control::timer::Deadline;
 use crate::control::token::Token;
-use crate::control::{ApplyError, Changes};
+use crate::control::{ApplyError, Changes, descriptors};
 use crate::vhost_user::{Access, Listener};
 
 /// A configuration of which everything that can fail has succeeded.
@@ -50,6 +50,7 @@ impl Controller {
             let prepared = self.prepare(prepared, ops)?;
             self.commit(prepared, ops);
             self.generation = generation;
+            descriptors::check(&self.config);
         }
         Ok(changes)
     }
@@ -169,7 +170,7 @@ impl Controller {
     fn remove(&mut self, name: &str, ops: &mut EventOps) -> Option<Listener> {
         let index = *self.numbers.ports.get(name)?;
         let mut port = self.ports.remove(index)?;
-        for deadline in [Deadline::Connect(index), Deadline::Accept(index), Deadline::Resume(index)] {
+        for deadline in Deadline::of_port(index) {
             self.timer.clear(deadline);
         }
         if let Some(guest) = port.guest.take() {

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use viaduct_switch::{Policy, PortIndex, Switch};
 
 use crate::config::Config;
+use crate::control::driver::SETTLE;
 use crate::control::handle::{Command, Commands};
 use crate::control::port::{Link, process};
 use crate::control::registry::{Numbers, Ports};
@@ -108,8 +109,9 @@ impl Controller {
             match command {
                 // Whoever asked may have stopped waiting: then the answer is nobody's.
                 Command::Snapshot(answer) => drop(answer.send(self.snapshot())),
-                Command::Apply { config, dry_run, answer } => {
-                    let outcome = self.apply(*config, dry_run, ops);
+                Command::Apply { config, expected, dry_run, answer } => {
+                    let allowed = expected.check(self.generation);
+                    let outcome = allowed.and_then(|()| self.apply(*config, dry_run, ops));
                     drop(answer.send(outcome));
                 }
                 Command::Stop => self.stopping = true,
@@ -157,6 +159,7 @@ impl Controller {
                 Deadline::Connect(port) => self.connect(port, ops),
                 Deadline::Accept(port) => self.watch_listener(port, EventSet::IN, ops),
                 Deadline::Resume(port) => self.resume(port, ops),
+                Deadline::Tell(port) => self.tell_driver(port),
             }
         }
     }
@@ -281,6 +284,7 @@ impl Controller {
                 }
                 self.throttle(index);
                 self.watch_session(index, ops);
+                self.timer.set_if_clear(Deadline::Tell(index), Instant::now() + SETTLE);
             }
             Err(end) => self.end_session(index, &end, ops),
         }
@@ -306,6 +310,7 @@ impl Controller {
             port.trouble = Some(end.to_string());
         }
         self.timer.clear(Deadline::Resume(index));
+        self.timer.clear(Deadline::Tell(index));
         let since = guest.since;
         unwatch(&guest.session, ops);
         guest.session.close(&mut self.bay);
@@ -338,6 +343,12 @@ impl Controller {
         if let Some(guest) = self.ports.get_mut(index).and_then(|port| port.guest.as_mut()) {
             guest.throttled = false;
             self.watch_session(index, ops);
+        }
+    }
+
+    fn tell_driver(&mut self, index: PortIndex) {
+        if let Some(port) = self.ports.get_mut(index) {
+            port.tell_driver();
         }
     }
 

@@ -14,6 +14,15 @@ pub enum ApplyError {
     /// Nobody is there to apply it.
     #[error(transparent)]
     ControlGone(#[from] ControlGone),
+    /// Another configuration runs than its sender has seen.
+    #[error(
+        "generation {running} runs, which is not the expected one; nothing was changed. Read the state again and decide \
+         anew"
+    )]
+    Generation {
+        /// What runs.
+        running: u64,
+    },
     /// The setting is read once, at the start.
     #[error(
         "switch.{setting} cannot change from {running} to {wanted} while the daemon runs; nothing was changed. \

@@ -73,11 +73,40 @@ pub struct Changes {
     pub changes: Vec<Change>,
 }
 
+/// What must run for a configuration to replace it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Expected {
+    /// Whatever runs.
+    #[default]
+    Any,
+    /// One of these generations.
+    OneOf(Vec<u64>),
+}
+
+impl Expected {
+    /// Refuses if the generation `running` is none of those.
+    ///
+    /// # Errors
+    /// [`ApplyError::Generation`].
+    pub fn check(&self, running: u64) -> Result<(), ApplyError> {
+        match self {
+            Self::OneOf(listed) if !listed.contains(&running) => Err(ApplyError::Generation { running }),
+            Self::OneOf(_) | Self::Any => Ok(()),
+        }
+    }
+}
+
 /// A request to the control thread, with the place where its answer goes.
 #[derive(Debug)]
 pub(crate) enum Command {
     Snapshot(SyncSender<Snapshot>),
-    Apply { config: Box<Config>, dry_run: bool, answer: SyncSender<Result<Changes, ApplyError>> },
+    Apply {
+        config: Box<Config>,
+        /// Checked by the control thread itself: nothing can come between looking and changing.
+        expected: Expected,
+        dry_run: bool,
+        answer: SyncSender<Result<Changes, ApplyError>>,
+    },
     Stop,
 }
 
@@ -109,7 +138,15 @@ impl Handle {
     /// # Errors
     /// Why nothing was changed.
     pub fn apply(&self, config: Config, dry_run: bool) -> Result<Changes, ApplyError> {
-        self.ask(|answer| Command::Apply { config: Box::new(config), dry_run, answer })?
+        self.apply_if(config, Expected::Any, dry_run)
+    }
+
+    /// As [`Handle::apply`], if a generation runs that is expected.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn apply_if(&self, config: Config, expected: Expected, dry_run: bool) -> Result<Changes, ApplyError> {
+        self.ask(|answer| Command::Apply { config: Box::new(config), expected, dry_run, answer })?
     }
 
     /// Asks the control thread to end cleanly; does not wait for it.

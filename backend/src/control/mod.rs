@@ -6,6 +6,8 @@
 
 mod apply;
 mod controller;
+mod descriptors;
+mod driver;
 mod error;
 mod handle;
 mod log;
@@ -26,9 +28,7 @@ use std::sync::Arc;
 use event_manager::{EventManager, SubscriberOps};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
-use tracing::warn;
 use viaduct_switch::{Limits, Switch};
 
 use crate::config::Config;
@@ -38,7 +38,7 @@ use crate::memory::install_poison_handler;
 use crate::vhost_user::PatchBay;
 
 pub use error::{ApplyError, RunError};
-pub use handle::{Change, ChangeKind, Changes, ControlGone, Handle};
+pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};
 
@@ -55,7 +55,7 @@ pub fn run(
     ready: impl FnOnce(Handle),
 ) -> Result<(), RunError> {
     let signals = take_signals().map_err(|error| RunError::Setup { what: "signal descriptor", error })?;
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     install_poison_handler().map_err(|error| RunError::Setup { what: "SIGBUS handler", error })?;
     let seed = random_seed().map_err(|error| RunError::Setup { what: "random seed", error })?;
     let switch = Arc::new(Switch::new(seed, Limits::default()));
@@ -107,15 +107,6 @@ fn take_signals() -> io::Result<SignalFd> {
     let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
     signals.thread_block()?;
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
-}
-
-/// A port takes about ten descriptors; a thousand ports are more than the usual 1024 allow.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!("cannot raise the limit of open files: {error}; many ports may not work");
-    }
 }
 
 /// Unknown to guests, which choose the addresses that are hashed with it.

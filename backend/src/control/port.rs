@@ -8,6 +8,7 @@ use event_manager::EventSet;
 use viaduct_switch::{NetworkIndex, PortIndex, Switch};
 
 use crate::config;
+use crate::control::driver::Driver;
 use crate::control::log::PortLog;
 use crate::model::{DropStatus, PortState, PortStatus, Traffic};
 use crate::vhost_user::{Limits, Listener, Session, features};
@@ -37,6 +38,8 @@ pub(super) struct Guest {
     pub(super) watched: EventSet,
     /// It sent too much, and is not read for now.
     pub(super) throttled: bool,
+    /// What the log knows of its driver.
+    pub(super) told: Driver,
 }
 
 /// A port.
@@ -84,7 +87,8 @@ impl Port {
         let session = Session::new(socket, self.limits())?;
         self.connections += 1;
         self.trouble = None;
-        let guest = Guest { session, since: now, watched: EventSet::empty(), throttled: false };
+        let (watched, told) = (EventSet::empty(), Driver::default());
+        let guest = Guest { session, since: now, watched, throttled: false, told };
         Ok(self.guest.insert(guest))
     }
 

@@ -12,7 +12,7 @@ use vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures};
 use viaduct_switch::MacAddress;
 
 use crate::config::{Config, Network, NetworkMode, Polling, Port, Role};
-use crate::control::{ApplyError, Handle, RunError, run};
+use crate::control::{ApplyError, Expected, Handle, RunError, run};
 use crate::model::{PortState, PortStatus};
 
 /// A switch in a folder of its own.
@@ -156,6 +156,28 @@ fn ports_are_added_and_removed_while_the_others_stay() {
     assert_eq!(lab.handle.apply(wanted, false).unwrap().generation, 2, "nothing changed");
     let names: Vec<String> = lab.handle.snapshot().unwrap().ports.into_iter().map(|port| port.name).collect();
     assert_eq!(names, ["a", "c"]);
+}
+
+#[test]
+fn who_expects_another_generation_changes_nothing() {
+    let lab = Lab::start(&["a"]);
+    let one = || Expected::OneOf(vec![1]);
+    lab.handle.apply_if(lab.config(&["a", "b"]), one(), true).unwrap();
+    assert_eq!(lab.handle.apply_if(lab.config(&["a", "b"]), one(), false).unwrap().generation, 2);
+    // Of many who all have seen generation 2, one may replace it.
+    let attempts: Vec<_> = (0..8)
+        .map(|_| {
+            let (handle, wanted) = (lab.handle.clone(), lab.config(&["a"]));
+            std::thread::spawn(move || handle.apply_if(wanted, Expected::OneOf(vec![2, 7]), false))
+        })
+        .collect();
+    let outcomes: Vec<_> = attempts.into_iter().map(|attempt| attempt.join().unwrap()).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    for error in outcomes.into_iter().filter_map(Result::err) {
+        assert!(matches!(error, ApplyError::Generation { running: 3 }), "{error}");
+    }
+    lab.handle.apply_if(lab.config(&["a", "c"]), Expected::OneOf(Vec::new()), false).unwrap_err();
+    assert_eq!(lab.handle.snapshot().unwrap().generation, 3);
 }
 
 #[test]

@@ -19,6 +19,15 @@ pub(super) enum Deadline {
     Accept(PortIndex),
     /// Listening again to a frontend that sent too much.
     Resume(PortIndex),
+    /// Telling in the log what became of the guest's driver.
+    Tell(PortIndex),
+}
+
+impl Deadline {
+    /// All that a port can have.
+    pub(super) fn of_port(port: PortIndex) -> [Self; 4] {
+        [Self::Connect(port), Self::Accept(port), Self::Resume(port), Self::Tell(port)]
+    }
 }
 
 /// All deadlines.

@@ -1,0 +1,232 @@
+//! The daemon's log on standard error. Whoever writes a line never waits for whoever reads it.
+//!
+//! Standard error may be a pipe that nobody reads: a thread of its own waits there. Lines for which there is no room
+//! meanwhile are left out and counted, and the count is told as soon as somebody reads again.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, SigmaskHow};
+use parking_lot::{Condvar, Mutex};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::SystemTime;
+
+/// Chooses the log lines, in the notation of `tracing_subscriber`: `debug`, `warn,viaduct::api=debug`.
+const LOG_VARIABLE: &str = "VIADUCT_LOG";
+/// Bytes of lines that wait to be written.
+const WAITING_MAX: usize = 1 << 20;
+/// How long the end of the daemon waits for lines to be written.
+const END_MAX: Duration = Duration::from_millis(300);
+/// Pause before another attempt, where standard error refuses instead of waiting.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// The log; dropping it waits a moment until what was logged is written.
+#[derive(Debug)]
+pub(super) struct Log(Arc<Queue>);
+
+impl Log {
+    /// Begins to log to standard error; the journal adds its own time.
+    ///
+    /// # Errors
+    /// The thread could not be made.
+    pub(super) fn start() -> io::Result<Self> {
+        let queue = Queue::start(io::stderr())?;
+        let (filter, misread) = filter(std::env::var(LOG_VARIABLE).ok().as_deref());
+        let lines = Arc::clone(&queue);
+        let format = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(move || Pen(Arc::clone(&lines)))
+            .with_ansi(wants_colour())
+            .with_target(false);
+        let started = if std::env::var_os("JOURNAL_STREAM").is_some() {
+            format.without_time().try_init()
+        } else {
+            format.with_timer(SystemTime).try_init()
+        };
+        // Only a test that runs two daemons in one process has a log already; it may keep it.
+        drop(started);
+        if let Some(misread) = misread {
+            tracing::warn!(
+                "{LOG_VARIABLE} is not understood: {misread}; try `info`, or `warn,viaduct::api=debug`"
+            );
+        }
+        Ok(Self(queue))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.wait_until_written(END_MAX);
+    }
+}
+
+/// What `text` chooses; if it cannot be read, what is usual, and why.
+fn filter(text: Option<&str>) -> (EnvFilter, Option<String>) {
+    let usual = || EnvFilter::new("info");
+    match text.filter(|text| !text.is_empty()).map(EnvFilter::try_new) {
+        None => (usual(), None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (usual(), Some(error.to_string())),
+    }
+}
+
+fn wants_colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Lines between those who log and the thread that writes.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    text: Vec<u8>,
+    /// Lines for which there was no room.
+    left_out: u64,
+    writing: bool,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.left_out == 0
+    }
+}
+
+impl Queue {
+    /// Starts the thread that writes to `output`. It takes no signals: they belong to the control thread.
+    fn start(output: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
+        let queue = Arc::new(Self::default());
+        let lines = Arc::clone(&queue);
+        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || lines.write_all_to(output));
+        mask.thread_set_mask()?;
+        thread.map(|_| queue)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock();
+        if waiting.text.len() + line.len() <= WAITING_MAX {
+            waiting.text.extend_from_slice(line);
+        } else {
+            waiting.left_out += 1;
+        }
+        self.changed.notify_all();
+    }
+
+    fn write_all_to(&self, mut output: impl Write) {
+        loop {
+            let Waiting { mut text, left_out, .. } = self.take();
+            if left_out > 0 {
+                let told =
+                    format!(" WARN {left_out} log lines were left out: nobody read standard error in time\n");
+                text.extend_from_slice(told.as_bytes());
+            }
+            write_patiently(&mut output, &text);
+        }
+    }
+
+    /// Waits until there is something to write, and takes it.
+    fn take(&self) -> Waiting {
+        let mut waiting = self.waiting.lock();
+        waiting.writing = false;
+        self.changed.notify_all();
+        self.changed.wait_while(&mut waiting, |waiting| waiting.is_empty());
+        std::mem::replace(&mut *waiting, Waiting { writing: true, ..Waiting::default() })
+    }
+
+    /// Waits until nothing is left to write, at most `limit`.
+    fn wait_until_written(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        let mut waiting = self.waiting.lock();
+        let busy = |waiting: &mut Waiting| waiting.writing || !waiting.is_empty();
+        // Whatever is not written by then has no reader.
+        let _ = self.changed.wait_while_until(&mut waiting, busy, end);
+    }
+}
+
+/// Writes as soon as the output takes it; if it never will, nobody is there to be told.
+fn write_patiently(output: &mut impl Write, mut text: &[u8]) {
+    while !text.is_empty() {
+        match output.write(text) {
+            Ok(0) => return,
+            Ok(written) => text = &text[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Takes one line.
+struct Pen(Arc<Queue>);
+
+impl Write for Pen {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_reader_who_does_not_read() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let queue = Queue::start(writer).unwrap();
+        let line = [b'x'; 1023].into_iter().chain([b'\n']).collect::<Vec<u8>>();
+        let start = Instant::now();
+        for _ in 0..10_000 {
+            queue.push(&line);
+        }
+        queue.wait_until_written(Duration::from_millis(50));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert!(queue.waiting.lock().text.len() <= WAITING_MAX);
+        // As soon as somebody reads, what was kept comes in order, and how much was not.
+        let mut text = Vec::new();
+        let mut piece = [0; 65_536];
+        while !text.ends_with(b"in time\n") {
+            let length = reader.read(&mut piece).unwrap();
+            text.extend_from_slice(&piece[..length]);
+        }
+        let text = String::from_utf8(text).unwrap();
+        let told = text.lines().last().unwrap();
+        let left_out: usize = told.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert_eq!(text.lines().count() - 1 + left_out, 10_000);
+        queue.wait_until_written(Duration::from_secs(5));
+        assert!(!queue.waiting.lock().writing);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_ends_nothing() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let queue = Queue::start(writer).unwrap();
+        for _ in 0..3 {
+            queue.push(b"a line\n");
+            queue.wait_until_written(Duration::from_secs(5));
+        }
+        assert!(queue.waiting.lock().is_empty());
+    }
+
+    #[test]
+    fn what_is_to_be_logged_is_chosen_and_a_misspelt_choice_told() {
+        assert_eq!(filter(None).0.to_string(), "info");
+        assert_eq!(filter(Some("")).0.to_string(), "info");
+        assert_eq!(filter(Some("debug")).0.to_string(), "debug");
+        let (usual, misread) = filter(Some("viaduct=loud"));
+        assert!(usual.to_string() == "info" && misread.is_some());
+    }
+}
