@@ -25,6 +25,12 @@ impl DirtyLog {
         Ok(Self { region: Region::map(file, spec)? })
     }
 
+    /// Whether the log's file shrank under the mapping, so that marks are lost.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.region.is_poisoned()
+    }
+
     /// Marks the pages of `len` bytes from guest-physical `address` on; those that the log has no bits for are
     /// left out.
     pub fn mark(&self, address: u64, len: u64) {

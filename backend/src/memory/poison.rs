@@ -16,11 +16,18 @@ const SLOTS: usize = 65_536;
 struct Slot {
     start: AtomicUsize,
     end: AtomicUsize,
+    /// Bytes of the file's pages: a part of a huge one can't be replaced.
+    page: AtomicUsize,
     poisoned: AtomicBool,
 }
 
 static TABLE: [Slot; SLOTS] = [const {
-    Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), poisoned: AtomicBool::new(false) }
+    Slot {
+        start: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        page: AtomicUsize::new(0),
+        poisoned: AtomicBool::new(false),
+    }
 }; SLOTS];
 
 /// One past the highest slot that was ever used: what the handler has to look at.
@@ -33,13 +40,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(start: *mut u8, length: usize) -> Self {
+    pub(super) fn new(start: *mut u8, length: usize, page: u64) -> Self {
         let start = start.addr();
         let free =
             |slot: &Slot| slot.start.compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         let slot = TABLE.iter().position(free);
         if let Some((index, slot)) = slot.and_then(|index| TABLE.get(index).map(|slot| (index, slot))) {
             slot.poisoned.store(false, Ordering::Relaxed);
+            slot.page.store(usize::try_from(page).unwrap_or(usize::MAX), Ordering::Relaxed);
             slot.end.store(start + length, Ordering::Release);
             USED.fetch_max(index + 1, Ordering::AcqRel);
         }
@@ -88,12 +96,12 @@ extern "C" fn on_sigbus(_signal: i32, info: *mut libc::siginfo_t, _context: *mut
     }
 }
 
-/// Maps zeroes from the 2 MiB block of `address` (a huge page can't be replaced in part) to the mapping's end.
+/// Maps zeroes from the file's page that holds `address` to the mapping's end.
 fn cover(slot: &Slot, address: usize) -> bool {
-    const BLOCK: usize = 2 << 20;
     let (start, end) = (slot.start.load(Ordering::Acquire), slot.end.load(Ordering::Acquire));
     slot.poisoned.store(true, Ordering::Release);
-    let from = (address & !(BLOCK - 1)).max(start);
+    let page = slot.page.load(Ordering::Relaxed).max(1);
+    let from = (address & !(page - 1)).max(start);
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
     let to = ptr::with_exposed_provenance_mut(from);

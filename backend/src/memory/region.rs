@@ -30,8 +30,9 @@ pub struct RegionSpec {
 pub struct Region {
     spec: RegionSpec,
     host: *mut u8,
-    mapping: MmapRegion,
+    /// Dropped before the mapping, whose addresses may be another's from then on.
     poison: poison::Entry,
+    mapping: MmapRegion,
 }
 
 // SAFETY: `host` points into `mapping`, which any thread may use; see the module's rule on references.
@@ -51,6 +52,8 @@ impl Region {
         {
             return Err(bad_size);
         }
+        // The file may shrink at any moment, so its size decides nothing but whether we go on: the mapping has the
+        // length that `spec` asks for in any case, and what the file does not fill is the poison handler's.
         let block = examine(file, &spec)?;
         // mmap takes whole pages of the file's own size; the frontend may begin inside of a huge one.
         let start = spec.file_offset & !(block - 1);
@@ -61,8 +64,8 @@ impl Region {
         let mapping = map_shared(file, start, length, &spec)?;
         // SAFETY: `inside` is less than the mapping's length.
         let host = unsafe { mapping.as_ptr().add(inside) };
-        let poison = poison::Entry::new(mapping.as_ptr(), length);
-        Ok(Self { spec, host, mapping, poison })
+        let poison = poison::Entry::new(mapping.as_ptr(), length, block);
+        Ok(Self { spec, host, poison, mapping })
     }
 
     /// Where the region lies.
@@ -111,10 +114,6 @@ fn examine(file: &File, spec: &RegionSpec) -> Result<u64, MemoryError> {
 fn map_shared(file: &File, start: u64, length: usize, spec: &RegionSpec) -> Result<MmapRegion, MemoryError> {
     let refused = |error: String| MemoryError::Map { size: spec.size, error };
     let file = file.try_clone().map_err(|error| refused(error.to_string()))?;
-    // The last page of a file that is no multiple of a page is mapped as far as the file goes; vm-memory
-    // wants the file to cover the mapping, so the tail is left out.
-    let file_size = file.metadata().map_err(MemoryError::Examine)?.size();
-    let length = usize::try_from(file_size - start).map_or(length, |rest| length.min(rest));
     MmapRegionBuilder::new(length)
         .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
         .with_mmap_flags(libc::MAP_SHARED | libc::MAP_NORESERVE)

@@ -24,12 +24,34 @@ pub enum ChainError {
 /// The segments of the frames of one burst, one after the other; never grows beyond its first allocation.
 pub struct Segments {
     list: Vec<Segment>,
+    /// Descriptors that were looked at since the list was cleared, those without bytes and those of malformed
+    /// chains included: what bounds our work.
+    descriptors: usize,
 }
 
 impl Segments {
     /// Room for `capacity` segments.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { list: Vec::with_capacity(capacity) }
+        Self { list: Vec::with_capacity(capacity), descriptors: 0 }
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.list.clear();
+        self.descriptors = 0;
+    }
+
+    /// Descriptors that were looked at since the list was cleared.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.descriptors
+    }
+
+    /// Takes note of one more descriptor; refused when there were more than the list has room for.
+    #[inline]
+    pub(super) fn count_descriptor(&mut self) -> Result<(), ChainError> {
+        self.descriptors += 1;
+        if self.descriptors > self.list.capacity() { Err(ChainError::TooLong) } else { Ok(()) }
     }
 
     /// How many there are.
@@ -119,6 +141,7 @@ impl Core {
         let mut descriptor = first;
         let mut total = 0;
         for _ in 0..CHAIN_MAX {
+            segments.count_descriptor()?;
             if descriptor.has(VRING_DESC_F_INDIRECT) {
                 if descriptor.has(VRING_DESC_F_NEXT) {
                     return Err(ChainError::BadIndirect);
@@ -151,6 +174,7 @@ impl Core {
         for _ in 0..CHAIN_MAX {
             let address = table.address.checked_add(index * 16).ok_or(ChainError::Unmapped)?;
             let words = read_words(&self.memory, &mut self.hint, address).ok_or(ChainError::Unmapped)?;
+            segments.count_descriptor()?;
             let descriptor = Descriptor::new(words);
             if descriptor.has(VRING_DESC_F_INDIRECT) {
                 return Err(ChainError::BadIndirect);

@@ -59,12 +59,14 @@ impl Core {
             return Err(RingError::BadSize(size));
         }
         let entries = u64::from(size);
-        // The rings have one more word, for the event index (virtio 1.2, 2.7.6 and 2.7.8).
-        let part = |part, address, len, align| match memory.translate_user(address, len) {
-            _ if address % align != 0 => Err(RingError::Misaligned { part, address, align }),
-            Some(host) if host.addr().is_multiple_of(2) => Ok(host),
-            _ => Err(RingError::Unmapped { part, address }),
+        // Aligned in the guest means aligned here, unless the region begins at an odd place of its file.
+        let part = |part, address: u64, len, align: u64| {
+            let host = memory.translate_user(address, len).ok_or(RingError::Unmapped { part, address })?;
+            let ours = host.addr() as u64;
+            let aligned = address.is_multiple_of(align) && ours.is_multiple_of(align.min(8));
+            if aligned { Ok(host) } else { Err(RingError::Misaligned { part, address, align }) }
         };
+        // The rings have one more word, for the event index (virtio 1.2, 2.7.6 and 2.7.8).
         let descriptors = part("descriptor table", setup.descriptor, DESCRIPTOR_LEN * entries, 16)?;
         let available = part("available ring", setup.available, 6 + 2 * entries, 2)?;
         let used = part("used ring", setup.used, 6 + 8 * entries, 4)?;
@@ -95,14 +97,22 @@ impl Core {
         log.mark(*address, 6 + 8 * u64::from(self.size()));
     }
 
-    /// Notes that `places` of the guest's memory were written to.
-    pub(super) fn log_places(&self, places: &[Segment]) {
+    /// Notes that the first `written` bytes of `places` of the guest's memory were written to.
+    pub(super) fn log_places(&self, places: &[Segment], written: u64) {
         let Some(RingLog { log, .. }) = &self.log else { return };
+        let mut left = written;
         for place in places {
+            let len = u64::from(place.len).min(left);
             if let Some(address) = self.memory.guest_address(place.host) {
-                log.mark(address, u64::from(place.len));
+                log.mark(address, len);
             }
+            left -= len;
         }
+    }
+
+    /// The driver's available index as it was last read.
+    pub(super) fn seen(&self) -> u16 {
+        self.seen
     }
 
     /// Whether writes are noted.

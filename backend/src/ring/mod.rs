@@ -65,6 +65,9 @@ pub enum RingError {
         /// The ring's entries.
         size: u16,
     },
+    /// The frontend made our write to the call eventfd block.
+    #[error("the call eventfd was full and made to block, which held up a worker")]
+    CallBlocked,
     /// The guest's memory file shrank under the mapping.
     #[error("the guest's memory file was made shorter while it was in use")]
     MemoryGone,

@@ -46,6 +46,20 @@ pub struct ReceiveRing {
     ready: [Ready; READY_MAX],
     ready_next: usize,
     ready_end: usize,
+    /// The last frame that found too little room, while nothing has changed since.
+    short: Option<Short>,
+}
+
+/// Why a frame found no place: asked again for each frame, this could cost a lot.
+#[derive(Clone, Copy)]
+struct Short {
+    /// The driver's available index then.
+    seen: u16,
+    /// The first chain that was looked at.
+    taken: u16,
+    /// The bytes that the chains hold, less than were needed.
+    room: u64,
+    reason: DropReason,
 }
 
 /// Chains that are looked at ahead of time.
@@ -73,6 +87,7 @@ impl ReceiveRing {
             ready: [Ready::default(); READY_MAX],
             ready_next: 0,
             ready_end: 0,
+            short: None,
         }
     }
 
@@ -166,16 +181,17 @@ impl ReceiveRing {
 
     /// Collects chains until they hold `total` bytes; takes none if they can't.
     fn gather(&mut self, total: u64) -> Result<(), Refused> {
-        self.segments.truncate(0);
+        self.check_short(total)?;
+        self.segments.clear();
         self.buffers.clear();
         let mut room = 0;
         while room < total {
             let ahead = u16::try_from(self.buffers.len()).unwrap_or(u16::MAX);
             if ahead > 0 && !self.mergeable || self.buffers.len() >= CHAIN_MAX {
-                return Err(Refused::Frame(DropReason::SmallBuffer));
+                return self.note_short(room, DropReason::SmallBuffer);
             }
             if self.core.available(ahead.saturating_add(1))? <= ahead {
-                return Err(Refused::Frame(DropReason::NoBuffer));
+                return self.note_short(room, DropReason::NoBuffer);
             }
             let (head, first) = self.chain(ahead)?;
             let len = match self.core.walk(first, Direction::Write, &mut self.segments) {
@@ -186,6 +202,21 @@ impl ReceiveRing {
             room += len;
         }
         Ok(())
+    }
+
+    /// Refuses the frame at once if one that needed no more was refused and nothing came since.
+    fn check_short(&mut self, total: u64) -> Result<(), Refused> {
+        let Some(short) = self.short.filter(|short| total > short.room) else { return Ok(()) };
+        let known = short.seen.wrapping_sub(short.taken);
+        let changed =
+            self.core.available(known.saturating_add(1))? != known || self.core.taken != short.taken;
+        if changed { Ok(()) } else { Err(Refused::Frame(short.reason)) }
+    }
+
+    fn note_short(&mut self, room: u64, reason: DropReason) -> Result<(), Refused> {
+        let (seen, taken) = (self.core.seen(), self.core.taken);
+        self.short = Some(Short { seen, taken, room, reason });
+        Err(Refused::Frame(reason))
     }
 
     /// The head and the first descriptor of the chain `ahead` places after the next one; each descriptor is
@@ -212,17 +243,17 @@ impl ReceiveRing {
     /// Copies header, head and rest into `places`, which are large enough.
     #[inline]
     fn write(&self, places: &[Segment], header: &[u8; 12], buffers: u16, head: &[u8], rest: &[Segment]) {
-        let mut header = *header;
-        header[NUM_BUFFERS].copy_from_slice(&buffers.to_le_bytes());
         let Some((&place, later)) = places.split_first() else { return };
         let mut writer = Writer { place, later };
-        writer.write_header(&header, self.header_len);
+        writer.write_header(header, buffers, self.header_len);
         writer.write(head.as_ptr(), head.len());
         for segment in rest {
             writer.write(segment.host, segment.len as usize);
         }
         if self.core.is_logged() {
-            self.core.log_places(places);
+            let written = self.header_len + head.len();
+            let rest: u64 = rest.iter().map(|segment| u64::from(segment.len)).sum();
+            self.core.log_places(places, written as u64 + rest);
         }
     }
 
@@ -242,15 +273,24 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the first `len` bytes of the header: 12 in one piece nearly always.
+    /// Writes the first `len` bytes of the header, 12 nearly always, with `buffers` as its `num_buffers`.
+    ///
+    /// The common case joins the two in a register. Joined in memory they would be read back wider than they
+    /// were written, and such a read waits until every store before it has reached the cache, those into guests'
+    /// memory included: then nothing overlaps any more, and a frame costs ten times as much.
     #[inline]
-    fn write_header(&mut self, header: &[u8; 12], len: usize) {
+    fn write_header(&mut self, header: &[u8; 12], buffers: u16, len: usize) {
+        let [first @ .., sum_low, sum_high, _, _] = *header;
+        let last = u32::from(u16::from_le_bytes([sum_low, sum_high])) | u32::from(buffers) << 16;
         if len != 12 || self.place.len <= 12 {
-            return self.write(header.as_ptr(), len);
+            let mut whole = *header;
+            whole[NUM_BUFFERS].copy_from_slice(&buffers.to_le_bytes());
+            return self.write(whole.as_ptr(), len);
         }
         // SAFETY: `place` is more than 12 bytes of mapped guest memory.
         unsafe {
-            self.place.host.cast::<[u8; 12]>().write_unaligned(*header);
+            self.place.host.cast::<u64>().write_unaligned(u64::from_ne_bytes(first));
+            self.place.host.add(8).cast::<u32>().write_unaligned(last.to_le());
             self.place.host = self.place.host.add(12);
         }
         self.place.len -= 12;

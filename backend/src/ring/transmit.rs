@@ -63,7 +63,7 @@ impl Burst {
 
     fn clear(&mut self) {
         self.filled = 0;
-        self.segments.truncate(0);
+        self.segments.clear();
         self.chains = 0;
         self.bytes = 0;
         self.dropped.iter_mut().for_each(|(_, count)| *count = 0);
@@ -103,7 +103,7 @@ impl Burst {
     fn is_full(&self) -> bool {
         usize::from(self.chains) >= BURST_FRAMES
             || self.bytes >= BURST_BYTES
-            || self.segments.len() >= BURST_SEGMENTS
+            || self.segments.descriptors().max(self.segments.len()) >= BURST_SEGMENTS
     }
 
     fn count_drop(&mut self, reason: DropReason) {
