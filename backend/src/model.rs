@@ -74,6 +74,36 @@ pub struct PortStatus {
     pub connections: u64,
 }
 
+/// A port's virtio features, sorted by what they say about the guest.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Capabilities<'a> {
+    /// Work that the guest may leave to whoever gets its frames: `csum`, `tso4`.
+    pub sends: Vec<&'a str>,
+    /// Forms in which the guest takes frames: `csum`, `tso4`, `mrg-rxbuf`.
+    pub takes: Vec<&'a str>,
+    /// Everything else, of the rings and the device.
+    pub other: Vec<&'a str>,
+}
+
+impl<'a> Capabilities<'a> {
+    /// Sorts the names of features, as in [`PortStatus::features`] (virtio 1.2, 5.1.3).
+    #[must_use]
+    pub fn of(features: &'a [String]) -> Self {
+        let mut sorted = Self::default();
+        for name in features {
+            match (name.as_str(), name.split_once('-')) {
+                ("csum", _) => sorted.sends.push("csum"),
+                ("mrg-rxbuf", _) => sorted.takes.push("mrg-rxbuf"),
+                (other @ "guest-announce", _) => sorted.other.push(other),
+                (_, Some(("host", what))) => sorted.sends.push(what),
+                (_, Some(("guest", what))) => sorted.takes.push(what),
+                (other, _) => sorted.other.push(other),
+            }
+        }
+        sorted
+    }
+}
+
 /// A number of frames and their bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Traffic {
@@ -135,4 +165,22 @@ pub struct WorkerStatus {
     pub frames: u64,
     /// Times it went to sleep.
     pub sleeps: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_sorted_from_the_guests_side() {
+        let names: Vec<String> =
+            "csum guest-csum guest-tso4 host-tso4 host-uso mrg-rxbuf guest-announce event-idx"
+                .split(' ')
+                .map(str::to_owned)
+                .collect();
+        let sorted = Capabilities::of(&names);
+        assert_eq!(sorted.sends, ["csum", "tso4", "uso"]);
+        assert_eq!(sorted.takes, ["csum", "tso4", "mrg-rxbuf"]);
+        assert_eq!(sorted.other, ["guest-announce", "event-idx"]);
+    }
 }

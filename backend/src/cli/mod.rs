@@ -16,6 +16,7 @@ mod failure;
 mod locate;
 mod log;
 mod plug;
+mod port;
 mod run;
 mod show;
 mod table;
