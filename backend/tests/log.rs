@@ -100,8 +100,6 @@ fn the_life_of_a_port_is_told() {
     wait_for_line(&daemon, &["vm1", &peer, "is connected"]);
     let offloads = "sends csum tso4, takes csum tso4 mrg-rxbuf";
     wait_for_line(&daemon, &["vm1", "driver is up: 2 of 2 rings run", offloads]);
-    let up = daemon.log().matches("driver is up").count();
-    assert_eq!(up, 1, "{}", daemon.log());
     let Driver { mut frontend, memory, kicks } = driver;
     frontend.get_vring_base(1).unwrap();
     frontend.get_vring_base(0).unwrap();

@@ -11,9 +11,7 @@ use super::port::one_port;
 use super::table::{Align, Cell, Colour, Table};
 use super::{Style, json, units};
 use crate::api::Client;
-use crate::model::{
-    DropStatus, FdbStatus, NetworkStatus, PortState, PortStatus, Snapshot, WorkerStatus,
-};
+use crate::model::{DropStatus, FdbStatus, NetworkStatus, PortState, PortStatus, Snapshot, WorkerStatus};
 
 /// What can be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

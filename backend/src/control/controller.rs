@@ -284,7 +284,7 @@ impl Controller {
                 }
                 self.throttle(index);
                 self.watch_session(index, ops);
-                self.timer.set_if_clear(Deadline::Tell(index), Instant::now() + SETTLE);
+                self.timer.set(Deadline::Tell(index), Instant::now() + SETTLE);
             }
             Err(end) => self.end_session(index, &end, ops),
         }
