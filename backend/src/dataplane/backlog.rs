@@ -4,6 +4,7 @@
 //! buffers can't take at once is not lost. A receiver that never refills its ring fills only its own queue.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::memory::Segment;
@@ -14,6 +15,9 @@ pub(super) const BACKLOG_BYTES: usize = 1 << 20;
 /// Frames that one queue may hold, as in a TAP device (`txqueuelen` 1000).
 const BACKLOG_FRAMES: usize = 1000;
 
+/// Bytes that all queues of one port may hold together.
+const BACKLOG_PORT_BYTES: usize = 8 << 20;
+
 /// Bytes that all queues of the process may hold together.
 const BACKLOG_TOTAL_BYTES: usize = 128 << 20;
 
@@ -22,6 +26,10 @@ static RESERVED: AtomicUsize = AtomicUsize::new(0);
 /// Owned frames, oldest first. The memory is taken at the first congestion and kept until the ring goes.
 #[derive(Default)]
 pub(super) struct Backlog {
+    /// What the port's queues have taken together.
+    share: Arc<AtomicUsize>,
+    /// Was empty when it was last tidied.
+    idle: bool,
     frames: VecDeque<Waiting>,
     bytes: Vec<u8>,
     /// Where the next frame is written; the oldest one begins at its `start`.
@@ -39,6 +47,28 @@ pub(super) struct Waiting {
 }
 
 impl Backlog {
+    /// An empty one, which shares the port's bound with the others that have the same `share`.
+    pub(super) fn new(share: &Arc<AtomicUsize>) -> Self {
+        let mut backlog = Self::default();
+        backlog.share = Arc::clone(share);
+        backlog
+    }
+
+    /// Gives the memory back if nothing waited since the last call.
+    pub(super) fn tidy(&mut self) {
+        if self.is_empty() && std::mem::replace(&mut self.idle, true) {
+            self.give_back();
+            self.bytes = Vec::new();
+        }
+    }
+
+    fn give_back(&mut self) {
+        if !self.bytes.is_empty() {
+            RESERVED.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
+            self.share.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
@@ -63,6 +93,7 @@ impl Backlog {
     /// Copies a frame in; says whether there was room.
     pub(super) fn push(&mut self, header: &[u8; 12], head: &[u8], rest: &[Segment], length: u32) -> bool {
         let len = head.len() + rest.iter().map(|segment| segment.len as usize).sum::<usize>();
+        self.idle = false;
         let Some(start) = self.room(len) else { return false };
         let Some(place) = self.bytes.get_mut(start..start + len) else { return false };
         let (front, back) = place.split_at_mut(head.len());
@@ -101,8 +132,11 @@ impl Backlog {
         if !self.bytes.is_empty() {
             return true;
         }
-        if RESERVED.fetch_add(BACKLOG_BYTES, Ordering::Relaxed) + BACKLOG_BYTES > BACKLOG_TOTAL_BYTES {
-            RESERVED.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
+        if !take(&self.share, BACKLOG_PORT_BYTES) {
+            return false;
+        }
+        if !take(&RESERVED, BACKLOG_TOTAL_BYTES) {
+            self.share.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
             return false;
         }
         self.bytes = vec![0; BACKLOG_BYTES];
@@ -113,10 +147,17 @@ impl Backlog {
 
 impl Drop for Backlog {
     fn drop(&mut self) {
-        if !self.bytes.is_empty() {
-            RESERVED.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
-        }
+        self.give_back();
     }
+}
+
+/// Takes one queue's bytes out of what is bounded by `most`.
+fn take(taken: &AtomicUsize, most: usize) -> bool {
+    let fits = taken.fetch_add(BACKLOG_BYTES, Ordering::Relaxed) + BACKLOG_BYTES <= most;
+    if !fits {
+        taken.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
+    }
+    fits
 }
 
 #[cfg(test)]
@@ -160,6 +201,21 @@ mod tests {
         backlog.pop();
         assert!(push(&mut backlog, 2, 65_550));
         assert!(!push(&mut backlog, 2, 65_550));
+    }
+
+    #[test]
+    fn a_port_has_a_share_of_its_own_and_gives_memory_back_when_it_rests() {
+        let share = Arc::default();
+        let mut queues: Vec<Backlog> = (0..10).map(|_| Backlog::new(&share)).collect();
+        let taken = queues.iter_mut().filter_map(|queue| push(queue, 1, 60).then_some(())).count();
+        assert_eq!(taken, BACKLOG_PORT_BYTES / BACKLOG_BYTES);
+        queues[0].pop();
+        queues[0].tidy();
+        assert!(!push(&mut queues[9], 1, 60), "it may come back at once");
+        queues[0].tidy();
+        assert!(push(&mut queues[9], 1, 60));
+        drop(queues);
+        assert_eq!(share.load(Ordering::Relaxed), 0);
     }
 
     #[test]

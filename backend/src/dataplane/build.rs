@@ -1,5 +1,6 @@
 //! Builds a port's rings from what the frontend described.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -13,16 +14,49 @@ use super::signal::set_nonblocking;
 use super::worker::Inlet;
 use super::{PortSetup, RingSetup};
 use crate::ring::{Core, ReceiveRing, RingError, RingLog, TransmitRing};
+use crate::vhost_user::features::LOG_ALL;
 
 /// What came of a port's description.
 pub(super) struct Built {
     pub(super) outlet: Option<Outlet>,
     pub(super) inlets: Vec<Inlet>,
+    /// Frames that had waited and have no queue any more.
+    pub(super) lost: u64,
     /// Rings that can't run, and why.
     pub(super) refused: Vec<(u16, RingError)>,
 }
 
-pub(super) fn build(setup: &PortSetup) -> Built {
+/// Frames that wait while their port is detached.
+pub(super) struct Parked {
+    features: u64,
+    queues: Vec<(u16, Backlog)>,
+}
+
+impl Parked {
+    /// For a port with these features: frames are laid out for them.
+    pub(super) fn new(features: u64) -> Self {
+        Self { features: features & !LOG_ALL, queues: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, index: u16, backlog: Backlog) {
+        if !backlog.is_empty() {
+            self.queues.push((index, backlog));
+        }
+    }
+
+    pub(super) fn frames(&self) -> u64 {
+        self.queues.iter().map(|(_, backlog)| backlog.len() as u64).sum()
+    }
+
+    fn take(&mut self, index: u16, features: u64) -> Option<Backlog> {
+        let place = self.queues.iter().position(|(queue, _)| *queue == index)?;
+        (self.features == features & !LOG_ALL).then(|| self.queues.swap_remove(place).1)
+    }
+}
+
+pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
+    let mut parked = parked.unwrap_or_else(|| Parked::new(setup.features));
+    let share = Arc::default();
     let (mut inlets, mut queues, mut kicks, mut refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for ring in &setup.rings {
         for signal in [&ring.kick, &ring.call, &ring.error].into_iter().flatten() {
@@ -33,14 +67,16 @@ pub(super) fn build(setup: &PortSetup) -> Built {
             Err(error) => refused.push((ring.index, error)),
             Ok(core) if ring.index % 2 == 1 => inlets.push(inlet(setup, ring, core)),
             Ok(core) => {
-                queues.push(Mutex::new(queue(setup, ring, core)));
+                let waiting = parked.take(ring.index, setup.features);
+                let backlog = waiting.unwrap_or_else(|| Backlog::new(&share));
+                queues.push(Mutex::new(queue(setup, ring, core, backlog)));
                 kicks.push(ring.kick.clone());
             }
         }
     }
     let capabilities = capabilities(setup.features);
     let outlet = (!queues.is_empty()).then(|| Outlet { port: setup.port, capabilities, queues, kicks });
-    Built { outlet, inlets, refused }
+    Built { outlet, inlets, lost: parked.frames(), refused }
 }
 
 fn has(features: u64, bit: u32) -> bool {
@@ -78,7 +114,7 @@ fn inlet(setup: &PortSetup, ring: &RingSetup, core: Core) -> Inlet {
     }
 }
 
-fn queue(setup: &PortSetup, ring: &RingSetup, mut core: Core) -> ReceiveQueue {
+fn queue(setup: &PortSetup, ring: &RingSetup, mut core: Core, backlog: Backlog) -> ReceiveQueue {
     // We look for buffers when a frame comes; kicks help only while frames wait, and are armed then.
     core.disarm();
     let mergeable = has(setup.features, net::VIRTIO_NET_F_MRG_RXBUF);
@@ -87,7 +123,8 @@ fn queue(setup: &PortSetup, ring: &RingSetup, mut core: Core) -> ReceiveQueue {
         ring: ReceiveRing::new(core, header_len(setup.features), mergeable),
         call: ring.call.clone(),
         error: ring.error.clone(),
-        backlog: Backlog::default(),
+        backlog,
+        armed: false,
         broken: None,
     }
 }

@@ -1,6 +1,6 @@
 //! Messages from the control thread to a worker, and its acknowledgements.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,11 +14,14 @@ use super::worker::Inlet;
 /// What the control thread tells a worker; done between two bursts.
 pub(super) enum Message {
     /// Serve these transmit rings, and know where the port's frames go.
-    Attach { outlet: Option<Arc<Outlet>>, inlets: Vec<Inlet>, acknowledge: Acknowledge },
+    /// `watch`: it falls to this worker to look after the receive rings' kicks.
+    Attach { outlet: Option<Arc<Outlet>>, watch: bool, inlets: Vec<Inlet>, acknowledge: Acknowledge },
     /// Let go of all that belongs to the port.
     Detach { port: PortIndex, acknowledge: Acknowledge },
     /// Go by this policy from now on.
     SetPolicy { policy: Arc<Policy>, acknowledge: Acknowledge },
+    /// Write no more to this eventfd of the port: it held up a worker.
+    Mute { port: PortIndex, descriptor: RawFd },
     /// Let this frame enter the switch.
     Inject { port: PortIndex, frame: Vec<u8> },
     /// End.

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use parking_lot::Mutex;
 use viaduct_switch::offload::Capabilities;
-use viaduct_switch::{DropReason, PortIndex, Switch, Volume};
+use viaduct_switch::{DropReason, PortIndex, Volume};
 
 use super::backlog::Backlog;
 use super::{RingPosition, Signal};
@@ -30,18 +30,18 @@ impl Outlet {
         self.queues.get(pair % self.queues.len().max(1))
     }
 
-    /// Where the rings stopped; for the control side, when no worker uses them any more.
-    /// Frames that still wait are lost and counted.
-    pub(super) fn positions(self, switch: &Switch) -> Vec<RingPosition> {
-        let counters = switch.counters().port(self.port);
-        let position = |queue: Mutex<ReceiveQueue>| {
+    /// Where the rings stopped, and the frames that still wait; for the control side, when no worker uses them any
+    /// more.
+    pub(super) fn take_apart(self) -> impl Iterator<Item = (RingPosition, Backlog)> {
+        self.queues.into_iter().map(|queue| {
             let mut queue = queue.into_inner();
-            counters.add_drops(DropReason::ReceiverDown, queue.backlog.len() as u64);
-            RingPosition { index: queue.index, base: queue.ring.core().position() }
-        };
-        self.queues.into_iter().map(position).collect()
+            (RingPosition { index: queue.index, base: queue.ring.core().position() }, queue.backlog)
+        })
     }
 }
+
+/// Waiting frames that one visit moves at most, so that no queue keeps a worker for long.
+const DRAIN_FRAMES: usize = 64;
 
 /// One receive ring and the frames that wait for it.
 pub(super) struct ReceiveQueue {
@@ -50,6 +50,8 @@ pub(super) struct ReceiveQueue {
     pub(super) call: Option<Signal>,
     pub(super) error: Option<Signal>,
     pub(super) backlog: Backlog,
+    /// The guest was asked to kick when it offers buffers.
+    pub(super) armed: bool,
     /// The ring is broken: nothing is put into it any more.
     pub(super) broken: Option<RingError>,
 }
@@ -112,7 +114,8 @@ impl ReceiveQueue {
 
     /// Moves frames that wait into the ring, as far as it has buffers.
     pub(super) fn drain(&mut self, outcome: &mut Outcome) {
-        while let Some((first, bytes)) = self.backlog.first() {
+        for _ in 0..DRAIN_FRAMES {
+            let Some((first, bytes)) = self.backlog.first() else { break };
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             match self.ring.put(&first.header, bytes, &[], length) {
                 Ok(()) => outcome.sent.add(first.length),
@@ -125,6 +128,12 @@ impl ReceiveQueue {
             }
             self.backlog.pop();
         }
+    }
+
+    /// Asks the guest to kick; says whether buffers came in meanwhile, for which nobody would.
+    pub(super) fn arm(&mut self) -> bool {
+        self.armed = true;
+        self.ring.core().arm().unwrap_or(false)
     }
 
     fn fail(&mut self, error: RingError, outcome: &mut Outcome) -> DropReason {
@@ -141,5 +150,9 @@ impl ReceiveQueue {
             outcome.notify = self.call.as_ref().map(|call| call.as_fd().as_raw_fd());
         }
         outcome.waiting = !self.backlog.is_empty();
+        if self.armed && !outcome.waiting {
+            self.armed = false;
+            self.ring.core().disarm();
+        }
     }
 }

@@ -3,10 +3,12 @@
 //! An eventfd whose counter is full blocks its writer. We set O_NONBLOCK when it comes in, but the flag belongs
 //! to the open file, which the peer shares and can clear. So each worker says when it is inside of a write, and
 //! the control thread, which finds it there at two ticks in a row, reads the eventfd: that empties the counter
-//! and lets the write go on.
+//! and lets the write go on. Such an eventfd is not written to again.
 
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU64, Ordering};
+
+use viaduct_switch::PortIndex;
 
 use super::Signal;
 
@@ -16,14 +18,16 @@ pub(super) struct SignalWatch {
     /// Odd while a write is under way.
     sequence: AtomicU64,
     descriptor: AtomicI32,
+    port: AtomicU16,
 }
 
 impl SignalWatch {
-    /// Adds 1 to the eventfd, which must stay open during the call. What goes wrong is the peer's own loss: a
-    /// full counter means that it has a notification waiting.
+    /// Adds 1 to the eventfd of a ring of `port`, which must stay open during the call. What goes wrong is the
+    /// peer's own loss: a full counter means that it has a notification waiting.
     #[inline]
-    pub(super) fn notify(&self, descriptor: RawFd) {
+    pub(super) fn notify(&self, port: PortIndex, descriptor: RawFd) {
         self.descriptor.store(descriptor, Ordering::Relaxed);
+        self.port.store(port.raw(), Ordering::Relaxed);
         self.sequence.fetch_add(1, Ordering::Release);
         let one = 1u64;
         // SAFETY: writes the eight bytes of `one`; a bad descriptor only makes the call fail.
@@ -32,18 +36,27 @@ impl SignalWatch {
     }
 
     /// Frees the worker if it is inside of the same write as at the last tick, whose sequence is `before`;
-    /// gives the sequence for the next tick.
-    pub(super) fn unblock(&self, before: u64) -> u64 {
+    /// gives the sequence for the next tick, and where the worker was stuck.
+    pub(super) fn unblock(&self, before: u64) -> (u64, Option<(PortIndex, RawFd)>) {
         let now = self.sequence.load(Ordering::Acquire);
-        if now % 2 == 1 && now == before {
-            let mut counter = 0u64;
-            // SAFETY: reads into the eight bytes of `counter`. The ring that names the descriptor is attached, so
-            // it is open; only this thread could detach it.
-            let _ =
-                unsafe { libc::read(self.descriptor.load(Ordering::Relaxed), (&raw mut counter).cast(), 8) };
+        if now.is_multiple_of(2) || now != before {
+            return (now, None);
         }
-        now
+        let descriptor = self.descriptor.load(Ordering::Relaxed);
+        empty(descriptor);
+        let port = PortIndex::new(usize::from(self.port.load(Ordering::Relaxed)));
+        (now, port.map(|port| (port, descriptor)))
     }
+}
+
+/// Empties an eventfd's counter without ever waiting, whatever its peer does to it meanwhile.
+fn empty(descriptor: RawFd) {
+    let mut counter = 0u64;
+    let place = libc::iovec { iov_base: (&raw mut counter).cast(), iov_len: 8 };
+    // SAFETY: reads into the eight bytes of `counter`, once, at the current position (-1). The ring that names the
+    // descriptor is attached, so it is open: only this thread could detach it. RWF_NOWAIT makes an empty
+    // counter fail with EAGAIN even if O_NONBLOCK was taken away.
+    let _ = unsafe { libc::preadv2(descriptor, &raw const place, 1, -1, libc::RWF_NOWAIT) };
 }
 
 /// Makes writes to the eventfd fail instead of block, as far as the peer leaves it so.
@@ -53,12 +66,5 @@ pub(super) fn set_nonblocking(signal: &Signal) {
     unsafe {
         let flags = libc::fcntl(descriptor, libc::F_GETFL);
         libc::fcntl(descriptor, libc::F_SETFL, flags | libc::O_NONBLOCK);
-    }
-}
-
-/// Tells the driver that a ring of its is broken (vhost-user, SET_VRING_ERR).
-pub(super) fn report_error(watch: &SignalWatch, signal: Option<&Signal>) {
-    if let Some(signal) = signal {
-        watch.notify(signal.as_raw_fd());
     }
 }

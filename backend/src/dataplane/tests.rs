@@ -4,9 +4,13 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 
-use viaduct_switch::{DropReason, Limits, NetworkIndex, NetworkSettings, PortPolicy};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use viaduct_switch::{DropReason, Limits, NetworkIndex, NetworkSettings, PortPolicy, Switch};
 
 use super::*;
+use crate::config::Polling;
 use crate::memory::{Region, RegionSpec};
 
 const MEMORY: u64 = 4 << 20;
@@ -267,4 +271,65 @@ fn a_call_that_would_block_does_not_stop_a_worker() {
         dataplane.tick();
         thread::sleep(Duration::from_millis(20));
     }
+    let DataplaneEvent::RingBroken { port: stuck, error, .. } = dataplane.take_events()[0];
+    assert_eq!((stuck, error), (port(0), RingError::CallBlocked));
+    // Filled again, the counter can block nobody any more.
+    // SAFETY: eight bytes of our own.
+    unsafe {
+        libc::fcntl(full.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK);
+        libc::write(full.as_raw_fd(), (u64::MAX - 1).to_le_bytes().as_ptr().cast(), 8);
+        libc::fcntl(full.as_raw_fd(), libc::F_SETFL, 0);
+    }
+    a.send(1, 2);
+    a.wait_used(1, 2);
+}
+
+#[test]
+fn frames_that_wait_survive_a_change_of_their_port() {
+    let mut dataplane = dataplane(&[0]);
+    let (mut a, mut b) = (Guest::new(0), Guest::new(1));
+    dataplane.attach(a.setup([0, 0]));
+    dataplane.attach(b.setup([0, 0]));
+    (0..5u8).for_each(|number| a.send(1, number));
+    a.wait_used(1, 5);
+    assert_eq!(dataplane.detach(port(1)).len(), 2);
+    dataplane.attach(b.setup([0, 0]));
+    (0..5).for_each(|_| b.offer(0, &[]));
+    b.kick(0);
+    b.wait_used(0, 5);
+    assert!((0..5u8).all(|number| b.received(u16::from(number)) == number));
+    // Without a ring to go to they are lost, and counted.
+    a.send(1, 9);
+    a.wait_used(1, 6);
+    dataplane.detach(port(1));
+    let mut setup = b.setup([5, 0]);
+    setup.rings.remove(0);
+    dataplane.attach(setup);
+    assert_eq!(drops(&dataplane, 1, DropReason::ReceiverDown), 1);
+}
+
+#[test]
+fn rings_without_a_kick_are_served_beside_a_busy_neighbour() {
+    let mut dataplane = dataplane(&[0]);
+    let (mut a, mut b, mut c) = (Guest::new(0), Guest::new(1), Guest::new(2));
+    let mut setup = a.setup([0, 0]);
+    setup.rings.iter_mut().for_each(|ring| ring.kick = None);
+    dataplane.attach(setup);
+    dataplane.attach(b.setup([0, 0]));
+    dataplane.attach(c.setup([0, 0]));
+    (0..SIZE).for_each(|_| b.offer(0, &[]));
+    thread::sleep(Duration::from_millis(5));
+    a.send(1, 1);
+    for round in 0..200u16 {
+        // Kept busy, the worker never sleeps.
+        c.send(9, 1);
+        c.wait_used(1, round + 1);
+    }
+    a.wait_used(1, 1);
+    // Frames that wait for a ring without a kick leave when it has buffers.
+    c.send(0, 7);
+    c.wait_used(1, 201);
+    thread::sleep(Duration::from_millis(5));
+    a.offer(0, &[]);
+    a.wait_used(0, 1);
 }

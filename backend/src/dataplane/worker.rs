@@ -16,19 +16,12 @@ use super::mailbox::{Mailbox, Message};
 use super::outlet::{Outcome, Outlet};
 use super::poller::{Poller, Wake};
 use super::shared::{Reporter, WorkerShared};
-use super::signal::report_error;
 use super::{DataplaneEvent, Signal};
 use crate::config::Polling;
 use crate::ring::{Burst, RingError, TransmitRing};
 
 /// How long a ring is polled without a frame before it is armed.
 const SPIN: Duration = Duration::from_micros(50);
-
-/// How often a worker that polls some rings looks for kicks of the others.
-const LOOK_INTERVAL: Duration = Duration::from_micros(30);
-
-/// How often a ring whose frontend gave no kick is looked at while the worker sleeps.
-const KICKLESS_INTERVAL_MS: i32 = 1;
 
 /// One transmit ring and what its worker keeps with it.
 pub(super) struct Inlet {
@@ -50,24 +43,31 @@ impl Inlet {
 
 /// What a worker is made of.
 pub(super) struct Worker {
-    switch: Arc<Switch>,
-    state: WorkerState,
-    polling: Polling,
-    started: Instant,
-    shared: Arc<WorkerShared>,
-    mailbox: Mailbox,
-    reporter: Reporter,
-    poller: Poller,
-    outlets: Vec<Option<Arc<Outlet>>>,
-    inlets: Vec<Option<Inlet>>,
+    pub(super) switch: Arc<Switch>,
+    pub(super) state: WorkerState,
+    pub(super) polling: Polling,
+    pub(super) started: Instant,
+    pub(super) shared: Arc<WorkerShared>,
+    pub(super) mailbox: Mailbox,
+    pub(super) reporter: Reporter,
+    pub(super) poller: Poller,
+    pub(super) outlets: Vec<Option<Arc<Outlet>>>,
+    pub(super) inlets: Vec<Option<Inlet>>,
     /// Places in `inlets` of the rings that are polled.
-    polled: Vec<u32>,
+    pub(super) polled: Vec<u32>,
     /// Receive queues with frames waiting: port, queue, and since when.
-    waiting: Vec<(PortIndex, u16, Instant)>,
-    burst: Burst,
-    outbox: Outbox,
-    workshop: Workshop,
-    looked: Instant,
+    pub(super) waiting: Vec<(PortIndex, u16, Instant)>,
+    pub(super) burst: Burst,
+    pub(super) outbox: Outbox,
+    pub(super) workshop: Workshop,
+    /// Transmit rings that it has.
+    pub(super) ring_count: usize,
+    /// Some rings have no kick.
+    pub(super) kickless: bool,
+    /// When kicks were last looked for.
+    pub(super) looked: Instant,
+    /// When the rings without a kick were last looked at.
+    pub(super) looked_at_kickless: Instant,
 }
 
 /// What a worker is started with.
@@ -100,7 +100,10 @@ impl Worker {
             burst: Burst::new(PortIndex::new(0)?),
             outbox: Outbox::default(),
             workshop: Workshop::new(),
+            ring_count: 0,
+            kickless: false,
             looked: parts.started,
+            looked_at_kickless: parts.started,
         })
     }
 
@@ -121,8 +124,8 @@ impl Worker {
     fn take_messages(&mut self) -> bool {
         while let Some(message) = self.mailbox.take() {
             match message {
-                Message::Attach { outlet, inlets, acknowledge } => {
-                    self.attach(outlet, inlets);
+                Message::Attach { outlet, watch, inlets, acknowledge } => {
+                    self.attach(outlet, watch, inlets);
                     acknowledge.done(Vec::new());
                 }
                 Message::Detach { port, acknowledge } => acknowledge.done(self.detach(port)),
@@ -130,6 +133,7 @@ impl Worker {
                     self.state.set_policy(policy);
                     acknowledge.done(Vec::new());
                 }
+                Message::Mute { port, descriptor } => self.mute(port, descriptor),
                 Message::Inject { port, mut frame } => self.inject(port, &mut frame),
                 Message::Stop => return true,
             }
@@ -137,19 +141,43 @@ impl Worker {
         false
     }
 
-    fn attach(&mut self, outlet: Option<Arc<Outlet>>, inlets: Vec<Inlet>) {
-        let owner = !inlets.is_empty();
+    fn attach(&mut self, outlet: Option<Arc<Outlet>>, watch: bool, inlets: Vec<Inlet>) {
         for inlet in inlets {
             self.add_inlet(inlet);
         }
-        let Some(outlet) = outlet else { return };
-        if owner {
-            self.watch_outlet(&outlet);
+        if let Some(outlet) = outlet.as_ref().filter(|_| watch) {
+            self.watch_outlet(outlet);
         }
-        if let Some(place) = self.outlets.get_mut(outlet.port.get()) {
+        if let Some(outlet) = outlet
+            && let Some(place) = self.outlets.get_mut(outlet.port.get())
+        {
             *place = Some(outlet);
         }
-        self.shared.rings.store(self.inlets.iter().flatten().count() as u64, Ordering::Relaxed);
+        self.count_rings();
+    }
+
+    /// Takes stock after rings came or went.
+    fn count_rings(&mut self) {
+        self.ring_count = self.inlets.iter().flatten().count();
+        self.kickless = self.has_kickless();
+        self.shared.rings.store(self.ring_count as u64, Ordering::Relaxed);
+    }
+
+    /// Writes no more to an eventfd that held up a worker; the guest that made it so goes without.
+    fn mute(&mut self, port: PortIndex, descriptor: RawFd) {
+        let drop_if_it = |signal: &mut Option<Signal>| {
+            signal.take_if(|signal| signal.as_raw_fd() == descriptor);
+        };
+        for inlet in self.inlets.iter_mut().flatten().filter(|inlet| inlet.ring.port() == port) {
+            drop_if_it(&mut inlet.call);
+            drop_if_it(&mut inlet.error);
+        }
+        let outlet = self.outlets.get(port.get()).and_then(Option::as_ref);
+        for queue in outlet.iter().flat_map(|outlet| &outlet.queues) {
+            let mut queue = queue.lock();
+            drop_if_it(&mut queue.call);
+            drop_if_it(&mut queue.error);
+        }
     }
 
     fn add_inlet(&mut self, mut inlet: Inlet) {
@@ -170,15 +198,6 @@ impl Worker {
         }
     }
 
-    /// Listens for the kicks of a port's receive rings; they matter only while frames wait for one.
-    fn watch_outlet(&self, outlet: &Outlet) {
-        for (queue, kick) in outlet.kicks.iter().enumerate() {
-            let (Some(kick), Ok(queue)) = (kick, u16::try_from(queue)) else { continue };
-            // A failure only means that waiting frames leave with the next one instead.
-            let _ = self.poller.add(kick.as_raw_fd(), Wake::Outlet { port: outlet.port.raw(), queue });
-        }
-    }
-
     fn detach(&mut self, port: PortIndex) -> Vec<Inlet> {
         let outlet = self.outlets.get_mut(port.get()).and_then(Option::take);
         for kick in outlet.iter().flat_map(|outlet| &outlet.kicks).flatten() {
@@ -192,7 +211,7 @@ impl Worker {
         }
         let inlets = &self.inlets;
         self.polled.retain(|place| inlets.get(*place as usize).is_some_and(Option::is_some));
-        self.shared.rings.store(self.inlets.iter().flatten().count() as u64, Ordering::Relaxed);
+        self.count_rings();
         taken
     }
 
@@ -232,7 +251,7 @@ impl Worker {
         if inlet.ring.complete(&self.burst)
             && let Some(call) = inlet.call()
         {
-            self.shared.watch.notify(call);
+            self.shared.watch.notify(inlet.ring.port(), call);
         }
         true
     }
@@ -306,7 +325,7 @@ impl Worker {
         let mut again = outcome.waiting;
         if again && arm && self.polling != Polling::Busy {
             // Buffers that came in while we armed would never be kicked for.
-            again = queue.ring.core().arm().unwrap_or(false);
+            again = queue.arm();
         }
         drop(queue);
         count(&self.switch, port, &outcome);
@@ -340,69 +359,13 @@ impl Worker {
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         inlet.broken = true;
         inlet.polled = false;
-        report_error(&self.shared.watch, inlet.error.as_ref());
         let (port, ring) = (inlet.ring.port(), inlet.index);
+        if let Some(signal) = &inlet.error {
+            self.shared.watch.notify(port, signal.as_raw_fd());
+        }
         self.reporter.report(DataplaneEvent::RingBroken { port, ring, error });
         false
     }
-
-    /// Sleeps if no ring is polled; else looks for kicks now and then.
-    fn look_for_kicks(&mut self, now: Instant) {
-        let idle = self.polled.is_empty() && self.waiting.is_empty() && self.polling != Polling::Busy;
-        if !idle && now.saturating_duration_since(self.looked) < LOOK_INTERVAL {
-            return;
-        }
-        let all_polled = self.polled.len() == self.inlets.iter().flatten().count();
-        if !idle && all_polled && self.waiting.is_empty() {
-            self.looked = now;
-            return;
-        }
-        self.wait_for_kicks(idle);
-        self.looked = Instant::now();
-    }
-
-    fn wait_for_kicks(&mut self, idle: bool) {
-        let kickless = |inlet: &Inlet| inlet.kick.is_none() && !inlet.broken;
-        let any_kickless = self.inlets.iter().flatten().any(kickless);
-        let timeout_ms = match (idle, any_kickless) {
-            (false, _) => 0,
-            (true, true) => KICKLESS_INTERVAL_MS,
-            (true, false) => -1,
-        };
-        self.shared.sleeps.fetch_add(u64::from(idle), Ordering::Relaxed);
-        let now = Instant::now();
-        for wake in self.poller.wait(timeout_ms) {
-            match wake {
-                Wake::Mailbox => {}
-                Wake::Inlet(place) => wake_inlet(&mut self.inlets, &mut self.polled, place, now),
-                Wake::Outlet { port, queue } => {
-                    let port = PortIndex::new(usize::from(port));
-                    let known =
-                        port.filter(|port| !self.waiting.iter().any(|w| (w.0, w.1) == (*port, queue)));
-                    self.waiting.extend(known.map(|port| (port, queue, now)));
-                }
-            }
-        }
-        if any_kickless && idle {
-            for place in 0..u32::try_from(self.inlets.len()).unwrap_or(0) {
-                if self.inlets.get(place as usize).and_then(Option::as_ref).is_some_and(kickless) {
-                    wake_inlet(&mut self.inlets, &mut self.polled, place, now);
-                }
-            }
-        }
-    }
-}
-
-/// Polls a ring again after a kick.
-fn wake_inlet(inlets: &mut [Option<Inlet>], polled: &mut Vec<u32>, place: u32, now: Instant) {
-    let Some(inlet) = inlets.get_mut(place as usize).and_then(Option::as_mut) else { return };
-    if inlet.polled || inlet.broken {
-        return;
-    }
-    inlet.polled = true;
-    inlet.last_frame = now;
-    inlet.ring.core().disarm();
-    polled.push(place);
 }
 
 /// Frames for a port whose driver does not run: a flood passes it by, the rest is counted there.
@@ -415,14 +378,20 @@ fn count_down(switch: &Switch, group: &[Send]) {
 
 /// Tells the guest, and the control side if the ring broke.
 fn after_visit(shared: &WorkerShared, reporter: &Reporter, outlet: &Outlet, queue: u16, outcome: &Outcome) {
+    let port = outlet.port;
     if let Some(call) = outcome.notify {
-        shared.watch.notify(call);
+        shared.watch.notify(port, call);
     }
-    if let Some(error) = outcome.broke
-        && let Some(queue) = outlet.queue(usize::from(queue))
-    {
+    let Some(error) = outcome.broke else { return };
+    let Some((ring, signal)) = outlet.queue(usize::from(queue)).map(|queue| {
         let queue = queue.lock();
-        report_error(&shared.watch, queue.error.as_ref());
-        reporter.report(DataplaneEvent::RingBroken { port: outlet.port, ring: queue.index, error });
+        (queue.index, queue.error.clone())
+    }) else {
+        return;
+    };
+    // Not under the lock: the write may be made to block.
+    if let Some(signal) = signal {
+        shared.watch.notify(port, signal.as_raw_fd());
     }
+    reporter.report(DataplaneEvent::RingBroken { port, ring, error });
 }

@@ -75,3 +75,29 @@ fn a_file_that_shrinks_poisons_its_region_and_nothing_else() {
     assert!(memory.is_poisoned());
     assert!(!bystander.is_poisoned());
 }
+
+#[test]
+fn a_file_that_changes_its_size_while_it_is_mapped_never_leaves_a_short_mapping() {
+    install_poison_handler().unwrap();
+    let file = memfd(0x10_0000);
+    let other = file.try_clone().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                other.set_len(0x1000).unwrap();
+                other.set_len(0x10_0000).unwrap();
+            }
+        });
+        let spec = RegionSpec { guest_address: 0, size: 0x10_0000, user_address: 0, file_offset: 0 };
+        let mapped = (0..2000).filter_map(|_| Region::map(&file, spec).ok()).filter(|region| {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            let start = format!("{:x}-{:x}", region.host().addr(), region.host().addr() + 0x10_0000);
+            assert!(maps.contains(&start), "{start} is not mapped as a whole");
+            true
+        });
+        let count = mapped.take(50).count();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(count > 0, "the file was never long enough");
+    });
+}

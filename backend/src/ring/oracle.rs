@@ -258,6 +258,42 @@ fn put_ours(file: &File, offer: &Offer, frames: &[Vec<u8>]) -> usize {
     frames.len()
 }
 
+/// One indirect table for all entries of a ring: 1023 descriptors without bytes and a last one of `len`.
+fn lay_out_wasteful(file: &File, size: u16, len: u32, flags: u16) {
+    for index in 0..1023 {
+        put_descriptor(file, TABLES, index, (0, 0, NEXT | flags, index + 1));
+    }
+    put_descriptor(file, TABLES, 1023, (BUFFERS, len, flags, 0));
+    for slot in 0..size {
+        put_descriptor(file, DESCRIPTORS, slot, (TABLES, 1024 * 16, INDIRECT, 0));
+        file.write_all_at(&slot.to_le_bytes(), AVAILABLE + 4 + 2 * u64::from(slot)).unwrap();
+    }
+    file.write_all_at(&size.to_le_bytes(), AVAILABLE + 2).unwrap();
+}
+
+#[test]
+fn descriptors_without_bytes_buy_no_work() {
+    let file = memfd();
+    let offer = Offer { size: 256, base: 0, chains: Vec::new() };
+    lay_out_wasteful(&file, 256, 1, WRITE);
+    let mut ring = ReceiveRing::new(core(&file, &offer), 12, true);
+    let mut taken = 0;
+    while ring.put(&[0; 12], &[7; 100], &[], 100)
+        == Err(Refused::Frame(viaduct_switch::DropReason::BadBuffer))
+    {
+        taken += 1;
+        assert!(taken <= 256, "each look at the ring uses some of it up");
+    }
+    assert!(taken >= 64, "a frame's budget covers a few such chains, not the ring: {taken}");
+
+    let file = memfd();
+    lay_out_wasteful(&file, 256, 100, 0);
+    let port = PortIndex::new(3).unwrap();
+    let mut ring = TransmitRing::new(core(&file, &offer), 12, port);
+    let mut burst = Burst::new(port);
+    assert_eq!(ring.read(&mut burst).unwrap(), 1, "one such chain is a whole burst's work");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 

@@ -4,7 +4,7 @@ use viaduct_switch::DropReason;
 
 use super::chain::{Descriptor, Direction, Segments};
 use super::copy::copy;
-use super::core::prefetch;
+use super::core::prefetch_to_write;
 use super::{CHAIN_MAX, Core, RingError};
 use crate::memory::Segment;
 
@@ -111,10 +111,11 @@ impl ReceiveRing {
             ready.descriptor = descriptor;
             ready.whole = place.filter(|place| single && place.len == descriptor.len);
             if let Some(place) = ready.whole {
-                prefetch(place.host);
-                prefetch(place.host.wrapping_add(64));
+                prefetch_to_write(place.host);
+                prefetch_to_write(place.host.wrapping_add(64));
             }
         }
+        self.core.prefetch_used(count);
         self.ready_end = usize::from(count);
         Ok(())
     }

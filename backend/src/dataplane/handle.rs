@@ -1,0 +1,369 @@
+//! The control thread's handle on the workers: starts them, hands ports over, takes them back, looks after them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use viaduct_switch::{DropReason, Nanos, Policy, PortIndex, Switch, WorkerState};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::build::{Parked, build};
+use super::mailbox::{Acknowledge, Message, Postbox, mailbox};
+use super::outlet::Outlet;
+use super::poller::{Poller, Wake};
+use super::shared::{Reporter, WorkerShared};
+use super::worker::{Inlet, Worker, WorkerParts};
+use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
+use crate::config::Polling;
+use crate::memory::{DirtyLog, GuestMemory};
+use crate::model::WorkerStatus;
+use crate::ring::RingError;
+
+/// Why the data path could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// No processor was given.
+    #[error("switch.cpus names no processor: give at least one, such as cpus = [0]")]
+    NoCpu,
+    /// The kernel refused something that a worker needs.
+    #[error("cannot start the worker for processor {cpu}: {error}")]
+    Start {
+        /// The processor.
+        cpu: usize,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+/// One worker, seen from the control thread.
+struct WorkerHandle {
+    cpu: usize,
+    postbox: Postbox,
+    shared: Arc<WorkerShared>,
+    thread: Option<JoinHandle<()>>,
+    /// The watch's sequence at the last tick.
+    watched: u64,
+}
+
+/// The control thread's handle on all workers.
+pub struct Dataplane {
+    switch: Arc<Switch>,
+    policy: Arc<Policy>,
+    started: Instant,
+    workers: Vec<WorkerHandle>,
+    attached: HashMap<PortIndex, Attached>,
+    /// Frames that waited for ports which are detached just now.
+    parked: HashMap<PortIndex, Parked>,
+    ticks: u64,
+    reporter: Reporter,
+    events: Receiver<DataplaneEvent>,
+}
+
+/// What the control thread keeps of a port whose rings run.
+struct Attached {
+    outlet: Option<Arc<Outlet>>,
+    features: u64,
+    memory: GuestMemory,
+    log: Option<Arc<DirtyLog>>,
+    /// The rings with the eventfds that workers write to.
+    calls: Vec<(u16, Signal)>,
+    poisoned: bool,
+}
+
+impl Attached {
+    fn is_poisoned(&self) -> bool {
+        self.memory.is_poisoned() || self.log.as_ref().is_some_and(|log| log.is_poisoned())
+    }
+}
+
+/// How long the control thread waits for an acknowledgement before it looks for a stuck worker.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Entries of the fdb that one tick looks at for ageing.
+const EXPIRE_BUDGET: usize = 4096;
+
+/// Ticks after which backlogs are tidied up.
+const BACKLOG_TICKS: u64 = 10;
+
+impl Dataplane {
+    /// Starts one worker for each of `cpus`, pinned to it.
+    pub fn start(
+        switch: Arc<Switch>,
+        policy: Arc<Policy>,
+        cpus: &[usize],
+        polling: Polling,
+    ) -> Result<Self, DataplaneError> {
+        if cpus.is_empty() {
+            return Err(DataplaneError::NoCpu);
+        }
+        let (sender, events) = channel();
+        let refused = |error| DataplaneError::Start { cpu: cpus[0], error };
+        let wake = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused)?;
+        let reporter = Reporter { events: sender, wake: Arc::new(wake) };
+        let started = Instant::now();
+        let mut dataplane = Self {
+            switch,
+            policy,
+            started,
+            workers: Vec::new(),
+            attached: HashMap::new(),
+            parked: HashMap::new(),
+            ticks: 0,
+            reporter,
+            events,
+        };
+        for &cpu in cpus {
+            let worker = dataplane.start_worker(cpu, polling);
+            dataplane.workers.push(worker.map_err(|error| DataplaneError::Start { cpu, error })?);
+        }
+        Ok(dataplane)
+    }
+
+    fn start_worker(&self, cpu: usize, polling: Polling) -> io::Result<WorkerHandle> {
+        let (postbox, mailbox) = mailbox()?;
+        let poller = Poller::new()?;
+        poller.add(mailbox.wake_descriptor(), Wake::Mailbox)?;
+        let shared = Arc::new(WorkerShared::default());
+        let parts = WorkerParts {
+            switch: Arc::clone(&self.switch),
+            state: WorkerState::new(Arc::clone(&self.policy)),
+            polling,
+            started: self.started,
+            shared: Arc::clone(&shared),
+            mailbox,
+            reporter: self.reporter.clone(),
+            poller,
+        };
+        let run = move || {
+            pin_to(cpu);
+            if let Some(worker) = Worker::new(parts) {
+                worker.run();
+            }
+        };
+        let thread = thread::Builder::new().name(format!("worker-{cpu}")).spawn(run)?;
+        Ok(WorkerHandle { cpu, postbox, shared, thread: Some(thread), watched: 0 })
+    }
+
+    /// The switch that the workers run.
+    #[must_use]
+    pub fn switch(&self) -> &Arc<Switch> {
+        &self.switch
+    }
+
+    /// The switch's time now.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        Nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Becomes readable when [`Dataplane::take_events`] has something.
+    #[must_use]
+    pub fn events(&self) -> &EventFd {
+        &self.reporter.wake
+    }
+
+    /// What happened on the data path since the last call.
+    pub fn take_events(&mut self) -> Vec<DataplaneEvent> {
+        // Nothing to read means that nothing was reported.
+        let _ = self.reporter.wake.read();
+        self.events.try_iter().collect()
+    }
+
+    /// To be called about every 100 ms while ports are attached: frees workers that a peer blocked, lets
+    /// addresses age, and reports guests whose memory file shrank.
+    pub fn tick(&mut self) {
+        self.ticks += 1;
+        self.unblock_workers();
+        self.switch.expire(self.now(), &self.policy, EXPIRE_BUDGET);
+        if self.ticks.is_multiple_of(BACKLOG_TICKS) {
+            self.tidy_backlogs();
+        }
+        for (&port, attached) in &mut self.attached {
+            if !attached.poisoned && attached.is_poisoned() {
+                attached.poisoned = true;
+                let error = RingError::MemoryGone;
+                self.reporter.report(DataplaneEvent::RingBroken { port, ring: 0, error });
+            }
+        }
+    }
+
+    fn unblock_workers(&mut self) {
+        let stuck: Vec<_> = self
+            .workers
+            .iter_mut()
+            .filter_map(|worker| {
+                let (sequence, freed) = worker.shared.watch.unblock(worker.watched);
+                worker.watched = sequence;
+                freed
+            })
+            .collect();
+        for (port, descriptor) in stuck {
+            self.mute(port, descriptor);
+        }
+    }
+
+    /// Has no worker write any more to an eventfd that held one up, and reports the rings that it belongs to.
+    fn mute(&self, port: PortIndex, descriptor: RawFd) {
+        for worker in &self.workers {
+            worker.postbox.post(Message::Mute { port, descriptor });
+        }
+        let calls = self.attached.get(&port).map_or(&[][..], |attached| &attached.calls);
+        for &(ring, _) in calls.iter().filter(|(_, call)| call.as_raw_fd() == descriptor) {
+            let error = RingError::CallBlocked;
+            self.reporter.report(DataplaneEvent::RingBroken { port, ring, error });
+        }
+    }
+
+    /// Gives back the memory of backlogs that were empty for a while, and gives up frames that waited for a port
+    /// which did not come back.
+    fn tidy_backlogs(&mut self) {
+        for attached in self.attached.values() {
+            for queue in attached.outlet.iter().flat_map(|outlet| &outlet.queues) {
+                if let Some(mut queue) = queue.try_lock() {
+                    queue.backlog.tidy();
+                }
+            }
+        }
+        for (port, parked) in self.parked.drain() {
+            let frames = parked.frames();
+            self.switch.counters().port(port).add_drops(DropReason::ReceiverDown, frames);
+        }
+    }
+
+    /// Each worker's counters.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let status = |worker: &WorkerHandle| WorkerStatus {
+            cpu: worker.cpu,
+            rings: worker.shared.rings.load(Ordering::Relaxed),
+            bursts: worker.shared.bursts.load(Ordering::Relaxed),
+            frames: worker.shared.frames.load(Ordering::Relaxed),
+            sleeps: worker.shared.sleeps.load(Ordering::Relaxed),
+        };
+        self.workers.iter().map(status).collect()
+    }
+
+    /// Sends each worker a message and waits until all have handled it; gives what they gave back.
+    fn ask_all(&mut self, message: impl Fn(usize, Acknowledge) -> Message) -> Vec<Inlet> {
+        let (sender, answers) = channel();
+        for (number, worker) in self.workers.iter().enumerate() {
+            worker.postbox.post(message(number, Acknowledge(sender.clone())));
+        }
+        drop(sender);
+        let mut inlets = Vec::new();
+        loop {
+            match answers.recv_timeout(PATIENCE) {
+                Ok(given) => inlets.extend(given),
+                Err(RecvTimeoutError::Timeout) => self.unblock_workers(),
+                Err(RecvTimeoutError::Disconnected) => return inlets,
+            }
+        }
+    }
+
+    /// The worker that reads a port's queue pair: pairs and ports are spread evenly.
+    fn worker_of(&self, port: PortIndex, ring: u16) -> usize {
+        (port.get() + usize::from(ring / 2)) % self.workers.len().max(1)
+    }
+
+    /// Ends all workers.
+    pub fn stop(mut self) {
+        self.end_workers();
+    }
+
+    fn end_workers(&mut self) {
+        for worker in &self.workers {
+            worker.postbox.post(Message::Stop);
+        }
+        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
+            // A worker that panicked has said so on standard error already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.end_workers();
+    }
+}
+
+impl Datapath for Dataplane {
+    fn attach(&mut self, setup: PortSetup) -> Vec<(u16, RingError)> {
+        let parked = self.parked.remove(&setup.port);
+        let built = build(&setup, parked);
+        self.switch.counters().port(setup.port).add_drops(DropReason::ReceiverDown, built.lost);
+        let outlet = built.outlet.map(Arc::new);
+        let signals = |ring: &RingSetup| {
+            let index = ring.index;
+            [ring.call.clone(), ring.error.clone()].into_iter().flatten().map(move |signal| (index, signal))
+        };
+        let attached = Attached {
+            outlet: outlet.clone(),
+            features: setup.features,
+            memory: setup.memory,
+            log: setup.log,
+            calls: setup.rings.iter().flat_map(signals).collect(),
+            poisoned: false,
+        };
+        self.attached.insert(setup.port, attached);
+        let watcher = self.worker_of(setup.port, 0);
+        let mut shares: Vec<Vec<Inlet>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for inlet in built.inlets {
+            let worker = self.worker_of(setup.port, inlet.index);
+            if let Some(share) = shares.get_mut(worker) {
+                share.push(inlet);
+            }
+        }
+        let shares = RefCell::new(shares);
+        self.ask_all(|number, acknowledge| {
+            let inlets = shares.borrow_mut().get_mut(number).map(std::mem::take).unwrap_or_default();
+            Message::Attach { outlet: outlet.clone(), watch: number == watcher, inlets, acknowledge }
+        });
+        built.refused
+    }
+
+    fn detach(&mut self, port: PortIndex) -> Vec<RingPosition> {
+        let Some(attached) = self.attached.remove(&port) else { return Vec::new() };
+        let inlets = self.ask_all(|_, acknowledge| Message::Detach { port, acknowledge });
+        let position =
+            |mut inlet: Inlet| RingPosition { index: inlet.index, base: inlet.ring.core().position() };
+        let mut positions: Vec<RingPosition> = inlets.into_iter().map(position).collect();
+        if let Some(outlet) = attached.outlet.and_then(Arc::into_inner) {
+            let mut parked = Parked::new(attached.features);
+            for (position, backlog) in outlet.take_apart() {
+                positions.push(position);
+                parked.add(position.index, backlog);
+            }
+            self.parked.insert(port, parked);
+        }
+        positions.sort_unstable_by_key(|position| position.index);
+        positions
+    }
+
+    fn inject(&mut self, port: PortIndex, frame: Vec<u8>) {
+        if let Some(worker) = self.workers.get(self.worker_of(port, 0)) {
+            worker.postbox.post(Message::Inject { port, frame });
+        }
+    }
+
+    fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.policy = Arc::clone(&policy);
+        self.ask_all(|_, acknowledge| Message::SetPolicy { policy: Arc::clone(&policy), acknowledge });
+    }
+}
+
+/// Keeps the calling thread on one processor. A machine without that processor runs it anywhere.
+fn pin_to(cpu: usize) {
+    // SAFETY: all-zero is an empty set, and CPU_SET checks the number against the set's size.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: `set` is a whole `cpu_set_t`; 0 is the calling thread.
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+}
