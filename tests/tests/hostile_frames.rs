@@ -13,7 +13,7 @@ use viaduct_tests::superframe::{Kind, SuperFrame};
 /// The transmit ring's number.
 const SEND: usize = 1;
 
-// Item 24
+// Offload claims
 
 #[test]
 fn a_header_that_claims_what_cannot_be_is_a_counted_drop() {
@@ -95,7 +95,7 @@ fn a_super_frame_that_contradicts_its_headers_never_reaches_a_receiver_that_need
     stage.finish("contradictions");
 }
 
-// Item 25
+// Lengths
 
 #[test]
 fn runts_giants_and_frames_beyond_the_mtu_are_counted_drops() {
@@ -141,7 +141,7 @@ fn a_frame_too_long_for_an_unmergeable_buffer_is_a_counted_drop() {
     stage.finish("a small buffer");
 }
 
-// Item 29
+// Addresses
 
 #[test]
 fn a_flood_of_source_addresses_is_bounded_and_the_neighbours_stay_known() {

@@ -22,7 +22,7 @@ fn add(guest_address: u64, size: u64, user_address: u64, offset: u64) -> Message
     region_message(request::ADD_MEM_REG, guest_address, size, user_address, offset)
 }
 
-// Item 11
+// Regions
 
 #[test]
 fn regions_whose_ends_wrap_around_or_that_are_empty_or_too_long_are_refused() {
@@ -96,7 +96,7 @@ fn five_hundred_and_nine_regions_are_legal_and_one_more_is_not() {
     stage.finish("510 regions");
 }
 
-// Item 12
+// Files behind regions
 
 #[test]
 fn memory_on_a_file_that_is_no_memory_is_refused() {
@@ -218,8 +218,6 @@ fn a_file_that_shrinks_under_rings_and_receive_buffers_ends_that_port_and_nobody
     stage.finish("rings that shrank away");
 }
 
-// Item 14 is shown to work in socket_traffic: buffers_that_cross_memory_regions_are_read_and_written_whole.
-
 #[test]
 fn a_buffer_that_runs_out_of_a_region_into_nothing_is_a_counted_drop() {
     let stage = Stage::new();
@@ -245,7 +243,7 @@ fn a_buffer_that_runs_out_of_a_region_into_nothing_is_a_counted_drop() {
     stage.finish("buffers that run into nothing");
 }
 
-// Item 15
+// Where rings lie
 
 #[test]
 fn rings_that_are_misaligned_are_refused() {

@@ -57,7 +57,7 @@ fn assert_breaks(stage: &mut Stage, x: &mut Nic, y: &mut Nic, what: &str) {
     assert_eq!(stage.port("x").state, "running", "{what}: mended by a reset of the ring");
 }
 
-// Item 16
+// The available index
 
 #[test]
 fn an_available_index_that_jumps_or_goes_back_breaks_the_ring_alone() {
@@ -93,7 +93,7 @@ fn an_index_that_jumps_in_the_receive_ring_breaks_it_alone() {
     stage.finish("a jump in the receive ring");
 }
 
-// Item 17
+// Heads and chains
 
 #[test]
 fn a_head_that_is_no_descriptor_breaks_the_ring_alone() {
@@ -189,7 +189,7 @@ fn a_chain_whose_total_length_is_beyond_32_bits_is_a_counted_drop() {
     stage.finish("a total beyond 32 bits");
 }
 
-// Item 18
+// Indirect tables
 
 #[test]
 fn indirect_tables_that_are_malformed_are_counted_drops() {
@@ -248,7 +248,7 @@ fn an_indirect_table_across_two_regions_works() {
     stage.finish("an indirect table across regions");
 }
 
-// Item 19: bad addresses of zero length, short chains and scattered headers are among the malformed chains above.
+// Descriptors of no length, and buffers to be written
 
 #[test]
 fn a_zero_length_descriptor_with_a_bad_address_is_passed_over_or_dropped_and_never_touched() {
@@ -299,7 +299,7 @@ fn receive_buffers_that_are_malformed_cost_their_owner_a_frame_and_are_counted()
     stage.finish("malformed receive buffers");
 }
 
-// Item 21
+// What changes after it was checked
 
 #[test]
 fn descriptors_and_headers_that_change_all_the_time_deliver_only_what_was_judged() {
@@ -364,7 +364,7 @@ fn rewrite(memory: &Memory, at: u64, table: u64, stop: &AtomicBool) {
     }
 }
 
-// Item 22
+// Notifications, and receivers that do not take
 
 /// Sets the file status flags of `file`, which belong to the open file and thus to all who share it.
 fn set_status_flags(file: &impl AsRawFd, flags: libc::c_int) {
@@ -509,7 +509,7 @@ fn a_flood_of_broadcasts_leaves_another_network_in_peace() {
     stage.finish("a flood of broadcasts");
 }
 
-// Item 23
+// Reset, unload, reload
 
 #[test]
 fn a_driver_that_is_unloaded_and_loaded_in_the_middle_of_traffic_harms_nobody() {

@@ -25,7 +25,7 @@ fn protocol_bit(session: &Session, bit: u32) -> bool {
     session.protocol & (1 << bit) != 0
 }
 
-// Item 1
+// Lengths that lie
 
 #[test]
 fn a_length_that_lies_closes_the_connection() {
@@ -79,7 +79,7 @@ fn a_conversation_byte_by_byte_is_understood() {
     stage.finish("byte by byte");
 }
 
-// Item 2
+// Versions, flags, unknown requests, replies that nobody reads
 
 #[test]
 fn a_wrong_version_and_wrong_flags_close_the_connection() {
@@ -119,7 +119,7 @@ fn replies_that_are_never_read_cost_the_connection_and_no_memory() {
     stage.finish("replies never read");
 }
 
-// Item 3
+// Rings that do not exist
 
 #[test]
 fn a_ring_that_does_not_exist_is_refused_in_the_full_width_of_its_number() {
@@ -151,7 +151,7 @@ fn a_descriptor_for_a_ring_that_does_not_exist_is_refused() {
     stage.finish("descriptors for rings that do not exist");
 }
 
-// Item 4
+// Descriptors: none due, too many, missing, cut off, of the wrong kind
 
 #[test]
 fn descriptors_on_messages_that_carry_none_are_refused_and_closed() {
@@ -273,7 +273,7 @@ fn set_descriptor_limit(pid: u32, limit: u64) -> u64 {
     old.rlim_cur
 }
 
-// Item 5
+// The same request for ever
 
 #[test]
 fn the_same_request_ten_thousand_times_accumulates_nothing() {
@@ -333,7 +333,7 @@ fn a_memory_slot_added_and_removed_a_thousand_times_leaves_nothing() {
     stage.finish("a slot a thousand times");
 }
 
-// Item 6 is not offered, so refused; item 7 is offered for migration.
+// In-flight buffers are not offered; the dirty log is, for migration
 
 #[test]
 fn inflight_buffers_are_not_offered_and_refused() {
@@ -450,7 +450,7 @@ fn features_that_were_not_offered_are_refused() {
     stage.finish("features that were not offered");
 }
 
-// Item 8
+// Wrong order, and changes while everything runs
 
 #[test]
 fn ring_addresses_may_come_before_the_memory_and_count_once_it_is_there() {
@@ -533,7 +533,7 @@ fn what_is_asked_twice_is_answered_twice() {
     stage.finish("asked twice");
 }
 
-// Item 9
+// Sizes, positions and values
 
 #[test]
 fn ring_sizes_and_positions_that_cannot_be_are_refused() {
@@ -601,7 +601,7 @@ fn values_of_status_mtu_and_rarp_that_cannot_be_are_refused() {
     stage.finish("values that cannot be");
 }
 
-// Item 10
+// Connections that come and go
 
 #[test]
 fn two_thousand_connections_come_and_go_and_leave_nothing() {
