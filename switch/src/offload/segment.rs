@@ -12,6 +12,11 @@ use crate::frame::{Claims, Gso, GsoKind, PartialChecksum};
 /// segment size serves no TCP, but would let one frame cost a receiver thousands.
 pub const SEGMENTS_MAX: usize = 1366;
 
+/// Bytes of headers that the segments of one frame may have together: no more than four times the longest frame.
+/// Long chains of options or extension headers in each of many small segments would multiply a receiver's
+/// traffic, and our work, by thirty.
+const HEADERS_MAX: usize = 256 * 1024;
+
 const FLAG_FIN: u8 = 0x01;
 const FLAG_PSH: u8 = 0x08;
 const FLAG_CWR: u8 = 0x80;
@@ -52,11 +57,16 @@ impl<'a> Segmenter<'a> {
         fragment_id: u32,
     ) -> Result<Self, DropReason> {
         let cut = Cut::plan(frame, claims, checksums, fragment_id).ok_or(DropReason::NotSegmentable)?;
-        let (payload, size) = match &cut {
-            Cut::Segments(segments) => (segments.payload().len(), segments.size),
-            Cut::Fragments(fragments) => (fragments.payload().len(), fragments.size()),
+        let (payload, size, headers) = match &cut {
+            Cut::Segments(segments) => (segments.payload().len(), segments.size, segments.headers),
+            Cut::Fragments(fragments) => {
+                let (payload, size) = (fragments.payload().len(), fragments.size());
+                (payload, size, fragments.length_max().saturating_sub(size.min(payload)))
+            }
         };
-        if payload.div_ceil(size) > SEGMENTS_MAX { Err(DropReason::NotSegmentable) } else { Ok(Self { cut }) }
+        let count = payload.div_ceil(size);
+        let too_costly = count > SEGMENTS_MAX || count.saturating_mul(headers) > HEADERS_MAX;
+        if too_costly { Err(DropReason::NotSegmentable) } else { Ok(Self { cut }) }
     }
 
     /// How many bytes the longest segment has: a buffer of this length takes each of them.

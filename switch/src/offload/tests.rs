@@ -137,6 +137,29 @@ fn one_frame_is_not_cut_into_thousands() {
 }
 
 #[test]
+fn long_headers_in_many_segments_do_not_multiply_a_frame() {
+    // IPv6, destination options of 1400 bytes, UDP with 20,000 bytes.
+    let mut frame = head(0x86dd)[..14].to_vec();
+    let (options, udp) = (1400u16, 20_008u16);
+    frame.extend([0x60, 0, 0, 0]);
+    frame.extend((options + udp).to_be_bytes());
+    frame.extend([60, 64]);
+    frame.extend([1; 32]);
+    frame.extend([17, 174, 1, 0]);
+    frame.resize(frame.len() + 1396, 0);
+    frame.extend([0, 7, 0, 7]);
+    frame.extend(udp.to_be_bytes());
+    frame.resize(frame.len() + 20_002, 0xaa);
+    let segmenter = |size| {
+        let checksum = Some(PartialChecksum { start: 14 + 40 + 1400, offset: 6 });
+        let claims = Claims { checksum, gso: Some(Gso { kind: GsoKind::Udp, size, ecn: false }) };
+        Segmenter::new(&frame, &claims, Checksums::Finished, 0).map(|_| ())
+    };
+    assert_eq!(segmenter(500), Ok(()));
+    assert_eq!(segmenter(48), Err(DropReason::NotSegmentable));
+}
+
+#[test]
 fn fragments_carry_options_for_the_destination_behind_the_fragment_header() {
     // IPv6, a routing header of 8 bytes, destination options of 8 bytes, UDP with 40 bytes: RFC 8200, 4.5
     // puts the fragment header between the routing header and the options.
