@@ -109,7 +109,7 @@ impl Machine {
         guest
     }
 
-    /// Turns it on; its shell is there after [`Guest::await_shell`].
+    /// Turns it on; its shell is there after [`Shell::await_shell`](crate::guest::Shell::await_shell).
     ///
     /// # Panics
     /// If QEMU does not start.

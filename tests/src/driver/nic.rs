@@ -126,7 +126,7 @@ pub struct Nic {
     pub memory: Arc<Memory>,
     /// How it is driven.
     pub options: NicOptions,
-    /// Guest address of [`Nic::spare_bytes`] bytes that nothing uses.
+    /// Guest address of some bytes that nothing uses; [`SPARE_BYTES`] says how many.
     pub spare: u64,
     /// One a queue pair.
     pub receive: Vec<ReceiveQueue>,
