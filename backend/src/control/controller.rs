@@ -15,7 +15,7 @@ use viaduct_switch::{Policy, PortIndex, Switch};
 use crate::config::Config;
 use crate::control::driver::SETTLE;
 use crate::control::handle::{Command, Commands};
-use crate::control::port::{Link, process};
+use crate::control::port::{Link, Port, process};
 use crate::control::registry::{Numbers, Ports};
 use crate::control::timer::{Deadline, Timer};
 use crate::control::token::Token;
@@ -30,11 +30,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Pause after descriptors ran out, before connections are accepted again.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Pause before a frontend that sent too much is read again.
+/// Pause before a port whose frontends sent too much, or left too much behind, is served again.
 const THROTTLE_PAUSE: Duration = Duration::from_millis(100);
-
-/// Turns that a session gets to come to its end, before another frontend is turned away for its sake.
-const TURNS_BEFORE_REFUSAL: usize = 64;
 
 /// Where the configuration comes from when SIGHUP asks for it.
 pub(super) type Reload = Box<dyn FnMut() -> Result<Config, String>>;
@@ -198,42 +195,43 @@ impl Controller {
 impl Controller {
     fn accept(&mut self, index: PortIndex, ops: &mut EventOps) {
         let Some(port) = self.ports.get_mut(index) else { return };
+        if port.must_wait(Instant::now()) {
+            // Who wants to connect waits with the listener.
+            return self.accept_later(index, THROTTLE_PAUSE, ops);
+        }
         let Link::Server(listener) = &port.link else { return };
         match listener.accept() {
             Ok(None) => {}
             Ok(Some(socket)) => self.accepted(index, socket, ops),
             Err(error) => {
                 port.log.warn(format_args!("cannot accept a connection: {error}; trying again in a second"));
-                self.watch_listener(index, EventSet::empty(), ops);
-                self.timer.set(Deadline::Accept(index), Instant::now() + ACCEPT_PAUSE);
+                self.accept_later(index, ACCEPT_PAUSE, ops);
             }
         }
     }
 
+    fn accept_later(&mut self, index: PortIndex, pause: Duration, ops: &mut EventOps) {
+        self.watch_listener(index, EventSet::empty(), ops);
+        self.timer.set(Deadline::Accept(index), Instant::now() + pause);
+    }
+
     fn accepted(&mut self, index: PortIndex, socket: UnixStream, ops: &mut EventOps) {
         // A frontend that died and was started again may be back before we have heard of its end.
-        for _ in 0..TURNS_BEFORE_REFUSAL {
-            let Some(served) = self.served(index) else { break };
-            self.serve_session(index, EventSet::IN, ops);
-            if self.served(index) == Some(served) {
-                break;
-            }
+        let gone = |port: &Port| port.guest.as_ref().is_some_and(|guest| guest.session.has_hung_up());
+        if self.ports.get(index).is_some_and(gone) {
+            self.end_session(index, &SessionEnd::hung_up(), ops);
         }
         let Some(port) = self.ports.get_mut(index) else { return };
+        port.frontends.spend();
         if let Some(guest) = &port.guest {
             port.log.warn(format_args!(
                 "{} is turned away: {} is connected already",
                 process(socket::peer_pid(&socket)),
                 process(guest.session.peer_pid())
             ));
-            return;
+            return port.disposal.hang_up(socket);
         }
         self.begin_session(index, socket, ops);
-    }
-
-    /// Messages that the port's session served, if there is one.
-    fn served(&self, index: PortIndex) -> Option<u64> {
-        self.ports.get(index)?.guest.as_ref().map(|guest| guest.session.served())
     }
 
     fn begin_session(&mut self, index: PortIndex, socket: UnixStream, ops: &mut EventOps) {
@@ -246,7 +244,9 @@ impl Controller {
         match begun {
             Ok((peer, Ok(()))) => port.log.info(format_args!("{} is connected", process(peer))),
             Ok((_, Err(error))) => {
-                port.guest = None;
+                if let Some(guest) = port.guest.take() {
+                    guest.session.close(&mut self.bay);
+                }
                 port.log.warn(format_args!("cannot watch the connection: {error}; raise LimitNOFILE="));
             }
             Err(error) => port.log.warn(format_args!("cannot begin a session: {error}; raise LimitNOFILE=")),
@@ -255,6 +255,10 @@ impl Controller {
 
     pub(super) fn connect(&mut self, index: PortIndex, ops: &mut EventOps) {
         let Some(port) = self.ports.get_mut(index).filter(|port| port.guest.is_none()) else { return };
+        let now = Instant::now();
+        if port.must_wait(now) {
+            return self.timer.set(Deadline::Connect(index), now + THROTTLE_PAUSE);
+        }
         match socket::connect(&port.config.socket) {
             Ok(socket) => self.begin_session(index, socket, ops),
             Err(error) => port.trouble = Some(error.to_string()),
@@ -270,8 +274,12 @@ impl Controller {
         let Some(port) = self.ports.get_mut(index) else { return };
         let Some(guest) = &mut port.guest else { return };
         let hung_up = events.intersects(EventSet::HANG_UP | EventSet::ERROR);
+        if hung_up && guest.throttled {
+            // epoll would tell it again and again until the last of it is read, which is not to be now.
+            return self.end_session(index, &SessionEnd::hung_up(), ops);
+        }
         let outcome = if events.contains(EventSet::IN) || hung_up {
-            guest.session.readable(&mut self.bay)
+            guest.session.readable(&mut self.bay, &mut port.messages)
         } else {
             guest.session.writable().map(|()| Vec::new())
         };
@@ -290,13 +298,19 @@ impl Controller {
         }
     }
 
-    /// Stops reading a frontend that sends without end, for a while.
+    /// Stops reading a frontend for a while if it sends without end, or what it sent waits to be put away.
     fn throttle(&mut self, index: PortIndex) {
         let Some(port) = self.ports.get_mut(index) else { return };
-        let Some(guest) = port.guest.as_mut().filter(|guest| guest.session.is_exhausted()) else { return };
+        let crowded = port.is_crowded();
+        let Some(guest) = port.guest.as_mut().filter(|guest| !guest.throttled) else { return };
+        if !crowded && !port.messages.is_spent() {
+            return;
+        }
         guest.throttled = true;
         self.timer.set(Deadline::Resume(index), Instant::now() + THROTTLE_PAUSE);
-        port.log.warn("the frontend sends messages without end; it is read more slowly");
+        if !crowded && !std::mem::replace(&mut guest.slowed, true) {
+            port.log.warn("the frontend sends messages without end; it is read more slowly");
+        }
     }
 
     fn end_session(&mut self, index: PortIndex, end: &SessionEnd, ops: &mut EventOps) {

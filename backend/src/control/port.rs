@@ -11,7 +11,7 @@ use crate::config;
 use crate::control::driver::Driver;
 use crate::control::log::PortLog;
 use crate::model::{DropStatus, PortState, PortStatus, Traffic};
-use crate::vhost_user::{Limits, Listener, Session, features};
+use crate::vhost_user::{Allowance, Disposal, Limits, Listener, Session, features};
 
 /// First pause before another attempt to reach a frontend that listens.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -38,6 +38,8 @@ pub(super) struct Guest {
     pub(super) watched: EventSet,
     /// It sent too much, and is not read for now.
     pub(super) throttled: bool,
+    /// It was told in the log that it is read slowly.
+    pub(super) slowed: bool,
     /// What the log knows of its driver.
     pub(super) told: Driver,
 }
@@ -54,6 +56,13 @@ pub(super) struct Port {
     /// Why there is no frontend, if that is not just normal.
     pub(super) trouble: Option<String>,
     pub(super) connections: u64,
+    /// What its sessions left behind.
+    pub(super) disposal: Disposal,
+    crowded_told: bool,
+    /// Messages that its frontends may send.
+    pub(super) messages: Allowance,
+    /// Connections that they may make.
+    pub(super) frontends: Allowance,
 }
 
 impl Port {
@@ -64,7 +73,7 @@ impl Port {
         config: config::Port,
         link: Link,
     ) -> Self {
-        let log = PortLog::new(name);
+        let (log, now) = (PortLog::new(name), Instant::now());
         Self {
             name: name.to_owned(),
             index,
@@ -75,6 +84,10 @@ impl Port {
             log,
             trouble: None,
             connections: 0,
+            disposal: Disposal::default(),
+            crowded_told: false,
+            messages: Allowance::of_messages(now),
+            frontends: Allowance::of_connections(now),
         }
     }
 
@@ -84,12 +97,29 @@ impl Port {
 
     /// Begins a session.
     pub(super) fn connected(&mut self, socket: UnixStream, now: Instant) -> io::Result<&mut Guest> {
-        let session = Session::new(socket, self.limits())?;
+        let session = Session::new(socket, self.limits(), self.disposal.clone())?;
         self.connections += 1;
         self.trouble = None;
         let (watched, told) = (EventSet::empty(), Driver::default());
-        let guest = Guest { session, since: now, watched, throttled: false, told };
+        let guest = Guest { session, since: now, watched, throttled: false, slowed: false, told };
         Ok(self.guest.insert(guest))
+    }
+
+    /// Whether no other frontend may come yet.
+    pub(super) fn must_wait(&mut self, now: Instant) -> bool {
+        self.is_crowded() || self.frontends.refill(now) == 0
+    }
+
+    /// Whether so much waits to be put away that no more must come; told when it begins.
+    pub(super) fn is_crowded(&mut self) -> bool {
+        let crowded = self.disposal.crowded();
+        if let Some(crowded) = crowded
+            && !self.crowded_told
+        {
+            self.log.warn(crowded);
+        }
+        self.crowded_told = crowded.is_some();
+        self.crowded_told
     }
 
     /// The pause before the next attempt, after a session that began at `since` or an attempt that failed.
@@ -109,13 +139,18 @@ impl Port {
         Link::Client(BACKOFF_MIN)
     }
 
+    /// What keeps the port from working as it should.
+    fn trouble(&self) -> Option<String> {
+        self.disposal.crowded().map(|crowded| crowded.to_string()).or_else(|| self.trouble.clone())
+    }
+
     fn state(&self) -> (PortState, Option<String>) {
         let Some(guest) = &self.guest else {
             let state = match self.link {
                 Link::Server(_) => PortState::Listening,
                 Link::Client(_) => PortState::Connecting,
             };
-            return (state, self.trouble.clone());
+            return (state, self.trouble());
         };
         let device = guest.session.device();
         if let Some((ring, error)) = device.broken() {
@@ -123,7 +158,7 @@ impl Port {
             return (PortState::Broken, Some(detail));
         }
         let paused = device.paused().map(|(ring, error)| format!("ring {ring} waits: {error}"));
-        let detail = paused.or_else(|| self.trouble.clone());
+        let detail = paused.or_else(|| self.trouble());
         let state = if device.rings_running() > 0 { PortState::Running } else { PortState::Connected };
         (state, detail)
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 use viaduct_switch::{MacAddress, PortIndex};
 
-use crate::dataplane::{PortSetup, RingPosition, Signal};
+use crate::dataplane::{PortSetup, RingPosition, RingSetup, Signal};
 use crate::memory::{DirtyLog, GuestMemory, MemoryError, REGIONS_MAX, Region, RegionSpec};
 use crate::ring::RingError;
 use crate::vhost_user::features::{LOG_ALL, OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
@@ -131,6 +131,16 @@ pub struct Device {
     memory: GuestMemory,
     log: Option<Arc<DirtyLog>>,
     rings: Vec<Ring>,
+    retired: Retired,
+}
+
+/// Memory that requests replaced. Freeing it takes time, which is not the device's to spend.
+#[derive(Debug, Default)]
+pub struct Retired {
+    /// Regions that nothing else refers to.
+    pub regions: usize,
+    memory: Vec<GuestMemory>,
+    logs: Vec<Arc<DirtyLog>>,
 }
 
 impl Device {
@@ -147,6 +157,7 @@ impl Device {
             memory: GuestMemory::default(),
             log: None,
             rings,
+            retired: Retired::default(),
         }
     }
 
@@ -206,15 +217,38 @@ impl Device {
     /// What the data path should run now; `None` if nothing.
     #[must_use]
     pub fn setup(&self) -> Option<PortSetup> {
-        // "If VHOST_USER_F_PROTOCOL_FEATURES has not been negotiated, the ring starts directly in the enabled
-        // state."
-        let by_itself = self.features & PROTOCOL_FEATURES == 0;
-        let numbered = (0..=u16::MAX).zip(&self.rings);
-        let rings: Vec<_> =
-            numbered.filter_map(|(index, ring)| ring.setup(index, by_itself || ring.enabled)).collect();
+        let indices = (0..=u16::MAX).take(self.rings.len());
+        let rings: Vec<_> = indices.filter_map(|index| self.ring_setup(index)).collect();
         let (port, features) = (self.limits.port, self.features & !PROTOCOL_FEATURES);
         let log = self.log.clone().filter(|_| self.features & LOG_ALL != 0);
         (!rings.is_empty()).then(|| PortSetup { port, features, memory: self.memory.clone(), log, rings })
+    }
+
+    /// What the data path should run of one ring; `None` if nothing.
+    #[must_use]
+    pub fn ring_setup(&self, index: u16) -> Option<RingSetup> {
+        // "If VHOST_USER_F_PROTOCOL_FEATURES has not been negotiated, the ring starts directly in the enabled
+        // state."
+        let by_itself = self.features & PROTOCOL_FEATURES == 0;
+        let ring = self.rings.get(usize::from(index))?;
+        ring.setup(index, by_itself || ring.enabled)
+    }
+
+    /// Regions that it refers to: guest memory and dirty log.
+    #[must_use]
+    pub fn regions(&self) -> usize {
+        self.memory.regions() + usize::from(self.log.is_some()) + self.retired.regions
+    }
+
+    /// Gives away what requests replaced.
+    pub fn take_retired(&mut self) -> Retired {
+        std::mem::take(&mut self.retired)
+    }
+
+    /// Replaces the memory by one that lacks `regions` of its regions.
+    fn replace_memory(&mut self, memory: GuestMemory, regions: usize) {
+        self.retired.memory.push(std::mem::replace(&mut self.memory, memory));
+        self.retired.regions += regions;
     }
 
     /// Notes what the data path made of [`Device::setup`].
@@ -320,7 +354,8 @@ impl Device {
         for (spec, file) in regions {
             memory = memory.with(Region::map(&file, spec)?)?;
         }
-        self.memory = memory;
+        let replaced = self.memory.regions();
+        self.replace_memory(memory, replaced);
         Ok(())
     }
 
@@ -336,13 +371,16 @@ impl Device {
 
     /// REM_MEM_REG: "identified by its guest address, user address and size".
     pub fn remove_region(&mut self, spec: RegionSpec) -> Result<(), DeviceError> {
-        self.memory = self.memory.without(spec.guest_address, spec.size, spec.user_address)?;
+        let memory = self.memory.without(spec.guest_address, spec.size, spec.user_address)?;
+        self.replace_memory(memory, 1);
         Ok(())
     }
 
     /// SET_LOG_BASE: where writes are noted once LOG_ALL is set. The last one counts.
     pub fn set_log(&mut self, file: &File, offset: u64, size: u64) -> Result<(), DeviceError> {
-        self.log = Some(Arc::new(DirtyLog::map(file, offset, size)?));
+        let replaced = self.log.replace(Arc::new(DirtyLog::map(file, offset, size)?));
+        self.retired.regions += usize::from(replaced.is_some());
+        self.retired.logs.extend(replaced);
         Ok(())
     }
 

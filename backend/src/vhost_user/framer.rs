@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 
+use crate::vhost_user::disposal::Disposal;
 use crate::vhost_user::message::{FILES_MAX, FormError, HEADER_SIZE, Header, Message, Rule};
 use crate::vhost_user::peer_file::PeerFile;
 
@@ -31,9 +32,16 @@ pub enum ReceiveError {
     Socket(io::Error),
 }
 
+/// Takes messages out of a socket.
+#[derive(Debug)]
+pub struct Framer {
+    disposal: Disposal,
+    partial: Partial,
+}
+
 /// A message that is being received.
 #[derive(Debug, Default)]
-pub struct Framer {
+struct Partial {
     header: [u8; HEADER_SIZE],
     /// Bytes received so far, header included.
     received: usize,
@@ -44,6 +52,12 @@ pub struct Framer {
 }
 
 impl Framer {
+    /// `disposal` closes the files that come.
+    #[must_use]
+    pub fn new(disposal: Disposal) -> Self {
+        Self { disposal, partial: Partial::default() }
+    }
+
     /// Reads on; gives a message once it is complete, and `None` when the socket has nothing more for now.
     ///
     /// Never reads beyond the message's end: files arrive with the byte to which they were attached.
@@ -52,13 +66,14 @@ impl Framer {
     /// The connection ended or the peer broke the protocol; the session is over.
     pub fn receive(&mut self, socket: impl AsFd) -> Result<Option<Message>, ReceiveError> {
         let socket = socket.as_fd();
+        let partial = &mut self.partial;
         loop {
-            let missing = match self.received.checked_sub(HEADER_SIZE) {
-                None => &mut self.header[self.received..],
-                Some(of_body) => &mut self.body[of_body..],
+            let missing = match partial.received.checked_sub(HEADER_SIZE) {
+                None => &mut partial.header[partial.received..],
+                Some(of_body) => &mut partial.body[of_body..],
             };
-            let received = match receive_some(socket, missing, &mut self.files) {
-                Ok(0) if self.received == 0 => return Err(ReceiveError::Closed),
+            let received = match receive_some(socket, missing, &mut partial.files, &self.disposal) {
+                Ok(0) if partial.received == 0 => return Err(ReceiveError::Closed),
                 Ok(0) => return Err(ReceiveError::ClosedInMessage),
                 Ok(received) => received,
                 Err(ReceiveError::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -66,16 +81,18 @@ impl Framer {
                 }
                 Err(error) => return Err(error),
             };
-            self.received += received;
-            if self.received == HEADER_SIZE {
-                self.open_body()?;
+            partial.received += received;
+            if partial.received == HEADER_SIZE {
+                partial.open_body()?;
             }
-            if self.received == HEADER_SIZE + self.body.len() && self.rule.is_some() {
-                return Ok(Some(self.take()));
+            if partial.received == HEADER_SIZE + partial.body.len() && partial.rule.is_some() {
+                return Ok(Some(std::mem::take(partial).finish()));
             }
         }
     }
+}
 
+impl Partial {
     fn open_body(&mut self) -> Result<(), FormError> {
         let header = Header::from_bytes(&self.header);
         self.rule = Some(header.check()?);
@@ -84,8 +101,8 @@ impl Framer {
         Ok(())
     }
 
-    fn take(&mut self) -> Message {
-        let Self { header, rule, body, files, .. } = std::mem::take(self);
+    fn finish(self) -> Message {
+        let Self { header, rule, body, files, .. } = self;
         Message { header: Header::from_bytes(&header), rule: rule.flatten(), body, files }
     }
 }
@@ -95,6 +112,7 @@ fn receive_some(
     socket: impl AsFd,
     into: &mut [u8],
     files: &mut Vec<PeerFile>,
+    disposal: &Disposal,
 ) -> Result<usize, ReceiveError> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(KERNEL_FILES_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -107,7 +125,7 @@ fn receive_some(
     };
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(more) = message {
-            files.extend(more.map(PeerFile::new));
+            files.extend(more.map(|file| PeerFile::new(file, disposal.clone())));
         }
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
@@ -135,6 +153,10 @@ mod tests {
         UnixStream::pair().unwrap()
     }
 
+    fn framer() -> Framer {
+        Framer::new(Disposal::default())
+    }
+
     fn bytes(request: FrontendReq, body: &[u8]) -> Vec<u8> {
         let header = Header { code: request.into(), flags: 1, size: u32::try_from(body.len()).unwrap() };
         [header.to_bytes().as_slice(), body].concat()
@@ -143,7 +165,7 @@ mod tests {
     #[test]
     fn a_message_split_byte_by_byte_arrives_whole() {
         let (mut peer, socket) = pair();
-        let mut framer = Framer::default();
+        let mut framer = framer();
         let sent = bytes(FrontendReq::SET_FEATURES, &7u64.to_ne_bytes());
         for byte in &sent[..sent.len() - 1] {
             peer.write_all(&[*byte]).unwrap();
@@ -158,7 +180,7 @@ mod tests {
     #[test]
     fn messages_sent_together_are_taken_apart_and_keep_their_files() {
         let (peer, socket) = pair();
-        let mut framer = Framer::default();
+        let mut framer = framer();
         let event = vmm_sys_util::eventfd::EventFd::new(0).unwrap();
         let call = bytes(FrontendReq::SET_VRING_CALL, &0u64.to_ne_bytes());
         let owner = bytes(FrontendReq::SET_OWNER, &[]);
@@ -172,7 +194,7 @@ mod tests {
     #[test]
     fn a_header_then_silence_keeps_nobody_waiting() {
         let (mut peer, socket) = pair();
-        let mut framer = Framer::default();
+        let mut framer = framer();
         peer.write_all(&bytes(FrontendReq::SET_FEATURES, &[0; 8])[..HEADER_SIZE]).unwrap();
         assert!(framer.receive(&socket).unwrap().is_none());
         drop(peer);
@@ -183,7 +205,7 @@ mod tests {
     fn a_closed_connection_is_told_apart_from_silence() {
         let (peer, socket) = pair();
         drop(peer);
-        assert!(matches!(Framer::default().receive(&socket), Err(ReceiveError::Closed)));
+        assert!(matches!(framer().receive(&socket), Err(ReceiveError::Closed)));
     }
 
     #[test]
@@ -192,7 +214,7 @@ mod tests {
         let (mut end, pipe) = std::io::pipe().unwrap();
         let files = vec![pipe.as_raw_fd(); 200];
         peer.send_with_fds(&[bytes(FrontendReq::SET_OWNER, &[]).as_slice()], &files).unwrap();
-        let mut framer = Framer::default();
+        let mut framer = framer();
         let error = framer.receive(&socket).unwrap_err();
         assert!(matches!(error, ReceiveError::Form(FormError::Files { files: 200, .. })), "{error}");
         drop((framer, pipe));
@@ -205,7 +227,7 @@ mod tests {
         let (mut peer, socket) = pair();
         let header = Header { code: FrontendReq::SET_MEM_TABLE.into(), flags: 1, size: u32::MAX };
         peer.write_all(&header.to_bytes()).unwrap();
-        let error = Framer::default().receive(&socket).unwrap_err();
+        let error = framer().receive(&socket).unwrap_err();
         assert!(matches!(error, ReceiveError::Form(FormError::Size { .. })), "{error}");
     }
 }

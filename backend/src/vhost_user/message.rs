@@ -29,6 +29,9 @@ const VERSION: u32 = 1;
 
 const REGION_SIZE: usize = 32;
 
+/// In the body of a message about a ring's eventfd: none comes with it.
+const NO_FILE: u64 = 1 << 8;
+
 /// Where a request names a ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RingField {
@@ -335,6 +338,16 @@ impl Message {
         bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 
+    /// The ring that it names; as [`Message::check`] found it to exist.
+    #[must_use]
+    pub fn ring(&self) -> Option<u16> {
+        match self.rule?.ring {
+            RingField::None => None,
+            RingField::Index => u16::try_from(self.number(0)).ok(),
+            RingField::Signal => u16::try_from(self.value() & !NO_FILE).ok(),
+        }
+    }
+
     /// Checks that its files are of the kind that the request needs; they may be used afterwards.
     ///
     /// # Errors
@@ -381,7 +394,6 @@ impl Message {
 
     /// The full width counts: high bits are an index that does not exist, not something to be cut off.
     fn check_signal(&self, rings: usize) -> Result<(), FormError> {
-        const NO_FILE: u64 = 1 << 8;
         let index = self.value() & !NO_FILE;
         self.check_ring(index, rings.min(256))?;
         let files = self.files.len();
@@ -456,7 +468,8 @@ mod tests {
 
     #[test]
     fn files_are_counted() {
-        let file = || PeerFile::new(std::fs::File::open("/dev/null").unwrap().into());
+        let null = || std::fs::File::open("/dev/null").unwrap().into();
+        let file = || PeerFile::new(null(), crate::vhost_user::Disposal::default());
         let mut owner = message(FrontendReq::SET_OWNER, &[]);
         owner.files.push(file());
         assert!(matches!(owner.check(2), Err(FormError::Files { files: 1, most: 0, .. })));

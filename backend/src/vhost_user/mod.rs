@@ -5,7 +5,9 @@
 //! and hands the rest to that crate's handler through a private socket pair. What the messages change is
 //! plain data ([`device`]) from which the data path's setup is derived.
 
+pub mod allowance;
 pub mod device;
+pub mod disposal;
 pub mod features;
 pub mod framer;
 mod handler;
@@ -22,7 +24,9 @@ pub mod socket;
 #[cfg(test)]
 mod tests;
 
+pub use allowance::Allowance;
 pub use device::Limits;
+pub use disposal::Disposal;
 pub use patch_bay::{BrokenRing, Engine, PatchBay};
 pub use session::{Session, SessionEnd};
 pub use socket::{Access, Listener, SocketError};

@@ -2,16 +2,15 @@
 //!
 //! close(2) of a file on FUSE waits for whoever serves that file system, and so does asking for its size or its
 //! file system. Hence a file is first asked what only the kernel answers: whether it is an eventfd, or memory.
-//! What is neither is closed by a thread that has nothing else to do.
+//! Only an eventfd is closed where it was received: to close anything else may take long, if only because it is the
+//! last that keeps a guest's memory.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
-/// Files that may wait to be closed. One that waits for ever holds up the others behind it; beyond this number
-/// they stay open, which is the least harm left.
-const WAITING_MAX: usize = 1024;
+use rustix::fs::OFlags;
+
+use crate::vhost_user::disposal::Disposal;
 
 /// A file that is not what its request needs.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -27,21 +26,31 @@ pub enum WrongFile {
     NotMemory(String),
 }
 
+/// What is known of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Unknown,
+    Eventfd,
+    Memory,
+}
+
 /// A file that came with a message.
 #[derive(Debug)]
 pub struct PeerFile {
     descriptor: ManuallyDrop<OwnedFd>,
-    harmless: bool,
+    kind: Kind,
+    disposal: Disposal,
 }
 
 impl PeerFile {
-    /// Takes over a file of which nothing is known.
+    /// Takes over a file of which nothing is known; `disposal` will close it.
     #[must_use]
-    pub fn new(descriptor: OwnedFd) -> Self {
-        Self { descriptor: ManuallyDrop::new(descriptor), harmless: false }
+    pub fn new(descriptor: OwnedFd, disposal: Disposal) -> Self {
+        Self { descriptor: ManuallyDrop::new(descriptor), kind: Kind::Unknown, disposal }
     }
 
-    /// Checks that it is an eventfd.
+    /// Checks that it is an eventfd, and makes writing to it fail instead of wait when its counter is full. The peer
+    /// shares that flag and can take it back: the data path does not rely on it.
     ///
     /// The kernel's name of an open file tells: `anon_inode:[eventfd]` has no leading slash, so that no file in
     /// any file system can be named like it.
@@ -50,8 +59,14 @@ impl PeerFile {
     /// It is something else.
     pub fn check_eventfd(&mut self) -> Result<(), WrongFile> {
         let name = self.name();
-        self.harmless = name == "anon_inode:[eventfd]";
-        if self.harmless { Ok(()) } else { Err(WrongFile::NotAnEventfd(name)) }
+        if name != "anon_inode:[eventfd]" {
+            return Err(WrongFile::NotAnEventfd(name));
+        }
+        self.kind = Kind::Eventfd;
+        // Neither can fail on an open eventfd.
+        let flags = rustix::fs::fcntl_getfl(&*self.descriptor).unwrap_or(OFlags::RDWR);
+        let _ = rustix::fs::fcntl_setfl(&*self.descriptor, flags | OFlags::NONBLOCK);
+        Ok(())
     }
 
     /// Checks that it is a memfd, or a file on tmpfs or hugetlbfs: those that can have seals (fcntl(2)).
@@ -59,8 +74,11 @@ impl PeerFile {
     /// # Errors
     /// It is something else.
     pub fn check_memory(&mut self) -> Result<(), WrongFile> {
-        self.harmless = rustix::fs::fcntl_get_seals(&*self.descriptor).is_ok();
-        if self.harmless { Ok(()) } else { Err(WrongFile::NotMemory(self.name())) }
+        if rustix::fs::fcntl_get_seals(&*self.descriptor).is_err() {
+            return Err(WrongFile::NotMemory(self.name()));
+        }
+        self.kind = Kind::Memory;
+        Ok(())
     }
 
     /// What the kernel calls it.
@@ -83,25 +101,11 @@ impl Drop for PeerFile {
     fn drop(&mut self) {
         // SAFETY: `self` is being dropped, so that nobody uses the descriptor after it was moved out.
         let descriptor = unsafe { ManuallyDrop::take(&mut self.descriptor) };
-        if !self.harmless {
-            close_elsewhere(descriptor);
+        match self.kind {
+            Kind::Unknown => self.disposal.close(descriptor),
+            Kind::Eventfd => drop(descriptor),
+            Kind::Memory => self.disposal.free(1, descriptor),
         }
-    }
-}
-
-/// Has the closing thread close it.
-fn close_elsewhere(descriptor: OwnedFd) {
-    static CLOSER: OnceLock<Option<SyncSender<OwnedFd>>> = OnceLock::new();
-    let closer = CLOSER.get_or_init(|| {
-        let (sender, receiver) = sync_channel::<OwnedFd>(WAITING_MAX);
-        let close = move || receiver.into_iter().for_each(drop);
-        std::thread::Builder::new().name("closer".to_owned()).spawn(close).ok().map(|_| sender)
-    });
-    let Some(closer) = closer else { return };
-    if let Err(TrySendError::Full(descriptor) | TrySendError::Disconnected(descriptor)) =
-        closer.try_send(descriptor)
-    {
-        std::mem::forget(descriptor);
     }
 }
 
@@ -110,35 +114,64 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+    use crate::vhost_user::disposal::tests::block_reaper;
+
+    fn peer_file(descriptor: impl Into<OwnedFd>) -> PeerFile {
+        PeerFile::new(descriptor.into(), Disposal::default())
+    }
 
     #[test]
     fn only_eventfds_are_eventfds() {
         let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-        PeerFile::new(event).check_eventfd().unwrap();
+        peer_file(event).check_eventfd().unwrap();
         let (pipe, _other) = std::io::pipe().unwrap();
-        let error = PeerFile::new(pipe.into()).check_eventfd().unwrap_err();
+        let error = peer_file(pipe).check_eventfd().unwrap_err();
         assert!(error.to_string().contains("pipe:"), "{error}");
-        PeerFile::new(File::open("/dev/null").unwrap().into()).check_eventfd().unwrap_err();
+        peer_file(File::open("/dev/null").unwrap()).check_eventfd().unwrap_err();
         let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-        PeerFile::new(socket.into()).check_eventfd().unwrap_err();
+        peer_file(socket).check_eventfd().unwrap_err();
     }
 
     #[test]
     fn only_memory_is_memory() {
         let memfd = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-        PeerFile::new(memfd).check_memory().unwrap();
-        let error =
-            PeerFile::new(File::open("/proc/self/status").unwrap().into()).check_memory().unwrap_err();
+        peer_file(memfd).check_memory().unwrap();
+        let error = peer_file(File::open("/proc/self/status").unwrap()).check_memory().unwrap_err();
         assert!(error.to_string().contains("memory-backend-memfd"), "{error}");
         let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-        PeerFile::new(event).check_memory().unwrap_err();
+        peer_file(event).check_memory().unwrap_err();
     }
 
     #[test]
     fn what_is_unknown_is_closed_all_the_same() {
         let (mut other, pipe) = std::io::pipe().unwrap();
-        drop(PeerFile::new(pipe.into()));
+        drop(peer_file(pipe));
         // The end comes when the last writer is closed.
         assert_eq!(std::io::Read::read(&mut other, &mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_eventfd_that_is_full_fails_its_writer_from_the_moment_it_came_in() {
+        let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        rustix::io::write(&event, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        peer_file(event.try_clone().unwrap()).check_eventfd().unwrap();
+        let full = rustix::io::write(&event, &1u64.to_ne_bytes());
+        assert_eq!(full, Err(rustix::io::Errno::WOULDBLOCK));
+    }
+
+    #[test]
+    fn memory_is_not_closed_where_it_was_received() {
+        let disposal = Disposal::default();
+        let gate = block_reaper(&disposal);
+        let memfd = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let number = memfd.as_raw_fd();
+        let link = || std::fs::read_link(format!("/proc/self/fd/{number}"));
+        let name = link().unwrap();
+        let mut file = PeerFile::new(memfd, disposal.clone());
+        file.check_memory().unwrap();
+        drop(file);
+        assert_eq!(link().unwrap(), name, "still open");
+        drop(gate);
+        crate::vhost_user::disposal::tests::settle(&disposal);
     }
 }

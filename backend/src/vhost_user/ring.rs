@@ -98,6 +98,11 @@ impl Ring {
     }
 
     /// What the data path needs to run it, if it can run; `enabled` says whether it is, all things considered.
+    ///
+    /// A ring that is started but disabled is not run. The protocol would have us "process and discard any TX packets"
+    /// of it ("Ring states"). Here they stay in the ring until it is enabled: what is disabled are the queue pairs that
+    /// the driver said it does not use, so that nothing waits there, and what a driver puts there all the same is sent
+    /// late instead of lost. Nobody but that driver waits for it.
     #[must_use]
     pub fn setup(&self, index: u16, enabled: bool) -> Option<RingSetup> {
         let kick = match &self.kick {

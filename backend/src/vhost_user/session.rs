@@ -6,11 +6,14 @@ use std::os::unix::net::UnixStream;
 use std::sync::MutexGuard;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 use vhost::vhost_user::message::FrontendReq;
 use viaduct_switch::MacAddress;
 
+use crate::vhost_user::allowance::Allowance;
 use crate::vhost_user::device::{Device, DeviceError, Limits};
+use crate::vhost_user::disposal::Disposal;
 use crate::vhost_user::framer::{Framer, ReceiveError};
 use crate::vhost_user::message::{Answer, FormError, Message, Rule, Server};
 use crate::vhost_user::outbox::{Outbox, Unread};
@@ -21,11 +24,6 @@ use crate::vhost_user::{device, rarp, socket};
 
 /// Messages that are served before the other sessions have their turn.
 const MESSAGES_PER_TURN: u32 = 32;
-
-/// Messages that a frontend may send at once, and each second. QEMU starts a guest with the most queues that it
-/// can have with about 3000; each that touches rings costs every worker a moment.
-const MESSAGES_AT_ONCE: u32 = 8192;
-const MESSAGES_PER_S: u32 = 1000;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +79,12 @@ pub enum SessionEnd {
 }
 
 impl SessionEnd {
+    /// The frontend left, and what it may have sent last is of no interest any more.
+    #[must_use]
+    pub fn hung_up() -> Self {
+        Self::Receive(ReceiveError::Closed)
+    }
+
     /// Whether the frontend just left: no reason to complain.
     #[must_use]
     pub fn is_goodbye(&self) -> bool {
@@ -110,22 +114,24 @@ pub struct Session {
     framer: Framer,
     outbox: Outbox,
     relay: Relay,
+    /// Whether the data path has the port, and which of its rings run there.
     attached: bool,
+    on_path: Vec<u16>,
     served: u64,
-    allowance: Allowance,
+    disposal: Disposal,
 }
 
 impl Session {
-    /// Speaks to the frontend at the other end of `socket`, which must be non-blocking.
+    /// Speaks to the frontend at the other end of `socket`, which must be non-blocking. `disposal` is the port's.
     ///
     /// # Errors
     /// The process is out of descriptors.
-    pub fn new(socket: UnixStream, limits: Limits) -> io::Result<Self> {
+    pub fn new(socket: UnixStream, limits: Limits, disposal: Disposal) -> io::Result<Self> {
         let peer_pid = socket::peer_pid(&socket);
         let relay = Relay::new(Device::new(limits))?;
-        let (framer, outbox) = (Framer::default(), Outbox::default());
-        let allowance = Allowance { left: MESSAGES_AT_ONCE, refilled: Instant::now() };
-        Ok(Self { socket, peer_pid, framer, outbox, relay, attached: false, served: 0, allowance })
+        let (framer, outbox) = (Framer::new(disposal.clone()), Outbox::default());
+        let (attached, on_path) = (false, Vec::new());
+        Ok(Self { socket, peer_pid, framer, outbox, relay, attached, on_path, served: 0, disposal })
     }
 
     /// The frontend's process, where the kernel tells.
@@ -151,26 +157,37 @@ impl Session {
         !self.outbox.is_empty()
     }
 
-    /// Serves what arrived, up to a turn's worth; gives the requests that were refused.
+    /// Serves what arrived, up to a turn's worth and what the port's `allowance` leaves, and no more than its disposal
+    /// can bear; gives the requests that were refused.
     ///
     /// # Errors
     /// The session is over; [`Session::close`] must follow.
-    pub fn readable(&mut self, bay: &mut PatchBay) -> Result<Vec<Refused>, SessionEnd> {
+    pub fn readable(
+        &mut self,
+        bay: &mut PatchBay,
+        allowance: &mut Allowance,
+    ) -> Result<Vec<Refused>, SessionEnd> {
         let mut refused = Vec::new();
-        let turn = MESSAGES_PER_TURN.min(self.allowance.refill(Instant::now()));
+        let turn = MESSAGES_PER_TURN.min(allowance.refill(Instant::now()));
         for _ in 0..turn {
+            if self.disposal.crowded().is_some() {
+                break;
+            }
             let Some(message) = self.framer.receive(&self.socket)? else { break };
-            self.allowance.left -= 1;
+            allowance.spend();
             refused.extend(self.serve(message, bay)?);
         }
         self.writable()?;
         Ok(refused)
     }
 
-    /// Whether the frontend sent so much that it should not be read for a while.
+    /// Whether the frontend closed the connection, whatever it sent before.
     #[must_use]
-    pub fn is_exhausted(&self) -> bool {
-        self.allowance.left == 0
+    pub fn has_hung_up(&self) -> bool {
+        let mut sockets = [PollFd::new(&self.socket, PollFlags::empty())];
+        let gone = PollFlags::HUP | PollFlags::ERR;
+        // An interrupted call found nothing yet; the event loop hears of it later.
+        poll(&mut sockets, Some(&Timespec::default())).is_ok() && sockets[0].revents().intersects(gone)
     }
 
     /// Sends replies that wait.
@@ -181,9 +198,12 @@ impl Session {
         self.outbox.flush(&self.socket).map_err(SessionEnd::Socket)
     }
 
-    /// Takes the port off the data path and ends the session.
+    /// Takes the port off the data path and ends the session. What takes time is left to the port's disposal.
     pub fn close(mut self, bay: &mut PatchBay) {
         self.detach(bay);
+        let regions = self.device().regions();
+        self.disposal.free(regions, self.relay);
+        self.disposal.hang_up(self.socket);
     }
 
     /// Notes that the guest broke a ring: the data path stopped it already.
@@ -202,6 +222,7 @@ impl Session {
             return;
         }
         let port = self.device().limits().port;
+        self.on_path.clear();
         let Detached { positions, broken } = bay.detach(port);
         let mut device = self.device();
         device.detached(&positions);
@@ -215,7 +236,19 @@ impl Session {
         let indices: Vec<u16> = setup.rings.iter().map(|ring| ring.index).collect();
         let failed = bay.attach(setup);
         self.device().attached(&indices, &failed);
+        let runs = |index: &u16| failed.iter().all(|(other, _)| other != index);
+        self.on_path = indices.into_iter().filter(runs).collect();
         self.attached = true;
+    }
+
+    /// Whether serving the message changes what runs on the data path now.
+    fn disturbs(&self, rule: &Rule, message: &Message) -> bool {
+        rule.touches_rings && message.ring().is_none_or(|ring| self.on_path.contains(&ring))
+    }
+
+    /// Whether the ring that the message named can be run now.
+    fn starts(&self, message: &Message) -> bool {
+        message.ring().is_some_and(|ring| self.device().ring_setup(ring).is_some())
     }
 
     /// Serves one message; gives it back if it was refused and the frontend told so.
@@ -247,15 +280,22 @@ impl Session {
     }
 
     fn serve_by(&mut self, rule: &Rule, message: &Message, bay: &mut PatchBay) -> Result<Vec<u8>, Failure> {
-        if rule.touches_rings {
+        // To take a port off the data path costs every worker a moment: not for a ring that is not there.
+        let disturbs = self.disturbs(rule, message);
+        if disturbs {
             self.detach(bay);
         }
         let outcome = match rule.server {
             Server::Handler => self.relay.serve(message).map_err(Failure::from),
             Server::Session => self.serve_myself(rule.request, message, bay).map_err(Failure::Refused),
         };
-        if rule.touches_rings {
+        if disturbs || self.starts(message) {
+            self.detach(bay);
             self.attach(bay);
+        }
+        let retired = self.device().take_retired();
+        if retired.regions > 0 {
+            self.disposal.free(retired.regions, retired);
         }
         outcome
     }
@@ -312,25 +352,6 @@ impl Session {
 impl AsRawFd for Session {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
-    }
-}
-
-/// How much a frontend may still send.
-struct Allowance {
-    left: u32,
-    refilled: Instant,
-}
-
-impl Allowance {
-    /// Adds what time has brought; gives what there is.
-    fn refill(&mut self, now: Instant) -> u32 {
-        let passed_ms = u32::try_from(now.duration_since(self.refilled).as_millis()).unwrap_or(u32::MAX);
-        let earned = (MESSAGES_PER_S / 10).saturating_mul(passed_ms / 100);
-        if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(MESSAGES_AT_ONCE);
-            self.refilled = now;
-        }
-        self.left
     }
 }
 

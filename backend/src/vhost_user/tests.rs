@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -15,10 +16,11 @@ use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 use crate::dataplane::{Datapath, DataplaneEvent, PortSetup, RingPosition};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
+use crate::vhost_user::disposal::tests::{block_closer, block_reaper, settle};
 use crate::vhost_user::features::{LOG_ALL, OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
 use crate::vhost_user::message::{FLAG_NEED_REPLY, HEADER_SIZE, Header};
 use crate::vhost_user::session::{Refused, Session, SessionEnd};
-use crate::vhost_user::{Engine, Limits, PatchBay};
+use crate::vhost_user::{Allowance, Disposal, Engine, Limits, PatchBay};
 
 const REGION_SIZE: u64 = 0x10_0000;
 const NEED_REPLY: u32 = 1 | FLAG_NEED_REPLY;
@@ -88,6 +90,8 @@ impl Engine for Mock {
 struct Rig {
     peer: UnixStream,
     session: Session,
+    allowance: Allowance,
+    disposal: Disposal,
     bay: PatchBay,
     mock: Mock,
     memory: OwnedFd,
@@ -102,9 +106,12 @@ impl Rig {
         let mock = Mock::default();
         let memory = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&memory, 8 * REGION_SIZE).unwrap();
+        let disposal = Disposal::default();
         Self {
             peer,
-            session: Session::new(socket, limits).unwrap(),
+            session: Session::new(socket, limits, disposal.clone()).unwrap(),
+            allowance: Allowance::of_messages(Instant::now()),
+            disposal,
             bay: PatchBay::new(Box::new(mock.clone())),
             mock,
             memory,
@@ -154,7 +161,7 @@ impl Rig {
 
     /// Serves what was sent.
     fn pump(&mut self) -> Result<Vec<Refused>, SessionEnd> {
-        self.session.readable(&mut self.bay)
+        self.session.readable(&mut self.bay, &mut self.allowance)
     }
 
     /// The next reply's header and first word.
@@ -564,6 +571,7 @@ fn the_same_request_for_ever_accumulates_nothing() {
         rig.try_files(SET_MEM_TABLE, &table, &[memory]).unwrap();
         rig.attempt(SET_VRING_NUM, &[state(2, 1024)]).unwrap();
     }
+    settle(&rig.disposal);
     // The test's own, and one for each of the three; the test's own, and one for the region.
     assert_eq!(open_copies(event, "eventfd-id"), 4);
     assert_eq!(open_copies(memory, "ino:"), 2);
@@ -604,7 +612,7 @@ fn replies_that_nobody_reads_end_the_session() {
 #[test]
 fn a_frontend_that_sends_without_end_is_slowed_down() {
     let mut rig = Rig::negotiated();
-    while !rig.session.is_exhausted() {
+    while !rig.allowance.is_spent() {
         rig.send(SET_VRING_CALL, 1, &[0x100], &[]);
         rig.pump().unwrap();
         assert!(rig.session.served() < 10_000);
@@ -613,9 +621,23 @@ fn a_frontend_that_sends_without_end_is_slowed_down() {
     rig.send(SET_VRING_CALL, 1, &[0x100], &[]);
     rig.pump().unwrap();
     assert_eq!(rig.session.served(), served);
-    std::thread::sleep(std::time::Duration::from_millis(110));
+    std::thread::sleep(Duration::from_millis(110));
     rig.pump().unwrap();
     assert_eq!(rig.session.served(), served + 1);
+}
+
+#[test]
+fn a_frontend_that_comes_back_may_not_send_more_than_one_that_stayed() {
+    let mut rig = Rig::negotiated();
+    while !rig.allowance.is_spent() {
+        rig.allowance.spend();
+    }
+    let Rig { allowance, session, mut bay, .. } = rig;
+    session.close(&mut bay);
+    let mut rig = Rig { allowance, ..Rig::new() };
+    rig.send(SET_OWNER, 1, &[], &[]);
+    rig.pump().unwrap();
+    assert_eq!(rig.session.served(), 0);
 }
 
 #[test]
@@ -684,4 +706,112 @@ fn memory_that_shrank_takes_the_port_down_until_a_reset() {
     assert_eq!(rig.session.device().broken(), Some((0, RingError::MemoryGone)));
     rig.tell(SET_STATUS, &[0]);
     assert_eq!(rig.session.device().broken(), None);
+}
+
+#[test]
+fn a_ring_that_is_not_on_the_data_path_is_set_up_without_disturbing_those_that_are() {
+    let mut rig = Rig::running();
+    let attaches = |rig: &Rig| rig.mock.0.lock().unwrap().attaches;
+    let before = attaches(&rig);
+    for ring in [2, 3] {
+        rig.signal(SET_VRING_CALL, ring).unwrap();
+        rig.signal(SET_VRING_ERR, ring).unwrap();
+        rig.tell(SET_VRING_ENABLE, &[state(ring, 1)]);
+        rig.tell(SET_VRING_NUM, &[state(ring, 256)]);
+        rig.tell(SET_VRING_BASE, &[state(ring, 0)]);
+        rig.tell(SET_VRING_ADDR, &addresses(ring));
+        rig.base(ring);
+    }
+    assert_eq!(attaches(&rig), before, "nothing of it concerns the rings that run");
+    rig.signal(SET_VRING_KICK, 2).unwrap();
+    assert_eq!((attaches(&rig), rig.attached()), (before + 1, vec![0, 1, 2]));
+    rig.signal(SET_VRING_CALL, 2).unwrap();
+    assert_eq!(attaches(&rig), before + 2, "from now on it does");
+}
+
+#[test]
+fn a_broken_ring_is_taken_off_the_data_path_before_it_is_asked_for_its_position() {
+    let mut rig = Rig::running();
+    let before = rig.session.device().rings()[1].base;
+    rig.session.ring_broken(1, JUMP);
+    assert_eq!(rig.base(1), u64::from(before) + 10);
+}
+
+#[test]
+fn memory_that_was_replaced_is_freed_by_another_thread() {
+    let mut rig = Rig::running();
+    let file = rig.memory.as_raw_fd();
+    let table = [1, 0, REGION_SIZE, 0x7000_0000, 0];
+    let log = |rig: &mut Rig| {
+        rig.send(SET_LOG_BASE, 1, &[1 << 10, 4096], &[file]);
+        rig.pump().unwrap();
+        rig.reply().unwrap();
+    };
+    let gate = block_reaper(&rig.disposal);
+    log(&mut rig);
+    log(&mut rig);
+    rig.try_files(SET_MEM_TABLE, &table, &[file]).unwrap();
+    rig.attempt(REM_MEM_REG, &region(0)).unwrap();
+    assert_eq!(mappings(&rig.memory), 4, "a log in use, and one log and two regions that wait");
+    drop(gate);
+    settle(&rig.disposal);
+    assert_eq!(mappings(&rig.memory), 1);
+}
+
+#[test]
+fn a_guest_that_is_gone_is_freed_by_another_thread() {
+    let rig = Rig::running();
+    let gate = block_reaper(&rig.disposal);
+    let Rig { mut peer, session, mut bay, memory, disposal, .. } = rig;
+    peer.set_nonblocking(false).unwrap();
+    session.close(&mut bay);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the frontend hears of it at once");
+    assert_eq!(mappings(&memory), 1);
+    drop(gate);
+    settle(&disposal);
+    assert_eq!(mappings(&memory), 0);
+}
+
+#[test]
+fn memory_requests_wait_while_too_much_of_the_past_is_not_freed() {
+    let mut rig = Rig::running();
+    let gate = block_reaper(&rig.disposal);
+    rig.disposal.free(600, ());
+    rig.send(SET_OWNER, 1, &[], &[]);
+    let served = rig.session.served();
+    rig.pump().unwrap();
+    assert_eq!(rig.session.served(), served);
+    drop(gate);
+    settle(&rig.disposal);
+    rig.pump().unwrap();
+    assert_eq!(rig.session.served(), served + 1);
+}
+
+#[test]
+fn files_that_cannot_be_closed_stop_the_port_that_they_came_to() {
+    let mut rig = Rig::negotiated();
+    let _gate = block_closer(&rig.disposal);
+    let (pipe, _other) = io::pipe().unwrap();
+    let sent = 100;
+    for _ in 0..sent {
+        rig.send(SET_VRING_CALL, NEED_REPLY, &[0], &[pipe.as_raw_fd()]);
+    }
+    let before = rig.session.served();
+    for _ in 0..sent {
+        rig.pump().unwrap();
+    }
+    // What blocks, and 63 pipes.
+    assert_eq!(rig.session.served() - before, 63);
+}
+
+#[test]
+fn a_frontend_that_left_is_noticed_before_its_last_words_are_read() {
+    let rig = Rig::negotiated();
+    assert!(!rig.session.has_hung_up());
+    rig.send(SET_OWNER, 1, &[], &[]);
+    rig.peer.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(!rig.session.has_hung_up(), "it may still read");
+    let Rig { peer, session, .. } = rig;
+    drop(peer);
+    assert!(session.has_hung_up());
 }
