@@ -126,7 +126,7 @@ pub struct Nic {
     pub memory: Arc<Memory>,
     /// How it is driven.
     pub options: NicOptions,
-    /// Guest address of some bytes that nothing uses; [`SPARE_BYTES`] says how many.
+    /// Guest address of 64 KiB that nothing uses.
     pub spare: u64,
     /// One a queue pair.
     pub receive: Vec<ReceiveQueue>,
