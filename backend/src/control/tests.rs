@@ -1,6 +1,8 @@
 //! The control thread as a whole, with real sockets, the real data path and the `vhost` crate's frontend.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use vhost::VhostBackend;
 use vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures};
 use viaduct_switch::MacAddress;
+use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 use crate::config::{Config, Network, NetworkMode, Polling, Port, Role};
 use crate::control::{ApplyError, Expected, Handle, RunError, run};
@@ -20,6 +23,8 @@ struct Lab {
     folder: tempfile::TempDir,
     handle: Handle,
     thread: Option<JoinHandle<Result<(), RunError>>>,
+    /// What the kernel tells of the control thread.
+    task: PathBuf,
 }
 
 impl Lab {
@@ -28,10 +33,11 @@ impl Lab {
         let config = config(folder.path(), ports);
         let (sender, receiver) = channel();
         let thread = std::thread::spawn(move || {
-            run(config, || Err("no file".to_owned()), |handle| sender.send(handle).unwrap())
+            let task = Path::new("/proc").join(std::fs::read_link("/proc/thread-self").unwrap());
+            run(config, || Err("no file".to_owned()), |handle| sender.send((handle, task)).unwrap())
         });
-        let handle = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
-        Self { folder, handle, thread: Some(thread) }
+        let (handle, task) = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        Self { folder, handle, thread: Some(thread), task }
     }
 
     fn config(&self, ports: &[&str]) -> Config {
@@ -294,4 +300,150 @@ fn what_was_not_negotiated_is_refused_and_the_neighbour_does_not_notice() {
     let port = lab.wait_for("a", PortState::Listening);
     assert!(port.detail.unwrap().contains("0x8000000000000000 were not offered"));
     assert_eq!(neighbour.get_queue_num().unwrap(), 2);
+}
+
+/// A message without files.
+fn message(request: u32, flags: u32, body: &[u64]) -> Vec<u8> {
+    let size = u32::try_from(body.len() * 8).unwrap();
+    let header = [request, flags, size].into_iter().flat_map(u32::to_ne_bytes);
+    header.chain(body.iter().flat_map(|word| word.to_ne_bytes())).collect()
+}
+
+const SET_OWNER: u32 = 3;
+const SET_VRING_CALL: u32 = 13;
+
+/// Sends until the control thread does not read any more: what it may read at once is used up, and more waits.
+fn flood(stream: &UnixStream) {
+    let message = message(SET_OWNER, 1, &[]);
+    stream.set_write_timeout(Some(Duration::from_millis(30))).unwrap();
+    while (&*stream).write_all(&message).is_ok() {}
+}
+
+/// Time in ms that the thread with this number has run so far.
+fn busy_ms(thread: &Path) -> u64 {
+    let text = std::fs::read_to_string(thread.join("schedstat")).unwrap();
+    text.split(' ').next().unwrap().parse::<u64>().unwrap() / 1_000_000
+}
+
+#[test]
+fn a_frontend_that_sent_too_much_and_left_is_not_waited_for() {
+    let lab = Lab::start(&["a"]);
+    let stream = UnixStream::connect(lab.socket("a")).unwrap();
+    flood(&stream);
+    let before = busy_ms(&lab.task);
+    drop(stream);
+    std::thread::sleep(Duration::from_millis(300));
+    let spent = busy_ms(&lab.task) - before;
+    assert!(spent < 60, "the control thread ran for {spent} ms of 300");
+    assert_eq!(lab.port("a").state, PortState::Listening);
+}
+
+#[test]
+fn a_frontend_that_sent_too_much_was_killed_and_is_back_at_once_is_let_in() {
+    let lab = Lab::start(&["a"]);
+    let stream = UnixStream::connect(lab.socket("a")).unwrap();
+    flood(&stream);
+    drop(stream);
+    greet(&mut Frontend::connect(lab.socket("a"), 4).unwrap());
+    assert_eq!(lab.port("a").connections, 2);
+}
+
+#[test]
+fn a_frontend_that_sent_too_much_gains_nothing_by_coming_back() {
+    let lab = Lab::start(&["a", "b"]);
+    let stream = UnixStream::connect(lab.socket("a")).unwrap();
+    flood(&stream);
+    drop(stream);
+    greet(&mut Frontend::connect(lab.socket("b"), 4).unwrap());
+    // At once 8192, of which nothing is left; what time has brought is a small part of it.
+    let stream = UnixStream::connect(lab.socket("a")).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    let sent = (0..4000).take_while(|_| (&stream).write_all(&message(SET_OWNER, 1, &[])).is_ok()).count();
+    assert!(sent < 2000, "{sent} messages were taken at once");
+}
+
+#[test]
+fn connections_without_end_are_accepted_more_slowly() {
+    let lab = Lab::start(&["a", "b"]);
+    let start = Instant::now();
+    for _ in 0..1300 {
+        drop(UnixStream::connect(lab.socket("a")).unwrap());
+    }
+    greet(&mut Frontend::connect(lab.socket("b"), 4).unwrap());
+    let accepted = lab.port("a").connections;
+    let allowed = 1024 + 20 * (start.elapsed().as_millis() / 100 + 1);
+    assert!(u128::from(accepted) <= allowed, "{accepted} accepted, {allowed} allowed");
+    assert!(accepted >= 1024, "{accepted}");
+}
+
+/// A connection whose closing takes until its reader is closed (or five seconds have passed).
+fn lingering() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (reader, _) = listener.accept().unwrap();
+    writer.set_nonblocking(true).unwrap();
+    while (&writer).write(&[0; 1 << 16]).is_ok() {}
+    writer.set_nonblocking(false).unwrap();
+    let linger = libc::linger { l_onoff: 1, l_linger: 5 };
+    let size = u32::try_from(size_of_val(&linger)).unwrap();
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_LINGER);
+    // SAFETY: `linger` is what the option takes, and `size` its length.
+    let set = unsafe { libc::setsockopt(writer.as_raw_fd(), level, name, (&raw const linger).cast(), size) };
+    assert_eq!(set, 0);
+    (writer, reader)
+}
+
+#[test]
+fn a_file_that_cannot_be_closed_holds_back_its_own_port_until_it_is() {
+    let lab = Lab::start(&["a", "b"]);
+    let stream = UnixStream::connect(lab.socket("a")).unwrap();
+    let (writer, reader) = lingering();
+    let (_end, pipe) = std::io::pipe().unwrap();
+    // A file where none may come: the session ends, and the file is closed.
+    let bytes = message(SET_OWNER, 1, &[]);
+    stream.send_with_fds(&[bytes.as_slice()], &[writer.as_raw_fd()]).unwrap();
+    drop((writer, stream));
+    lab.wait_for("a", PortState::Listening);
+    // Now with two dozen files a connection, for as long as they are let in.
+    for _ in 0..6 {
+        let stream = UnixStream::connect(lab.socket("a")).unwrap();
+        stream.send_with_fds(&[bytes.as_slice()], &[pipe.as_raw_fd(); 24]).unwrap();
+        greet(&mut Frontend::connect(lab.socket("b"), 4).unwrap());
+    }
+    let detail = lab.port("a").detail.unwrap();
+    assert!(detail.contains("files that frontends sent wait to be closed"), "{detail}");
+    let mut stream = UnixStream::connect(lab.socket("a")).unwrap();
+    let connections = lab.port("a").connections;
+    assert!(connections < 6, "{connections}");
+    stream.write_all(&message(1, 1, &[])).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    stream.read(&mut [0]).unwrap_err();
+    drop(reader);
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert!(stream.read(&mut [0; 20]).unwrap() > 0, "the port is there again");
+    assert_eq!(lab.port("a").detail, None);
+}
+
+/// Sends a file that lingers, which is closed by whoever receives it; gives what it lingers for.
+fn send_lingering(stream: &UnixStream) -> TcpStream {
+    let (writer, reader) = lingering();
+    stream.set_write_timeout(None).unwrap();
+    let message = message(SET_VRING_CALL, 1, &[0]);
+    stream.send_with_fds(&[message.as_slice()], &[writer.as_raw_fd()]).unwrap();
+    reader
+}
+
+#[test]
+fn files_in_flight_to_a_connection_that_ends_do_not_hold_up_the_control_thread() {
+    let lab = Lab::start(&["a", "b"]);
+    let stream = UnixStream::connect(lab.socket("a")).unwrap();
+    flood(&stream);
+    let _reader = send_lingering(&stream);
+    drop(stream);
+    let start = Instant::now();
+    for port in ["b", "a"] {
+        greet(&mut Frontend::connect(lab.socket(port), 4).unwrap());
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
 }

@@ -10,7 +10,6 @@ use virtio_bindings::virtio_net as net;
 
 use super::backlog::Backlog;
 use super::outlet::{Outlet, ReceiveQueue};
-use super::signal::set_nonblocking;
 use super::worker::Inlet;
 use super::{PortSetup, RingSetup};
 use crate::ring::{Core, ReceiveRing, RingError, RingLog, TransmitRing};
@@ -59,9 +58,6 @@ pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
     let share = Arc::default();
     let (mut inlets, mut queues, mut kicks, mut refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for ring in &setup.rings {
-        for signal in [&ring.kick, &ring.call, &ring.error].into_iter().flatten() {
-            set_nonblocking(signal);
-        }
         let log = setup.log.clone().map(|log| RingLog { log, used: ring.used_log });
         match Core::new(ring, &setup.memory, setup.features).map(|core| core.logged(log)) {
             Err(error) => refused.push((ring.index, error)),

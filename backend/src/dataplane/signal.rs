@@ -5,12 +5,10 @@
 //! the control thread, which finds it there at two ticks in a row, reads the eventfd: that empties the counter
 //! and lets the write go on. Such an eventfd is not written to again.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU64, Ordering};
 
 use viaduct_switch::PortIndex;
-
-use super::Signal;
 
 /// Says which eventfd a worker is writing to just now.
 #[derive(Debug, Default)]
@@ -57,14 +55,4 @@ fn empty(descriptor: RawFd) {
     // descriptor is attached, so it is open: only this thread could detach it. RWF_NOWAIT makes an empty
     // counter fail with EAGAIN even if O_NONBLOCK was taken away.
     let _ = unsafe { libc::preadv2(descriptor, &raw const place, 1, -1, libc::RWF_NOWAIT) };
-}
-
-/// Makes writes to the eventfd fail instead of block, as far as the peer leaves it so.
-pub(super) fn set_nonblocking(signal: &Signal) {
-    let descriptor = signal.as_raw_fd();
-    // SAFETY: F_GETFL and F_SETFL on an open descriptor touch no memory.
-    unsafe {
-        let flags = libc::fcntl(descriptor, libc::F_GETFL);
-        libc::fcntl(descriptor, libc::F_SETFL, flags | libc::O_NONBLOCK);
-    }
 }
