@@ -1,8 +1,8 @@
 //! The control thread: it owns sockets, sessions, timers and the configuration, and shares nothing.
 //!
-//! One event loop ([`controller`]) serves all of them, and none may make it wait: sessions read and write without
+//! One event loop (`controller`) serves all of them, and none may make it wait: sessions read and write without
 //! blocking, connecting is tried, never awaited. Others ask through a [`Handle`]. A wanted configuration is
-//! compared with the running one ([`plan`]) and applied all or nothing ([`apply`]).
+//! compared with the running one (`plan`) and applied all or nothing (`apply`).
 
 mod apply;
 mod controller;

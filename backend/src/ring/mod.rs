@@ -1,6 +1,6 @@
 //! Virtqueues as the device sees them: the split ring (virtio 1.2, 2.7).
 //!
-//! [`core`](self::core) knows where a ring lies and who notifies whom, `chain` follows descriptors and turns
+//! `core` knows where a ring lies and who notifies whom, `chain` follows descriptors and turns
 //! guest addresses into checked segments, `transmit` takes bursts of frames out of a guest, `receive` puts
 //! frames into one. All of a ring is written by a hostile guest at any moment: each value is read once,
 //! checked, and then used from our own copy.
