@@ -239,6 +239,20 @@ impl Daemon {
         Usage::of(self.child.id())
     }
 
+    /// What the process has in use once that has not changed for a while: what its peers left is put away.
+    #[must_use]
+    pub fn settled_usage(&self) -> Usage {
+        let held = |usage: Usage| (usage.descriptors, usage.mappings, usage.threads);
+        let (mut last, mut same) = (self.usage(), 0);
+        while same < 10 {
+            std::thread::sleep(Duration::from_millis(5));
+            let now = self.usage();
+            same = if held(now) == held(last) { same + 1 } else { 0 };
+            last = now;
+        }
+        last
+    }
+
     /// The last lines that the daemon logged.
     #[must_use]
     pub fn log_tail(&self) -> String {

@@ -62,14 +62,20 @@ impl Disposal {
 
     /// Ends a connection: the peer hears of it at once, whatever else it takes.
     pub fn hang_up(&self, socket: UnixStream) {
-        // It fails if the peer hung up first, which is as good.
+        // It fails if the peer hung up first, which is as good: nothing can be sent to us any more.
         let _ = socket.shutdown(Shutdown::Both);
-        self.close(socket.into());
+        match rustix::io::ioctl_fionread(&socket) {
+            // Files come with bytes: where there are none, closing is quick.
+            Ok(0) => drop(socket),
+            _ => self.close(socket.into()),
+        }
     }
 
     /// Drops what may be the last to refer to `regions` regions of memory.
     pub fn free(&self, regions: usize, memory: impl Send + 'static) {
-        self.regions.put(regions, Box::new(memory));
+        if regions > 0 {
+            self.regions.put(regions, Box::new(memory));
+        }
     }
 
     /// Why the port should be held back, if it should.
@@ -182,7 +188,7 @@ pub(crate) mod tests {
     /// Keeps the port's reaper busy.
     pub(crate) fn block_reaper(disposal: &Disposal) -> Gate {
         let (slow, gate) = slow();
-        disposal.free(0, slow);
+        disposal.regions.put(0, Box::new(slow));
         gate
     }
 
@@ -261,7 +267,12 @@ pub(crate) mod tests {
         let disposal = Disposal::default();
         let _gate = block_closer(&disposal);
         let (mut peer, socket) = UnixStream::pair().unwrap();
+        std::io::Write::write_all(&mut peer, b"unread").unwrap();
         disposal.hang_up(socket);
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        assert_eq!(disposal.files.waiting(), 2);
+        let (_peer, socket) = UnixStream::pair().unwrap();
+        disposal.hang_up(socket);
+        assert_eq!(disposal.files.waiting(), 2, "nothing can be in it");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::MutexGuard;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 use vhost::vhost_user::message::FrontendReq;
 use viaduct_switch::MacAddress;
@@ -127,6 +128,9 @@ impl Session {
     /// # Errors
     /// The process is out of descriptors.
     pub fn new(socket: UnixStream, limits: Limits, disposal: Disposal) -> io::Result<Self> {
+        // The kernel drops urgent bytes that are not read as such, and closes what files they carry, which may take as
+        // long as the peer likes. In line they are bytes like others.
+        sockopt::set_socket_oobinline(&socket, true)?;
         let peer_pid = socket::peer_pid(&socket);
         let relay = Relay::new(Device::new(limits))?;
         let (framer, outbox) = (Framer::new(disposal.clone()), Outbox::default());
@@ -294,9 +298,7 @@ impl Session {
             self.attach(bay);
         }
         let retired = self.device().take_retired();
-        if retired.regions > 0 {
-            self.disposal.free(retired.regions, retired);
-        }
+        self.disposal.free(retired.regions, retired);
         outcome
     }
 

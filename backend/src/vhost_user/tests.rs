@@ -815,3 +815,15 @@ fn a_frontend_that_left_is_noticed_before_its_last_words_are_read() {
     drop(peer);
     assert!(session.has_hung_up());
 }
+
+#[test]
+fn urgent_bytes_are_bytes_like_others() {
+    let mut rig = Rig::negotiated();
+    let served = rig.session.served();
+    let header = Header { code: SET_OWNER.into(), flags: 1, size: 0 }.to_bytes();
+    for byte in header {
+        rustix::net::send(&rig.peer, &[byte], rustix::net::SendFlags::OOB).unwrap();
+    }
+    rig.pump().unwrap();
+    assert_eq!(rig.session.served(), served + 1);
+}
