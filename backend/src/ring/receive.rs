@@ -278,7 +278,7 @@ impl Writer<'_> {
     ///
     /// The common case joins the two in a register. Joined in memory they would be read back wider than they
     /// were written, and such a read waits until every store before it has reached the cache, those into guests'
-    /// memory included: then nothing overlaps any more, and a frame costs ten times as much.
+    /// memory included: then nothing overlaps any more, and a frame costs three times as much.
     #[inline]
     fn write_header(&mut self, header: &[u8; 12], buffers: u16, len: usize) {
         let [first @ .., sum_low, sum_high, _, _] = *header;
