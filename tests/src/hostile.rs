@@ -61,9 +61,9 @@ impl Stage {
         let [mut x, mut y] = ATTACKERS.map(|port| Nic::connect(&daemon.socket(port), &NicOptions::default()));
         Flow::new(mac(1), mac(2)).carry(&mut x, &mut y, [60, 1514]);
         drop((x, y));
-        let stage = Self { baseline: daemon.usage(), daemon, bystander };
+        let stage = Self { baseline: daemon.settled_usage(), daemon, bystander };
         stage.wait_until_left();
-        let baseline = stage.daemon.usage();
+        let baseline = stage.daemon.settled_usage();
         Self { baseline, ..stage }
     }
 

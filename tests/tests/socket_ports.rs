@@ -19,7 +19,7 @@ fn a_third_port_comes_and_goes_under_load_and_the_others_lose_nothing() {
     let bystander = Bystander::start(PAIR.map(|port| daemon.socket(port)));
     daemon.apply(&three);
     daemon.apply(&two);
-    let before = daemon.usage();
+    let before = daemon.settled_usage();
     for round in 0..20 {
         let printed = daemon.apply(&three);
         assert!(printed.contains("port c"), "the difference is printed: {printed:?}");
@@ -33,7 +33,7 @@ fn a_third_port_comes_and_goes_under_load_and_the_others_lose_nothing() {
         assert!(!daemon.socket("c").exists(), "the removed port's socket goes");
         bystander.wait_for_rounds(1);
     }
-    let after = daemon.usage();
+    let after = daemon.settled_usage();
     assert_eq!((after.descriptors, after.mappings), (before.descriptors, before.mappings), "nothing is left");
     println!("the bystanders' longest round: {:?}", bystander.worst_round());
     bystander.finish();
