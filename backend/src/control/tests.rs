@@ -1,7 +1,7 @@
 //! The control thread as a whole, with real sockets, the real data path and the `vhost` crate's frontend.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 use crate::config::{Config, Network, NetworkMode, Polling, Port, Role};
 use crate::control::{ApplyError, Expected, Handle, RunError, run};
 use crate::model::{PortState, PortStatus};
+use crate::vhost_user::disposal::tests::lingering;
 
 /// A switch in a folder of its own.
 struct Lab {
@@ -391,26 +392,6 @@ fn connections_without_end_are_accepted_more_slowly() {
     let allowed = 1024 + 20 * (start.elapsed().as_millis() / 100 + 1);
     assert!(u128::from(accepted) <= allowed, "{accepted} accepted, {allowed} allowed");
     assert!(accepted >= 1024, "{accepted}");
-}
-
-/// A connection whose closing takes until its reader is closed (or ten seconds have passed).
-fn lingering() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (reader, _) = listener.accept().unwrap();
-    writer.set_nonblocking(true).unwrap();
-    // Full is what stays full, with all that is under way arrived.
-    while std::iter::repeat_with(|| (&writer).write(&[0; 1 << 16])).take_while(Result::is_ok).count() > 0 {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    writer.set_nonblocking(false).unwrap();
-    let linger = libc::linger { l_onoff: 1, l_linger: 10 };
-    let size = u32::try_from(size_of_val(&linger)).unwrap();
-    let (level, name) = (libc::SOL_SOCKET, libc::SO_LINGER);
-    // SAFETY: `linger` is what the option takes, and `size` its length.
-    let set = unsafe { libc::setsockopt(writer.as_raw_fd(), level, name, (&raw const linger).cast(), size) };
-    assert_eq!(set, 0);
-    (writer, reader)
 }
 
 /// Connects and sends messages, the last one with a file that lingers and is ours no more when it is read; gives what

@@ -162,7 +162,9 @@ impl std::fmt::Debug for Queue {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::{Duration, Instant};
 
@@ -212,6 +214,28 @@ pub(crate) mod tests {
     fn pipe() -> (OwnedFd, std::io::PipeReader) {
         let (reader, writer) = std::io::pipe().unwrap();
         (writer.into(), reader)
+    }
+
+    /// A connection whose closing takes until its reader is closed (or ten seconds have passed).
+    pub(crate) fn lingering() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (reader, _) = listener.accept().unwrap();
+        writer.set_nonblocking(true).unwrap();
+        // Full is what stays full, with all that is under way arrived.
+        while std::iter::repeat_with(|| (&writer).write(&[0; 1 << 16])).take_while(Result::is_ok).count() > 0
+        {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        writer.set_nonblocking(false).unwrap();
+        let linger = libc::linger { l_onoff: 1, l_linger: 10 };
+        let size = u32::try_from(size_of_val(&linger)).unwrap();
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_LINGER);
+        // SAFETY: `linger` is what the option takes, and `size` its length.
+        let set =
+            unsafe { libc::setsockopt(writer.as_raw_fd(), level, name, (&raw const linger).cast(), size) };
+        assert_eq!(set, 0);
+        (writer, reader)
     }
 
     #[test]
@@ -267,7 +291,7 @@ pub(crate) mod tests {
         let disposal = Disposal::default();
         let _gate = block_closer(&disposal);
         let (mut peer, socket) = UnixStream::pair().unwrap();
-        std::io::Write::write_all(&mut peer, b"unread").unwrap();
+        peer.write_all(b"unread").unwrap();
         disposal.hang_up(socket);
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
         assert_eq!(disposal.files.waiting(), 2);

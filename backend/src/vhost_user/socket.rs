@@ -12,6 +12,8 @@ use rustix::fs::{Gid, Mode};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::vhost_user::disposal::Disposal;
+
 /// Longest path of a socket in bytes: 107 fit into `sockaddr_un` (unix(7)), and the name under which the
 /// socket is made is one byte longer.
 const PATH_MAX: usize = 106;
@@ -182,6 +184,13 @@ impl Drop for Listener {
             // A folder that became unwritable keeps a socket that refuses; the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
+        // Who waits may have sent files, which would be closed with the listener, for as long as that takes. After the
+        // shutdown nobody else comes.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        let disposal = Disposal::default();
+        while let Ok(Some(waiting)) = self.accept() {
+            disposal.hang_up(waiting);
+        }
     }
 }
 
@@ -292,9 +301,14 @@ fn bind_ready(path: &Path, access: Access) -> Result<UnixListener, SocketError> 
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, Instant};
+
+    use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
     use super::*;
+    use crate::vhost_user::disposal::tests::lingering;
 
     const ACCESS: Access = Access { mode: 0o640, group: None };
 
@@ -361,6 +375,27 @@ mod tests {
         let _theirs = UnixListener::bind(&path).unwrap();
         drop(ours);
         connect(&path).unwrap();
+    }
+
+    #[test]
+    fn files_sent_to_a_listener_that_ends_do_not_hold_it_up() {
+        let folder = folder();
+        let path = folder.path().join("vm1.sock");
+        let listener = Listener::bind(&path, ACCESS).unwrap();
+        let quiet = connect(&path).unwrap();
+        let stream = connect(&path).unwrap();
+        let (writer, _reader) = lingering();
+        stream.send_with_fd(&b"file"[..], writer.as_raw_fd()).unwrap();
+        drop(writer);
+        let start = Instant::now();
+        drop(listener);
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        for mut peer in [quiet, stream] {
+            peer.set_nonblocking(false).unwrap();
+            let end = peer.read(&mut [0]).map_err(|error| error.kind());
+            assert!(matches!(end, Ok(0) | Err(io::ErrorKind::ConnectionReset)), "{end:?}");
+        }
+        connect(&path).unwrap_err();
     }
 
     #[test]
