@@ -143,6 +143,8 @@ fn sum(bytes: &[u8], start: u32) -> u16 {
 pub struct Arrivals {
     /// Frames of the streams.
     pub frames: u64,
+    /// The highest number of a frame whose predecessor in its flow is missing; all that come after it are whole.
+    pub last_gap: u32,
     /// The last number seen of each flow of each stream.
     last: HashMap<(u16, u32), u32>,
 }
@@ -184,12 +186,16 @@ impl Arrivals {
             sent == frame,
             "frame {index} of stream {number} was sent as\n{sent:02x?}\nand arrived as\n{frame:02x?}"
         );
-        if let Some(last) = self.last.insert((number, index % FLOWS), index) {
+        let last = self.last.insert((number, index % FLOWS), index);
+        if let Some(last) = last {
             assert!(
                 index > last,
                 "stream {number}, flow {}: frame {index} arrived after frame {last}",
                 index % FLOWS
             );
+        }
+        if last.map_or(index >= FLOWS, |last| index > last + FLOWS) {
+            self.last_gap = self.last_gap.max(index);
         }
         self.frames += 1;
     }
@@ -219,7 +225,12 @@ mod tests {
         STREAM.write(&path).unwrap();
         let mut arrivals = Arrivals::default();
         arrivals.check(&path, &[STREAM]);
-        assert_eq!(arrivals.frames, 500);
+        assert_eq!((arrivals.frames, arrivals.last_gap), (500, 0));
+        arrivals.check_frame(
+            &Stream { frames: 1000, ..STREAM }.frame(500 + 3 * FLOWS),
+            &[Stream { frames: 1000, ..STREAM }],
+        );
+        assert_eq!(arrivals.last_gap, 500 + 3 * FLOWS, "a gap is noticed");
     }
 
     #[test]

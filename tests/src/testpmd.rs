@@ -48,6 +48,8 @@ pub struct Passed {
     pub sent: u64,
     /// Come out of them, each one checked: all bytes, and after its predecessors.
     pub received: u64,
+    /// The highest number of a frame whose predecessor in its flow did not arrive.
+    pub last_gap: u32,
 }
 
 impl Driver {
@@ -85,13 +87,9 @@ impl Driver {
             (0, 0),
             "testpmd lost frames on the way into its capture files"
         );
-        let passed = Passed { sent: user_a.tx + user_b.tx, received: user_a.rx + user_b.rx };
-        assert_eq!(
-            self.check_captures(folder.path()),
-            passed.received,
-            "testpmd counts other frames than its captures hold"
-        );
-        passed
+        let (received, last_gap) = self.check_captures(folder.path());
+        assert_eq!(received, user_a.rx + user_b.rx, "testpmd counts other frames than its captures hold");
+        Passed { sent: user_a.tx + user_b.tx, received, last_gap }
     }
 
     fn streams(&self, from: usize) -> Vec<Stream> {
@@ -115,17 +113,19 @@ impl Driver {
         }
     }
 
-    fn check_captures(&self, folder: &Path) -> u64 {
-        let mut received = 0;
+    /// How many frames arrived, and where the last gap is.
+    fn check_captures(&self, folder: &Path) -> (u64, u32) {
+        let (mut received, mut last_gap) = (0, 0);
         for from in [0, 1] {
             let (streams, mut arrivals) = (self.streams(from), Arrivals::default());
             for queue in 0..usize::from(self.queues) {
                 arrivals.check(&capture(folder, 1 - from, "out", queue), &streams);
             }
             received += arrivals.frames;
+            last_gap = arrivals.last_gap.max(last_gap);
         }
         check_with_tshark(&capture(folder, 1, "out", 0));
-        received
+        (received, last_gap)
     }
 
     fn command_line(&self, folder: &Path) -> Vec<String> {
