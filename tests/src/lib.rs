@@ -23,6 +23,7 @@ pub mod libvirt;
 pub mod machine;
 pub mod process;
 pub mod qmp;
+pub mod raw;
 pub mod snapshot;
 pub mod stream;
 pub mod superframe;

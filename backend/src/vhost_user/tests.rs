@@ -22,6 +22,10 @@ use crate::vhost_user::message::{FLAG_NEED_REPLY, HEADER_SIZE, Header};
 use crate::vhost_user::session::{Refused, Session, SessionEnd};
 use crate::vhost_user::{Allowance, Disposal, Engine, Limits, PatchBay};
 
+mod bounds;
+mod lives;
+mod refusals;
+
 const REGION_SIZE: u64 = 0x10_0000;
 const NEED_REPLY: u32 = 1 | FLAG_NEED_REPLY;
 
@@ -250,6 +254,13 @@ fn region(number: u64) -> [u64; 5] {
     [0, start, REGION_SIZE, 0x7000_0000 + start, start]
 }
 
+/// How many mappings of the memfd this process has.
+fn mappings(memory: &OwnedFd) -> usize {
+    let inode = rustix::fs::fstat(memory).unwrap().st_ino.to_string();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.split_whitespace().nth(4) == Some(inode.as_str())).count()
+}
+
 #[test]
 fn the_order_in_which_qemu_starts_a_guest() {
     let mut rig = Rig::new();
@@ -394,35 +405,6 @@ fn five_hundred_and_nine_regions_are_legal_and_one_more_is_not() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_and_the_session_goes_on() {
-    let mut rig = Rig::running();
-    let refused: &[(FrontendReq, &[u64], &str)] = &[
-        (SET_FEATURES, &[1 << 34], "0x400000000 were not offered"),
-        (SET_PROTOCOL_FEATURES, &[1 << 12], "0x1000 were not offered"),
-        (SET_VRING_NUM, &[state(2, 0)], "0 entries"),
-        (SET_VRING_NUM, &[state(2, 3)], "3 entries"),
-        (SET_VRING_NUM, &[state(2, 65536)], "65536 entries"),
-        (SET_VRING_NUM, &[state(0, 128)], "ring 0 runs"),
-        (SET_VRING_BASE, &[state(1, 9)], "ring 1 runs"),
-        (SET_VRING_BASE, &[state(2, 65536)], "16 bits"),
-        (SET_VRING_ENABLE, &[state(2, 2)], "0 and 1 are legal"),
-        (NET_SET_MTU, &[67], "68 to 65535"),
-        (NET_SET_MTU, &[65536], "68 to 65535"),
-        (NET_SET_MTU, &[1501], "the port has 1500"),
-        (SET_STATUS, &[256], "8 bits"),
-        (SEND_RARP, &[0], "no station's address"),
-        (SEND_RARP, &[1], "no station's address"),
-        (SET_VRING_ENDIAN, &[0], "not supported"),
-    ];
-    for (request, body, reason) in refused {
-        let error = rig.attempt(*request, body).unwrap_err();
-        assert!(error.contains(reason), "{request:?} {body:x?}: {error}");
-    }
-    assert_eq!(rig.attached(), [0, 1]);
-    assert_eq!(rig.ask(GET_QUEUE_NUM, &[]), 2);
-}
-
-#[test]
 fn a_dirty_log_reaches_the_data_path_while_log_all_is_set() {
     let mut rig = Rig::running();
     let log_of = |rig: &Rig| {
@@ -460,187 +442,6 @@ fn a_dirty_log_reaches_the_data_path_while_log_all_is_set() {
 }
 
 #[test]
-fn a_refusal_that_nobody_would_hear_of_ends_the_session() {
-    let mut rig = Rig::running();
-    rig.send(SET_VRING_NUM, 1, &[state(2, 3)], &[]);
-    let end = rig.pump().unwrap_err();
-    assert!(matches!(&end, SessionEnd::Refused { request, .. } if request == "SET_VRING_NUM"), "{end}");
-    let Rig { session, mut bay, mock, .. } = rig;
-    session.close(&mut bay);
-    assert!(mock.0.lock().unwrap().attached.is_empty());
-    // Without REPLY_ACK nobody is told, even if asked.
-    let mut rig = Rig::new();
-    rig.send(SET_VRING_NUM, NEED_REPLY, &[state(2, 3)], &[]);
-    assert!(matches!(rig.pump(), Err(SessionEnd::Refused { .. })));
-}
-
-#[test]
-fn misaligned_rings_are_no_rings() {
-    for (word, offset) in [(1, 8), (2, 2), (3, 1)] {
-        let mut rig = Rig::running();
-        let mut body = addresses(2);
-        body[0] = 2;
-        body[word] += offset;
-        rig.send(SET_VRING_ADDR, 1, &body, &[]);
-        let end = rig.pump().unwrap_err();
-        assert!(matches!(end, SessionEnd::Malformed { .. } | SessionEnd::Refused { .. }), "{end}");
-    }
-}
-
-#[test]
-fn requests_whose_feature_was_not_negotiated_are_refused() {
-    for request in
-        [GET_QUEUE_NUM, SEND_RARP, NET_SET_MTU, RESET_DEVICE, GET_MAX_MEM_SLOTS, SET_STATUS, GET_STATUS]
-    {
-        let mut rig = Rig::new();
-        let body: &[u64] =
-            if matches!(request, SEND_RARP | NET_SET_MTU | SET_STATUS) { &[1500] } else { &[] };
-        rig.send(request, 1, body, &[]);
-        let end = rig.pump().unwrap_err().to_string();
-        assert!(end.contains("was not negotiated"), "{request:?}: {end}");
-    }
-    let mut rig = Rig::new();
-    rig.send(SET_VRING_ENABLE, 1, &[state(0, 1)], &[]);
-    assert!(rig.pump().unwrap_err().to_string().contains("before protocol features"));
-    let mut rig = Rig::negotiated();
-    rig.send_raw(1000, NEED_REPLY, &[1, 2, 3], &[]);
-    assert_eq!(rig.pump().unwrap()[0].request, "request 1000");
-    assert_eq!(rig.reply().unwrap().1, 1);
-}
-
-#[test]
-fn files_of_the_wrong_kind_are_refused() {
-    let mut rig = Rig::running();
-    let (pipe, _other) = io::pipe().unwrap();
-    for request in [SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR, SET_LOG_FD] {
-        let body: &[u64] = if request == SET_LOG_FD { &[] } else { &[2] };
-        let error = rig.try_files(request, body, &[pipe.as_raw_fd()]).unwrap_err();
-        assert!(error.contains("not an eventfd but pipe:"), "{error}");
-    }
-    let error = rig.try_files(ADD_MEM_REG, &region(1), &[pipe.as_raw_fd()]).unwrap_err();
-    assert!(error.contains("not guest memory"), "{error}");
-    let event = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    rig.try_files(SET_LOG_FD, &[], &[event.as_raw_fd()]).unwrap();
-    assert_eq!(rig.attached(), [0, 1]);
-}
-
-#[test]
-fn malformed_messages_end_the_session() {
-    let event = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    let file = event.as_raw_fd();
-    let bad: &[(u32, u32, &[u64], &[RawFd])] = &[
-        (SET_OWNER.into(), 1, &[], &[file]),
-        (SET_OWNER.into(), 0, &[], &[]),
-        (SET_OWNER.into(), 5, &[], &[]),
-        (SET_OWNER.into(), 0x8000_0001, &[], &[]),
-        (SET_OWNER.into(), 1, &[1], &[]),
-        (SET_VRING_NUM.into(), 1, &[state(4, 256)], &[]),
-        (SET_VRING_NUM.into(), 1, &[state(0x8000_0000, 256)], &[]),
-        (GET_VRING_BASE.into(), 1, &[state(0x100, 0)], &[]),
-        (SET_VRING_KICK.into(), 1, &[0x200], &[file]),
-        (SET_VRING_KICK.into(), 1, &[1 << 32], &[file]),
-        (SET_VRING_KICK.into(), 1, &[4], &[file]),
-        (SET_VRING_KICK.into(), 1, &[0], &[]),
-        (SET_VRING_KICK.into(), 1, &[0x100], &[file]),
-        (SET_VRING_KICK.into(), 1, &[0], &[file, file]),
-        (SET_MEM_TABLE.into(), 1, &[1, 0, 4096, 0, 0], &[]),
-        (SET_MEM_TABLE.into(), 1, &[2, 0, 4096, 0, 0], &[file]),
-        (ADD_MEM_REG.into(), 1, &[0, 0, 4096, 0, 0], &[file, file]),
-    ];
-    for (code, flags, body, files) in bad {
-        let mut rig = Rig::running();
-        rig.send_raw(*code, *flags, body, files);
-        let end = rig.pump().expect_err(&format!("{code} {flags} {body:x?}"));
-        assert!(!end.is_goodbye(), "{end}");
-        let Rig { session, mut bay, mock, .. } = rig;
-        session.close(&mut bay);
-        assert!(mock.0.lock().unwrap().attached.is_empty());
-    }
-}
-
-#[test]
-fn the_same_request_for_ever_accumulates_nothing() {
-    let mut rig = Rig::running();
-    let event = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    let (event, memory) = (event.as_raw_fd(), rig.memory.as_raw_fd());
-    let table = [1, 0, REGION_SIZE, 0x7000_0000, 0];
-    for _ in 0..500 {
-        for request in [SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR] {
-            rig.try_files(request, &[1], &[event]).unwrap();
-        }
-        rig.try_files(SET_MEM_TABLE, &table, &[memory]).unwrap();
-        rig.attempt(SET_VRING_NUM, &[state(2, 1024)]).unwrap();
-    }
-    settle(&rig.disposal);
-    // The test's own, and one for each of the three; the test's own, and one for the region.
-    assert_eq!(open_copies(event, "eventfd-id"), 4);
-    assert_eq!(open_copies(memory, "ino:"), 2);
-    assert_eq!(mappings(&rig.memory), 1);
-}
-
-/// How many descriptors of this process show the same line in /proc as `descriptor` does.
-fn open_copies(descriptor: RawFd, line: &str) -> usize {
-    let about = |name: &str| {
-        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{name}")).unwrap_or_default();
-        text.lines().find(|found| found.starts_with(line)).map(str::to_owned)
-    };
-    let wanted = about(&descriptor.to_string()).expect("the kernel tells it");
-    let names = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name());
-    names.filter(|name| about(name.to_str().unwrap()).as_ref() == Some(&wanted)).count()
-}
-
-/// How many mappings of the memfd this process has.
-fn mappings(memory: &OwnedFd) -> usize {
-    let inode = rustix::fs::fstat(memory).unwrap().st_ino.to_string();
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().filter(|line| line.split_whitespace().nth(4) == Some(inode.as_str())).count()
-}
-
-#[test]
-fn replies_that_nobody_reads_end_the_session() {
-    let mut rig = Rig::negotiated();
-    let end = loop {
-        rig.send(SET_OWNER, NEED_REPLY, &[], &[]);
-        if let Err(end) = rig.pump() {
-            break end;
-        }
-        assert!(rig.session.served() < 100_000);
-    };
-    assert!(matches!(end, SessionEnd::Unread(_)), "{end}");
-}
-
-#[test]
-fn a_frontend_that_sends_without_end_is_slowed_down() {
-    let mut rig = Rig::negotiated();
-    while !rig.allowance.is_spent() {
-        rig.send(SET_VRING_CALL, 1, &[0x100], &[]);
-        rig.pump().unwrap();
-        assert!(rig.session.served() < 10_000);
-    }
-    let served = rig.session.served();
-    rig.send(SET_VRING_CALL, 1, &[0x100], &[]);
-    rig.pump().unwrap();
-    assert_eq!(rig.session.served(), served);
-    std::thread::sleep(Duration::from_millis(110));
-    rig.pump().unwrap();
-    assert_eq!(rig.session.served(), served + 1);
-}
-
-#[test]
-fn a_frontend_that_comes_back_may_not_send_more_than_one_that_stayed() {
-    let mut rig = Rig::negotiated();
-    while !rig.allowance.is_spent() {
-        rig.allowance.spend();
-    }
-    let Rig { allowance, session, mut bay, .. } = rig;
-    session.close(&mut bay);
-    let mut rig = Rig { allowance, ..Rig::new() };
-    rig.send(SET_OWNER, 1, &[], &[]);
-    rig.pump().unwrap();
-    assert_eq!(rig.session.served(), 0);
-}
-
-#[test]
 fn a_rarp_enters_the_switch_at_the_port() {
     let mut rig = Rig::running();
     let mac = u64::from_ne_bytes([0x52, 0x54, 0, 0, 0, 9, 0, 0]);
@@ -657,173 +458,4 @@ fn an_mtu_within_the_ports_is_taken() {
     assert_eq!(rig.session.device().mtu(), Some(1500));
     rig.session.device().set_configured_mtu(9000);
     rig.attempt(NET_SET_MTU, &[9000]).unwrap();
-}
-
-#[test]
-fn a_ring_that_waits_or_is_broken_may_be_set_up_anew_without_being_stopped() {
-    let mut rig = Rig::running();
-    rig.attempt(REM_MEM_REG, &region(0)).unwrap();
-    rig.session.ring_broken(1, JUMP);
-    for ring in [0, 1] {
-        rig.attempt(SET_VRING_NUM, &[state(ring, 64)]).unwrap();
-        rig.attempt(SET_VRING_BASE, &[state(ring, 3)]).unwrap();
-    }
-}
-
-const JUMP: RingError = RingError::IndexJump { found: 9, consumed: 0, size: 4 };
-
-#[test]
-fn a_broken_ring_stays_down_until_it_is_reset() {
-    let mut rig = Rig::running();
-    rig.session.ring_broken(1, JUMP);
-    assert_eq!(rig.session.device().broken(), Some((1, JUMP)));
-    rig.tell(SET_VRING_CALL, &[0x100]);
-    assert_eq!(rig.attached(), [0], "the other ring runs on");
-    rig.base(1);
-    assert_eq!(rig.session.device().broken(), None);
-    rig.tell(SET_VRING_KICK, &[0x101]);
-    assert_eq!(rig.attached(), [0, 1]);
-}
-
-#[test]
-fn the_breaking_of_a_rings_past_life_is_not_held_against_it() {
-    let mut rig = Rig::running();
-    let event = DataplaneEvent::RingBroken { port: PortIndex::new(7).unwrap(), ring: 1, error: JUMP };
-    rig.mock.0.lock().unwrap().events.push(event);
-    rig.base(1);
-    rig.tell(SET_VRING_KICK, &[0x101]);
-    assert_eq!(rig.attached(), [0, 1]);
-    assert!(rig.bay.take_broken().is_empty());
-}
-
-#[test]
-fn memory_that_shrank_takes_the_port_down_until_a_reset() {
-    let mut rig = Rig::running();
-    rig.session.memory_gone(&mut rig.bay);
-    assert!(rig.attached().is_empty());
-    rig.tell(SET_VRING_CALL, &[0x100]);
-    assert!(rig.attached().is_empty());
-    assert_eq!(rig.session.device().broken(), Some((0, RingError::MemoryGone)));
-    rig.tell(SET_STATUS, &[0]);
-    assert_eq!(rig.session.device().broken(), None);
-}
-
-#[test]
-fn a_ring_that_is_not_on_the_data_path_is_set_up_without_disturbing_those_that_are() {
-    let mut rig = Rig::running();
-    let attaches = |rig: &Rig| rig.mock.0.lock().unwrap().attaches;
-    let before = attaches(&rig);
-    for ring in [2, 3] {
-        rig.signal(SET_VRING_CALL, ring).unwrap();
-        rig.signal(SET_VRING_ERR, ring).unwrap();
-        rig.tell(SET_VRING_ENABLE, &[state(ring, 1)]);
-        rig.tell(SET_VRING_NUM, &[state(ring, 256)]);
-        rig.tell(SET_VRING_BASE, &[state(ring, 0)]);
-        rig.tell(SET_VRING_ADDR, &addresses(ring));
-        rig.base(ring);
-    }
-    assert_eq!(attaches(&rig), before, "nothing of it concerns the rings that run");
-    rig.signal(SET_VRING_KICK, 2).unwrap();
-    assert_eq!((attaches(&rig), rig.attached()), (before + 1, vec![0, 1, 2]));
-    rig.signal(SET_VRING_CALL, 2).unwrap();
-    assert_eq!(attaches(&rig), before + 2, "from now on it does");
-}
-
-#[test]
-fn a_broken_ring_is_taken_off_the_data_path_before_it_is_asked_for_its_position() {
-    let mut rig = Rig::running();
-    let before = rig.session.device().rings()[1].base;
-    rig.session.ring_broken(1, JUMP);
-    assert_eq!(rig.base(1), u64::from(before) + 10);
-}
-
-#[test]
-fn memory_that_was_replaced_is_freed_by_another_thread() {
-    let mut rig = Rig::running();
-    let file = rig.memory.as_raw_fd();
-    let table = [1, 0, REGION_SIZE, 0x7000_0000, 0];
-    let log = |rig: &mut Rig| {
-        rig.send(SET_LOG_BASE, 1, &[1 << 10, 4096], &[file]);
-        rig.pump().unwrap();
-        rig.reply().unwrap();
-    };
-    let gate = block_reaper(&rig.disposal);
-    log(&mut rig);
-    log(&mut rig);
-    rig.try_files(SET_MEM_TABLE, &table, &[file]).unwrap();
-    rig.attempt(REM_MEM_REG, &region(0)).unwrap();
-    assert_eq!(mappings(&rig.memory), 4, "a log in use, and one log and two regions that wait");
-    drop(gate);
-    settle(&rig.disposal);
-    assert_eq!(mappings(&rig.memory), 1);
-}
-
-#[test]
-fn a_guest_that_is_gone_is_freed_by_another_thread() {
-    let rig = Rig::running();
-    let gate = block_reaper(&rig.disposal);
-    let Rig { mut peer, session, mut bay, memory, disposal, .. } = rig;
-    peer.set_nonblocking(false).unwrap();
-    session.close(&mut bay);
-    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the frontend hears of it at once");
-    assert_eq!(mappings(&memory), 1);
-    drop(gate);
-    settle(&disposal);
-    assert_eq!(mappings(&memory), 0);
-}
-
-#[test]
-fn memory_requests_wait_while_too_much_of_the_past_is_not_freed() {
-    let mut rig = Rig::running();
-    let gate = block_reaper(&rig.disposal);
-    rig.disposal.free(600, ());
-    rig.send(SET_OWNER, 1, &[], &[]);
-    let served = rig.session.served();
-    rig.pump().unwrap();
-    assert_eq!(rig.session.served(), served);
-    drop(gate);
-    settle(&rig.disposal);
-    rig.pump().unwrap();
-    assert_eq!(rig.session.served(), served + 1);
-}
-
-#[test]
-fn files_that_cannot_be_closed_stop_the_port_that_they_came_to() {
-    let mut rig = Rig::negotiated();
-    let _gate = block_closer(&rig.disposal);
-    let (pipe, _other) = io::pipe().unwrap();
-    let sent = 100;
-    for _ in 0..sent {
-        rig.send(SET_VRING_CALL, NEED_REPLY, &[0], &[pipe.as_raw_fd()]);
-    }
-    let before = rig.session.served();
-    for _ in 0..sent {
-        rig.pump().unwrap();
-    }
-    // What blocks, and 63 pipes.
-    assert_eq!(rig.session.served() - before, 63);
-}
-
-#[test]
-fn a_frontend_that_left_is_noticed_before_its_last_words_are_read() {
-    let rig = Rig::negotiated();
-    assert!(!rig.session.has_hung_up());
-    rig.send(SET_OWNER, 1, &[], &[]);
-    rig.peer.shutdown(std::net::Shutdown::Write).unwrap();
-    assert!(!rig.session.has_hung_up(), "it may still read");
-    let Rig { peer, session, .. } = rig;
-    drop(peer);
-    assert!(session.has_hung_up());
-}
-
-#[test]
-fn urgent_bytes_are_bytes_like_others() {
-    let mut rig = Rig::negotiated();
-    let served = rig.session.served();
-    let header = Header { code: SET_OWNER.into(), flags: 1, size: 0 }.to_bytes();
-    for byte in header {
-        rustix::net::send(&rig.peer, &[byte], rustix::net::SendFlags::OOB).unwrap();
-    }
-    rig.pump().unwrap();
-    assert_eq!(rig.session.served(), served + 1);
 }

@@ -1,0 +1,78 @@
+//! What changes after it was checked: what was judged is what is delivered.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "a test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use viaduct_tests::driver::features::{INDIRECT_DESC, MODERN};
+use viaduct_tests::driver::header::NEEDS_CSUM;
+use viaduct_tests::driver::memory::Memory;
+use viaduct_tests::driver::nic::NicOptions;
+use viaduct_tests::driver::ring::{INDIRECT, NEXT, WRITE};
+use viaduct_tests::hostile::{LIMIT, Stage, mended};
+use viaduct_tests::raw::{Raw, SEND, write_table};
+use viaduct_tests::stream::mac;
+
+#[test]
+fn descriptors_and_headers_that_change_all_the_time_deliver_only_what_was_judged() {
+    let mut stage = Stage::new();
+    let [mut x, mut y] =
+        stage.cards(&NicOptions { features: MODERN | INDIRECT_DESC, ..NicOptions::default() });
+    let stop = Arc::new(AtomicBool::new(false));
+    let (memory, at, table) = (Arc::clone(&x.memory), x.spare, x.spare + 4096);
+    let rewriter = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || rewrite(&memory, at, table, &stop))
+    };
+    x.transmit[0].drain();
+    let ring = &mut x.transmit[0].ring;
+    write_table(ring, ring.descriptor, &[Raw(table, 32, INDIRECT, 0)]);
+    let (start, mut seen) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(3) {
+        (0..64).for_each(|_| ring.put_available(0));
+        ring.set_available_index(ring.available_index);
+        let index = ring.available_index;
+        let used = Instant::now();
+        while ring.used_index() != index {
+            assert!(used.elapsed() < LIMIT, "chains under the rewriter are used up");
+            std::thread::yield_now();
+        }
+        while let Some(received) = y.take() {
+            seen += 1;
+            // Frames for x's own address are judged to go nowhere, so none may ever be seen here.
+            assert_ne!(received.bytes.get(..6), Some(&mac(1)[..]), "delivered what was judged to go nowhere");
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    rewriter.join().unwrap();
+    assert!(seen > 100, "many frames are valid at the moment when they are read: {seen}");
+    println!("{seen} frames arrived under the rewriter");
+    stage.assert_unharmed("a rewriter");
+    mended(&mut x, &mut y, SEND);
+    drop((x, y));
+    stage.finish("descriptors that change all the time");
+}
+
+/// Changes destination, header and descriptors as fast as it can: to port y, to everybody, and to port x itself,
+/// whose frames must go nowhere.
+fn rewrite(memory: &Memory, at: u64, table: u64, stop: &AtomicBool) {
+    let addresses = [mac(2), mac(1), [0xff; 6], mac(1)];
+    let mut round = 0_usize;
+    while !stop.load(Ordering::Relaxed) {
+        round += 1;
+        memory.write(at + 12, &addresses[round % 4]);
+        memory.write(at + 18, &mac(1));
+        memory.write(
+            at,
+            &[if round.is_multiple_of(3) { NEEDS_CSUM } else { 0 }, [0, 0, 0, 1, 0, 9, 0][round % 7]],
+        );
+        // Mostly right, so that many get as far as being delivered.
+        let length = if round.is_multiple_of(11) { [2000, u32::MAX, 14][round % 3] } else { 72_u32 };
+        let flags = if round.is_multiple_of(13) { [NEXT, INDIRECT, WRITE][round % 3] } else { 0 };
+        let address = if round.is_multiple_of(17) { [0, u64::MAX][round % 2] } else { at };
+        memory.write(table + 8, &length.to_le_bytes());
+        memory.write(table + 12, &flags.to_le_bytes());
+        memory.write(table, &address.to_le_bytes());
+    }
+}
