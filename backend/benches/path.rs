@@ -17,7 +17,7 @@ use viaduct::dataplane::RingSetup;
 use viaduct::memory::{GuestMemory, Region, RegionSpec};
 use viaduct::ring::{Burst, Core, ReceiveRing, TransmitRing};
 use viaduct_switch::{
-    Cast, Egress, Frame, Limits, Nanos, NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch,
+    Egress, Frame, Limits, Nanos, NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch,
     WorkerState,
 };
 use virtio_queue::QueueT;
@@ -104,7 +104,11 @@ impl Guest {
 struct Count(u64);
 
 impl<P> Egress<P> for Count {
-    fn send(&mut self, _to: PortIndex, _cast: Cast, _slot: usize, _frame: &Frame<P>) {
+    fn send(&mut self, _to: PortIndex, _slot: usize, _frame: &Frame<P>) {
+        self.0 += 1;
+    }
+
+    fn flood(&mut self, _receivers: &[PortIndex], _slot: usize, _frame: &Frame<P>) {
         self.0 += 1;
     }
 }

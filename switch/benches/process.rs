@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use viaduct_switch::{
-    Cast, Claims, Egress, Frame, Head, Limits, Metadata, Nanos, NetworkIndex, NetworkSettings, Policy,
-    PortIndex, PortPolicy, Switch, WorkerState,
+    Claims, Egress, Frame, Head, Limits, Metadata, Nanos, NetworkIndex, NetworkSettings, Policy, PortIndex,
+    PortPolicy, Switch, WorkerState,
 };
 
 const BURST: usize = 64;
@@ -19,8 +19,12 @@ const STATIONS: u16 = 64;
 struct Sink(usize);
 
 impl Egress<()> for Sink {
-    fn send(&mut self, to: PortIndex, _: Cast, slot: usize, _: &Frame<()>) {
+    fn send(&mut self, to: PortIndex, slot: usize, _: &Frame<()>) {
         self.0 = self.0.wrapping_add(to.get() ^ slot);
+    }
+
+    fn flood(&mut self, receivers: &[PortIndex], slot: usize, _: &Frame<()>) {
+        self.0 = self.0.wrapping_add(receivers.len() ^ slot);
     }
 }
 

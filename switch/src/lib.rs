@@ -33,5 +33,5 @@ pub use ids::{NetworkIndex, PortIndex};
 pub use mac::MacAddress;
 pub use policy::{NetworkPolicy, NetworkSettings, Policy, PolicyError, PortPolicy};
 pub use stages::{STAGES, Stage};
-pub use switch::{Cast, Egress, Switch, WorkerState};
+pub use switch::{Egress, Switch, WorkerState};
 pub use time::Nanos;

@@ -11,21 +11,15 @@ use crate::policy::Policy;
 use crate::stages;
 use crate::time::Nanos;
 
-/// Whether a frame leaves by one port or by many.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cast {
-    /// This port alone.
-    Unicast,
-    /// One of all the network's ports but the source.
-    Flood,
-}
-
 /// Where frames leave the switch. `P` is the frames' payload.
 pub trait Egress<P> {
-    /// Lets a copy of `frame`, which stands at position `slot` of the burst, leave by port `to`. A flooded
-    /// frame comes once for each port, one directly after the other. A frame for which there is no call
-    /// was dropped and counted.
-    fn send(&mut self, to: PortIndex, cast: Cast, slot: usize, frame: &Frame<P>);
+    /// Lets `frame`, which stands at position `slot` of the burst, leave by port `to` alone. A frame for
+    /// which there is no call was dropped and counted.
+    fn send(&mut self, to: PortIndex, slot: usize, frame: &Frame<P>);
+
+    /// Lets copies of `frame`, which stands at position `slot` of the burst, leave by all of `receivers`
+    /// but the frame's own port, which may be among them. `receivers` ascend.
+    fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<P>);
 }
 
 /// The switch: what all workers share.
@@ -148,12 +142,10 @@ impl<E> Commit<'_, E> {
                 Action::Learn(network) => {
                     self.learn(Key::new(network, address_at::<6>(frame.head.bytes())));
                 }
-                Action::Output(port) => self.egress.send(port, Cast::Unicast, slot, frame),
+                Action::Output(port) => self.egress.send(port, slot, frame),
                 Action::Flood(network) => {
                     let members = self.scene.policy.network(network).map_or(&[][..], |n| n.members());
-                    for &member in members.iter().filter(|&&member| member != self.scene.source) {
-                        self.egress.send(member, Cast::Flood, slot, frame);
-                    }
+                    self.egress.flood(members, slot, frame);
                 }
                 Action::Drop(reason) => self.tally.dropped(reason),
             }

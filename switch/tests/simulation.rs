@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use viaduct_switch::{
-    Cast, Claims, DropReason, Egress, FdbSnapshot, Frame, Head, Limits, MacAddress, Metadata, Nanos,
-    NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch, WorkerState,
+    Claims, DropReason, Egress, FdbSnapshot, Frame, Head, Limits, MacAddress, Metadata, Nanos, NetworkIndex,
+    NetworkSettings, Policy, PortIndex, PortPolicy, Switch, WorkerState,
 };
 
 const SWITCHES: usize = 3;
@@ -100,8 +100,14 @@ struct Fate {
 struct Outbox(BTreeMap<usize, Vec<Frame<Message>>>);
 
 impl Egress<Message> for Outbox {
-    fn send(&mut self, to: PortIndex, _: Cast, _: usize, frame: &Frame<Message>) {
+    fn send(&mut self, to: PortIndex, _: usize, frame: &Frame<Message>) {
         self.0.entry(to.get()).or_default().push(frame.clone());
+    }
+
+    fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<Message>) {
+        for &to in receivers.iter().filter(|&&port| port != frame.meta.source) {
+            self.send(to, slot, frame);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use viaduct_switch::offload::{Checksums, Segmenter, Treatment, finish_checksum};
-use viaduct_switch::{Cast, Claims, DropReason, Egress, Frame, PortIndex, RawClaims, Switch};
+use viaduct_switch::{Claims, DropReason, Egress, Frame, PortIndex, RawClaims, Switch};
 
 use super::outlet::{Outcome, Outlet, ReceiveQueue};
 use crate::memory::Segment;
@@ -32,16 +32,26 @@ pub(super) struct Outbox {
 
 impl Egress<Span> for Outbox {
     #[inline]
-    fn send(&mut self, to: PortIndex, cast: Cast, slot: usize, _frame: &Frame<Span>) {
-        self.mixed |= self.sends.last().is_some_and(|last| last.to != to);
-        let slot = u8::try_from(slot).unwrap_or(u8::MAX);
-        let flooded = cast == Cast::Flood;
-        self.flooded |= u64::from(flooded) << (slot % 64);
-        self.sends.push(Send { to, slot, flooded });
+    fn send(&mut self, to: PortIndex, slot: usize, _frame: &Frame<Span>) {
+        self.push(to, slot, false);
+    }
+
+    fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<Span>) {
+        self.flooded |= 1 << (slot % 64);
+        for &to in receivers.iter().filter(|&&port| port != frame.meta.source) {
+            self.push(to, slot, true);
+        }
     }
 }
 
 impl Outbox {
+    #[inline]
+    fn push(&mut self, to: PortIndex, slot: usize, flooded: bool) {
+        self.mixed |= self.sends.last().is_some_and(|last| last.to != to);
+        let slot = u8::try_from(slot).unwrap_or(u8::MAX);
+        self.sends.push(Send { to, slot, flooded });
+    }
+
     pub(super) fn clear(&mut self) {
         self.sends.clear();
         self.mixed = false;

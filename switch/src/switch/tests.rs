@@ -17,12 +17,25 @@ struct Bench {
     expected: Vec<PortSnapshot>,
 }
 
+/// Whether a frame leaves by one port or by many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cast {
+    Unicast,
+    Flood,
+}
+
 #[derive(Default)]
 struct Sent(Vec<(usize, Cast, usize)>);
 
 impl Egress<()> for Sent {
-    fn send(&mut self, to: PortIndex, cast: Cast, slot: usize, _: &Frame<()>) {
-        self.0.push((to.get(), cast, slot));
+    fn send(&mut self, to: PortIndex, slot: usize, _: &Frame<()>) {
+        self.0.push((to.get(), Cast::Unicast, slot));
+    }
+
+    fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<()>) {
+        assert!(receivers.is_sorted());
+        let others = receivers.iter().filter(|&&port| port != frame.meta.source);
+        self.0.extend(others.map(|port| (port.get(), Cast::Flood, slot)));
     }
 }
 
