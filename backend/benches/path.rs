@@ -119,7 +119,7 @@ fn port(index: usize) -> PortIndex {
 
 fn switch() -> (Switch, WorkerState) {
     let network = NetworkIndex::new(0).unwrap();
-    let ports = [port(0), port(1)].map(|port| (port, PortPolicy { network, mtu: 1500 }));
+    let ports = [port(0), port(1)].map(|port| (port, PortPolicy::new(network, 1500)));
     let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
     (Switch::new(7, Limits::default()), WorkerState::new(Arc::new(policy)))
 }

@@ -34,7 +34,7 @@ fn port(index: usize) -> PortIndex {
 
 fn worker() -> WorkerState {
     let network = NetworkIndex::new(0).expect("a small index");
-    let ports = (0..2).map(|index| (port(index), PortPolicy { network, mtu: 1500 }));
+    let ports = (0..2).map(|index| (port(index), PortPolicy::new(network, 1500)));
     let policy = Policy::compile(ports, [(network, NetworkSettings::default())]);
     WorkerState::new(Arc::new(policy.expect("a valid policy")))
 }

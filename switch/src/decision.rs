@@ -13,6 +13,7 @@ use crate::frame::{Gso, Metadata, PartialChecksum};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
 use crate::policy::{Policy, PortPolicy};
+use crate::storm::StormClass;
 
 /// The most actions in one decision.
 const ACTIONS_MAX: usize = 4;
@@ -25,6 +26,9 @@ const DEPENDENCIES_MAX: usize = 4;
 pub(crate) enum Action {
     /// Note that the source address was seen at the source port of this network.
     Learn(NetworkIndex),
+    /// Count the frame among its port's frames of this class; if they are too many, drop it and do nothing
+    /// that follows.
+    Meter(StormClass),
     /// Let the frame leave by a port.
     Output(PortIndex),
     /// Let copies leave by all ports of the network but the source.

@@ -21,6 +21,7 @@ pub mod mac;
 pub mod offload;
 pub mod policy;
 mod stages;
+pub mod storm;
 pub mod switch;
 pub mod time;
 
@@ -33,5 +34,6 @@ pub use ids::{NetworkIndex, PortIndex};
 pub use mac::MacAddress;
 pub use policy::{NetworkPolicy, NetworkSettings, Policy, PolicyError, PortPolicy};
 pub use stages::{STAGES, Stage};
+pub use storm::{FrameRate, StormClass, StormLimits};
 pub use switch::{Egress, Switch, WorkerState};
 pub use time::Nanos;

@@ -6,6 +6,7 @@
 use thiserror::Error;
 
 use crate::ids::{NetworkIndex, PortIndex};
+use crate::storm::StormLimits;
 
 /// The smallest MTU in bytes that a port may have (RFC 791, 3.2: every module forwards 68 octets).
 pub const MTU_MIN: u16 = 68;
@@ -21,6 +22,16 @@ pub struct PortPolicy {
     pub network: NetworkIndex,
     /// The longest layer-3 packet in bytes that may enter here, without Ethernet header and VLAN tags.
     pub mtu: u16,
+    /// What may be sent to many receivers at once.
+    pub storm: StormLimits,
+}
+
+impl PortPolicy {
+    /// A port in `network` that takes packets of up to `mtu` bytes, everything else by default.
+    #[must_use]
+    pub fn new(network: NetworkIndex, mtu: u16) -> Self {
+        Self { network, mtu, storm: StormLimits::default() }
+    }
 }
 
 /// What the control side says about a network.
@@ -203,7 +214,7 @@ mod tests {
     }
 
     fn in_network(index: usize) -> PortPolicy {
-        PortPolicy { network: network(index), mtu: 1500 }
+        PortPolicy::new(network(index), 1500)
     }
 
     const SETTINGS: NetworkSettings = NetworkSettings { ageing_s: 300 };
@@ -236,7 +247,7 @@ mod tests {
         );
         let lost = PolicyError::UnknownNetwork { port: port(1), network: network(9) };
         assert_eq!(compile(&[(port(1), in_network(9))], &[lab]), lost);
-        let small = PortPolicy { network: network(0), mtu: 67 };
+        let small = PortPolicy::new(network(0), 67);
         assert_eq!(compile(&[(port(1), small)], &[lab]), PolicyError::SmallMtu { port: port(1), mtu: 67 });
     }
 }

@@ -9,6 +9,7 @@ use crate::frame::Frame;
 use crate::ids::PortIndex;
 use crate::policy::Policy;
 use crate::stages;
+use crate::storm::{StormClass, StormMeters};
 use crate::time::Nanos;
 
 /// Where frames leave the switch. `P` is the frames' payload.
@@ -27,6 +28,7 @@ pub trait Egress<P> {
 pub struct Switch {
     fdb: Fdb,
     counters: Counters,
+    storm: StormMeters,
 }
 
 /// What one worker has for itself.
@@ -59,7 +61,7 @@ impl Switch {
     /// the addresses that are hashed.
     #[must_use]
     pub fn new(seed: u64, limits: Limits) -> Self {
-        Self { fdb: Fdb::new(seed, limits), counters: Counters::default() }
+        Self { fdb: Fdb::new(seed, limits), counters: Counters::default(), storm: StormMeters::default() }
     }
 
     /// Takes in a burst of frames, all from one source port, and sends them on in order. No lock is
@@ -77,6 +79,8 @@ impl Switch {
         let mut commit = Commit {
             scene: &scene,
             counters: &self.counters,
+            storm: &self.storm,
+            now,
             tally: Tally::default(),
             learned: None,
             egress,
@@ -124,6 +128,8 @@ impl Switch {
 struct Commit<'a, E> {
     scene: &'a Scene<'a>,
     counters: &'a Counters,
+    storm: &'a StormMeters,
+    now: Nanos,
     tally: Tally,
     /// The address that the burst's last frame taught: a guest's burst mostly has one sender.
     learned: Option<Key>,
@@ -142,6 +148,10 @@ impl<E> Commit<'_, E> {
                 Action::Learn(network) => {
                     self.learn(Key::new(network, address_at::<6>(frame.head.bytes())));
                 }
+                Action::Meter(class) if !self.admits(class) => {
+                    return self.tally.dropped(class.drop_reason());
+                }
+                Action::Meter(_) => {}
                 Action::Output(port) => self.egress.send(port, slot, frame),
                 Action::Flood(network) => {
                     let members = self.scene.policy.network(network).map_or(&[][..], |n| n.members());
@@ -150,6 +160,12 @@ impl<E> Commit<'_, E> {
                 Action::Drop(reason) => self.tally.dropped(reason),
             }
         }
+    }
+
+    #[cold]
+    fn admits(&self, class: StormClass) -> bool {
+        let Scene { source, port, .. } = *self.scene;
+        port.is_none_or(|port| self.storm.admits(source, class, &port.storm, self.now))
     }
 
     #[inline]

@@ -131,7 +131,7 @@ fn policy() -> Policy {
     let network = |index| NetworkIndex::new(index).unwrap();
     let ports = (0..NETWORKS * PORTS).map(|index| {
         let port = PortIndex::new(index).unwrap();
-        (port, PortPolicy { network: network(index / PORTS), mtu: 1500 })
+        (port, PortPolicy::new(network(index / PORTS), 1500))
     });
     Policy::compile(ports, (0..NETWORKS).map(|index| (network(index), NetworkSettings::default()))).unwrap()
 }

@@ -123,7 +123,7 @@ fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<Stri
     let ports: Vec<Placed<'_>> = named(top, "port", PORTS_MAX)
         .into_iter()
         .map(|(name, table)| {
-            let port = port::read(name, &table, &settings.runtime_dir, &networks);
+            let port = port::read(name, &table, &settings, &networks);
             Placed { name, table, port }
         })
         .collect();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use viaduct_switch::MacAddress;
+use viaduct_switch::{MacAddress, StormLimits};
 
 mod cross;
 mod host;
@@ -20,6 +20,7 @@ mod port;
 mod problem;
 mod reader;
 pub mod schema;
+mod storm;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use host::{Host, ThisHost};
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
 pub use port::default_mac;
 pub use problem::{ConfigError, Problem, WrongFile};
+pub(crate) use storm::written as written_limit;
 
 /// Where `viaduct run` looks for its file unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/viaduct/viaduct.toml";
@@ -66,6 +68,8 @@ pub struct SwitchSettings {
     pub api_mode: u32,
     /// Group of the API's socket; `None` leaves the daemon's own.
     pub api_group: Option<String>,
+    /// What ports may send to many receivers at once, unless they say something else.
+    pub storm: StormLimits,
 }
 
 impl Default for SwitchSettings {
@@ -79,6 +83,7 @@ impl Default for SwitchSettings {
             socket_group: None,
             api_mode: 0o600,
             api_group: None,
+            storm: StormLimits::default(),
         }
     }
 }
@@ -158,6 +163,8 @@ pub struct Port {
     pub queues: u16,
     /// Largest packet in bytes, without the Ethernet header.
     pub mtu: u16,
+    /// What it may send to many receivers at once.
+    pub storm: StormLimits,
 }
 
 /// Who listens on a port's socket.

@@ -1,13 +1,13 @@
 //! `[port.NAME]`: where one guest's NIC is plugged in.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use viaduct_switch::MacAddress;
 
 use super::names::{listed, nearest};
 use super::reader::TableReader;
-use super::{Network, Port, Role, schema, values};
+use super::{Network, Port, Role, SwitchSettings, schema, storm, values};
 
 /// The most queue pairs: vhost-user names a ring with 8 bits (vhost-user protocol, "vring descriptor index"),
 /// two rings a pair.
@@ -23,14 +23,14 @@ const MAC: &str = "an Ethernet address of one station in quotes, like \"52:54:00
 pub(super) fn read(
     name: &str,
     table: &TableReader<'_>,
-    runtime_dir: &Path,
+    settings: &SwitchSettings,
     networks: &BTreeMap<String, Network>,
 ) -> Port {
     table.check_fields(&schema::PORT);
     table.read_word("type", &[("vhost-user", ())], &["tap", "veth", "af-packet", "af-xdp"]);
     Port {
         network: network(table, networks).unwrap_or_default(),
-        socket: socket(table).unwrap_or_else(|| runtime_dir.join(format!("{name}.sock"))),
+        socket: socket(table).unwrap_or_else(|| settings.runtime_dir.join(format!("{name}.sock"))),
         role: table.read_word("role", Role::ALL, &[]).unwrap_or_default(),
         mac: mac(table).unwrap_or_else(|| default_mac(name)),
         queues: table
@@ -39,6 +39,7 @@ pub(super) fn read(
         mtu: table
             .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX))
             .unwrap_or(1500),
+        storm: storm::read(table, settings.storm),
     }
 }
 

@@ -78,6 +78,7 @@ pub const SWITCH: Table = Table {
         now("socket_group", "a group of this machine", "\"kvm\""),
         now("api_mode", "octal permissions as a text", "\"0600\""),
         now("api_group", "a group of this machine", "none"),
+        now("storm", "a table like `[port.NAME.storm]`", "the defaults there"),
     ],
 };
 
@@ -113,6 +114,7 @@ pub const PORT: Table = Table {
         now("mac", "an Ethernet address", "52:54:00 and a hash of NAME"),
         now("queues", "a number from 1 to 128", "1"),
         now("mtu", "a number from 68 to 65535", "1500"),
+        now("storm", "a table", "as under [switch]"),
         later("addresses"),
         later("allowed_address_pairs"),
         later("port_security"),
@@ -125,5 +127,17 @@ pub const PORT: Table = Table {
     ],
 };
 
+const FRAME_RATE: &str = "frames a second from \"1pps\" to \"10mpps\", or \"unlimited\"";
+
+/// `[port.NAME.storm]`, and the same under `[switch]`
+pub const STORM: Table = Table {
+    heading: "port.NAME.storm",
+    fields: &[
+        now("broadcast", FRAME_RATE, "\"10kpps\""),
+        now("multicast", FRAME_RATE, "\"100kpps\""),
+        now("unknown_unicast", FRAME_RATE, "\"100kpps\""),
+    ],
+};
+
 /// All tables.
-pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT];
+pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT, &STORM];

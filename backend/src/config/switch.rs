@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::host::Host;
 use super::names::listed;
 use super::reader::TableReader;
-use super::{API_SOCKET, Polling, SwitchSettings, schema, values};
+use super::{API_SOCKET, Polling, SwitchSettings, schema, storm, values};
 
 /// The group of the guests' sockets unless told otherwise: QEMU's own under libvirt and on most distributions.
 const DEFAULT_GROUP: &str = "kvm";
@@ -32,6 +32,7 @@ pub(super) fn read(
         socket_group: socket_group(table, host, warnings),
         api_mode: table.read("api_mode", API_MODE, values::mode).unwrap_or(defaults.api_mode),
         api_group: group(table, "api_group", host),
+        storm: storm::read(table, defaults.storm),
     };
     check_api(table, &settings, warnings);
     settings

@@ -265,6 +265,48 @@ const WRONG: &[Case] = &[
         "52:54:00:00:00:01",
         "port.a (line 4)",
     ),
+    ("[switch]\nstorm = '1kpps'", 2, 1, "switch.storm", "\"1kpps\"", "a table, as under [switch.storm]"),
+    ("[switch]\nstorm.multicast = 9", 2, 19, "switch.storm.multicast", "9", "with their unit"),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nstorm = 1000",
+        4,
+        1,
+        "port.vm1.storm",
+        "1000",
+        "a table, as under [port.vm1.storm]",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nstorm.broadcast = '0pps'",
+        4,
+        19,
+        "port.vm1.storm.broadcast",
+        "\"0pps\"",
+        "from \"1pps\"",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\n[port.vm1.storm]\nmulticast = '11mpps'",
+        5,
+        13,
+        "port.vm1.storm.multicast",
+        "\"11mpps\"",
+        "to \"10mpps\"",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nstorm = { unknown_unicast = '5gpps' }",
+        4,
+        29,
+        "port.vm1.storm.unknown_unicast",
+        "\"5gpps\"",
+        "\"unlimited\"",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nstorm.broadcsat = '1pps'",
+        4,
+        7,
+        "port.vm1.storm.broadcsat",
+        "`broadcsat`",
+        "`broadcast`",
+    ),
     // top level
     ("[netwrok.lab]", 1, 2, "netwrok", "`netwrok`", "`network`, the nearest"),
     ("[uplink.wan]\ninterface = 'eth1'", 1, 2, "uplink", "`uplink`", "this version cannot do `uplink` yet"),
@@ -364,6 +406,7 @@ fn the_smallest_file_gets_every_default() {
         mac: default_mac("vm1"),
         queues: 1,
         mtu: 1500,
+        storm: StormLimits::default(),
     };
     assert_eq!(config.ports["vm1"], port);
 }
@@ -410,6 +453,20 @@ fn made_addresses_that_collide_are_reported_with_a_free_one() {
     right(&text);
     // In another network the same address harms nobody.
     right(&format!("[network.n]\n[network.m]\n[port.p{a}]\nnetwork='n'\n[port.p{b}]\nnetwork='m'\n"));
+}
+
+#[test]
+fn storm_limits_are_the_ports_own_or_the_switchs_or_the_default() {
+    let config = right(
+        "[switch.storm]\nbroadcast = '500pps'\nmulticast = 'unlimited'\n[network.n]\n[port.a]\nnetwork = 'n'\n\
+         [port.b]\nnetwork = 'n'\nstorm = { broadcast = '2kpps', unknown_unicast = 'unlimited' }\n",
+    );
+    let limits = |port: &str| {
+        let StormLimits { broadcast, multicast, unknown_unicast } = config.ports[port].storm;
+        [broadcast, multicast, unknown_unicast].map(|limit| limit.map(viaduct_switch::FrameRate::per_second))
+    };
+    assert_eq!(limits("a"), [Some(500), None, Some(100_000)]);
+    assert_eq!(limits("b"), [Some(2000), None, None]);
 }
 
 #[test]

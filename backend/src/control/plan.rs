@@ -5,8 +5,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
+use viaduct_switch::{FrameRate, StormLimits};
 
-use crate::config::{Config, Network, Port, SwitchSettings};
+use crate::config::{Config, Network, Port, SwitchSettings, written_limit};
 use crate::control::{ApplyError, Change, ChangeKind};
 
 /// What has to be done with a port.
@@ -150,6 +151,9 @@ impl Plan {
 }
 
 fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
+    let limit = |what, of: fn(&StormLimits) -> Option<FrameRate>| {
+        difference(what, written_limit(of(&running.storm)), written_limit(of(&wanted.storm)))
+    };
     [
         difference("network", &running.network, &wanted.network),
         difference("socket", running.socket.display().to_string(), wanted.socket.display().to_string()),
@@ -157,6 +161,9 @@ fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
         difference("mac", running.mac, wanted.mac),
         difference("queues", running.queues, wanted.queues),
         difference("mtu", running.mtu, wanted.mtu),
+        limit("storm.broadcast", |storm| storm.broadcast),
+        limit("storm.multicast", |storm| storm.multicast),
+        limit("storm.unknown_unicast", |storm| storm.unknown_unicast),
     ]
     .into_iter()
     .flatten()
@@ -181,6 +188,7 @@ mod tests {
             mac: MacAddress([2, 0, 0, 0, 0, 1]),
             queues: 1,
             mtu: 1500,
+            storm: StormLimits::default(),
         };
         (name.to_owned(), port)
     }

@@ -214,6 +214,7 @@ mod tests {
             mac: viaduct_switch::MacAddress([2, 0, 0, 0, 0, 1]),
             queues: 1,
             mtu: 1500,
+            storm: viaduct_switch::StormLimits::default(),
         };
         let (index, network) = (PortIndex::new(0).unwrap(), NetworkIndex::new(0).unwrap());
         let mut port = Port::new("a", index, network, config, Port::fresh_client());

@@ -28,7 +28,7 @@ impl Numbers {
     pub(super) fn compile(&self, config: &Config) -> Result<Policy, PolicyError> {
         let ports = config.ports.iter().filter_map(|(name, port)| {
             let network = *self.networks.get(&port.network)?;
-            Some((*self.ports.get(name)?, PortPolicy { network, mtu: port.mtu }))
+            Some((*self.ports.get(name)?, PortPolicy { network, mtu: port.mtu, storm: port.storm }))
         });
         let networks = config.networks.iter().filter_map(|(name, network)| {
             let ageing_s = u32::try_from(network.ageing.as_secs()).unwrap_or(u32::MAX);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use vhost::VhostBackend;
 use vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures};
-use viaduct_switch::MacAddress;
+use viaduct_switch::{MacAddress, StormLimits};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 use crate::config::{Config, Network, NetworkMode, Polling, Port, Role};
@@ -99,6 +99,7 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
             mac: MacAddress([2, 0, 0, 0, 0, 1]),
             queues: 2,
             mtu: 1500,
+            storm: StormLimits::default(),
         };
         ((*name).to_owned(), port)
     };

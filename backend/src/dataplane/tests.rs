@@ -131,7 +131,7 @@ impl Guest {
 
 fn dataplane(cpus: &[usize]) -> Dataplane {
     let network = NetworkIndex::new(0).unwrap();
-    let ports = (0..3).map(|index| (port(index), PortPolicy { network, mtu: 1500 }));
+    let ports = (0..3).map(|index| (port(index), PortPolicy::new(network, 1500)));
     let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
     let switch = Arc::new(Switch::new(1, Limits::default()));
     Dataplane::start(switch, Arc::new(policy), cpus, Polling::Adaptive).unwrap()

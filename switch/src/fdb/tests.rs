@@ -14,7 +14,7 @@ struct Bench {
 impl Bench {
     /// A table with ports 0 to 7 in network 0, 8 and 9 in network 1 where addresses age within 10 s.
     fn new(limits: Limits) -> Self {
-        let port_policy = |index| PortPolicy { network: network(usize::from(index >= 8)), mtu: 1500 };
+        let port_policy = |index| PortPolicy::new(network(usize::from(index >= 8)), 1500);
         let ports = (0..10).map(|index| (port(index), port_policy(index)));
         let quick = NetworkSettings { ageing_s: 10 };
         let networks = [(network(0), NetworkSettings::default()), (network(1), quick)];

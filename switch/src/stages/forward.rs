@@ -1,8 +1,10 @@
 //! Forwarding: by the learned port, or to all members of the network (IEEE 802.1Q-2018, 8.6).
 
+use super::storm;
 use crate::decision::{Action, Recording, Step};
 use crate::drops::DropReason;
 use crate::ids::NetworkIndex;
+use crate::storm::StormClass;
 
 /// Chooses the ports by which the frame leaves.
 #[inline]
@@ -28,6 +30,9 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
         None => {
             // An answer will teach the address, and learning changes no generation.
             recording.only_once();
+            if recording.has_others(port.network) {
+                storm::meter(recording, StormClass::UnknownUnicast);
+            }
             flood(recording, port.network)
         }
     }

@@ -3,6 +3,7 @@
 mod admit;
 mod forward;
 mod learn;
+mod storm;
 
 use crate::decision::{Decision, Recording, Scene, Step};
 use crate::frame::Metadata;
@@ -30,6 +31,8 @@ stages! {
     Admit => admit,
     /// Notes at which port the source address was seen.
     Learn => learn,
+    /// Meters frames that reach many ports.
+    Storm => storm,
     /// Chooses the ports by which the frame leaves.
     Forward => forward,
 }

@@ -25,7 +25,7 @@ fn port(index: usize) -> PortIndex {
 impl Bench {
     fn new() -> Self {
         let network = NetworkIndex::new(0).unwrap();
-        let ports = (0..3).map(|index| (port(index), PortPolicy { network, mtu: 1500 }));
+        let ports = (0..3).map(|index| (port(index), PortPolicy::new(network, 1500)));
         let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
         Self { policy, fdb: Fdb::new(1, Limits::default()), counters: FdbCounters::default() }
     }
@@ -84,5 +84,5 @@ fn deciding_changes_nothing() {
 
 #[test]
 fn the_order_of_the_stages_is_the_pipelines() {
-    assert_eq!(STAGES, [Stage::Admit, Stage::Learn, Stage::Forward]);
+    assert_eq!(STAGES, [Stage::Admit, Stage::Learn, Stage::Storm, Stage::Forward]);
 }

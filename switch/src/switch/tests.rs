@@ -6,7 +6,7 @@ use crate::frame::{Claims, Gso, GsoKind, Head, Metadata, PartialChecksum};
 use crate::ids::NetworkIndex;
 use crate::mac::MacAddress;
 use crate::policy::{NetworkSettings, PortPolicy};
-use crate::{PortSnapshot, Volume};
+use crate::{PortSnapshot, StormLimits, Volume};
 
 /// A switch with ports 0 to 3 in one network, 4 and 5 in another, 6 alone in a third and 7 in none, and
 /// the values that its counters should have.
@@ -46,7 +46,7 @@ fn port(index: usize) -> PortIndex {
 fn policy() -> Arc<Policy> {
     let network = |index| NetworkIndex::new(index).unwrap();
     let of = [0, 0, 0, 0, 1, 1, 2].into_iter().enumerate();
-    let ports = of.map(|(index, of)| (port(index), PortPolicy { network: network(of), mtu: 1500 }));
+    let ports = of.map(|(index, of)| (port(index), PortPolicy::new(network(of), 1500)));
     let networks = (0..3).map(|index| (network(index), NetworkSettings::default()));
     Arc::new(Policy::compile(ports, networks).unwrap())
 }
@@ -242,7 +242,7 @@ fn an_address_behind_a_port_that_changed_its_network_is_unknown() {
     bench.passes(frame(1, BROADCAST, B));
     let network = |index| NetworkIndex::new(index).unwrap();
     let ports = [(0, 0), (1, 1), (2, 0)];
-    let ports = ports.map(|(index, of)| (port(index), PortPolicy { network: network(of), mtu: 1500 }));
+    let ports = ports.map(|(index, of)| (port(index), PortPolicy::new(network(of), 1500)));
     let networks = [0, 1].map(|index| (network(index), NetworkSettings::default()));
     bench.worker.set_policy(Arc::new(Policy::compile(ports, networks).unwrap()));
     assert_eq!(bench.passes(frame(0, B, A)), [2]);
@@ -271,6 +271,7 @@ fn a_guest_with_ten_tables_of_addresses_does_not_stop_its_neighbours() {
     bench.passes(frame(1, BROADCAST, A));
     bench.passes(frame(2, BROADCAST, B));
     for round in 0..160 {
+        bench.now = Nanos(round * 10_000_000);
         let from = |slot: u64| MacAddress::from_u64(0x0600_0000_0000 | round << 8 | slot).0;
         let mut burst: Vec<_> = (0..64).map(|slot| frame(0, BROADCAST, from(slot))).collect();
         bench.switch.process(&mut bench.worker, bench.now, &mut burst, &mut Sent::default());
@@ -282,6 +283,35 @@ fn a_guest_with_ten_tables_of_addresses_does_not_stop_its_neighbours() {
     let counted = bench.switch.fdb_counters();
     assert_eq!(counted.learned + counted.refused, 2 + 160 * 64);
     assert_eq!(counted.moved + counted.held + counted.contended, 0);
+}
+
+#[test]
+fn a_storm_is_cut_to_its_limit_and_known_unicast_is_not() {
+    let mut bench = Bench::new();
+    let network = NetworkIndex::new(0).unwrap();
+    let rate = |per_second| crate::FrameRate::new(per_second);
+    let storm = StormLimits { broadcast: rate(1000), multicast: rate(1), unknown_unicast: rate(1) };
+    let ports = [0, 1, 2].map(|index| (port(index), PortPolicy { storm, ..PortPolicy::new(network, 1500) }));
+    let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
+    bench.worker.set_policy(Arc::new(policy));
+    bench.passes(frame(1, BROADCAST, B));
+    let classes = [
+        (BROADCAST, 250, DropReason::StormBroadcast),
+        ([1, 0, 0x5e, 1, 2, 3], 64, DropReason::StormMulticast),
+        ([2, 9, 9, 9, 9, 9], 64, DropReason::StormUnknownUnicast),
+    ];
+    for (to, burst, reason) in classes {
+        for _ in 0..burst {
+            assert_eq!(bench.passes(frame(0, to, A)), [1, 2]);
+        }
+        bench.drops(frame(0, to, A), reason);
+        assert_eq!(bench.passes(frame(0, B, A)), [1], "known unicast is no storm");
+    }
+    assert_eq!(bench.passes(frame(1, BROADCAST, B)), [0, 2], "each port has its own limit");
+    bench.drops(frame(0, [1, 0x80, 0xc2, 0, 0, 1], A), DropReason::LinkLocal);
+    bench.now = Nanos(1_000_000);
+    assert_eq!(bench.passes(frame(0, BROADCAST, A)), [1, 2]);
+    bench.drops(frame(0, BROADCAST, A), DropReason::StormBroadcast);
 }
 
 #[test]

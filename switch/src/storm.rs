@@ -1,0 +1,272 @@
+//! Storm control: how many frames a second a port may send to many receivers at once.
+//!
+//! One frame that is flooded costs every port of its network one, so each port has a token bucket for each
+//! [`StormClass`]. A bucket is one word: the moment at which the next frame would be due if frames came
+//! evenly (the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371, annex A). All
+//! workers share it without a lock.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::drops::DropReason;
+use crate::ids::{PORTS_MAX, PortIndex};
+use crate::time::Nanos;
+
+/// A bucket that is further ahead than its rate explains by this much was filled at an earlier, slower
+/// rate. Workers read the clock apart from each other by far less.
+const STALE_NS: u64 = 1_000_000_000;
+
+/// The fewest frames that may come at once, at any rate: one burst of a ring.
+const BURST_MIN: u32 = 64;
+
+/// Why a frame reaches many ports.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum StormClass {
+    /// It is for all stations.
+    Broadcast,
+    /// It is for a group of stations.
+    Multicast,
+    /// It is for one station, and nobody knows where that is.
+    UnknownUnicast,
+}
+
+impl StormClass {
+    /// How many classes there are.
+    const COUNT: usize = 3;
+
+    /// Why a frame of this class is dropped above the port's rate.
+    #[must_use]
+    pub fn drop_reason(self) -> DropReason {
+        match self {
+            Self::Broadcast => DropReason::StormBroadcast,
+            Self::Multicast => DropReason::StormMulticast,
+            Self::UnknownUnicast => DropReason::StormUnknownUnicast,
+        }
+    }
+}
+
+/// A number of frames a second. Up to a quarter of a second's frames, or 64 if that is more, may come at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameRate(NonZeroU32);
+
+impl FrameRate {
+    /// The highest rate: the distance of two frames is counted in whole nanoseconds.
+    pub const PER_SECOND_MAX: u32 = 10_000_000;
+
+    /// `per_second` frames, from 1 to [`FrameRate::PER_SECOND_MAX`].
+    #[must_use]
+    pub const fn new(per_second: u32) -> Option<Self> {
+        match NonZeroU32::new(per_second) {
+            Some(rate) if per_second <= Self::PER_SECOND_MAX => Some(Self(rate)),
+            _ => None,
+        }
+    }
+
+    /// Frames a second.
+    #[must_use]
+    pub fn per_second(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The time between two frames that come evenly, in nanoseconds.
+    fn interval_ns(self) -> u64 {
+        1_000_000_000 / u64::from(self.0.get())
+    }
+
+    /// How many frames may come at once.
+    #[must_use]
+    pub fn burst(self) -> u32 {
+        (self.0.get() / 4).max(BURST_MIN)
+    }
+}
+
+/// What one port may send to many; `None` is any number.
+///
+/// The default is what no honest guest comes near, and low enough that the flood of one guest leaves its
+/// neighbours time for their own frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StormLimits {
+    /// Frames to all stations.
+    pub broadcast: Option<FrameRate>,
+    /// Frames to groups of stations.
+    pub multicast: Option<FrameRate>,
+    /// Frames to stations that nobody knows.
+    pub unknown_unicast: Option<FrameRate>,
+}
+
+impl Default for StormLimits {
+    fn default() -> Self {
+        Self {
+            broadcast: FrameRate::new(10_000),
+            multicast: FrameRate::new(100_000),
+            unknown_unicast: FrameRate::new(100_000),
+        }
+    }
+}
+
+impl StormLimits {
+    /// Any number of frames of every class.
+    pub const UNLIMITED: Self = Self { broadcast: None, multicast: None, unknown_unicast: None };
+
+    /// The rate for frames of `class`.
+    #[must_use]
+    #[inline]
+    pub fn of(&self, class: StormClass) -> Option<FrameRate> {
+        match class {
+            StormClass::Broadcast => self.broadcast,
+            StormClass::Multicast => self.multicast,
+            StormClass::UnknownUnicast => self.unknown_unicast,
+        }
+    }
+}
+
+/// All ports' buckets.
+#[derive(Debug)]
+pub(crate) struct StormMeters(Box<[PortMeters]>);
+
+/// One port's buckets, apart from other ports' which other workers may write.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct PortMeters([Bucket; StormClass::COUNT]);
+
+impl Default for StormMeters {
+    fn default() -> Self {
+        Self(std::iter::repeat_with(PortMeters::default).take(PORTS_MAX).collect())
+    }
+}
+
+impl StormMeters {
+    /// Whether a frame of `class` that comes from `port` now is within `limits`; counts it if so.
+    #[inline]
+    pub(crate) fn admits(
+        &self,
+        port: PortIndex,
+        class: StormClass,
+        limits: &StormLimits,
+        now: Nanos,
+    ) -> bool {
+        limits.of(class).is_none_or(|rate| self.0[port.get()].0[class as usize].admits(rate, now.0))
+    }
+}
+
+/// When the next frame would be due if frames came evenly, in nanoseconds.
+#[derive(Debug, Default)]
+struct Bucket(AtomicU64);
+
+impl Bucket {
+    fn admits(&self, rate: FrameRate, now_ns: u64) -> bool {
+        let interval = rate.interval_ns();
+        let latest = now_ns.saturating_add(interval * u64::from(rate.burst() - 1));
+        let admit = |due: u64| {
+            let is_stale = due > latest.saturating_add(interval + STALE_NS);
+            let due = if is_stale { latest } else { due.max(now_ns) };
+            (due <= latest).then(|| due.saturating_add(interval))
+        };
+        self.0.fetch_update(Relaxed, Relaxed, admit).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn rate(per_second: u32) -> FrameRate {
+        FrameRate::new(per_second).unwrap()
+    }
+
+    /// How many of `frames` that come at once are admitted.
+    fn admitted(bucket: &Bucket, rate: FrameRate, now_ns: u64, frames: u32) -> u32 {
+        (0..frames).map(|_| u32::from(bucket.admits(rate, now_ns))).sum()
+    }
+
+    #[test]
+    fn a_rate_has_bounds() {
+        assert_eq!(FrameRate::new(0), None);
+        assert_eq!(FrameRate::new(FrameRate::PER_SECOND_MAX + 1), None);
+        assert_eq!(rate(FrameRate::PER_SECOND_MAX).interval_ns(), 100);
+        assert_eq!((rate(1).burst(), rate(1000).burst(), rate(100_000).burst()), (64, 250, 25_000));
+    }
+
+    #[test]
+    fn a_full_bucket_admits_one_burst_and_then_the_rate() {
+        let bucket = Bucket::default();
+        assert_eq!(admitted(&bucket, rate(1000), 5 * SECOND, 1000), 250);
+        assert_eq!(admitted(&bucket, rate(1000), 5 * SECOND + 999_999, 10), 0);
+        assert_eq!(admitted(&bucket, rate(1000), 5 * SECOND + 1_000_000, 10), 1);
+        assert_eq!(admitted(&bucket, rate(1000), 5 * SECOND + 11_000_000, 100), 10);
+        assert_eq!(admitted(&bucket, rate(1000), 4000 * SECOND, 1000), 250, "idle time fills one burst only");
+    }
+
+    #[test]
+    fn the_end_of_time_stops_nothing() {
+        let bucket = Bucket::default();
+        assert!(bucket.admits(rate(1), u64::MAX));
+        assert!(bucket.admits(rate(1), u64::MAX));
+        assert!(Bucket::default().admits(rate(1), 0));
+    }
+
+    #[test]
+    fn a_higher_rate_holds_at_once() {
+        let bucket = Bucket::default();
+        assert_eq!(admitted(&bucket, rate(1), SECOND, 100), 64);
+        assert_eq!(admitted(&bucket, rate(1000), SECOND, 100), 1);
+        assert_eq!(admitted(&bucket, rate(1000), SECOND + SECOND / 100, 100), 10);
+    }
+
+    #[test]
+    fn workers_share_a_bucket_and_lose_no_frame_of_it() {
+        let bucket = Bucket::default();
+        let total: u32 = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| admitted(&bucket, rate(4000), SECOND, 5000))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(total, 1000);
+    }
+
+    #[test]
+    fn ports_and_classes_have_their_own() {
+        let meters = StormMeters::default();
+        let limits = StormLimits { broadcast: FrameRate::new(1), ..StormLimits::UNLIMITED };
+        let ask = |port, class| {
+            let port = PortIndex::new(port).unwrap();
+            (0..100).filter(|_| meters.admits(port, class, &limits, Nanos(0))).count()
+        };
+        assert_eq!(ask(0, StormClass::Broadcast), 64);
+        assert_eq!(ask(0, StormClass::Multicast), 100);
+        assert_eq!(ask(4095, StormClass::Broadcast), 64);
+    }
+
+    proptest! {
+        /// Whatever comes whenever: in any span of time no more passes than one burst and the rate, and no
+        /// frame is refused while fewer passed.
+        #[test]
+        fn no_more_than_a_burst_and_the_rate_ever_passes(
+            per_second in 1_u32..100_000,
+            gaps_ns in prop::collection::vec((0_u64..50_000_000, 1_u32..200), 1..100),
+        ) {
+            let (bucket, rate) = (Bucket::default(), rate(per_second));
+            let (mut now_ns, mut passed, mut tokens_ns) = (SECOND, 0, None::<u64>);
+            let full = u64::from(rate.burst()) * rate.interval_ns();
+            for (gap_ns, frames) in gaps_ns {
+                now_ns += gap_ns;
+                // The plain token bucket, counted in nanoseconds.
+                let mut held = tokens_ns.map_or(full, |held| (held + gap_ns).min(full));
+                for _ in 0..frames {
+                    let admits = held >= rate.interval_ns();
+                    held -= if admits { rate.interval_ns() } else { 0 };
+                    prop_assert_eq!(bucket.admits(rate, now_ns), admits);
+                    passed += u64::from(admits);
+                }
+                tokens_ns = Some(held);
+            }
+            let span_ns = now_ns - SECOND;
+            prop_assert!(passed <= u64::from(rate.burst()) + span_ns / rate.interval_ns() + 1);
+        }
+    }
+}
