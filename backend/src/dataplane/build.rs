@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use viaduct_switch::offload::Capabilities;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net as net;
 
 use super::backlog::Backlog;
 use super::outlet::{Outlet, ReceiveQueue};
+use super::sync::primitives::Mutex;
 use super::worker::Inlet;
 use super::{PortSetup, RingSetup};
 use crate::ring::{Core, ReceiveRing, RingError, RingLog, TransmitRing};
@@ -107,6 +107,7 @@ fn inlet(setup: &PortSetup, ring: &RingSetup, core: Core) -> Inlet {
         polled: true,
         broken: false,
         last_frame: Instant::now(),
+        meter: Arc::default(),
     }
 }
 

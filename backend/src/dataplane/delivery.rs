@@ -6,6 +6,7 @@ use viaduct_switch::offload::{Checksums, Segmenter, Treatment, finish_checksum};
 use viaduct_switch::{Claims, DropReason, Egress, Frame, PortIndex, RawClaims, Switch};
 
 use super::outlet::{Outcome, Outlet, ReceiveQueue};
+use super::sync::primitives::MutexGuard;
 use crate::memory::Segment;
 use crate::ring::{Segments, Span};
 
@@ -112,11 +113,14 @@ pub(super) struct Delivered<'a> {
 }
 
 impl Delivered<'_> {
-    /// Puts the frames of one group into a receiver's queue.
-    pub(super) fn deliver(&mut self, outlet: &Outlet, pair: usize, group: &[Send]) -> Outcome {
+    /// Puts the frames of one group into a receiver's queue, and gives up the turn at it.
+    pub(super) fn deliver(
+        &mut self,
+        outlet: &Outlet,
+        mut queue: MutexGuard<'_, ReceiveQueue>,
+        group: &[Send],
+    ) -> Outcome {
         let mut outcome = Outcome::default();
-        let Some(queue) = outlet.queue(pair) else { return outcome };
-        let mut queue = queue.lock();
         queue.prepare(group.len());
         for send in group {
             if let Err(reason) = self.frame(outlet, &mut queue, send, &mut outcome) {

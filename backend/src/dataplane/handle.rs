@@ -1,23 +1,25 @@
 //! The control thread's handle on the workers: starts them, hands ports over, takes them back, looks after them.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use viaduct_switch::{DropReason, Nanos, Policy, PortIndex, Switch, WorkerState};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::assignment::{Assignment, Move};
 use super::build::{Parked, build};
-use super::mailbox::{Acknowledge, Message, Postbox, mailbox};
+use super::message::{Belongings, Done, Message};
 use super::outlet::Outlet;
 use super::poller::{Poller, Wake};
 use super::shared::{Reporter, WorkerShared};
+use super::sync::mailbox::{Answer, Answers, Postbox, mailbox};
+use super::sync::primitives::{Bell, into_inner};
 use super::worker::{Inlet, Worker, WorkerParts};
 use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
 use crate::config::Polling;
@@ -44,7 +46,7 @@ pub enum DataplaneError {
 /// One worker, seen from the control thread.
 struct WorkerHandle {
     cpu: usize,
-    postbox: Postbox,
+    postbox: Postbox<Message>,
     shared: Arc<WorkerShared>,
     thread: Option<JoinHandle<()>>,
     /// The watch's sequence at the last tick.
@@ -58,6 +60,10 @@ pub struct Dataplane {
     started: Instant,
     workers: Vec<WorkerHandle>,
     attached: HashMap<PortIndex, Attached>,
+    /// Which worker has which transmit ring.
+    assignment: Assignment,
+    /// When what the rings carry was last looked at.
+    measured: Instant,
     /// Frames that waited for ports which are detached just now.
     parked: HashMap<PortIndex, Parked>,
     ticks: u64,
@@ -88,6 +94,12 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Entries of the fdb that one tick looks at for ageing.
 const EXPIRE_BUDGET: usize = 4096;
 
+/// How often is looked at what the rings carry.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Rings that one tick moves at most for those that came or went.
+const MOVES: usize = 64;
+
 /// Ticks after which backlogs are tidied up.
 const BACKLOG_TICKS: u64 = 10;
 
@@ -113,6 +125,8 @@ impl Dataplane {
             started,
             workers: Vec::new(),
             attached: HashMap::new(),
+            assignment: Assignment::new(cpus.len()),
+            measured: started,
             parked: HashMap::new(),
             ticks: 0,
             reporter,
@@ -126,9 +140,10 @@ impl Dataplane {
     }
 
     fn start_worker(&self, cpu: usize, polling: Polling) -> io::Result<WorkerHandle> {
-        let (postbox, mailbox) = mailbox()?;
+        let bell = Bell::new()?;
         let poller = Poller::new()?;
-        poller.add(mailbox.wake_descriptor(), Wake::Mailbox)?;
+        poller.add(bell.descriptor(), Wake::Mailbox)?;
+        let (postbox, mailbox) = mailbox(bell);
         let shared = Arc::new(WorkerShared::default());
         let parts = WorkerParts {
             switch: Arc::clone(&self.switch),
@@ -181,6 +196,7 @@ impl Dataplane {
         self.ticks += 1;
         self.unblock_workers();
         self.switch.expire(self.now(), &self.policy, EXPIRE_BUDGET);
+        self.rebalance();
         if self.ticks.is_multiple_of(BACKLOG_TICKS) {
             self.tidy_backlogs();
         }
@@ -249,26 +265,56 @@ impl Dataplane {
         self.workers.iter().map(status).collect()
     }
 
-    /// Sends each worker a message and waits until all have handled it; gives what they gave back.
-    fn ask_all(&mut self, message: impl Fn(usize, Acknowledge) -> Message) -> Vec<Inlet> {
-        let (sender, answers) = channel();
+    /// Sends a message to each worker for which there is one, and waits until all have handled theirs; gives what
+    /// they gave back.
+    fn ask(&mut self, mut message: impl FnMut(usize, Done) -> Option<Message>) -> Vec<Inlet> {
+        let mut answers = Answers::new();
         for (number, worker) in self.workers.iter().enumerate() {
-            worker.postbox.post(message(number, Acknowledge(sender.clone())));
+            if let Some(message) = answers.one_more().and_then(|done| message(number, done)) {
+                worker.postbox.post(message);
+            }
         }
-        drop(sender);
         let mut inlets = Vec::new();
         loop {
-            match answers.recv_timeout(PATIENCE) {
-                Ok(given) => inlets.extend(given),
-                Err(RecvTimeoutError::Timeout) => self.unblock_workers(),
-                Err(RecvTimeoutError::Disconnected) => return inlets,
+            match answers.next(PATIENCE) {
+                Answer::Given(given) => inlets.extend(given),
+                Answer::Late => self.unblock_workers(),
+                Answer::Complete => return inlets,
             }
         }
     }
 
-    /// The worker that reads a port's queue pair: pairs and ports are spread evenly.
-    fn worker_of(&self, port: PortIndex, ring: u16) -> usize {
-        (port.get() + usize::from(ring / 2)) % self.workers.len().max(1)
+    /// The worker that looks after a port's receive rings, and takes what is injected.
+    fn worker_of(&self, port: PortIndex) -> usize {
+        port.get() % self.workers.len().max(1)
+    }
+
+    /// Evens out what the workers have to do.
+    fn rebalance(&mut self) {
+        for _ in 0..MOVES {
+            let Some(found) = self.assignment.after_change() else { break };
+            self.hand_over(found);
+        }
+        let elapsed = self.measured.elapsed();
+        if elapsed >= MEASURE_INTERVAL {
+            self.measured += elapsed;
+            let found = self.assignment.measure(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+            found.into_iter().for_each(|found| self.hand_over(found));
+        }
+    }
+
+    /// Takes a ring from one worker and gives it to another.
+    pub(super) fn hand_over(&mut self, made: Move) {
+        let Move { port, ring, from, to } = made;
+        let what = || Belongings::Ring(port, ring);
+        let mut inlets = self.ask(|worker, acknowledge| {
+            (worker == from).then(|| Message::Detach { what: what(), acknowledge })
+        });
+        self.ask(|worker, acknowledge| {
+            let attach = |inlets| Message::Attach { outlet: None, watch: false, inlets, acknowledge };
+            (worker == to).then(|| attach(std::mem::take(&mut inlets)))
+        });
+        self.assignment.moved(made);
     }
 
     /// Ends all workers.
@@ -312,29 +358,30 @@ impl Datapath for Dataplane {
             poisoned: false,
         };
         self.attached.insert(setup.port, attached);
-        let watcher = self.worker_of(setup.port, 0);
+        let watcher = self.worker_of(setup.port);
         let mut shares: Vec<Vec<Inlet>> = self.workers.iter().map(|_| Vec::new()).collect();
         for inlet in built.inlets {
-            let worker = self.worker_of(setup.port, inlet.index);
+            let worker = self.assignment.place(setup.port, inlet.index, Arc::clone(&inlet.meter));
             if let Some(share) = shares.get_mut(worker) {
                 share.push(inlet);
             }
         }
-        let shares = RefCell::new(shares);
-        self.ask_all(|number, acknowledge| {
-            let inlets = shares.borrow_mut().get_mut(number).map(std::mem::take).unwrap_or_default();
-            Message::Attach { outlet: outlet.clone(), watch: number == watcher, inlets, acknowledge }
+        self.ask(|number, acknowledge| {
+            let inlets = shares.get_mut(number).map(std::mem::take).unwrap_or_default();
+            Some(Message::Attach { outlet: outlet.clone(), watch: number == watcher, inlets, acknowledge })
         });
         built.refused
     }
 
     fn detach(&mut self, port: PortIndex) -> Vec<RingPosition> {
         let Some(attached) = self.attached.remove(&port) else { return Vec::new() };
-        let inlets = self.ask_all(|_, acknowledge| Message::Detach { port, acknowledge });
+        self.assignment.remove(port);
+        let what = || Belongings::Port(port);
+        let inlets = self.ask(|_, acknowledge| Some(Message::Detach { what: what(), acknowledge }));
         let position =
             |mut inlet: Inlet| RingPosition { index: inlet.index, base: inlet.ring.core().position() };
         let mut positions: Vec<RingPosition> = inlets.into_iter().map(position).collect();
-        if let Some(outlet) = attached.outlet.and_then(Arc::into_inner) {
+        if let Some(outlet) = attached.outlet.and_then(into_inner) {
             let mut parked = Parked::new(attached.features);
             for (position, backlog) in outlet.take_apart() {
                 positions.push(position);
@@ -347,14 +394,14 @@ impl Datapath for Dataplane {
     }
 
     fn inject(&mut self, port: PortIndex, frame: Vec<u8>) {
-        if let Some(worker) = self.workers.get(self.worker_of(port, 0)) {
+        if let Some(worker) = self.workers.get(self.worker_of(port)) {
             worker.postbox.post(Message::Inject { port, frame });
         }
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = Arc::clone(&policy);
-        self.ask_all(|_, acknowledge| Message::SetPolicy { policy: Arc::clone(&policy), acknowledge });
+        self.ask(|_, acknowledge| Some(Message::SetPolicy { policy: Arc::clone(&policy), acknowledge }));
     }
 }
 

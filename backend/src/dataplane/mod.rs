@@ -4,16 +4,18 @@
 //! [`Dataplane::detach`], which returns once every worker has let go of them at a burst boundary. Whatever
 //! changes (an address, an eventfd, the memory map), the port is detached, changed and attached again.
 
+mod assignment;
 mod backlog;
 mod build;
 mod delivery;
 mod handle;
 mod kicks;
-mod mailbox;
+mod message;
 mod outlet;
 mod poller;
 mod shared;
 mod signal;
+mod sync;
 mod worker;
 
 use std::os::fd::OwnedFd;

@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use parking_lot::Mutex;
 use viaduct_switch::offload::Capabilities;
 use viaduct_switch::{DropReason, PortIndex, Volume};
 
 use super::backlog::Backlog;
+use super::sync::primitives::Mutex;
 use super::{RingPosition, Signal};
 use crate::memory::Segment;
 use crate::ring::{ReceiveRing, Refused, RingError};

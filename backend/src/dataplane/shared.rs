@@ -17,6 +17,7 @@ pub(super) struct WorkerShared {
     pub(super) bursts: AtomicU64,
     pub(super) frames: AtomicU64,
     pub(super) sleeps: AtomicU64,
+    pub(super) contended: AtomicU64,
 }
 
 /// How a worker tells the control thread that something happened.

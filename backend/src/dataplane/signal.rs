@@ -6,45 +6,46 @@
 //! and lets the write go on. Such an eventfd is not written to again.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU64, Ordering};
 
 use viaduct_switch::PortIndex;
 
+use super::sync::watch::WriteWatch;
+
 /// Says which eventfd a worker is writing to just now.
 #[derive(Debug, Default)]
-pub(super) struct SignalWatch {
-    /// Odd while a write is under way.
-    sequence: AtomicU64,
-    descriptor: AtomicI32,
-    port: AtomicU16,
-}
+pub(super) struct SignalWatch(WriteWatch);
 
 impl SignalWatch {
     /// Adds 1 to the eventfd of a ring of `port`, which must stay open during the call. What goes wrong is the
     /// peer's own loss: a full counter means that it has a notification waiting.
     #[inline]
     pub(super) fn notify(&self, port: PortIndex, descriptor: RawFd) {
-        self.descriptor.store(descriptor, Ordering::Relaxed);
-        self.port.store(port.raw(), Ordering::Relaxed);
-        self.sequence.fetch_add(1, Ordering::Release);
+        self.0.begin(port.raw(), descriptor);
         let one = 1u64;
         // SAFETY: writes the eight bytes of `one`; a bad descriptor only makes the call fail.
         let _ = unsafe { libc::write(descriptor, (&raw const one).cast(), 8) };
-        self.sequence.fetch_add(1, Ordering::Release);
+        self.0.end();
     }
 
     /// Frees the worker if it is inside of the same write as at the last tick, whose sequence is `before`;
     /// gives the sequence for the next tick, and where the worker was stuck.
     pub(super) fn unblock(&self, before: u64) -> (u64, Option<(PortIndex, RawFd)>) {
-        let now = self.sequence.load(Ordering::Acquire);
-        if now.is_multiple_of(2) || now != before {
-            return (now, None);
-        }
-        let descriptor = self.descriptor.load(Ordering::Relaxed);
-        empty(descriptor);
-        let port = PortIndex::new(usize::from(self.port.load(Ordering::Relaxed)));
-        (now, port.map(|port| (port, descriptor)))
+        let (now, stuck) = self.0.stuck_since(before);
+        // A worker that merely lost its processor inside of the write is not its peer's doing.
+        let stuck = stuck.filter(|(_, descriptor)| is_full(*descriptor)).and_then(|(port, descriptor)| {
+            empty(descriptor);
+            Some((PortIndex::new(usize::from(port))?, descriptor))
+        });
+        (now, stuck)
     }
+}
+
+/// Whether a write to the eventfd would block.
+fn is_full(descriptor: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one `pollfd` of our own, and no waiting.
+    let found = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    found == 0
 }
 
 /// Empties an eventfd's counter without ever waiting, whatever its peer does to it meanwhile.

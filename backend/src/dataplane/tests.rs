@@ -13,6 +13,8 @@ use super::*;
 use crate::config::Polling;
 use crate::memory::{Region, RegionSpec};
 
+mod sharing;
+
 const MEMORY: u64 = 4 << 20;
 const SIZE: u16 = 64;
 const USER: u64 = 0x7000_0000;
@@ -131,7 +133,7 @@ impl Guest {
 
 fn dataplane(cpus: &[usize]) -> Dataplane {
     let network = NetworkIndex::new(0).unwrap();
-    let ports = (0..3).map(|index| (port(index), PortPolicy::new(network, 1500)));
+    let ports = (0..6).map(|index| (port(index), PortPolicy::new(network, 1500)));
     let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
     let switch = Arc::new(Switch::new(1, Limits::default()));
     Dataplane::start(switch, Arc::new(policy), cpus, Polling::Adaptive).unwrap()

@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use viaduct_switch::{DropReason, Nanos, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
 
+use super::assignment::Meter;
 use super::delivery::{Delivered, Outbox, Send, Workshop, count};
-use super::mailbox::{Mailbox, Message};
+use super::message::{Belongings, Message};
 use super::outlet::{Outcome, Outlet};
 use super::poller::{Poller, Wake};
 use super::shared::{Reporter, WorkerShared};
+use super::sync::mailbox::Mailbox;
+use super::sync::turn;
 use super::{DataplaneEvent, Signal};
 use crate::config::Polling;
 use crate::ring::{Burst, RingError, TransmitRing};
@@ -33,6 +36,8 @@ pub(super) struct Inlet {
     pub(super) polled: bool,
     pub(super) broken: bool,
     pub(super) last_frame: Instant,
+    /// What it carried, for the assignment to workers.
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Inlet {
@@ -48,7 +53,7 @@ pub(super) struct Worker {
     pub(super) polling: Polling,
     pub(super) started: Instant,
     pub(super) shared: Arc<WorkerShared>,
-    pub(super) mailbox: Mailbox,
+    pub(super) mailbox: Mailbox<Message>,
     pub(super) reporter: Reporter,
     pub(super) poller: Poller,
     pub(super) outlets: Vec<Option<Arc<Outlet>>>,
@@ -77,7 +82,7 @@ pub(super) struct WorkerParts {
     pub(super) polling: Polling,
     pub(super) started: Instant,
     pub(super) shared: Arc<WorkerShared>,
-    pub(super) mailbox: Mailbox,
+    pub(super) mailbox: Mailbox<Message>,
     pub(super) reporter: Reporter,
     pub(super) poller: Poller,
 }
@@ -128,7 +133,7 @@ impl Worker {
                     self.attach(outlet, watch, inlets);
                     acknowledge.done(Vec::new());
                 }
-                Message::Detach { port, acknowledge } => acknowledge.done(self.detach(port)),
+                Message::Detach { what, acknowledge } => acknowledge.done(self.detach(&what)),
                 Message::SetPolicy { policy, acknowledge } => {
                     self.state.set_policy(policy);
                     acknowledge.done(Vec::new());
@@ -198,14 +203,16 @@ impl Worker {
         }
     }
 
-    fn detach(&mut self, port: PortIndex) -> Vec<Inlet> {
-        let outlet = self.outlets.get_mut(port.get()).and_then(Option::take);
-        for kick in outlet.iter().flat_map(|outlet| &outlet.kicks).flatten() {
-            self.poller.remove(kick.as_raw_fd());
+    fn detach(&mut self, what: &Belongings) -> Vec<Inlet> {
+        if let &Belongings::Port(port) = what {
+            let outlet = self.outlets.get_mut(port.get()).and_then(Option::take);
+            for kick in outlet.iter().flat_map(|outlet| &outlet.kicks).flatten() {
+                self.poller.remove(kick.as_raw_fd());
+            }
+            self.waiting.retain(|(waiting, ..)| *waiting != port);
         }
-        self.waiting.retain(|(waiting, ..)| *waiting != port);
-        let is_its = |inlet: &mut Inlet| inlet.ring.port() == port;
-        let taken: Vec<Inlet> = self.inlets.iter_mut().filter_map(|place| place.take_if(is_its)).collect();
+        let belongs = |inlet: &mut Inlet| what.include(inlet);
+        let taken: Vec<Inlet> = self.inlets.iter_mut().filter_map(|place| place.take_if(belongs)).collect();
         for kick in taken.iter().filter_map(|inlet| inlet.kick.as_ref()) {
             self.poller.remove(kick.as_raw_fd());
         }
@@ -244,6 +251,7 @@ impl Worker {
     fn serve(&mut self, place: u32, now: Instant) -> bool {
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         inlet.last_frame = now;
+        inlet.meter.add(self.burst.frames().0.len() as u64, self.burst.bytes());
         let pair = usize::from(inlet.index / 2);
         self.count_malformed(place);
         self.switch_burst(pair, now);
@@ -272,27 +280,20 @@ impl Worker {
         self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut self.outbox);
         let (frames, segments) = self.burst.frames();
         let frames_len = frames.len() as u64;
-        let mut delivered =
-            Delivered { switch: &self.switch, frames, segments, workshop: &mut self.workshop };
         let flooded = self.outbox.flooded();
-        let mut reached = 0;
-        for group in self.outbox.groups() {
-            let Some(first) = group.first() else { continue };
-            match self.outlets.get(first.to.get()).and_then(Option::as_ref) {
-                Some(outlet) => {
-                    if flooded != 0 {
-                        reached |= group.iter().fold(0, |bits, send| bits | send.bit());
-                    }
-                    let outcome = delivered.deliver(outlet, pair, group);
-                    let queue = u16::try_from(pair % outlet.queues.len().max(1)).unwrap_or(0);
-                    after_visit(&self.shared, &self.reporter, outlet, queue, &outcome);
-                    if outcome.waiting && !self.waiting.iter().any(|w| (w.0, w.1) == (first.to, queue)) {
-                        self.waiting.push((first.to, queue, now));
-                    }
-                }
-                None => count_down(&self.switch, group),
-            }
-        }
+        let mut delivery = Delivery {
+            to: Delivered { switch: &self.switch, frames, segments, workshop: &mut self.workshop },
+            outlets: &self.outlets,
+            shared: &self.shared,
+            reporter: &self.reporter,
+            waiting: &mut self.waiting,
+            pair,
+            now,
+            flooded,
+            reached: 0,
+        };
+        delivery.all(self.outbox.groups());
+        let reached = delivery.reached;
         // A flood passes ports by whose drivers don't run; one that met no other was for nobody.
         let alone = u64::from((flooded & !reached).count_ones());
         if let (true, Some(frame)) = (alone > 0, frames.first()) {
@@ -365,6 +366,67 @@ impl Worker {
         }
         self.reporter.report(DataplaneEvent::RingBroken { port, ring, error });
         false
+    }
+}
+
+/// Receivers of one burst that are left for later because another worker has their turn.
+const LATER: usize = 16;
+
+/// What it takes to bring a burst to its receivers.
+struct Delivery<'a> {
+    to: Delivered<'a>,
+    outlets: &'a [Option<Arc<Outlet>>],
+    shared: &'a WorkerShared,
+    reporter: &'a Reporter,
+    waiting: &'a mut Vec<(PortIndex, u16, Instant)>,
+    pair: usize,
+    now: Instant,
+    /// The frames that go to all ports of their network, a bit each, and those of them that met a receiver.
+    flooded: u64,
+    reached: u64,
+}
+
+impl Delivery<'_> {
+    /// Each group goes to one receive queue. Where another worker writes just now, the group waits until the others
+    /// are served, by when the queue is mostly free.
+    fn all<'g>(&mut self, groups: impl Iterator<Item = &'g [Send]>) {
+        let mut later: [&[Send]; LATER] = [&[]; LATER];
+        let mut places = later.iter_mut();
+        for group in groups {
+            if !self.group(group, false) {
+                match places.next() {
+                    Some(place) => *place = group,
+                    None => drop(self.group(group, true)),
+                }
+            }
+        }
+        for group in later.iter().take_while(|group| !group.is_empty()) {
+            self.group(group, true);
+        }
+    }
+
+    /// Delivers one group; says whether it did, which is certain with `wait`.
+    fn group(&mut self, group: &[Send], wait: bool) -> bool {
+        let Some(first) = group.first() else { return true };
+        let Some(outlet) = self.outlets.get(first.to.get()).and_then(Option::as_ref) else {
+            count_down(self.to.switch, group);
+            return true;
+        };
+        let Some(queue) = outlet.queue(self.pair) else { return true };
+        let Some(queue) = turn::at_once(queue).or_else(|| wait.then(|| turn::patiently(queue))) else {
+            self.shared.contended.fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
+        if self.flooded != 0 {
+            self.reached |= group.iter().fold(0, |bits, send| bits | send.bit());
+        }
+        let outcome = self.to.deliver(outlet, queue, group);
+        let queue = u16::try_from(self.pair % outlet.queues.len().max(1)).unwrap_or(0);
+        after_visit(self.shared, self.reporter, outlet, queue, &outcome);
+        if outcome.waiting && !self.waiting.iter().any(|w| (w.0, w.1) == (first.to, queue)) {
+            self.waiting.push((first.to, queue, self.now));
+        }
+        true
     }
 }
 

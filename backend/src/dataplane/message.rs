@@ -1,0 +1,51 @@
+//! What the control thread tells a worker.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use viaduct_switch::{Policy, PortIndex};
+
+use super::outlet::Outlet;
+use super::sync::mailbox::Acknowledge;
+use super::worker::Inlet;
+
+/// Told that a message was handled; what was asked for comes back with it.
+pub(super) type Done = Acknowledge<Vec<Inlet>>;
+
+/// What the control thread tells a worker; done between two bursts.
+///
+/// `Attach` and `Detach` are all there is to handing rings over. A ring is a value that moves with the message, so
+/// that only one thread can have it; it goes from one worker to another by way of the control thread, which attaches
+/// it to the new one after the old one acknowledged that it let go.
+pub(super) enum Message {
+    /// Serve these transmit rings, and know where the port's frames go.
+    /// `watch`: it falls to this worker to look after the receive rings' kicks.
+    Attach { outlet: Option<Arc<Outlet>>, watch: bool, inlets: Vec<Inlet>, acknowledge: Done },
+    /// Let go of this.
+    Detach { what: Belongings, acknowledge: Done },
+    /// Go by this policy from now on.
+    SetPolicy { policy: Arc<Policy>, acknowledge: Done },
+    /// Write no more to this eventfd of the port: it held up a worker.
+    Mute { port: PortIndex, descriptor: RawFd },
+    /// Let this frame enter the switch.
+    Inject { port: PortIndex, frame: Vec<u8> },
+    /// End.
+    Stop,
+}
+
+/// What a worker lets go of.
+pub(super) enum Belongings {
+    /// All that belongs to a port.
+    Port(PortIndex),
+    /// One transmit ring: the port and the ring's number. Frames for the port still go where they went.
+    Ring(PortIndex, u16),
+}
+
+impl Belongings {
+    pub(super) fn include(&self, inlet: &Inlet) -> bool {
+        match *self {
+            Self::Port(port) => inlet.ring.port() == port,
+            Self::Ring(port, index) => (inlet.ring.port(), inlet.index) == (port, index),
+        }
+    }
+}
