@@ -111,7 +111,7 @@ fn a_ring_moves_between_workers_under_load_and_no_frame_is_lost_doubled_or_overt
     });
     assert!(moves > 100, "only {moves} moves");
     assert_eq!(dataplane.workers().iter().map(|worker| worker.rings).sum::<u64>(), 3);
-    assert_eq!(dataplane.detach(port(0))[1].base, u16::try_from(20_000 % 65_536).unwrap());
+    assert_eq!(dataplane.detach(port(0))[1].base, 20_000);
 }
 
 #[test]
