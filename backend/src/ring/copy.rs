@@ -34,6 +34,25 @@ unsafe fn copy_16(from: *const u8, to: *mut u8) {
     unsafe { to.cast::<u128>().write_unaligned(from.cast::<u128>().read_unaligned()) };
 }
 
+/// Writes `value` to `to` unless it stands there already.
+///
+/// A line that both sides only read stays in the caches of both. Most headers and used entries are what the
+/// place held when it was used last: to write them again would take the line from the other processor for
+/// nothing, and every store after it would wait for that.
+///
+/// # Safety
+/// `to` must be readable and writable for the size of `T`, at any alignment. It may be memory that a guest changes
+/// meanwhile: then the guest has what it wrote itself.
+#[inline]
+pub(super) unsafe fn write_if_different<T: Copy + PartialEq>(to: *mut T, value: T) {
+    // SAFETY: as the caller says.
+    unsafe {
+        if to.read_unaligned() != value {
+            to.write_unaligned(value);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::copy;

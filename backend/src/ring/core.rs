@@ -8,6 +8,7 @@ use virtio_bindings::virtio_ring::{
 };
 
 use super::RingError;
+use super::copy::write_if_different;
 use crate::dataplane::RingSetup;
 use crate::memory::{DirtyLog, GuestMemory, Segment};
 
@@ -177,24 +178,24 @@ impl Core {
         prefetch(self.descriptors.wrapping_add(usize::from(head & self.mask) * 2).cast());
     }
 
-    /// Asks the processor to fetch the next `count` used entries for writing.
+    /// Asks the processor to fetch the next `count` used entries.
     #[inline]
     pub(super) fn prefetch_used(&self, count: u16) {
         for ahead in (0..count).step_by(ENTRIES_OF_A_LINE) {
             let slot = usize::from(self.published.wrapping_add(ahead) & self.mask);
-            prefetch_to_write(self.used.wrapping_add(2 + 4 * slot).cast());
+            prefetch(self.used.wrapping_add(2 + 4 * slot).cast_const().cast());
         }
     }
 
     /// Writes the used entry that comes `ahead` places after the published ones.
     #[inline]
-    pub(super) fn put_used(&mut self, ahead: u16, head: u16, written: u32) {
-        let slot = usize::from(self.published.wrapping_add(ahead) & self.mask);
+    pub(super) fn put_used(&mut self, ahead: usize, head: u16, written: u32) {
+        let slot = usize::from(self.published).wrapping_add(ahead) & usize::from(self.mask);
         // SAFETY: slot < size; entries of four words begin after the two first words. The ring is aligned to
         // four bytes only, hence the unaligned write; nobody reads the entry before the index is published.
         unsafe {
             let entry = self.used.add(2 + 4 * slot).cast::<u64>();
-            entry.write_unaligned(u64::from(head) | u64::from(written) << 32);
+            write_if_different(entry, u64::from(head) | u64::from(written) << 32);
         }
     }
 

@@ -3,8 +3,8 @@
 use viaduct_switch::DropReason;
 
 use super::chain::{Descriptor, Direction, Segments};
-use super::copy::copy;
-use super::core::prefetch_to_write;
+use super::copy::{copy, write_if_different};
+use super::core::{prefetch, prefetch_to_write};
 use super::{CHAIN_MAX, Core, RingError};
 use crate::memory::Segment;
 
@@ -38,8 +38,10 @@ pub struct ReceiveRing {
     core: Core,
     header_len: usize,
     mergeable: bool,
-    /// Used entries written and not yet published.
-    pending: u16,
+    /// Used entries written and not yet published. As wide as a register on purpose: the compiler may read a
+    /// narrower field together with its neighbour, and a read that is wider than the last write to it waits until
+    /// every store before that, those into guests' memory included, has reached the cache.
+    pending: usize,
     segments: Segments,
     buffers: Vec<Buffer>,
     /// The next chains, looked at ahead of time: `ready[..ready_end]`, of which `ready_next` are used.
@@ -111,8 +113,7 @@ impl ReceiveRing {
             ready.descriptor = descriptor;
             ready.whole = place.filter(|place| single && place.len == descriptor.len);
             if let Some(place) = ready.whole {
-                prefetch_to_write(place.host);
-                prefetch_to_write(place.host.wrapping_add(64));
+                fetch(place.host, self.header_len);
             }
         }
         self.core.prefetch_used(count);
@@ -262,8 +263,23 @@ impl ReceiveRing {
     #[inline]
     pub fn publish(&mut self) -> bool {
         let count = std::mem::take(&mut self.pending);
-        self.core.publish(count)
+        self.core.publish(u16::try_from(count).unwrap_or(u16::MAX))
     }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Has a buffer's first lines fetched. A header that ends with its line has this line for itself (DPDK puts its
+/// headers so): it seldom changes, see [`write_if_different`], and stays shared.
+#[inline]
+fn fetch(buffer: *mut u8, header_len: usize) {
+    if (buffer.addr() + header_len).is_multiple_of(LINE) {
+        prefetch(buffer);
+    } else {
+        prefetch_to_write(buffer);
+    }
+    prefetch_to_write(buffer.wrapping_add(LINE));
 }
 
 /// Writes into a run of segments one after the other.
@@ -290,8 +306,8 @@ impl Writer<'_> {
         }
         // SAFETY: `place` is more than 12 bytes of mapped guest memory.
         unsafe {
-            self.place.host.cast::<u64>().write_unaligned(u64::from_ne_bytes(first));
-            self.place.host.add(8).cast::<u32>().write_unaligned(last.to_le());
+            write_if_different(self.place.host.cast(), u64::from_ne_bytes(first));
+            write_if_different(self.place.host.add(8).cast(), last.to_le());
             self.place.host = self.place.host.add(12);
         }
         self.place.len -= 12;

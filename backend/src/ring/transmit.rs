@@ -226,7 +226,7 @@ impl TransmitRing {
 
     /// Gives the burst's chains back to the guest, in order; says whether it wants to be notified.
     pub fn complete(&mut self, burst: &Burst) -> bool {
-        for (ahead, head) in (0..burst.chains).zip(&burst.heads) {
+        for (ahead, head) in (0..usize::from(burst.chains)).zip(&burst.heads) {
             // A device writes nothing into buffers that it only reads (virtio 1.2, 2.7.8.2).
             self.core.put_used(ahead, *head, 0);
         }
