@@ -1,0 +1,152 @@
+//! Rings in plain shared memory, their driver's side, and a switch that knows where everybody is.
+
+use std::fs::File;
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use viaduct::dataplane::RingSetup;
+use viaduct::memory::{GuestMemory, Region, RegionSpec};
+use viaduct::ring::{Burst, Core};
+use viaduct_switch::{
+    Egress, Frame, Limits, Nanos, NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch,
+    WorkerState,
+};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
+
+/// Entries of a ring.
+pub(super) const SIZE: u16 = 256;
+/// Frames that are offered at once: as many as a burst takes.
+pub(super) const BURST: u16 = 64;
+/// Where the descriptor table lies.
+pub(super) const DESCRIPTORS: u64 = 0x1000;
+/// Where the available ring lies.
+pub(super) const AVAILABLE: u64 = 0x9000;
+/// Where the used ring lies.
+pub(super) const USED: u64 = 0xb000;
+const MEMORY: u64 = 16 << 20;
+const BUFFERS: u64 = 0x10_0000;
+const BUFFER_LEN: u64 = 2048;
+const USER: u64 = 0x7f00_0000_0000;
+
+/// A guest's memory with one ring in which every entry is a buffer of its own.
+pub(super) struct Guest {
+    file: File,
+    memory: GuestMemoryMmap,
+    index: u16,
+}
+
+impl Guest {
+    /// A guest that sends: frames of `frame_len` bytes of `flows` flows in turn.
+    pub(super) fn sender(frame_len: u64, flows: u8) -> Self {
+        let mut guest = Self::empty();
+        guest.fill(frame_len + 12, 0, |entry| addresses(u8::try_from(entry).unwrap() % flows).to_vec());
+        guest
+    }
+
+    /// A guest that receives.
+    pub(super) fn receiver() -> Self {
+        let mut guest = Self::empty();
+        guest.fill(BUFFER_LEN, 2, |_| Vec::new());
+        guest
+    }
+
+    fn empty() -> Self {
+        // SAFETY: the name is a C string, and the new descriptor belongs to the `File` alone.
+        let file = unsafe { File::from_raw_fd(libc::memfd_create(c"bench".as_ptr(), libc::MFD_CLOEXEC)) };
+        file.set_len(MEMORY).unwrap();
+        let part = FileOffset::new(file.try_clone().unwrap(), 0);
+        let len = usize::try_from(MEMORY).unwrap();
+        let memory = GuestMemoryMmap::from_ranges_with_files([(GuestAddress(0), len, Some(part))]).unwrap();
+        Self { file, memory, index: 0 }
+    }
+
+    fn fill(&mut self, len: u64, flags: u64, start: impl Fn(u16) -> Vec<u8>) {
+        for entry in 0..SIZE {
+            let (number, at) = (entry, u64::from(entry));
+            let address = BUFFERS + at * BUFFER_LEN;
+            let bytes: Vec<u8> =
+                [address, len | flags << 32].iter().flat_map(|word| word.to_le_bytes()).collect();
+            self.file.write_all_at(&bytes, DESCRIPTORS + at * 16).unwrap();
+            self.file.write_all_at(&number.to_le_bytes(), AVAILABLE + 4 + at * 2).unwrap();
+            let mut frame = vec![0; 12];
+            frame.extend(start(entry));
+            frame.resize(usize::try_from(len).unwrap(), 0x5a);
+            self.file.write_all_at(&frame, address).unwrap();
+        }
+    }
+
+    /// Makes the next 64 entries available: what the driver does.
+    pub(super) fn offer(&mut self) {
+        self.index = self.index.wrapping_add(BURST);
+        let place = GuestAddress(AVAILABLE + 2);
+        self.memory.store(self.index, place, std::sync::atomic::Ordering::Release).unwrap();
+    }
+
+    /// The ring as the switch sees it.
+    pub(super) fn core(&self) -> Core {
+        let spec = RegionSpec { guest_address: 0, size: MEMORY, user_address: USER, file_offset: 0 };
+        let memory = GuestMemory::default().with(Region::map(&self.file, spec).unwrap()).unwrap();
+        let setup = RingSetup {
+            index: 0,
+            size: SIZE,
+            base: 0,
+            descriptor: USER + DESCRIPTORS,
+            available: USER + AVAILABLE,
+            used: USER + USED,
+            used_log: None,
+            kick: None,
+            call: None,
+            error: None,
+        };
+        Core::new(&setup, &memory, 0).unwrap()
+    }
+
+    /// The same memory as the crate `vm-memory` maps it.
+    #[allow(dead_code, reason = "the stock stack alone needs it")]
+    pub(super) fn memory(&self) -> GuestMemoryMmap {
+        self.memory.clone()
+    }
+}
+
+/// Destination, source and type field of a frame of flow number `flow`, which port 0 sends.
+fn addresses(flow: u8) -> [u8; 14] {
+    [2, 0, 0, 0, 1, flow, 2, 0, 0, 0, 0, flow, 8, 0]
+}
+
+/// An egress that costs next to nothing.
+pub(super) struct Count(pub(super) u64);
+
+impl<P> Egress<P> for Count {
+    fn send(&mut self, _to: PortIndex, _slot: usize, _frame: &Frame<P>) {
+        self.0 += 1;
+    }
+
+    fn flood(&mut self, _receivers: &[PortIndex], _slot: usize, _frame: &Frame<P>) {
+        self.0 += 1;
+    }
+}
+
+/// The port with this number.
+pub(super) fn port(index: usize) -> PortIndex {
+    PortIndex::new(index).unwrap()
+}
+
+/// A switch with `ports` ports on one network, on which the destinations of all flows are known.
+pub(super) fn switch(ports: usize, flows: u8) -> (Switch, WorkerState) {
+    let network = NetworkIndex::new(0).unwrap();
+    let ports = (0..ports).map(|index| (port(index), PortPolicy::new(network, 1500)));
+    let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
+    let (switch, mut state) = (Switch::new(7, Limits::default()), WorkerState::new(Arc::new(policy)));
+    for flow in 0..flows {
+        let mut bytes = [0x5a; 64];
+        let there = addresses(flow);
+        bytes[..14].copy_from_slice(&there);
+        bytes[..6].copy_from_slice(&there[6..12]);
+        bytes[6..12].copy_from_slice(&there[..6]);
+        let mut burst = Burst::new(port(1));
+        burst.load(port(1), &mut bytes);
+        switch.process(&mut state, Nanos(0), burst.parts().0, &mut Count(0));
+    }
+    (switch, state)
+}
