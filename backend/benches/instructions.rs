@@ -106,11 +106,15 @@ fn decide(ports: usize, change: impl Fn(u32, &mut [u8])) {
         }
     };
     rounds(
-        &mut (state, burst),
-        |(_, burst), round| rewrite(burst, round),
-        |(state, burst)| {
+        &mut (state, burst, Nanos(0)),
+        |(_, burst, now), round| {
+            rewrite(burst, round);
+            // Slowly enough for storm control, and all of it before an address ages.
+            *now = Nanos(u64::from(round) * 100_000_000);
+        },
+        |(state, burst, now)| {
             let mut count = Count(0);
-            switch.process(state, Nanos(0), burst.parts().0, &mut count);
+            switch.process(state, *now, burst.parts().0, &mut count);
             assert_eq!(count.0, u64::from(BURST));
         },
     );
