@@ -234,6 +234,12 @@ impl<'a> Recording<'a> {
         members.iter().any(|&member| member != self.scene.source)
     }
 
+    /// How many ports `network` has, the one where the frame entered included.
+    #[inline]
+    pub(crate) fn members(&self, network: NetworkIndex) -> usize {
+        self.scene.policy.network(network).map_or(0, |network| network.members().len())
+    }
+
     /// The port in `network` where `mac` is known to be; notes that the decision depends on it.
     #[inline]
     pub(crate) fn look_up(&mut self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {

@@ -16,9 +16,12 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
     Step::Continue
 }
 
-/// Records that the frame passes the port's meter for `class`, if the port has a limit.
+/// Records that the frame passes the port's meter for `class`, if the port has a limit. Between two ports a flood
+/// is as good as unicast: it reaches one, and is no storm.
+#[inline]
 pub(super) fn meter(recording: &mut Recording<'_>, class: StormClass) {
-    if recording.port().is_some_and(|port| port.storm.of(class).is_some()) {
+    let limited = recording.port().filter(|port| port.storm.of(class).is_some());
+    if limited.is_some_and(|port| recording.members(port.network) > 2) {
         recording.act(Action::Meter(class));
     }
 }

@@ -315,6 +315,22 @@ fn a_storm_is_cut_to_its_limit_and_known_unicast_is_not() {
 }
 
 #[test]
+fn between_two_ports_nothing_is_a_storm() {
+    let mut bench = Bench::new();
+    let network = NetworkIndex::new(0).unwrap();
+    let rate = |per_second| crate::FrameRate::new(per_second);
+    let storm = StormLimits { broadcast: rate(1), multicast: rate(1), unknown_unicast: rate(1) };
+    let ports = [0, 1].map(|index| (port(index), PortPolicy { storm, ..PortPolicy::new(network, 1500) }));
+    let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
+    bench.worker.set_policy(Arc::new(policy));
+    for to in [BROADCAST, [1, 0, 0x5e, 1, 2, 3], [2, 9, 9, 9, 9, 9]] {
+        for _ in 0..500 {
+            assert_eq!(bench.passes(frame(0, to, A)), [1]);
+        }
+    }
+}
+
+#[test]
 fn several_workers_share_one_switch_without_losing_count() {
     const ROUNDS: u64 = 2000;
     let switch = Switch::new(3, Limits { fdb_entries: 64, ..Limits::default() });
