@@ -96,6 +96,15 @@ impl RawClaims {
 }
 
 impl Claims {
+    /// The length in bytes of the longest frame on the wire: that of a super-frame's first segment, else
+    /// `length`, which is the frame's own. `head` is the frame's beginning.
+    #[must_use]
+    #[inline]
+    pub fn wire_length(&self, head: &[u8], length: u32) -> u32 {
+        let (Some(gso), Some(checksum)) = (self.gso, self.checksum) else { return length };
+        segment_length(gso, checksum.start, head).min(length)
+    }
+
     /// The claims as a receiver's header tells them. `head` is the frame's beginning: what it shows of the
     /// transport header makes `hdr_len` exact, else that counts the smallest header of its kind.
     #[must_use]
@@ -128,6 +137,20 @@ impl Claims {
 fn tcp_header(head: &[u8], start: u16) -> u16 {
     let offset = head.get(usize::from(start) + 12).map_or(5, |byte| u16::from(byte >> 4));
     (offset * 4).max(20)
+}
+
+/// The length in bytes of a whole segment whose transport header begins at `start`.
+fn segment_length(gso: Gso, start: u16, head: &[u8]) -> u32 {
+    let header = match gso.kind {
+        // RFC 9293, 3.1: the data offset counts words of 32 bits and stands in the upper half of byte 12.
+        GsoKind::Tcp4 | GsoKind::Tcp6 => {
+            head.get(usize::from(start) + 12).map_or(20, |byte| u32::from(byte >> 4) * 4)
+        }
+        GsoKind::Udp => 8,
+        // Fragments carry `size` bytes after the network header, the first one's UDP header among them.
+        GsoKind::UdpFragment => 0,
+    };
+    u32::from(start) + header + u32::from(gso.size)
 }
 
 #[cfg(test)]

@@ -221,6 +221,87 @@ impl FdbCounters {
     }
 }
 
+/// What one burst adds to its worker's flow cache counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FlowTally {
+    pub(crate) misses: u32,
+    pub(crate) inserted: u32,
+    pub(crate) evicted: u32,
+    pub(crate) refused: u32,
+    pub(crate) invalidated: u32,
+    pub(crate) mismatched: u32,
+}
+
+/// What one worker's flow cache did since it was made.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct FlowCacheCounters {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    inserted: AtomicU64,
+    evicted: AtomicU64,
+    refused: AtomicU64,
+    invalidated: AtomicU64,
+    mismatched: AtomicU64,
+}
+
+/// The values of a flow cache's counters at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FlowCacheSnapshot {
+    /// Frames for which a record was replayed.
+    pub hits: u64,
+    /// Frames about which the stages decided.
+    pub misses: u64,
+    /// Records made and kept.
+    pub inserted: u64,
+    /// Records that gave way to another one.
+    pub evicted: u64,
+    /// Records not kept, because every place was taken.
+    pub refused: u64,
+    /// Records found out of date: something changed on which they depended.
+    pub invalidated: u64,
+    /// Hits for which verification found that the stages decide otherwise: mistakes of the switch.
+    pub mismatched: u64,
+}
+
+impl FlowCacheCounters {
+    /// Adds what a burst of `frames` frames did. Only the cache's own worker does.
+    #[inline]
+    pub(crate) fn add(&self, frames: usize, burst: &FlowTally) {
+        add_own(&self.hits, u32::try_from(frames).unwrap_or(u32::MAX) - burst.misses);
+        if burst.misses != 0 {
+            add_own(&self.misses, burst.misses);
+            add_own(&self.inserted, burst.inserted);
+            add_own(&self.evicted, burst.evicted);
+            add_own(&self.refused, burst.refused);
+            add_own(&self.invalidated, burst.invalidated);
+        }
+        if burst.mismatched != 0 {
+            add_own(&self.mismatched, burst.mismatched);
+        }
+    }
+
+    /// All values as they stand.
+    #[must_use]
+    pub fn snapshot(&self) -> FlowCacheSnapshot {
+        FlowCacheSnapshot {
+            hits: self.hits.load(Relaxed),
+            misses: self.misses.load(Relaxed),
+            inserted: self.inserted.load(Relaxed),
+            evicted: self.evicted.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            invalidated: self.invalidated.load(Relaxed),
+            mismatched: self.mismatched.load(Relaxed),
+        }
+    }
+}
+
+/// Adds to a counter that one thread alone writes.
+#[inline]
+fn add_own(counter: &AtomicU64, frames: u32) {
+    counter.store(counter.load(Relaxed).wrapping_add(u64::from(frames)), Relaxed);
+}
+
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);

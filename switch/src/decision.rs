@@ -1,15 +1,20 @@
 //! The record of a decision: what to do with a frame, and on what that depends.
 //!
-//! Deciding is pure. Stages see frame, policy and tables only through a [`Recording`], which notes what
-//! they looked at; what they want done becomes an [`Action`], carried out after the last stage. A cache
-//! may replay a record for every frame that agrees in the fields looked at, as long as the dependencies
-//! are current.
+//! Deciding is pure. Stages see frame, policy and tables only through a [`Recording`]; what they want done
+//! becomes an [`Action`], carried out after the last stage. The flow cache replays a record for later frames
+//! of the same key, so whatever a recording lets a stage look at is
+//!
+//! * covered by the key (addresses, type field, VLAN tags, the source port: see `flow_cache/key.rs`),
+//! * or a question about a length, whose answer narrows the [`Lengths`] for which the record holds,
+//! * or noted as a dependency, with the second until which it holds,
+//! * or part of the policy, whose epoch ends all records,
+//! * or it makes the decision hold once only.
 
 use arrayvec::ArrayVec;
 
 use crate::drops::DropReason;
 use crate::fdb::{Fdb, Key, Seen};
-use crate::frame::{Gso, Metadata, PartialChecksum};
+use crate::frame::Metadata;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
 use crate::policy::{Policy, PortPolicy};
@@ -37,69 +42,142 @@ pub(crate) enum Action {
     Drop(DropReason),
 }
 
-/// A field that a decision looked at: what a cache's key has to cover.
+/// The lengths in bytes for which a decision holds, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Field {
-    /// The destination address.
-    Destination = 1,
-    /// The source address.
-    Source = 2,
-    /// The type field, and those behind VLAN tags.
-    EtherType = 4,
-    /// The length, or the offload claims.
-    Size = 8,
+struct Range {
+    min: u32,
+    max: u32,
 }
 
-/// The fields that a decision looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Fields(u8);
+impl Range {
+    const ALL: Self = Self { min: 0, max: u32::MAX };
 
-impl Fields {
+    /// Whether `value`, which lies within, exceeds `limit`; keeps the part for which the answer is the same.
     #[inline]
-    fn insert(&mut self, field: Field) {
-        self.0 |= field as u8;
+    fn narrow(&mut self, value: u32, limit: u32) -> bool {
+        let exceeds = value > limit;
+        if exceeds {
+            self.min = self.min.max(limit + 1);
+        } else {
+            self.max = self.max.min(limit);
+        }
+        exceeds
     }
 
-    #[cfg(test)]
-    pub(crate) fn contains(self, field: Field) -> bool {
-        self.0 & field as u8 != 0
+    #[inline]
+    fn contains(self, value: u32) -> bool {
+        value.wrapping_sub(self.min) <= self.max - self.min
+    }
+}
+
+/// How long a frame is, in bytes from its Ethernet header on, without FCS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lengths {
+    /// The whole frame.
+    pub(crate) whole: u32,
+    /// The longest frame that it becomes on a wire: a super-frame's first segment, else the frame itself.
+    pub(crate) wire: u32,
+}
+
+impl Lengths {
+    /// The lengths of the frame that begins with `head`.
+    #[inline]
+    pub(crate) fn of(head: &[u8], meta: &Metadata) -> Self {
+        Self { whole: meta.length, wire: meta.claims.wire_length(head, meta.length) }
     }
 }
 
 /// What was decided about one frame.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Decision {
+    whole: Range,
+    wire: Range,
+    /// The last second in which the decision holds.
+    valid_until_s: u32,
+    once: bool,
     actions: ArrayVec<Action, ACTIONS_MAX>,
     dependencies: ArrayVec<Seen, DEPENDENCIES_MAX>,
-    looked_at: Fields,
-    once: bool,
+}
+
+impl Default for Decision {
+    fn default() -> Self {
+        Self {
+            whole: Range::ALL,
+            wire: Range::ALL,
+            valid_until_s: u32::MAX,
+            once: false,
+            actions: ArrayVec::new(),
+            dependencies: ArrayVec::new(),
+        }
+    }
 }
 
 impl Decision {
+    /// One that holds no longer.
+    #[cfg(test)]
+    pub(crate) fn outdated() -> Self {
+        Self { dependencies: [Seen::NEVER].into_iter().collect(), ..Self::default() }
+    }
+
     /// What to do, in this order.
     #[inline]
     pub(crate) fn actions(&self) -> &[Action] {
         &self.actions
     }
-}
 
-/// What a cache asks of a decision.
-#[cfg_attr(not(test), expect(dead_code, reason = "the flow cache will ask"))]
-impl Decision {
-    /// Whether the decision holds for later frames too.
+    /// Whether the decision holds for later frames of the same key too.
+    #[inline]
     pub(crate) fn is_cacheable(&self) -> bool {
         !self.once
     }
 
-    /// The fields that the decision looked at.
-    pub(crate) fn looked_at(&self) -> Fields {
-        self.looked_at
+    /// Whether the decision holds for frames of these lengths.
+    #[inline]
+    pub(crate) fn covers(&self, lengths: Lengths) -> bool {
+        self.whole.contains(lengths.whole) && self.wire.contains(lengths.wire)
     }
 
     /// Whether nothing changed on which the decision depends.
-    pub(crate) fn is_current(&self, fdb: &Fdb) -> bool {
-        self.dependencies.iter().all(|&seen| fdb.is_current(seen))
+    #[inline]
+    pub(crate) fn is_current(&self, fdb: &Fdb, now_s: u32) -> bool {
+        now_s <= self.valid_until_s && self.dependencies.iter().all(|&seen| fdb.is_current(seen))
+    }
+
+    /// Whether `self`, decided earlier about another frame, is what was decided now: all but the second until
+    /// which it holds, which may have been put off since.
+    pub(crate) fn agrees_with(&self, now: &Self) -> bool {
+        let lengths = |decision: &Self| (decision.whole, decision.wire);
+        lengths(self) == lengths(now)
+            && self.valid_until_s <= now.valid_until_s
+            && (&self.actions, &self.dependencies, self.once) == (&now.actions, &now.dependencies, now.once)
+    }
+}
+
+/// When a record's source address was last found known at its port. Once a second is enough: that often its
+/// age has to be set back, and whoever moves it or takes it out changes its generation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learned {
+    seen: Seen,
+    at_s: u32,
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Self { seen: Seen::NEVER, at_s: 0 }
+    }
+}
+
+impl Learned {
+    /// What [`Fdb::learn`] found in second `at_s`.
+    #[inline]
+    pub(crate) fn new(seen: Option<Seen>, at_s: u32) -> Self {
+        Self { seen: seen.unwrap_or(Seen::NEVER), at_s }
+    }
+
+    /// Whether learning the address again would change nothing.
+    #[inline]
+    pub(crate) fn is_known(&self, scene: &Scene<'_>) -> bool {
+        self.at_s == scene.now_s && scene.fdb.is_current(self.seen)
     }
 }
 
@@ -122,20 +200,21 @@ pub(crate) enum Step {
     Done,
 }
 
-/// All that a stage can see of a frame and its surroundings; notes what was looked at.
+/// All that a stage can see of a frame and its surroundings. The file's beginning says what each way to look
+/// has to note.
 #[derive(Debug)]
 pub(crate) struct Recording<'a> {
     scene: &'a Scene<'a>,
     head: &'a [u8],
-    meta: &'a Metadata,
+    lengths: Lengths,
     decision: Decision,
 }
 
 impl<'a> Recording<'a> {
     /// Begins the decision about one frame.
     #[inline]
-    pub(crate) fn new(scene: &'a Scene<'a>, head: &'a [u8], meta: &'a Metadata) -> Self {
-        Self { scene, head, meta, decision: Decision::default() }
+    pub(crate) fn new(scene: &'a Scene<'a>, head: &'a [u8], lengths: Lengths) -> Self {
+        Self { scene, head, lengths, decision: Decision::default() }
     }
 
     /// Ends it.
@@ -164,54 +243,42 @@ impl<'a> Recording<'a> {
         self.decision.once = true;
     }
 
-    /// The whole frame's length in bytes.
+    /// Whether the whole frame has more than `limit` bytes.
     #[inline]
-    pub(crate) fn length(&mut self) -> u32 {
-        self.decision.looked_at.insert(Field::Size);
-        self.meta.length
+    pub(crate) fn is_longer_than(&mut self, limit: u32) -> bool {
+        self.decision.whole.narrow(self.lengths.whole, limit)
     }
 
-    /// How the frame is to be cut, if it is a super-frame.
+    /// Whether the frame, or a super-frame's longest segment, has more than `limit` bytes.
     #[inline]
-    pub(crate) fn gso(&mut self) -> Option<(Gso, PartialChecksum)> {
-        self.decision.looked_at.insert(Field::Size);
-        Some((self.meta.claims.gso?, self.meta.claims.checksum?))
+    pub(crate) fn is_longer_on_the_wire_than(&mut self, limit: u32) -> bool {
+        self.decision.wire.narrow(self.lengths.wire, limit)
     }
 
-    /// Whether the head holds an Ethernet header.
+    /// Whether the head holds an Ethernet header; always so for frames that have a key.
     #[inline]
-    pub(crate) fn has_ethernet(&mut self) -> bool {
-        self.decision.looked_at.insert(Field::Size);
+    pub(crate) fn has_ethernet(&self) -> bool {
         self.head.len() >= 14
     }
 
     /// The destination address; zero if the head is too short.
     #[inline]
-    pub(crate) fn destination(&mut self) -> MacAddress {
-        self.decision.looked_at.insert(Field::Destination);
+    pub(crate) fn destination(&self) -> MacAddress {
         address_at::<0>(self.head)
     }
 
     /// The source address; zero if the head is too short.
     #[inline]
-    pub(crate) fn source_address(&mut self) -> MacAddress {
-        self.decision.looked_at.insert(Field::Source);
+    pub(crate) fn source_address(&self) -> MacAddress {
         address_at::<6>(self.head)
     }
 
     /// How many VLAN tags stand before the type field, at most two (IEEE 802.1Q-2018, 9.6 and 9.5: types
     /// 0x8100 and 0x88a8).
     #[inline]
-    pub(crate) fn vlan_tags(&mut self) -> u32 {
-        self.decision.looked_at.insert(Field::EtherType);
+    pub(crate) fn vlan_tags(&self) -> u32 {
         let is_tag = |at: usize| matches!(self.head.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8]));
         u32::from(is_tag(12)) + u32::from(is_tag(12) && is_tag(16))
-    }
-
-    /// The byte `at` of the frame, if the head reaches so far.
-    pub(crate) fn byte(&mut self, at: usize) -> Option<u8> {
-        self.decision.looked_at.insert(Field::Size);
-        self.head.get(at).copied()
     }
 
     /// The port where the frame entered.
@@ -240,18 +307,31 @@ impl<'a> Recording<'a> {
         self.scene.policy.network(network).map_or(0, |network| network.members().len())
     }
 
-    /// The port in `network` where `mac` is known to be; notes that the decision depends on it.
+    /// The port in `network` where `mac` is known to be. Notes that the decision depends on it, and how long
+    /// that holds unless the address is seen again. That an address is unknown holds for this frame only:
+    /// an answer will teach it, and learning changes no generation.
     #[inline]
     pub(crate) fn look_up(&mut self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {
+        let known = self.look_up_current(network, mac);
+        if known.is_none() {
+            self.only_once();
+        }
+        known
+    }
+
+    #[inline]
+    fn look_up_current(&mut self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {
         let (seen, value) = self.scene.fdb.look_up(Key::new(network, mac));
         if self.decision.dependencies.try_push(seen).is_err() {
-            self.decision.once = true;
+            self.only_once();
         }
         let value = value?;
         let port = value.port()?;
         let policy = self.scene.policy;
-        let current = value.age_s(self.scene.now_s) <= policy.network(network)?.ageing_s();
-        (current && policy.is_member(port, network)).then_some(port)
+        let ageing_s = policy.network(network)?.ageing_s();
+        let valid_until_s = value.seen_s().saturating_add(ageing_s);
+        self.decision.valid_until_s = self.decision.valid_until_s.min(valid_until_s);
+        (self.scene.now_s <= valid_until_s && policy.is_member(port, network)).then_some(port)
     }
 }
 

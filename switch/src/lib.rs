@@ -3,7 +3,8 @@
 //! No `unsafe`, no I/O, no clock, no threads. A burst of [`Frame`]s from one source port enters
 //! [`Switch::process`]; for each frame the ordered list [`STAGES`] decides and records a decision, whose
 //! actions are then carried out: an address is learned, a drop is counted, the caller's [`Egress`] is told
-//! where copies of the frame go.
+//! where copies of the frame go. Each worker's flow cache replays records for frames of the same kind, as
+//! long as nothing changed on which they depend.
 //!
 //! What the control side wants is compiled into a [`Policy`], which is replaced as a whole; what the
 //! switch learns stands in tables of fixed size beside it. What a guest claims about a frame is a
@@ -15,6 +16,7 @@ pub mod counters;
 mod decision;
 pub mod drops;
 mod fdb;
+mod flow_cache;
 pub mod frame;
 pub mod ids;
 pub mod mac;
@@ -26,9 +28,12 @@ pub mod switch;
 pub mod time;
 
 pub use claims::RawClaims;
-pub use counters::{Counters, FdbSnapshot, PortCounters, PortSnapshot, Volume};
+pub use counters::{
+    Counters, FdbSnapshot, FlowCacheCounters, FlowCacheSnapshot, PortCounters, PortSnapshot, Volume,
+};
 pub use drops::{DROP_REASONS, DropReason};
 pub use fdb::{FdbEntry, Limits};
+pub use flow_cache::FlowMismatch;
 pub use frame::{Claims, Frame, Gso, GsoKind, Head, Metadata, PartialChecksum};
 pub use ids::{NetworkIndex, PortIndex};
 pub use mac::MacAddress;

@@ -1,16 +1,22 @@
 //! The switch: a burst of frames goes in, and out come calls of the caller's [`Egress`].
 
+mod commit;
+
 use std::sync::Arc;
 
-use crate::counters::{Counters, FdbSnapshot, Tally};
-use crate::decision::{Action, Decision, Scene, address_at};
-use crate::fdb::{Fdb, FdbEntry, Key, Limits, Sighting};
+use crate::counters::{Counters, FdbSnapshot, FlowCacheCounters, FlowTally, Tally};
+use crate::decision::Scene;
+use crate::fdb::{Fdb, FdbEntry, Limits};
+use crate::flow_cache::{FlowCache, FlowHasher, FlowMismatch, Verification};
 use crate::frame::Frame;
 use crate::ids::PortIndex;
 use crate::policy::Policy;
-use crate::stages;
-use crate::storm::{StormClass, StormMeters};
+use crate::storm::StormMeters;
 use crate::time::Nanos;
+use commit::{Commit, Run};
+
+/// How many records a worker's flow cache has room for unless told otherwise. Each takes 128 bytes.
+pub const FLOW_ENTRIES_DEFAULT: usize = 8192;
 
 /// Where frames leave the switch. `P` is the frames' payload.
 pub trait Egress<P> {
@@ -27,32 +33,63 @@ pub trait Egress<P> {
 #[derive(Debug)]
 pub struct Switch {
     fdb: Fdb,
+    /// Seeded as the fdb is, but otherwise.
+    flow_hasher: FlowHasher,
     counters: Counters,
     storm: StormMeters,
 }
 
-/// What one worker has for itself.
+/// What one worker has for itself; it serves one switch.
 #[derive(Debug)]
 pub struct WorkerState {
     policy: Arc<Policy>,
+    flows: FlowCache,
+    flow_counters: Arc<FlowCacheCounters>,
+    verification: Verification,
 }
 
 impl WorkerState {
-    /// A worker that goes by `policy`.
+    /// A worker that goes by `policy`, with a flow cache of [`FLOW_ENTRIES_DEFAULT`] records.
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
-        Self { policy }
+        Self::with_flow_entries(policy, FLOW_ENTRIES_DEFAULT)
     }
 
-    /// Goes by `policy` from the next burst on.
+    /// A worker whose flow cache has room for `entries` records, rounded up to a power of two; with 0 it has
+    /// none, and the stages decide about each frame.
+    #[must_use]
+    pub fn with_flow_entries(policy: Arc<Policy>, entries: usize) -> Self {
+        let (flow_counters, verification) = (Arc::default(), Verification::default());
+        Self { policy, flows: FlowCache::new(entries), flow_counters, verification }
+    }
+
+    /// Goes by `policy` from the next burst on. No earlier record is replayed any more.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
+        self.flows.start_epoch();
     }
 
     /// The policy that the worker goes by.
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
+    }
+
+    /// Whether every hit of the flow cache is decided by the stages as well, and both compared. What differs
+    /// is counted as mismatched, and the stages are obeyed.
+    pub fn set_verification(&mut self, is_on: bool) {
+        self.verification.is_on = is_on;
+    }
+
+    /// The first hit that verification found to be wrong; given once.
+    pub fn take_mismatch(&mut self) -> Option<FlowMismatch> {
+        self.verification.first.take()
+    }
+
+    /// What the flow cache did, for others to read at any time.
+    #[must_use]
+    pub fn flow_counters(&self) -> &Arc<FlowCacheCounters> {
+        &self.flow_counters
     }
 }
 
@@ -61,7 +98,9 @@ impl Switch {
     /// the addresses that are hashed.
     #[must_use]
     pub fn new(seed: u64, limits: Limits) -> Self {
-        Self { fdb: Fdb::new(seed, limits), counters: Counters::default(), storm: StormMeters::default() }
+        let flow_hasher = FlowHasher::with_seed(!seed);
+        let (counters, storm) = (Counters::default(), StormMeters::default());
+        Self { fdb: Fdb::new(seed, limits), flow_hasher, counters, storm }
     }
 
     /// Takes in a burst of frames, all from one source port, and sends them on in order. No lock is
@@ -74,9 +113,10 @@ impl Switch {
         egress: &mut impl Egress<P>,
     ) {
         let Some(first) = burst.first() else { return };
-        let (policy, source) = (&*worker.policy, first.meta.source);
+        let WorkerState { policy, flows, flow_counters, verification } = worker;
+        let source = first.meta.source;
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
-        let mut commit = Commit {
+        let commit = Commit {
             scene: &scene,
             counters: &self.counters,
             storm: &self.storm,
@@ -85,12 +125,14 @@ impl Switch {
             learned: None,
             egress,
         };
+        let (hasher, counted) = (&self.flow_hasher, FlowTally::default());
+        let mut run = Run { commit, flows, hasher, verification, counted, recent: None };
         for (slot, frame) in burst.iter().enumerate() {
             debug_assert_eq!(frame.meta.source, source, "a burst comes from one port");
-            let decision = stages::decide(&scene, frame.head.bytes(), &frame.meta);
-            commit.frame(slot, frame, &decision);
+            run.frame(slot, frame);
         }
-        self.counters.port(source).add_entered(&commit.tally);
+        flow_counters.add(burst.len(), &run.counted);
+        self.counters.port(source).add_entered(&run.commit.tally);
     }
 
     /// Forgets addresses that were silent too long, or whose port left their network. Looks at about
@@ -121,61 +163,6 @@ impl Switch {
     #[must_use]
     pub fn fdb_counters(&self) -> FdbSnapshot {
         self.counters.fdb.snapshot()
-    }
-}
-
-/// Carries out decisions: the only place where a frame has effects.
-struct Commit<'a, E> {
-    scene: &'a Scene<'a>,
-    counters: &'a Counters,
-    storm: &'a StormMeters,
-    now: Nanos,
-    tally: Tally,
-    /// The address that the burst's last frame taught: a guest's burst mostly has one sender.
-    learned: Option<Key>,
-    egress: &'a mut E,
-}
-
-impl<E> Commit<'_, E> {
-    #[inline]
-    fn frame<P>(&mut self, slot: usize, frame: &Frame<P>, decision: &Decision)
-    where
-        E: Egress<P>,
-    {
-        self.tally.received(frame.meta.length);
-        for &action in decision.actions() {
-            match action {
-                Action::Learn(network) => {
-                    self.learn(Key::new(network, address_at::<6>(frame.head.bytes())));
-                }
-                Action::Meter(class) if !self.admits(class) => {
-                    return self.tally.dropped(class.drop_reason());
-                }
-                Action::Meter(_) => {}
-                Action::Output(port) => self.egress.send(port, slot, frame),
-                Action::Flood(network) => {
-                    let members = self.scene.policy.network(network).map_or(&[][..], |n| n.members());
-                    self.egress.flood(members, slot, frame);
-                }
-                Action::Drop(reason) => self.tally.dropped(reason),
-            }
-        }
-    }
-
-    #[cold]
-    fn admits(&self, class: StormClass) -> bool {
-        let Scene { source, port, .. } = *self.scene;
-        port.is_none_or(|port| self.storm.admits(source, class, &port.storm, self.now))
-    }
-
-    #[inline]
-    fn learn(&mut self, key: Key) {
-        if self.learned == Some(key) {
-            return;
-        }
-        self.learned = Some(key);
-        let Scene { source: port, now_s, policy, .. } = *self.scene;
-        self.scene.fdb.learn(&Sighting { key, port, now_s, policy, counters: &self.counters.fdb });
     }
 }
 

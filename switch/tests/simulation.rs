@@ -140,7 +140,11 @@ impl World {
     fn new(seed: u64, loss_percent: usize) -> Self {
         let mut chance = Chance(seed);
         let policy = Arc::new(policy());
-        let switch = |_| (Switch::new(chance.next(), Limits::default()), WorkerState::new(policy.clone()));
+        let switch = |_| {
+            let mut worker = WorkerState::new(policy.clone());
+            worker.set_verification(true);
+            (Switch::new(chance.next(), Limits::default()), worker)
+        };
         let switches = (0..SWITCHES).map(switch).collect();
         let mut world = Self {
             chance,
@@ -293,6 +297,10 @@ impl World {
     /// What must hold however much is lost or overtaken: nobody gets a message twice, nobody gets its own,
     /// nobody gets another network's, and a unicast comes to nobody else's network.
     fn check_always(&self) {
+        for (_, worker) in &self.switches {
+            let counted = worker.flow_counters().snapshot();
+            assert!(counted.mismatched == 0, "{counted:?}");
+        }
         for (message, fate) in self.fates.iter().enumerate() {
             let arrived: BTreeSet<_> = fate.arrived.iter().copied().collect();
             assert_eq!(arrived.len(), fate.arrived.len(), "message {message} came twice: {fate:?}");
@@ -349,6 +357,7 @@ fn without_loss_every_message_arrives_once_where_it_should() {
     for seed in SEEDS {
         let mut world = World::new(seed, 0);
         world.chatter(60);
+        assert!(world.switches.iter().any(|(_, worker)| worker.flow_counters().snapshot().hits > 0));
         world.check_always();
         world.check_complete();
     }

@@ -11,7 +11,6 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 mod apply;
-mod bench;
 mod check;
 mod failure;
 mod locate;
@@ -130,10 +129,6 @@ Examples:
         port: String,
     },
 
-    /// Measure on this machine, and compare with TAP and a Linux bridge
-    #[command(after_help = bench::EXAMPLES)]
-    Bench(bench::Arguments),
-
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  viaduct completions bash > /etc/bash_completion.d/viaduct")]
     Completions {
@@ -185,7 +180,6 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
             plug::qemu_args(&locate.port(port)?, (!nic_only).then_some(memory), style)
         }
         Command::LibvirtXml { port } => plug::libvirt_xml(&locate.port(port)?, style),
-        Command::Bench(arguments) => bench::bench(arguments, style),
         Command::Completions { shell } => Ok(completions(*shell)),
     }
 }

@@ -70,15 +70,20 @@ struct Place {
 /// A generation as it was when a decision looked at an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Seen {
-    index: u32,
+    index: u16,
     generation: u32,
+}
+
+impl Seen {
+    /// Is never current.
+    pub(crate) const NEVER: Self = Self { index: u16::MAX, generation: 0 };
 }
 
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Fdb {
     buckets: Box<[Bucket]>,
-    generations: Box<[AtomicU32]>,
+    generations: Box<[AtomicU32; GENERATIONS]>,
     hasher: foldhash::quality::FixedState,
     entries_per_port_max: usize,
     writer: Mutex<Writer>,
@@ -90,7 +95,7 @@ impl Fdb {
         let buckets = limits.fdb_entries.max(2 * BUCKET_SLOTS).next_power_of_two() / BUCKET_SLOTS;
         Self {
             buckets: std::iter::repeat_with(Bucket::default).take(buckets).collect(),
-            generations: std::iter::repeat_with(AtomicU32::default).take(GENERATIONS).collect(),
+            generations: Box::new([const { AtomicU32::new(0) }; GENERATIONS]),
             hasher: foldhash::quality::FixedState::with_seed(seed),
             entries_per_port_max: limits.fdb_entries_per_port_max,
             writer: Mutex::new(Writer::new(PORTS_MAX)),
@@ -118,31 +123,39 @@ impl Fdb {
     #[inline]
     pub(crate) fn look_up(&self, key: Key) -> (Seen, Option<Value>) {
         let place = self.place(key);
+        let seen = self.seen(place);
+        (seen, self.find(place, key).map(|(_, value)| value))
+    }
+
+    #[inline]
+    fn seen(&self, place: Place) -> Seen {
         let generation = self.generations[place.generation].load(Ordering::Acquire);
-        let index = u32::try_from(place.generation).unwrap_or(0);
-        (Seen { index, generation }, self.find(place, key).map(|(_, value)| value))
+        Seen { index: u16::try_from(place.generation).unwrap_or(0), generation }
     }
 
     /// Whether nothing moved or vanished since `seen`.
+    #[inline]
     pub(crate) fn is_current(&self, seen: Seen) -> bool {
-        let generation = usize::try_from(seen.index).ok().and_then(|index| self.generations.get(index));
+        let generation = self.generations.get(usize::from(seen.index));
         generation.is_some_and(|now| now.load(Ordering::Acquire) == seen.generation)
     }
 
     /// Notes that `key` was seen at `port`. The usual case, known and already seen in this second, only
-    /// reads.
+    /// reads; then it gives the generation by which one can tell later that this changed.
     #[inline]
-    pub(crate) fn learn(&self, sighting: &Sighting<'_>) {
+    pub(crate) fn learn(&self, sighting: &Sighting<'_>) -> Option<Seen> {
         let place = self.place(sighting.key);
+        let seen = self.seen(place);
         if let Some((slot, value)) = self.find(place, sighting.key)
             && value.port() == Some(sighting.port)
         {
             if value.seen_s() < sighting.now_s {
                 slot.refresh(value, Value::new(sighting.key, sighting.port, 0, sighting.now_s));
             }
-            return;
+            return Some(seen);
         }
         self.learn_slowly(place, sighting);
+        None
     }
 
     /// All addresses that are not stale, in the table's order.

@@ -87,6 +87,7 @@ impl Fdb {
         }
         writer.take_from(value);
         writer.give_to(seen.port);
+        self.bump(place.generation);
         slot.store(seen.key, Value::new(seen.key, seen.port, moves + 1, seen.now_s));
         self.bump(place.generation);
         count(&seen.counters.moved);
@@ -149,14 +150,17 @@ impl Fdb {
         slots.filter_map(|slot| slot.content().map(|(key, value)| (slot, key, value)))
     }
 
-    /// Empties a slot. The generation changes after the entry, so that who still saw the old entry holds
-    /// an old generation.
+    /// Empties a slot.
     fn remove(&self, writer: &mut Writer, slot: &Slot, key: Key, value: Value) {
+        let generation = self.place(key).generation;
+        self.bump(generation);
         slot.clear();
         writer.take_from(value);
-        self.bump(self.place(key).generation);
+        self.bump(generation);
     }
 
+    /// Done after an entry changes, so that who still saw the old entry holds an old generation; and before
+    /// it, so that who sees the change finds the generation changed.
     fn bump(&self, generation: usize) {
         self.generations[generation].fetch_add(1, Ordering::Release);
     }

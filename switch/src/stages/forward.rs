@@ -28,8 +28,6 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
             Step::Done
         }
         None => {
-            // An answer will teach the address, and learning changes no generation.
-            recording.only_once();
             if recording.has_others(port.network) {
                 storm::meter(recording, StormClass::UnknownUnicast);
             }

@@ -5,8 +5,7 @@ mod forward;
 mod learn;
 mod storm;
 
-use crate::decision::{Decision, Recording, Scene, Step};
-use crate::frame::Metadata;
+use crate::decision::{Decision, Lengths, Recording, Scene, Step};
 
 /// Declares the stages once, in the order in which they are asked.
 macro_rules! stages {
@@ -39,8 +38,8 @@ stages! {
 
 /// Decides about one frame, without any effect.
 #[inline]
-pub(crate) fn decide(scene: &Scene<'_>, head: &[u8], meta: &Metadata) -> Decision {
-    let mut recording = Recording::new(scene, head, meta);
+pub(crate) fn decide(scene: &Scene<'_>, head: &[u8], lengths: Lengths) -> Decision {
+    let mut recording = Recording::new(scene, head, lengths);
     for &stage in STAGES {
         if ask(stage, &mut recording) == Step::Done {
             break;

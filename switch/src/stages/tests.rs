@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::counters::FdbCounters;
-use crate::decision::{Action, Field};
+use crate::decision::Action;
 use crate::fdb::{Fdb, Key, Limits, Sighting};
-use crate::frame::Claims;
 use crate::mac::MacAddress;
 use crate::policy::{NetworkSettings, Policy, PortPolicy};
 use crate::{NetworkIndex, PortIndex};
@@ -44,7 +43,7 @@ impl Bench {
         let source = port(0);
         let scene =
             Scene { policy: &self.policy, fdb: &self.fdb, now_s: 0, source, port: self.policy.port(source) };
-        decide(&scene, &head, &Metadata { source, length: 60, claims: Claims::default() })
+        decide(&scene, &head, Lengths { whole: 60, wire: 60 })
     }
 }
 
@@ -55,15 +54,27 @@ fn a_known_destination_may_be_cached_until_it_moves() {
     let decision = bench.decide(B, A);
     let network = NetworkIndex::new(0).unwrap();
     assert_eq!(decision.actions(), [Action::Learn(network), Action::Output(port(1))]);
-    assert!(decision.is_cacheable() && decision.is_current(&bench.fdb));
-    assert!(
-        [Field::Source, Field::Destination, Field::Size]
-            .into_iter()
-            .all(|f| decision.looked_at().contains(f))
-    );
-    assert!(!decision.looked_at().contains(Field::EtherType));
+    assert!(decision.is_cacheable() && decision.is_current(&bench.fdb, 300));
+    assert!(!decision.is_current(&bench.fdb, 301), "the address ages");
     bench.learn(B, port(2));
-    assert!(!decision.is_current(&bench.fdb));
+    assert!(!decision.is_current(&bench.fdb, 0));
+}
+
+#[test]
+fn a_decision_holds_for_the_lengths_that_would_have_been_answered_alike() {
+    let bench = Bench::new();
+    bench.learn(B, port(1));
+    let decision = bench.decide(B, A);
+    for (whole, wire, covered) in [
+        (14, 14, true),
+        (13, 13, false),
+        (1514, 1514, true),
+        (1515, 1515, false),
+        (65_550, 1514, true),
+        (65_551, 1514, false),
+    ] {
+        assert_eq!(decision.covers(Lengths { whole, wire }), covered, "{whole} bytes, {wire} on the wire");
+    }
 }
 
 #[test]

@@ -1,0 +1,217 @@
+//! A burst on its way through the switch: a record is replayed or made for each frame, then carried out.
+
+use super::Egress;
+use crate::counters::{Counters, FlowTally, Tally};
+use crate::decision::{Action, Decision, Learned, Lengths, Scene, address_at};
+use crate::fdb::{Key, Sighting};
+use crate::flow_cache::{Entry, FlowCache, FlowHasher, FlowKey, Kept, Place, Verification};
+use crate::frame::Frame;
+use crate::ids::NetworkIndex;
+use crate::stages;
+use crate::storm::{StormClass, StormMeters};
+use crate::time::Nanos;
+
+/// What a frame is found by in the cache.
+#[derive(Clone, Copy)]
+struct Wanted {
+    key: FlowKey,
+    hash: u64,
+}
+
+/// One burst with what it needs.
+pub(super) struct Run<'a, E> {
+    pub(super) commit: Commit<'a, E>,
+    pub(super) flows: &'a mut FlowCache,
+    pub(super) hasher: &'a FlowHasher,
+    pub(super) verification: &'a mut Verification,
+    pub(super) counted: FlowTally,
+    /// Where the burst's last frame was found: the next one is mostly of its kind.
+    pub(super) recent: Option<Place>,
+}
+
+impl<E> Run<'_, E> {
+    /// Replays the record of the frame's kind, or makes it.
+    #[inline(always)]
+    pub(super) fn frame<P>(&mut self, slot: usize, frame: &Frame<P>)
+    where
+        E: Egress<P>,
+    {
+        let head = frame.head.bytes();
+        let lengths = Lengths::of(head, &frame.meta);
+        let Some(key) = FlowKey::of(frame.meta.source, head) else {
+            return self.decide(slot, frame, lengths);
+        };
+        let place = match self.recent {
+            Some(place) if self.flows.at(place).is_about(key, lengths) => place,
+            _ => {
+                let hash = key.hash(self.hasher);
+                match self.flows.find(hash, key, lengths) {
+                    Some(place) => place,
+                    None => return self.miss(slot, frame, lengths, Wanted { key, hash }),
+                }
+            }
+        };
+        let scene = self.commit.scene;
+        let entry = self.flows.at(place);
+        if self.verification.is_on || !entry.decision.is_current(scene.fdb, scene.now_s) {
+            return self.doubt(slot, frame, lengths, place);
+        }
+        self.recent = Some(place);
+        self.commit.frame(slot, frame, entry.decision.actions(), &mut entry.learned);
+    }
+
+    /// Decides about a frame that has no key.
+    #[inline(never)]
+    fn decide<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths)
+    where
+        E: Egress<P>,
+    {
+        self.make(slot, frame, lengths);
+    }
+
+    /// Decides about a frame of a kind that is not known, and keeps the record.
+    #[inline(never)]
+    fn miss<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, wanted: Wanted)
+    where
+        E: Egress<P>,
+    {
+        let (decision, learned) = self.make(slot, frame, lengths);
+        if !decision.is_cacheable() {
+            return;
+        }
+        let Scene { source, fdb, now_s, .. } = *self.commit.scene;
+        let Some((place, kept)) = self.flows.place_for(wanted.hash, source, fdb, now_s) else {
+            self.counted.refused += 1;
+            return;
+        };
+        self.counted.inserted += 1;
+        self.counted.evicted += u32::from(kept == Kept::Displaced);
+        *self.flows.at(place) = Entry::new(wanted.key, decision, learned);
+    }
+
+    /// Goes by a record that is not to be trusted: it is out of date, or every hit is verified.
+    #[inline(never)]
+    fn doubt<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, place: Place)
+    where
+        E: Egress<P>,
+    {
+        let scene = self.commit.scene;
+        if self.flows.at(place).decision.is_current(scene.fdb, scene.now_s) {
+            return self.verify(slot, frame, lengths, place);
+        }
+        self.counted.invalidated += 1;
+        let (decision, learned) = self.make(slot, frame, lengths);
+        if decision.is_cacheable() {
+            self.flows.at(place).renew(decision, learned);
+        } else {
+            self.recent = None;
+            self.flows.remove(place);
+        }
+    }
+
+    /// Decides about a frame although its record is current, and compares. What another worker changed in
+    /// between changed a generation before it could be seen.
+    #[cold]
+    fn verify<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, place: Place)
+    where
+        E: Egress<P>,
+    {
+        let scene = self.commit.scene;
+        let decision = stages::decide(scene, frame.head.bytes(), lengths);
+        let entry = self.flows.at(place);
+        if !entry.decision.agrees_with(&decision) && entry.decision.is_current(scene.fdb, scene.now_s) {
+            self.counted.mismatched += 1;
+            self.verification.keep(|| entry.mismatch(lengths, &decision));
+        }
+        self.commit.frame(slot, frame, decision.actions(), &mut entry.learned);
+    }
+
+    /// Decides about a frame and carries it out.
+    #[inline(always)]
+    fn make<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths) -> (Decision, Learned)
+    where
+        E: Egress<P>,
+    {
+        self.counted.misses += 1;
+        let decision = stages::decide(self.commit.scene, frame.head.bytes(), lengths);
+        let mut learned = Learned::default();
+        self.commit.frame(slot, frame, decision.actions(), &mut learned);
+        (decision, learned)
+    }
+}
+
+/// Carries out decisions: the only place where a frame has effects.
+pub(super) struct Commit<'a, E> {
+    pub(super) scene: &'a Scene<'a>,
+    pub(super) counters: &'a Counters,
+    pub(super) storm: &'a StormMeters,
+    pub(super) now: Nanos,
+    pub(super) tally: Tally,
+    /// The address that the burst's last frame taught, and what came of it: a guest's burst mostly has one
+    /// sender.
+    pub(super) learned: Option<(Key, Learned)>,
+    pub(super) egress: &'a mut E,
+}
+
+impl<E> Commit<'_, E> {
+    /// Does what was decided about a frame; `learned` is the record's own.
+    #[inline(always)]
+    fn frame<P>(&mut self, slot: usize, frame: &Frame<P>, actions: &[Action], learned: &mut Learned)
+    where
+        E: Egress<P>,
+    {
+        self.tally.received(frame.meta.length);
+        // By far the most frames: from one known station to another.
+        if let &[Action::Learn(_), Action::Output(port)] = actions
+            && learned.is_known(self.scene)
+        {
+            self.learned = None;
+            return self.egress.send(port, slot, frame);
+        }
+        self.each(slot, frame, actions, learned);
+    }
+
+    /// Carries out one action after the other.
+    fn each<P>(&mut self, slot: usize, frame: &Frame<P>, actions: &[Action], learned: &mut Learned)
+    where
+        E: Egress<P>,
+    {
+        for &action in actions {
+            match action {
+                // Nothing would change; but another frame's address stands between this one's and the next.
+                Action::Learn(_) if learned.is_known(self.scene) => self.learned = None,
+                Action::Learn(network) => self.learn(network, frame.head.bytes(), learned),
+                Action::Meter(class) if !self.admits(class) => {
+                    return self.tally.dropped(class.drop_reason());
+                }
+                Action::Meter(_) => {}
+                Action::Output(port) => self.egress.send(port, slot, frame),
+                Action::Flood(network) => {
+                    let members = self.scene.policy.network(network).map_or(&[][..], |n| n.members());
+                    self.egress.flood(members, slot, frame);
+                }
+                Action::Drop(reason) => self.tally.dropped(reason),
+            }
+        }
+    }
+
+    #[cold]
+    fn admits(&self, class: StormClass) -> bool {
+        let Scene { source, port, .. } = *self.scene;
+        port.is_none_or(|port| self.storm.admits(source, class, &port.storm, self.now))
+    }
+
+    fn learn(&mut self, network: NetworkIndex, head: &[u8], learned: &mut Learned) {
+        let key = Key::new(network, address_at::<6>(head));
+        if let Some((last, what_came)) = self.learned
+            && last == key
+        {
+            *learned = what_came;
+            return;
+        }
+        let Scene { source: port, now_s, policy, .. } = *self.scene;
+        let seen = self.scene.fdb.learn(&Sighting { key, port, now_s, policy, counters: &self.counters.fdb });
+        *learned = Learned::new(seen, now_s);
+        self.learned = Some((key, *learned));
+    }
+}
