@@ -45,6 +45,7 @@ reasons! {
     NoBuffer "no-buffer" "The receiver had no free receive buffer."
     SmallBuffer "small-buffer" "The receiver's buffer is too small for the frame and it cannot merge buffers."
     BadBuffer "bad-buffer" "The receiver offered a buffer that is malformed or outside of its memory."
+    FloodQueueFull "flood-queue-full" "The frame goes to many ports, and too many such frames waited for their turn already."
     NotSegmentable "not-segmentable" "The receiver needs the super-frame cut, and its headers cannot be."
 }
 

@@ -96,16 +96,7 @@ impl Backlog {
         self.idle = false;
         let Some(start) = self.room(len) else { return false };
         let Some(place) = self.bytes.get_mut(start..start + len) else { return false };
-        let (front, back) = place.split_at_mut(head.len());
-        front.copy_from_slice(head);
-        let mut at = 0;
-        for segment in rest {
-            let count = segment.len as usize;
-            let Some(to) = back.get_mut(at..at + count) else { return false };
-            // SAFETY: the segment is `count` bytes of mapped guest memory; `to` is as long and our own.
-            unsafe { to.as_mut_ptr().copy_from_nonoverlapping(segment.host, count) };
-            at += count;
-        }
+        copy_out(head, rest, place);
         self.end = start + len;
         self.frames.push_back(Waiting { header: *header, start, len, length });
         true
@@ -148,6 +139,19 @@ impl Backlog {
 impl Drop for Backlog {
     fn drop(&mut self) {
         self.give_back();
+    }
+}
+
+/// Copies a frame to the beginning of `to`, which is long enough, so that nobody can change it any more.
+pub(super) fn copy_out(head: &[u8], rest: &[Segment], to: &mut [u8]) {
+    let Some((front, mut room)) = to.split_at_mut_checked(head.len()) else { return };
+    front.copy_from_slice(head);
+    for segment in rest {
+        let count = segment.len as usize;
+        let Some((place, later)) = room.split_at_mut_checked(count) else { return };
+        // SAFETY: the segment is `count` bytes of mapped guest memory; `place` is as long and our own.
+        unsafe { place.as_mut_ptr().copy_from_nonoverlapping(segment.host, count) };
+        room = later;
     }
 }
 

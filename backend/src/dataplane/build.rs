@@ -122,6 +122,7 @@ fn queue(setup: &PortSetup, ring: &RingSetup, mut core: Core, backlog: Backlog) 
         error: ring.error.clone(),
         backlog,
         armed: false,
+        listed: false,
         broken: None,
     }
 }

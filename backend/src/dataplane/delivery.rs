@@ -1,14 +1,16 @@
 //! From the switch's decisions to the receivers' rings: the copies are made here.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use viaduct_switch::offload::{Checksums, Segmenter, Treatment, finish_checksum};
 use viaduct_switch::{Claims, DropReason, Egress, Frame, PortIndex, RawClaims, Switch};
 
 use super::outlet::{Outcome, Outlet, ReceiveQueue};
+use super::replicator::{Flood, Replicator};
 use super::sync::primitives::MutexGuard;
 use crate::memory::Segment;
-use crate::ring::{Segments, Span};
+use crate::ring::{BURST_FRAMES, Segments, Span};
 
 /// Bytes of the longest frame.
 const FRAME_MAX: usize = 65_550;
@@ -21,8 +23,11 @@ pub(super) struct Send {
     flooded: bool,
 }
 
-/// Collects where the frames of a burst go; reused from burst to burst.
-#[derive(Default)]
+/// Receivers of a flood that get their copies within the burst; for more of them it waits its turn.
+const INLINE_RECEIVERS: usize = 8;
+
+/// Collects where the frames of a burst go; reused from burst to burst, and never longer than a burst's frames
+/// times [`INLINE_RECEIVERS`].
 pub(super) struct Outbox {
     sends: Vec<Send>,
     /// They go to more than one port.
@@ -31,17 +36,67 @@ pub(super) struct Outbox {
     flooded: u64,
 }
 
-impl Egress<Span> for Outbox {
+impl Default for Outbox {
+    fn default() -> Self {
+        let sends = Vec::with_capacity(BURST_FRAMES * INLINE_RECEIVERS);
+        Self { sends, mixed: false, flooded: 0 }
+    }
+}
+
+/// Takes the switch's decisions about a burst: short ways into the outbox, long floods to the replicator.
+pub(super) struct Collector<'a> {
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) replicator: &'a mut Replicator,
+    pub(super) outlets: &'a [Option<Arc<Outlet>>],
+    pub(super) segments: &'a Segments,
+    /// The queue pair by which the burst entered.
+    pub(super) pair: usize,
+    /// Floods for which there was no room.
+    pub(super) refused: u64,
+}
+
+impl Egress<Span> for Collector<'_> {
     #[inline]
     fn send(&mut self, to: PortIndex, slot: usize, _frame: &Frame<Span>) {
-        self.push(to, slot, false);
+        self.outbox.push(to, slot, false);
     }
 
     fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<Span>) {
-        self.flooded |= 1 << (slot % 64);
-        for &to in receivers.iter().filter(|&&port| port != frame.meta.source) {
-            self.push(to, slot, true);
+        if self.is_short(receivers, frame) {
+            self.outbox.flooded |= 1 << (slot % 64);
+            for &to in receivers.iter().filter(|&&port| port != frame.meta.source) {
+                self.outbox.push(to, slot, true);
+            }
+            return;
         }
+        let Span { first, count } = frame.payload;
+        let flood = Flood {
+            pair: self.pair,
+            meta: &frame.meta,
+            head: frame.head.bytes(),
+            rest: self.segments.get(first as usize, count as usize),
+            receivers,
+        };
+        self.refused += u64::from(!self.replicator.take(&flood));
+    }
+}
+
+impl Collector<'_> {
+    /// Whether a flood is carried out within the burst: it has few receivers, which take it as it is, and none
+    /// of the same source waits that it would overtake.
+    fn is_short(&self, receivers: &[PortIndex], frame: &Frame<Span>) -> bool {
+        let source = frame.meta.source;
+        if receivers.len() > INLINE_RECEIVERS + 1 || self.replicator.holds(source) {
+            return false;
+        }
+        let others = || receivers.iter().filter(|&&port| port != source);
+        let (claims, head) = (frame.meta.claims, frame.head.bytes());
+        let takes_it = |port: &PortIndex| match self.outlets.get(port.get()) {
+            Some(Some(outlet)) => outlet.capabilities.treatment(&claims, head) == Treatment::AsIs,
+            _ => true,
+        };
+        let plain = claims == Claims::default() || others().count() == 1 || others().all(takes_it);
+        plain && others().count() <= INLINE_RECEIVERS
     }
 }
 
@@ -62,6 +117,11 @@ impl Outbox {
     /// The frames that go to all ports of their network, a bit each.
     pub(super) fn flooded(&self) -> u64 {
         self.flooded
+    }
+
+    /// The ports to which something goes, in ascending order.
+    pub(super) fn receivers(&mut self) -> impl Iterator<Item = PortIndex> {
+        self.groups().filter_map(|group| group.first().map(|first| first.to))
     }
 
     /// The sends of each port in turn, in the order in which the frames came.
@@ -86,6 +146,12 @@ impl Workshop {
     pub(super) fn new() -> Self {
         let fragment_id = RandomState::new().hash_one(0) as u32;
         Self { whole: Vec::with_capacity(FRAME_MAX), segment: vec![0; FRAME_MAX], fragment_id }
+    }
+
+    /// Room for one segment, and the identification for the next frame that is cut.
+    pub(super) fn for_cutting(&mut self) -> (&mut [u8], u32) {
+        self.fragment_id = self.fragment_id.wrapping_add(1);
+        (&mut self.segment, self.fragment_id)
     }
 
     /// The whole frame as an owned copy.
@@ -203,14 +269,14 @@ pub(super) fn count(switch: &Switch, port: PortIndex, outcome: &Outcome) {
     counters.add_drops(DropReason::ReceiverDown, outcome.abandoned);
 }
 
-fn length_of(bytes: &[u8]) -> u32 {
+pub(super) fn length_of(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
 /// The `virtio_net_hdr` for a receiver, `num_buffers` left 0 (virtio 1.2, 5.1.6.1). Its first eight bytes are put
 /// together in a register, since they are read in one piece soon after.
 #[inline]
-fn header_of(raw: RawClaims) -> [u8; 12] {
+pub(super) fn header_of(raw: RawClaims) -> [u8; 12] {
     let words = [u16::from_le_bytes([raw.flags, raw.gso_type]), raw.hdr_len, raw.gso_size, raw.csum_start];
     let first = words.iter().rev().fold(0, |joined, word| joined << 16 | u64::from(*word));
     let mut header = [0; 12];

@@ -17,6 +17,7 @@ use super::build::{Parked, build};
 use super::message::{Belongings, Done, Message};
 use super::outlet::Outlet;
 use super::poller::{Poller, Wake};
+use super::replicator::FloodMemory;
 use super::shared::{Reporter, WorkerShared};
 use super::sync::mailbox::{Answer, Answers, Postbox, mailbox};
 use super::sync::primitives::{Bell, into_inner};
@@ -59,6 +60,7 @@ pub struct Dataplane {
     policy: Arc<Policy>,
     started: Instant,
     workers: Vec<WorkerHandle>,
+    flood_memory: Arc<FloodMemory>,
     attached: HashMap<PortIndex, Attached>,
     /// Which worker has which transmit ring.
     assignment: Assignment,
@@ -124,6 +126,7 @@ impl Dataplane {
             policy,
             started,
             workers: Vec::new(),
+            flood_memory: Arc::default(),
             attached: HashMap::new(),
             assignment: Assignment::new(cpus.len()),
             measured: started,
@@ -154,6 +157,7 @@ impl Dataplane {
             mailbox,
             reporter: self.reporter.clone(),
             poller,
+            flood_memory: Arc::clone(&self.flood_memory),
         };
         let run = move || {
             pin_to(cpu);

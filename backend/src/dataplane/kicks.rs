@@ -4,8 +4,6 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use viaduct_switch::PortIndex;
-
 use super::outlet::Outlet;
 use super::poller::Wake;
 use super::worker::{Inlet, Worker};
@@ -28,7 +26,7 @@ impl Worker {
                 // A failure only means that waiting frames leave with the next one instead.
                 let _ = self.poller.add(kick.as_raw_fd(), wake);
             }
-            if !queue.lock().backlog.is_empty() {
+            if queue.lock().list() {
                 self.waiting.push((outlet.port, number, now));
             }
         }
@@ -36,7 +34,8 @@ impl Worker {
 
     /// Sleeps if no ring is polled; else looks for kicks now and then.
     pub(super) fn look_for_kicks(&mut self, now: Instant) {
-        let idle = self.polled.is_empty() && self.waiting.is_empty() && self.polling != Polling::Busy;
+        let done = self.waiting.is_empty() && self.replicator.is_empty();
+        let idle = done && self.polled.is_empty() && self.polling != Polling::Busy;
         if !idle && now.saturating_duration_since(self.looked) < LOOK_INTERVAL {
             return;
         }
@@ -66,10 +65,11 @@ impl Worker {
                 Wake::Mailbox => {}
                 Wake::Inlet(place) => wake_inlet(&mut self.inlets, &mut self.polled, place, now),
                 Wake::Outlet { port, queue } => {
-                    let port = PortIndex::new(usize::from(port));
-                    let known = |port: &PortIndex| self.waiting.iter().any(|w| (w.0, w.1) == (*port, queue));
-                    let new = port.filter(|port| !known(port));
-                    self.waiting.extend(new.map(|port| (port, queue, now)));
+                    let outlet = self.outlets.get(usize::from(port)).and_then(Option::as_ref);
+                    let kicked = outlet.and_then(|outlet| outlet.queue(usize::from(queue)));
+                    if let (Some(outlet), true) = (outlet, kicked.is_some_and(|queue| queue.lock().list())) {
+                        self.waiting.push((outlet.port, queue, now));
+                    }
                 }
             }
         }
@@ -94,8 +94,7 @@ impl Worker {
             kickless.map(move |(number, (_, queue))| (outlet.port, number, queue))
         });
         for (port, number, queue) in queues {
-            let known = self.waiting.iter().any(|w| (w.0, w.1) == (port, number));
-            if !known && !queue.lock().backlog.is_empty() {
+            if queue.lock().list() {
                 self.waiting.push((port, number, now));
             }
         }

@@ -13,6 +13,7 @@ mod kicks;
 mod message;
 mod outlet;
 mod poller;
+mod replicator;
 mod shared;
 mod signal;
 mod sync;

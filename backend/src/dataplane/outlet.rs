@@ -52,6 +52,8 @@ pub(super) struct ReceiveQueue {
     pub(super) backlog: Backlog,
     /// The guest was asked to kick when it offers buffers.
     pub(super) armed: bool,
+    /// A worker has it among those whose frames wait.
+    pub(super) listed: bool,
     /// The ring is broken: nothing is put into it any more.
     pub(super) broken: Option<RingError>,
 }
@@ -66,7 +68,7 @@ pub(super) struct Outcome {
     pub(super) lost: u64,
     /// Frames that had waited when the ring broke.
     pub(super) abandoned: u64,
-    /// Frames wait in the backlog.
+    /// Frames wait in the backlog, and no worker looks after them yet.
     pub(super) waiting: bool,
     /// The ring broke during this visit.
     pub(super) broke: Option<RingError>,
@@ -136,6 +138,11 @@ impl ReceiveQueue {
         self.ring.core().arm().unwrap_or(false)
     }
 
+    /// Whether it falls to the caller to look after frames that wait: nobody does so far, and now the caller does.
+    pub(super) fn list(&mut self) -> bool {
+        !self.backlog.is_empty() && !std::mem::replace(&mut self.listed, true)
+    }
+
     fn fail(&mut self, error: RingError, outcome: &mut Outcome) -> DropReason {
         self.broken = Some(error);
         outcome.abandoned += std::mem::take(&mut self.backlog).len() as u64;
@@ -149,8 +156,8 @@ impl ReceiveQueue {
         if self.ring.publish() {
             outcome.notify = self.call.as_ref().map(|call| call.as_fd().as_raw_fd());
         }
-        outcome.waiting = !self.backlog.is_empty();
-        if self.armed && !outcome.waiting {
+        outcome.waiting = self.list();
+        if self.armed && self.backlog.is_empty() {
             self.armed = false;
             self.ring.core().disarm();
         }

@@ -13,6 +13,7 @@ use super::*;
 use crate::config::Polling;
 use crate::memory::{Region, RegionSpec};
 
+mod floods;
 mod sharing;
 
 const MEMORY: u64 = 4 << 20;
@@ -132,8 +133,13 @@ impl Guest {
 }
 
 fn dataplane(cpus: &[usize]) -> Dataplane {
+    dataplane_of(cpus, 6)
+}
+
+/// A network of `count` ports.
+fn dataplane_of(cpus: &[usize], count: usize) -> Dataplane {
     let network = NetworkIndex::new(0).unwrap();
-    let ports = (0..6).map(|index| (port(index), PortPolicy::new(network, 1500)));
+    let ports = (0..count).map(|index| (port(index), PortPolicy::new(network, 1500)));
     let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
     let switch = Arc::new(Switch::new(1, Limits::default()));
     Dataplane::start(switch, Arc::new(policy), cpus, Polling::Adaptive).unwrap()

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use viaduct_switch::{DropReason, Nanos, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
 
 use super::assignment::Meter;
-use super::delivery::{Delivered, Outbox, Send, Workshop, count};
+use super::delivery::{Collector, Delivered, Outbox, Send, Workshop, count};
 use super::message::{Belongings, Message};
 use super::outlet::{Outcome, Outlet};
 use super::poller::{Poller, Wake};
+use super::replicator::{FloodMemory, Replicator};
 use super::shared::{Reporter, WorkerShared};
 use super::sync::mailbox::Mailbox;
 use super::sync::turn;
@@ -25,6 +26,9 @@ use crate::ring::{Burst, RingError, TransmitRing};
 
 /// How long a ring is polled without a frame before it is armed.
 const SPIN: Duration = Duration::from_micros(50);
+
+/// Receivers with waiting frames that one round tries at most.
+const RETRIES: usize = 64;
 
 /// One transmit ring and what its worker keeps with it.
 pub(super) struct Inlet {
@@ -65,6 +69,10 @@ pub(super) struct Worker {
     pub(super) burst: Burst,
     pub(super) outbox: Outbox,
     pub(super) workshop: Workshop,
+    /// Floods to many receivers, which get their copies round by round.
+    pub(super) replicator: Replicator,
+    /// The place in `waiting` that is tried next.
+    pub(super) retry_next: usize,
     /// Transmit rings that it has.
     pub(super) ring_count: usize,
     /// Some rings have no kick.
@@ -85,6 +93,7 @@ pub(super) struct WorkerParts {
     pub(super) mailbox: Mailbox<Message>,
     pub(super) reporter: Reporter,
     pub(super) poller: Poller,
+    pub(super) flood_memory: Arc<FloodMemory>,
 }
 
 impl Worker {
@@ -105,6 +114,8 @@ impl Worker {
             burst: Burst::new(PortIndex::new(0)?),
             outbox: Outbox::default(),
             workshop: Workshop::new(),
+            replicator: Replicator::new(parts.flood_memory),
+            retry_next: 0,
             ring_count: 0,
             kickless: false,
             looked: parts.started,
@@ -120,6 +131,7 @@ impl Worker {
             }
             let now = Instant::now();
             self.poll_inlets(now);
+            self.replicate(now);
             self.retry_waiting(now);
             self.look_for_kicks(now);
         }
@@ -135,6 +147,7 @@ impl Worker {
                 }
                 Message::Detach { what, acknowledge } => acknowledge.done(self.detach(&what)),
                 Message::SetPolicy { policy, acknowledge } => {
+                    self.replicator.keep_to(self.state.policy(), &policy);
                     self.state.set_policy(policy);
                     acknowledge.done(Vec::new());
                 }
@@ -276,8 +289,18 @@ impl Worker {
     fn switch_burst(&mut self, pair: usize, now: Instant) {
         let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
         self.outbox.clear();
-        let (frames, _) = self.burst.parts();
-        self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut self.outbox);
+        let (frames, segments) = self.burst.parts();
+        let mut collector = Collector {
+            outbox: &mut self.outbox,
+            replicator: &mut self.replicator,
+            outlets: &self.outlets,
+            segments,
+            pair,
+            refused: 0,
+        };
+        self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut collector);
+        let refused = collector.refused;
+        self.catch_up(refused, now);
         let (frames, segments) = self.burst.frames();
         let frames_len = frames.len() as u64;
         let flooded = self.outbox.flooded();
@@ -303,12 +326,15 @@ impl Worker {
         self.shared.frames.fetch_add(frames_len, Ordering::Relaxed);
     }
 
-    /// Moves on frames that wait for receive buffers. A receiver that takes none for a while is asked to kick.
+    /// Moves on frames that wait for receive buffers. A receiver that takes none for a while is asked to kick. Many
+    /// receivers wait for their turn, so that they hold up nobody else.
     fn retry_waiting(&mut self, now: Instant) {
-        let mut at = 0;
-        while let Some(&(port, queue, since)) = self.waiting.get(at) {
-            if self.retry(port, queue, now - since > SPIN) {
-                at += 1;
+        for _ in 0..self.waiting.len().min(RETRIES) {
+            let at = if self.retry_next < self.waiting.len() { self.retry_next } else { 0 };
+            self.retry_next = at;
+            let Some(&(port, queue, since)) = self.waiting.get(at) else { return };
+            if self.retry(port, queue, now.saturating_duration_since(since) > SPIN) {
+                self.retry_next += 1;
             } else {
                 self.waiting.swap_remove(at);
             }
@@ -321,12 +347,14 @@ impl Worker {
         let Some(queue) = outlet.queue(usize::from(number)) else { return false };
         let mut queue = queue.lock();
         let mut outcome = Outcome::default();
+        queue.listed = false;
         queue.drain(&mut outcome);
         queue.finish(&mut outcome);
         let mut again = outcome.waiting;
         if again && arm && self.polling != Polling::Busy {
             // Buffers that came in while we armed would never be kicked for.
             again = queue.arm();
+            queue.listed = again;
         }
         drop(queue);
         count(&self.switch, port, &outcome);
@@ -423,7 +451,7 @@ impl Delivery<'_> {
         let outcome = self.to.deliver(outlet, queue, group);
         let queue = u16::try_from(self.pair % outlet.queues.len().max(1)).unwrap_or(0);
         after_visit(self.shared, self.reporter, outlet, queue, &outcome);
-        if outcome.waiting && !self.waiting.iter().any(|w| (w.0, w.1) == (first.to, queue)) {
+        if outcome.waiting {
             self.waiting.push((first.to, queue, self.now));
         }
         true
@@ -439,7 +467,13 @@ fn count_down(switch: &Switch, group: &[Send]) {
 }
 
 /// Tells the guest, and the control side if the ring broke.
-fn after_visit(shared: &WorkerShared, reporter: &Reporter, outlet: &Outlet, queue: u16, outcome: &Outcome) {
+pub(super) fn after_visit(
+    shared: &WorkerShared,
+    reporter: &Reporter,
+    outlet: &Outlet,
+    queue: u16,
+    outcome: &Outcome,
+) {
     let port = outlet.port;
     if let Some(call) = outcome.notify {
         shared.watch.notify(port, call);

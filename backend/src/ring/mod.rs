@@ -17,6 +17,7 @@ mod oracle;
 pub use self::chain::{ChainError, Segments};
 pub use self::core::{Core, RingLog};
 pub use self::receive::{ReceiveRing, Refused};
+pub(crate) use self::transmit::BURST_FRAMES;
 pub use self::transmit::{Burst, Span, TransmitRing};
 
 /// Descriptors that one chain may have, in the ring and in an indirect table together: as many as QEMU and

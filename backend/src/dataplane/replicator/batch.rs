@@ -1,0 +1,152 @@
+//! Flooded frames that wait together, since they go to the same receivers.
+
+use viaduct_switch::offload::Treatment;
+use viaduct_switch::{Claims, DropReason, PortIndex, Switch};
+
+use super::form::Form;
+use super::pool::Pool;
+use crate::dataplane::delivery::{Workshop, count, header_of, length_of};
+use crate::dataplane::outlet::{Outcome, Outlet, ReceiveQueue};
+use crate::dataplane::sync::turn;
+
+/// Frames in one batch at most.
+const BATCH_FRAMES: usize = 16;
+
+/// Bytes to which a batch may grow: what one visit to a receiver writes at most, a single longer frame aside.
+const BATCH_BYTES: usize = 16 << 10;
+
+/// What a visit to a receiver costs beside the bytes that it writes: the lock, the ring, the notification.
+const VISIT_COST: usize = 1024;
+
+/// Frames of one source, and the receivers that have not got them yet.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// The queue pair by which they entered.
+    pub(super) pair: usize,
+    /// In ascending order; one that needs no copy any more is replaced by the source.
+    pub(super) receivers: Vec<PortIndex>,
+    /// The place of the next receiver.
+    pub(super) next: usize,
+    copies: Vec<Copied>,
+    /// Bytes of the frames together.
+    bytes: usize,
+    /// Bytes of memory that all of it holds.
+    pub(super) taken: usize,
+    /// Some receiver's driver ran.
+    pub(super) reached: bool,
+    /// One of the frames is for one station, whose port was unknown.
+    pub(super) unicast: bool,
+}
+
+/// A frame of our own.
+pub(super) struct Copied {
+    pub(super) buffer: Box<[u8]>,
+    pub(super) length: usize,
+    pub(super) claims: Claims,
+    pub(super) forms: Vec<Form>,
+}
+
+/// What a visit needs beside the batch.
+pub(super) struct Means<'a> {
+    pub(super) switch: &'a Switch,
+    pub(super) workshop: &'a mut Workshop,
+    pub(super) pool: &'a Pool,
+    /// What the source holds, in bytes: grows with the forms that are kept.
+    pub(super) held: usize,
+    /// What was done so far: bytes that were written, or what costs as much.
+    pub(super) cost: usize,
+    /// Forms that were made.
+    pub(super) forms_made: &'a mut u64,
+}
+
+impl Batch {
+    /// Whether a frame of `length` bytes may join.
+    pub(super) fn may_join(&self, pair: usize, receivers: &[PortIndex], length: usize) -> bool {
+        self.next == 0
+            && self.pair == pair
+            && self.copies.len() < BATCH_FRAMES
+            && self.bytes + length <= BATCH_BYTES
+            && self.receivers == receivers
+    }
+
+    pub(super) fn push(&mut self, copied: Copied) {
+        // The first bit of the first byte tells groups from stations (IEEE 802-2014, 8.2.2).
+        self.unicast |= copied.buffer.first().is_some_and(|byte| byte & 1 == 0);
+        self.bytes += copied.length;
+        self.copies.push(copied);
+    }
+
+    pub(super) fn frames(&self) -> u64 {
+        self.copies.len() as u64
+    }
+
+    /// Empties it and gives its buffers.
+    pub(super) fn clear(&mut self) -> impl Iterator<Item = Box<[u8]>> {
+        self.receivers.clear();
+        (self.next, self.bytes, self.taken) = (0, 0, 0);
+        (self.reached, self.unicast) = (false, false);
+        self.copies.drain(..).map(|copied| copied.buffer)
+    }
+
+    /// Lets one receiver have its copies; what that cost is added to the means.
+    pub(super) fn deliver(&mut self, outlet: &Outlet, means: &mut Means<'_>) -> Outcome {
+        let mut outcome = Outcome::default();
+        means.cost += VISIT_COST;
+        self.reached = true;
+        let Some(queue) = outlet.queue(self.pair) else { return outcome };
+        let mut queue = turn::patiently(queue);
+        queue.prepare(self.copies.len());
+        for copied in &mut self.copies {
+            if let Err(reason) = copied.put(outlet, &mut queue, &mut outcome, means) {
+                means.switch.counters().port(outlet.port).add_drops(reason, 1);
+            }
+        }
+        queue.finish(&mut outcome);
+        drop(queue);
+        count(means.switch, outlet.port, &outcome);
+        outcome
+    }
+}
+
+impl Copied {
+    fn put(
+        &mut self,
+        outlet: &Outlet,
+        queue: &mut ReceiveQueue,
+        outcome: &mut Outcome,
+        means: &mut Means<'_>,
+    ) -> Result<(), DropReason> {
+        let bytes = self.buffer.get(..self.length).unwrap_or_default();
+        let treatment = outlet.capabilities.treatment(&self.claims, bytes);
+        if treatment != Treatment::AsIs {
+            return self.put_form(treatment, queue, outcome, means);
+        }
+        means.cost += bytes.len();
+        let header = header_of(self.claims.to_raw(bytes));
+        queue.send(&header, bytes, &[], length_of(bytes), outcome)
+    }
+
+    fn put_form(
+        &mut self,
+        treatment: Treatment,
+        queue: &mut ReceiveQueue,
+        outcome: &mut Outcome,
+        means: &mut Means<'_>,
+    ) -> Result<(), DropReason> {
+        if let Some(form) = self.forms.iter().find(|form| form.treatment == treatment) {
+            means.cost += form.cost();
+            return form.put(queue, outcome);
+        }
+        let bytes = self.buffer.get(..self.length).unwrap_or_default();
+        let form = Form::make(bytes, self.claims, treatment, means.workshop);
+        *means.forms_made += 1;
+        means.cost += bytes.len() + form.cost();
+        let put = form.put(queue, outcome);
+        let size = form.size();
+        if means.pool.take(size, means.held) {
+            means.held += size;
+            self.forms.push(form);
+        }
+        put
+    }
+}

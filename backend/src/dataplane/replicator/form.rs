@@ -1,0 +1,87 @@
+//! The forms in which receivers take a frame: each is made once, however many receivers share it.
+
+use viaduct_switch::offload::{Checksums, Segmenter, Treatment, finish_checksum};
+use viaduct_switch::{Claims, DropReason};
+
+use crate::dataplane::delivery::{Workshop, header_of, length_of};
+use crate::dataplane::outlet::{Outcome, ReceiveQueue};
+
+/// What a piece costs beside its bytes: its place in a ring.
+const PIECE_COST: usize = 64;
+
+/// A frame as some receivers take it: whole with its checksum finished, or cut.
+pub(super) struct Form {
+    pub(super) treatment: Treatment,
+    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    /// Why there are no more pieces than these.
+    refused: Option<DropReason>,
+}
+
+/// One frame of a form, somewhere in its bytes.
+struct Piece {
+    header: [u8; 12],
+    start: usize,
+    len: usize,
+}
+
+impl Form {
+    /// Makes the form of `frame` that `treatment` asks for.
+    pub(super) fn make(frame: &[u8], claims: Claims, treatment: Treatment, workshop: &mut Workshop) -> Self {
+        let room = frame.len() + frame.len() / 8;
+        let mut form = Self { treatment, bytes: Vec::with_capacity(room), pieces: Vec::new(), refused: None };
+        form.refused = match treatment {
+            Treatment::AsIs => Ok(()),
+            Treatment::FinishChecksum => form.finish(frame, claims),
+            Treatment::Segment(checksums) => form.cut(frame, claims, checksums, workshop),
+        }
+        .err();
+        form
+    }
+
+    fn add(&mut self, bytes: &[u8], header: [u8; 12]) {
+        self.pieces.push(Piece { header, start: self.bytes.len(), len: bytes.len() });
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn finish(&mut self, frame: &[u8], claims: Claims) -> Result<(), DropReason> {
+        self.add(frame, [0; 12]);
+        let finished = claims.checksum.map_or(Ok(()), |checksum| finish_checksum(&mut self.bytes, checksum));
+        finished.inspect_err(|_| self.pieces.clear())
+    }
+
+    fn cut(
+        &mut self,
+        frame: &[u8],
+        claims: Claims,
+        checksums: Checksums,
+        workshop: &mut Workshop,
+    ) -> Result<(), DropReason> {
+        let (segment, fragment_id) = workshop.for_cutting();
+        let mut segmenter = Segmenter::new(frame, &claims, checksums, fragment_id)?;
+        while let Some(next) = segmenter.next_into(segment)? {
+            let bytes = segment.get(..next.length).unwrap_or_default();
+            self.add(bytes, header_of(next.claims.to_raw(bytes)));
+        }
+        Ok(())
+    }
+
+    /// What putting it costs: its bytes, and some for each piece.
+    pub(super) fn cost(&self) -> usize {
+        self.bytes.len() + self.pieces.len() * PIECE_COST
+    }
+
+    /// Bytes of memory that the form holds.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.capacity() + self.pieces.capacity() * size_of::<Piece>()
+    }
+
+    /// Puts the form into a receiver's queue.
+    pub(super) fn put(&self, queue: &mut ReceiveQueue, outcome: &mut Outcome) -> Result<(), DropReason> {
+        for piece in &self.pieces {
+            let bytes = self.bytes.get(piece.start..piece.start + piece.len).unwrap_or_default();
+            queue.send(&piece.header, bytes, &[], length_of(bytes), outcome)?;
+        }
+        self.refused.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,273 @@
+//! Floods to many receivers, spread over time: one copy of our own, from which each receiver gets its own.
+//!
+//! A flood to a thousand ports within its burst would hold up everybody else's frames. So it is copied once
+//! ([`Replicator::take`]) and the receivers get their copies in small portions, one [`Replicator::serve`] each
+//! round of the worker. Sources take turns by bytes, whatever they have waiting. Floods of one source stay in
+//! order, and [`Replicator::serve_first`] keeps a station's frames in order when its port becomes known while
+//! earlier ones, flooded for want of it, still wait.
+
+mod batch;
+mod form;
+mod pool;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use viaduct_switch::{DropReason, Metadata, Policy, PortIndex, Switch};
+
+use self::batch::{Batch, Copied, Means};
+pub(super) use self::pool::FloodMemory;
+use self::pool::Pool;
+use super::backlog::copy_out;
+use super::delivery::Workshop;
+use super::outlet::{Outcome, Outlet};
+use crate::memory::Segment;
+
+/// What one round may cost, in bytes written; the last visit may go beyond by what it writes, which the next rounds
+/// save.
+const ROUND_BUDGET: i64 = 64 << 10;
+
+/// What a source may cost before it is another one's turn.
+const QUANTUM: i64 = 4 << 10;
+
+/// What passing the turn on, or passing by a receiver that needs no copy, costs.
+const STEP_COST: i64 = 16;
+
+/// A frame for many receivers.
+pub(super) struct Flood<'a> {
+    /// The queue pair by which it entered.
+    pub(super) pair: usize,
+    pub(super) meta: &'a Metadata,
+    pub(super) head: &'a [u8],
+    /// What follows the head, in the sender's memory.
+    pub(super) rest: &'a [Segment],
+    /// In ascending order; may contain the source.
+    pub(super) receivers: &'a [PortIndex],
+}
+
+/// One port's floods that wait.
+#[derive(Default)]
+struct Source {
+    /// Oldest first.
+    batches: VecDeque<Batch>,
+    /// What it may still cost in this turn.
+    credit: i64,
+    /// Bytes of memory that its batches hold.
+    held: usize,
+    /// How many of its batches have frames for one station.
+    unicast: usize,
+}
+
+/// Where copies go, and what delivering them needs.
+pub(super) struct Receivers<'a> {
+    pub(super) switch: &'a Switch,
+    pub(super) outlets: &'a [Option<Arc<Outlet>>],
+    pub(super) workshop: &'a mut Workshop,
+}
+
+/// One worker's floods that wait.
+pub(super) struct Replicator {
+    pool: Pool,
+    /// By port; as long as the highest that ever flooded.
+    sources: Vec<Source>,
+    /// Ports that have something waiting, the next one first.
+    turns: VecDeque<PortIndex>,
+    /// What earlier rounds spent too much.
+    debt: i64,
+    /// Forms that were made.
+    forms_made: u64,
+}
+
+impl Replicator {
+    pub(super) fn new(memory: Arc<FloodMemory>) -> Self {
+        Self { pool: Pool::new(memory), sources: Vec::new(), turns: VecDeque::new(), debt: 0, forms_made: 0 }
+    }
+
+    /// Whether nothing waits.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// Whether floods of `source` wait.
+    #[inline]
+    pub(super) fn holds(&self, source: PortIndex) -> bool {
+        !self.is_empty() && self.sources.get(source.get()).is_some_and(|source| !source.batches.is_empty())
+    }
+
+    /// Whether frames of `source` for one station wait, whose port was unknown.
+    #[inline]
+    pub(super) fn holds_unicast(&self, source: PortIndex) -> bool {
+        !self.is_empty() && self.sources.get(source.get()).is_some_and(|source| source.unicast > 0)
+    }
+
+    /// Copies a frame, for its receivers to have it when it is its turn; says whether there was room.
+    pub(super) fn take(&mut self, flood: &Flood<'_>) -> bool {
+        let Metadata { source: port, claims, .. } = *flood.meta;
+        let length = flood.head.len() + flood.rest.iter().map(|part| part.len as usize).sum::<usize>();
+        let Some(room) = Pool::length_for(length) else { return false };
+        if self.sources.len() <= port.get() {
+            self.sources.resize_with(port.get() + 1, Source::default);
+        }
+        let Some(source) = self.sources.get_mut(port.get()) else { return false };
+        let last = source.batches.back_mut();
+        let joined = last.filter(|batch| batch.may_join(flood.pair, flood.receivers, length));
+        let list = if joined.is_some() { 0 } else { size_of_val(flood.receivers) };
+        if !self.pool.take(room + list, source.held) {
+            return false;
+        }
+        source.held += room + list;
+        let mut buffer = self.pool.buffer(room);
+        copy_out(flood.head, flood.rest, &mut buffer);
+        let copied = Copied { buffer, length, claims, forms: Vec::new() };
+        if let Some(batch) = joined {
+            let was_unicast = batch.unicast;
+            batch.taken += room + list;
+            batch.push(copied);
+            source.unicast += usize::from(batch.unicast && !was_unicast);
+            return true;
+        }
+        let mut batch = self.pool.batch();
+        batch.pair = flood.pair;
+        batch.receivers.extend_from_slice(flood.receivers);
+        batch.taken = room + list;
+        batch.push(copied);
+        source.unicast += usize::from(batch.unicast);
+        if source.batches.is_empty() {
+            source.credit = 0;
+            self.turns.push_back(port);
+        }
+        source.batches.push_back(batch);
+        true
+    }
+
+    /// Delivers one round's worth of copies. `visited` is told of each receiver: its outlet, the pair, and what
+    /// became of the copies.
+    pub(super) fn serve(
+        &mut self,
+        receivers: &mut Receivers<'_>,
+        visited: &mut impl FnMut(&Outlet, usize, &Outcome),
+    ) {
+        let mut budget = ROUND_BUDGET - self.debt;
+        while budget > 0
+            && let Some(&port) = self.turns.front()
+        {
+            let Some(source) = self.sources.get_mut(port.get()) else { break };
+            if source.credit <= 0 {
+                source.credit += QUANTUM;
+                self.turns.rotate_left(1);
+                budget -= STEP_COST;
+                continue;
+            }
+            let cost = self.step(port, receivers, visited);
+            budget -= cost;
+            let Some(source) = self.sources.get_mut(port.get()) else { break };
+            source.credit -= cost;
+            if source.batches.is_empty() {
+                self.turns.pop_front();
+            }
+        }
+        self.debt = if self.is_empty() { 0 } else { (-budget).max(0) };
+    }
+
+    /// Takes the port's next batch one receiver further. Gives what that cost.
+    fn step(
+        &mut self,
+        port: PortIndex,
+        receivers: &mut Receivers<'_>,
+        visited: &mut impl FnMut(&Outlet, usize, &Outcome),
+    ) -> i64 {
+        let Some(source) = self.sources.get_mut(port.get()) else { return STEP_COST };
+        let Some(batch) = source.batches.front_mut() else { return STEP_COST };
+        let Some(&to) = batch.receivers.get(batch.next) else {
+            self.finish_first(port, receivers.switch);
+            return STEP_COST;
+        };
+        batch.next += 1;
+        if to == port {
+            return STEP_COST;
+        }
+        self.visit(port, 0, to, receivers, visited)
+    }
+
+    /// Lets `to` have the frames of the port's batch `number`. Gives what that cost.
+    fn visit(
+        &mut self,
+        port: PortIndex,
+        number: usize,
+        to: PortIndex,
+        receivers: &mut Receivers<'_>,
+        visited: &mut impl FnMut(&Outlet, usize, &Outcome),
+    ) -> i64 {
+        // A port whose driver does not run is passed by.
+        let Some(outlet) = receivers.outlets.get(to.get()).and_then(Option::as_ref) else { return STEP_COST };
+        let Some(source) = self.sources.get_mut(port.get()) else { return STEP_COST };
+        let Some(batch) = source.batches.get_mut(number) else { return STEP_COST };
+        let mut means = Means {
+            switch: receivers.switch,
+            workshop: receivers.workshop,
+            pool: &self.pool,
+            held: source.held,
+            cost: 0,
+            forms_made: &mut self.forms_made,
+        };
+        let outcome = batch.deliver(outlet, &mut means);
+        let cost = means.cost;
+        batch.taken += means.held - source.held;
+        source.held = means.held;
+        visited(outlet, batch.pair, &outcome);
+        i64::try_from(cost).unwrap_or(i64::MAX)
+    }
+
+    /// Ends the port's oldest batch.
+    fn finish_first(&mut self, port: PortIndex, switch: &Switch) {
+        let Some(source) = self.sources.get_mut(port.get()) else { return };
+        let Some(batch) = source.batches.pop_front() else { return };
+        source.held -= batch.taken;
+        source.unicast -= usize::from(batch.unicast);
+        if !batch.reached {
+            switch.counters().port(port).add_drops(DropReason::NoReceiver, batch.frames());
+        }
+        self.pool.recycle(batch);
+    }
+
+    /// Lets `to` have all that waits for it from `port`, before frames of the same flow overtake it. Rounds to come
+    /// pay for it.
+    pub(super) fn serve_first(
+        &mut self,
+        port: PortIndex,
+        to: PortIndex,
+        receivers: &mut Receivers<'_>,
+        visited: &mut impl FnMut(&Outlet, usize, &Outcome),
+    ) {
+        let count = self.sources.get(port.get()).map_or(0, |source| source.batches.len());
+        for number in 0..count {
+            let Some(source) = self.sources.get_mut(port.get()) else { return };
+            let Some(batch) = source.batches.get_mut(number) else { return };
+            let left = batch.receivers.get_mut(batch.next..).unwrap_or_default();
+            let Some(place) = left.iter_mut().find(|waiting| **waiting == to) else { continue };
+            *place = port;
+            self.debt += self.visit(port, number, to, receivers, visited);
+        }
+    }
+
+    /// After a change of policy: nobody gets a frame of a network that it left, and a port that left its network
+    /// reaches nobody any more.
+    pub(super) fn keep_to(&mut self, before: &Policy, after: &Policy) {
+        for turn in 0..self.turns.len() {
+            let Some(&port) = self.turns.get(turn) else { return };
+            let Some(source) = self.sources.get_mut(port.get()) else { return };
+            let network = before.port(port).map(|policy| policy.network);
+            let stays = after.port(port).map(|policy| policy.network) == network;
+            let is_member = |to: PortIndex| network.is_some_and(|network| after.is_member(to, network));
+            for to in source.batches.iter_mut().flat_map(|batch| &mut batch.receivers) {
+                if !stays || !is_member(*to) {
+                    *to = port;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The worker's side: floods that wait are served once a round.
+
+use std::time::Instant;
+
+use viaduct_switch::{DropReason, PortIndex};
+
+use super::Receivers;
+use crate::dataplane::outlet::{Outcome, Outlet};
+use crate::dataplane::worker::{Worker, after_visit};
+
+impl Worker {
+    /// Delivers one round's worth of copies of floods.
+    #[inline]
+    pub(in crate::dataplane) fn replicate(&mut self, now: Instant) {
+        if !self.replicator.is_empty() {
+            self.replicate_to(None, now);
+        }
+    }
+
+    /// Before a burst is delivered: counts its floods for which there was no room, and lets receivers have earlier
+    /// frames of the same station first, which were flooded when its port was unknown.
+    #[inline]
+    pub(in crate::dataplane) fn catch_up(&mut self, refused: u64, now: Instant) {
+        if refused == 0 && self.replicator.is_empty() {
+            return;
+        }
+        let Some(source) = self.burst.frames().0.first().map(|frame| frame.meta.source) else { return };
+        self.switch.counters().port(source).add_drops(DropReason::FloodQueueFull, refused);
+        if self.replicator.holds_unicast(source) {
+            self.replicate_to(Some(source), now);
+        }
+    }
+
+    fn replicate_to(&mut self, source: Option<PortIndex>, now: Instant) {
+        let (shared, reporter, waiting) = (&self.shared, &self.reporter, &mut self.waiting);
+        let mut visited = |outlet: &Outlet, pair: usize, outcome: &Outcome| {
+            let queue = u16::try_from(pair % outlet.queues.len().max(1)).unwrap_or(0);
+            after_visit(shared, reporter, outlet, queue, outcome);
+            if outcome.waiting {
+                waiting.push((outlet.port, queue, now));
+            }
+        };
+        let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
+        let mut receivers = Receivers { switch, outlets, workshop };
+        let Some(source) = source else { return self.replicator.serve(&mut receivers, &mut visited) };
+        for to in self.outbox.receivers() {
+            self.replicator.serve_first(source, to, &mut receivers, &mut visited);
+        }
+    }
+}
