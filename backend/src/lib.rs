@@ -1,6 +1,7 @@
 //! The process `viaduct`: vhost-user sessions, guest memory, rings, workers, control, API and command line.
 
 pub mod api;
+mod bench;
 pub mod cli;
 pub mod config;
 pub mod control;

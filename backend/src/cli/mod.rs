@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 mod apply;
+mod bench;
 mod check;
 mod failure;
 mod locate;
@@ -129,6 +130,10 @@ Examples:
         port: String,
     },
 
+    /// Measure on this machine, and compare with TAP and a Linux bridge
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Arguments),
+
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  viaduct completions bash > /etc/bash_completion.d/viaduct")]
     Completions {
@@ -180,6 +185,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
             plug::qemu_args(&locate.port(port)?, (!nic_only).then_some(memory), style)
         }
         Command::LibvirtXml { port } => plug::libvirt_xml(&locate.port(port)?, style),
+        Command::Bench(arguments) => bench::bench(arguments, style),
         Command::Completions { shell } => Ok(completions(*shell)),
     }
 }

@@ -1,0 +1,92 @@
+//! The frames of the generator: IPv4 and UDP to the eye of any switch, with a number each.
+
+use std::ops::Range;
+
+use super::error::BenchError;
+
+/// Ethernet, IPv4 and UDP (RFC 894, 791, 768) without options.
+const HEADERS: usize = 14 + 20 + 8;
+/// Where a frame's number is: behind the headers, and at a multiple of 8 in a buffer with a virtio header of 12 bytes.
+pub(super) const NUMBER_AT: usize = 44;
+/// The bytes of the number.
+const NUMBER: Range<usize> = NUMBER_AT..NUMBER_AT + 8;
+/// The shortest frame that has room for all that.
+pub(crate) const BYTES_MIN: usize = 60;
+/// The longest frame: with a virtio header it fits a buffer.
+pub(crate) const BYTES_MAX: usize = 2048;
+
+/// The Ethernet address of end `index`: locally administered.
+pub(super) fn address(index: usize) -> [u8; 6] {
+    [0x02, 0x76, 0x64, 0, 0, u8::try_from(index).unwrap_or(u8::MAX)]
+}
+
+/// The frame of `bytes` bytes (without FCS) from end `from` to end `to`, with the number 0.
+pub(super) fn template(bytes: usize, from: usize, to: usize) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(bytes);
+    frame.extend(address(to));
+    frame.extend(address(from));
+    frame.extend([0x08, 0x00]);
+    frame.extend(ipv4_header(bytes - 14, from, to));
+    frame.extend([0x13, 0x88, 0x13, 0x89]);
+    frame.extend(be16(bytes - 34));
+    frame.extend([0, 0]);
+    debug_assert_eq!(frame.len(), HEADERS);
+    frame.extend((HEADERS..bytes).map(|at| u8::try_from(at * 31 % 251).unwrap_or(0)));
+    frame[NUMBER].fill(0);
+    frame
+}
+
+fn ipv4_header(bytes: usize, from: usize, to: usize) -> [u8; 20] {
+    let host = |index: usize| address(index)[5].wrapping_add(1);
+    let [high, low] = be16(bytes);
+    let mut header =
+        [0x45, 0, high, low, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 0, 2, host(from), 192, 0, 2, host(to)];
+    let sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let [.., high, low] = (!((folded & 0xffff) + (folded >> 16))).to_be_bytes();
+    (header[10], header[11]) = (high, low);
+    header
+}
+
+fn be16(value: usize) -> [u8; 2] {
+    let [.., high, low] = value.to_be_bytes();
+    [high, low]
+}
+
+/// Compares a frame that arrived with its template, the number aside.
+pub(super) fn compare(frame: &[u8], template: &[u8], path: &str) -> Result<(), BenchError> {
+    let differs = |at: &usize| !NUMBER.contains(at) && frame.get(*at) != template.get(*at);
+    match (0..frame.len().max(template.len())).find(differs) {
+        None => Ok(()),
+        Some(at) => Err(BenchError::Changed { bytes: frame.len(), at, path: path.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_a_right_udp_datagram() {
+        let frame = template(60, 0, 1);
+        assert_eq!(frame.len(), 60);
+        let words = frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+        let sum: u32 = words.sum();
+        assert_eq!(
+            (sum & 0xffff) + (sum >> 16),
+            0xffff,
+            "RFC 791: the header's sum with its checksum is all ones"
+        );
+        assert_eq!((&frame[16..18], &frame[38..40]), (&[0, 46][..], &[0, 26][..]));
+    }
+
+    #[test]
+    fn a_changed_byte_and_a_lost_one_are_found_and_the_number_may_differ() {
+        let (whole, mut frame) = (template(64, 0, 1), template(64, 0, 1));
+        frame[NUMBER_AT] = 9;
+        assert!(compare(&frame, &whole, "x").is_ok());
+        assert!(compare(&frame[..63], &whole, "x").unwrap_err().to_string().contains("at byte 63"));
+        frame[63] ^= 1;
+        assert!(compare(&frame, &whole, "x").unwrap_err().to_string().contains("at byte 63"));
+    }
+}
