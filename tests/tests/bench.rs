@@ -1,11 +1,15 @@
 //! `viaduct bench`: every part runs and tells plausible figures. How good they are is nobody's business here.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use viaduct_tests::daemon::{Daemon, binary};
+use viaduct_tests::deadline::wait_for;
 use viaduct_tests::lab::network;
+use viaduct_tests::machine::image_folder;
 
 /// The rows that `viaduct bench ARGUMENTS` tells.
 fn bench(arguments: &[&str]) -> Vec<Value> {
@@ -59,4 +63,72 @@ fn the_generator_tells_frames_and_what_they_cost() {
         assert!(value("frames") > 0.001 && value("bits") > 0.001 && value("CPU") > 0.0);
         assert!((0.0..=100.0).contains(&value("lost")));
     }
+}
+
+#[test]
+fn the_generator_measures_tap_devices_too_and_leaves_none_behind() {
+    let rows = bench(&["generator", "--sizes", "512"]);
+    let value = |measure| figure(&rows, "512 B", measure, "TAP + bridge");
+    assert!(value("frames") > 0.0001 && value("CPU") > 0.0 && value("lost") < 100.0);
+    assert!(!std::path::Path::new("/sys/class/net/bench0").exists(), "the bridge is in our own namespace");
+}
+
+#[test]
+fn an_idle_switch_with_cards_on_all_ports_is_measured() {
+    let rows = bench(&["idle", "--ports", "20"]);
+    assert!((0.0..150.0).contains(&figure(&rows, "20 ports, no frames", "CPU", "viaduct")));
+}
+
+#[test]
+fn guests_are_measured_over_viaduct_and_over_tap_in_one_run() {
+    let image = image_folder().display().to_string();
+    let rows = bench(&["guests", "--image", &image]);
+    for path in ["viaduct", "TAP + bridge"] {
+        for work in ["TCP, 1 stream, a > b", "TCP, 8 streams, b > a", "UDP, 1472 B, a > b"] {
+            assert!(figure(&rows, work, "throughput", path) > 0.1, "{work}");
+        }
+        for work in ["ping", "TCP_RR, 1 B"] {
+            let [p50, p99] = ["p50", "p99"].map(|measure| figure(&rows, work, measure, path));
+            assert!(0.0 < p50 && p50 <= p99, "{work}: {p50} {p99}");
+        }
+    }
+}
+
+#[test]
+fn runs_are_written_plotted_and_not_compared_with_one_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for name in ["a", "b"] {
+        bench(&["idle", "--ports", "2", "--save", &path(name), "--svg", &path(&format!("{name}.svg"))]);
+    }
+    let picture = std::fs::read_to_string(path("a.svg")).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("2 ports, no frames"), "{picture}");
+    let compare = |a: &str, b: &str| {
+        Command::new(binary()).args(["bench", "compare", &path(a), &path(b)]).output().unwrap()
+    };
+    assert!(compare("a", "a").status.success());
+    let refusal = compare("a", "b");
+    assert_eq!(refusal.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refusal.stderr).contains("different runs"), "{refusal:?}");
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(binary())
+        .args(["bench", "idle", "--seconds", "60"])
+        .env("TMPDIR", folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let left = || std::fs::read_dir(folder.path()).unwrap().count();
+    wait_for("the benchmark to begin", Duration::from_secs(20), || (left() == 1).then_some(()));
+    std::thread::sleep(Duration::from_millis(500));
+    // SAFETY: kill has no memory effects here; the pid is our own unreaped child's.
+    unsafe { libc::kill(libc::pid_t::try_from(child.id()).unwrap(), libc::SIGINT) };
+    let status = child.wait().unwrap();
+    assert_eq!((status.code(), left()), (Some(1), 0));
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert!(errors.contains("interrupted"), "{errors}");
 }

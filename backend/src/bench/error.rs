@@ -36,6 +36,21 @@ pub(crate) enum BenchError {
         /// Processors that may be used.
         found: usize,
     },
+    /// A measurement between two cards was asked for with more or fewer.
+    #[error("{found} sockets were named, and two are needed")]
+    NotTwo {
+        /// How many.
+        found: usize,
+    },
+    /// Two reports are of different runs.
+    #[error(
+        "these are not compared, because they come from different runs: {differences}. The same machine jumps \
+         between states in which everything is two or three times as fast; measure both in one run"
+    )]
+    OtherRun {
+        /// All that differs.
+        differences: String,
+    },
     /// Nobody is at the other end of a socket.
     #[error("nobody {side} {}: {error}; start the switch first, or tell its sockets", socket.display())]
     Meet {

@@ -20,7 +20,7 @@ pub(super) const WINDOW: u64 = 1024;
 /// Frames that are sent or received in one go.
 const BURST: usize = 64;
 /// How long frames go through before it counts.
-const WARM_UP: Duration = Duration::from_millis(300);
+pub(super) const WARM_UP: Duration = Duration::from_millis(300);
 /// When nothing arrives for so long, what is under way is lost.
 pub(super) const LOST_AFTER: Duration = Duration::from_millis(200);
 /// How long a switch may take until the first frame comes through.
@@ -79,11 +79,21 @@ impl<'p> Inspector<'p> {
     #[inline]
     fn see(&mut self, arrived: &Arrived<'_>) -> Result<(), BenchError> {
         std::hint::black_box(arrived.number());
-        self.seen += 1;
-        if self.seen.is_multiple_of(SAMPLE) || arrived.bytes() != self.template.len() {
+        if self.is_due(arrived.bytes()) {
             frame::compare(arrived.copy(&mut self.room), &self.template, self.path)?;
         }
         Ok(())
+    }
+
+    /// The same for a frame that was copied already.
+    #[inline]
+    pub(super) fn see_bytes(&mut self, arrived: &[u8]) -> Result<(), BenchError> {
+        if self.is_due(arrived.len()) { frame::compare(arrived, &self.template, self.path) } else { Ok(()) }
+    }
+
+    fn is_due(&mut self, bytes: usize) -> bool {
+        self.seen += 1;
+        self.seen.is_multiple_of(SAMPLE) || bytes != self.template.len()
     }
 }
 

@@ -7,15 +7,21 @@
 
 mod card;
 mod error;
+mod file;
 mod frame;
 mod generator;
+mod guests;
+mod idle;
 mod interrupt;
 mod latency;
 mod machine;
+mod namespace;
+mod plot;
 mod process;
 mod report;
 mod stats;
 mod switch;
+mod tap;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,11 +29,16 @@ use std::time::{Duration, Instant};
 use card::Card;
 pub(crate) use card::Side;
 pub(crate) use error::BenchError;
+pub(crate) use file::{read, same_run, save};
 pub(crate) use frame::{BYTES_MAX, BYTES_MIN};
+pub(crate) use guests::{request, respond};
 pub(crate) use latency::Work as LatencyWork;
+pub(crate) use plot::svg;
 pub(crate) use report::Report;
 
 use crate::config::Polling;
+use generator::Carried;
+use guests::Lab;
 use machine::Places;
 use process::Folder;
 use report::Row;
@@ -50,11 +61,25 @@ pub(crate) struct Other {
 /// What is to be measured.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Part {
+    /// Two guests.
+    Guests {
+        /// The folder with the test guest.
+        image: PathBuf,
+        /// How long each work.
+        time: Duration,
+    },
     /// Frames per second, and what they cost.
     Generator {
         /// Bytes of a frame, each in turn.
         sizes: Vec<usize>,
         /// How long each.
+        time: Duration,
+    },
+    /// The processor time of a switch that nobody uses.
+    Idle {
+        /// Ports with a card each.
+        ports: usize,
+        /// How long.
         time: Duration,
     },
     /// The round trip at low load.
@@ -96,7 +121,9 @@ struct Run {
 impl Run {
     fn part(&self, part: &Part, report: &mut Report) -> Result<(), BenchError> {
         match part {
-            Part::Generator { sizes, time } => self.generator(sizes, *time, &mut report.rows),
+            Part::Guests { image, time } => namespace::within(|| self.guests(image, *time, report)),
+            Part::Generator { sizes, time } => self.generator(sizes, *time, report),
+            Part::Idle { ports, time } => self.idle(*ports, *time, &mut report.rows),
             Part::Latency { work, other } => self.latency(*work, other.as_ref(), &mut report.rows),
         }
     }
@@ -124,21 +151,58 @@ impl Run {
         Switch::start(self.folder.path(), ports, Places::choose()?.switch, polling)
     }
 
-    fn generator(&self, sizes: &[usize], time: Duration, rows: &mut Vec<Row>) -> Result<(), BenchError> {
+    fn guests(&self, image: &Path, time: Duration, report: &mut Report) -> Result<(), BenchError> {
+        self.say("guests: four of them boot");
+        let mut lab = Lab::boot(image, self.folder.path(), self.switch(2, Polling::Adaptive)?)?;
+        [report.machine.qemu, report.machine.guests] = lab.facts.clone();
+        self.each_round("guests", |round| {
+            let rows = lab.round(time, |path| self.say(&format!("{round}: {path}")))?;
+            report::merge(&mut report.rows, rows);
+            Ok(())
+        })
+    }
+
+    fn generator(&self, sizes: &[usize], time: Duration, report: &mut Report) -> Result<(), BenchError> {
+        let with_tap = namespace::is_allowed();
+        if !with_tap {
+            let sentence =
+                "TAP + bridge was left out of the generator: it needs root for a network namespace";
+            report.warnings.push(sentence.to_owned());
+        }
         self.each_round("generator", |round| {
             for &bytes in sizes {
                 self.say(&format!("{round}: {bytes} B, {VIADUCT}"));
-                let mut switch = self.switch(2, Polling::Adaptive)?;
-                let [a, b] = &switch.sockets()[..] else { return Ok(()) };
-                let process = switch.process();
-                let carried = on_generator(|| {
-                    let mut cards = pair([a, b], Side::Connect, generator::ENTRIES)?;
-                    generator::measure(&mut cards, (bytes, time), VIADUCT, || process.cpu())
-                })?;
-                process.check()?;
-                report::merge(rows, carried.rows(bytes, VIADUCT));
+                let carried = self.flow_through_viaduct(bytes, time)?;
+                report::merge(&mut report.rows, carried.rows(bytes, VIADUCT));
+                if with_tap {
+                    self.say(&format!("{round}: {bytes} B, {}", tap::PATH));
+                    let places = Places::choose()?;
+                    let carried = namespace::within(|| tap::measure(bytes, time, places))?;
+                    report::merge(&mut report.rows, carried.rows(bytes, tap::PATH));
+                }
             }
             Ok(())
+        })
+    }
+
+    fn flow_through_viaduct(&self, bytes: usize, time: Duration) -> Result<Carried, BenchError> {
+        let mut switch = self.switch(2, Polling::Adaptive)?;
+        let sockets = switch.sockets();
+        let process = switch.process();
+        let carried = on_generator(|| {
+            let mut cards = pair(&sockets, Side::Connect, generator::ENTRIES)?;
+            generator::measure(&mut cards, (bytes, time), VIADUCT, || process.cpu())
+        })?;
+        process.check().map(|()| carried)
+    }
+
+    fn idle(&self, ports: usize, time: Duration, rows: &mut Vec<Row>) -> Result<(), BenchError> {
+        self.each_round("idle", |round| {
+            self.say(&format!("{round}: {ports} ports"));
+            let mut switch = self.switch(ports, Polling::Adaptive)?;
+            let sockets = switch.sockets();
+            report::merge(rows, idle::measure(&sockets, switch.process(), time, VIADUCT)?);
+            switch.process().check()
         })
     }
 
@@ -149,17 +213,16 @@ impl Run {
         rows: &mut Vec<Row>,
     ) -> Result<(), BenchError> {
         self.each_round("latency", |round| match other {
-            Some(Other { sockets: [a, b], side, name }) => {
+            Some(Other { sockets, side, name }) => {
                 self.say(&format!("{round}: {name}"));
-                report::merge(rows, trips([a, b], *side, work, name)?);
+                report::merge(rows, trips(sockets, *side, work, name)?);
                 Ok(())
             }
             None => [Polling::Busy, Polling::Adaptive].into_iter().try_for_each(|polling| {
                 let path = format!("{VIADUCT} {}", polling.name());
                 self.say(&format!("{round}: {path}"));
                 let switch = self.switch(2, polling)?;
-                let [a, b] = &switch.sockets()[..] else { return Ok(()) };
-                report::merge(rows, trips([a, b], Side::Connect, work, &path)?);
+                report::merge(rows, trips(&switch.sockets(), Side::Connect, work, &path)?);
                 Ok(())
             }),
         })
@@ -167,13 +230,14 @@ impl Run {
 }
 
 /// Two cards with rings of `entries`, plugged into `sockets`.
-fn pair([a, b]: [&Path; 2], side: Side, entries: u16) -> Result<[Card; 2], BenchError> {
-    // As many cards as sockets.
-    Card::plug(&[a, b], side, entries)?.try_into().map_err(|_| BenchError::Interrupted)
+fn pair(sockets: &[PathBuf], side: Side, entries: u16) -> Result<[Card; 2], BenchError> {
+    let paths: Vec<&Path> = sockets.iter().map(PathBuf::as_path).collect();
+    let cards = Card::plug(&paths, side, entries)?;
+    cards.try_into().map_err(|cards: Vec<Card>| BenchError::NotTwo { found: cards.len() })
 }
 
 /// One round of round trips.
-fn trips(sockets: [&Path; 2], side: Side, work: LatencyWork, path: &str) -> Result<Vec<Row>, BenchError> {
+fn trips(sockets: &[PathBuf], side: Side, work: LatencyWork, path: &str) -> Result<Vec<Row>, BenchError> {
     on_generator(|| {
         let mut cards = pair(sockets, side, latency::ENTRIES)?;
         Ok(latency::rows(work, path, &latency::measure(&mut cards, work, path)?))

@@ -164,6 +164,32 @@ fn wrapped(program: &Path) -> Command {
     command
 }
 
+/// The path of a program that `package` contains.
+pub(super) fn find(program: &str, package: &str) -> Result<PathBuf, BenchError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path).chain(usual).map(|folder| folder.join(program));
+    found.into_iter().find(|path| path.is_file()).ok_or_else(|| BenchError::Refused {
+        what: format!("find {program}"),
+        error: "it is nowhere on PATH".to_owned(),
+        remedy: format!("install the package {package}"),
+    })
+}
+
+/// Runs a program that `package` contains to its end; what it printed.
+pub(super) fn run((program, package): (&Path, &str), arguments: &[&str]) -> Result<String, BenchError> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| missing(program, package, &error))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(BenchError::Ended {
+        name: format!("{} {}", program.display(), arguments.join(" ")),
+        status: output.status.to_string(),
+        tail: String::from_utf8_lossy(&output.stderr).trim_end().to_owned(),
+    })
+}
+
 fn missing(program: &Path, package: &str, error: &std::io::Error) -> BenchError {
     BenchError::Refused {
         what: format!("start {}", program.display()),

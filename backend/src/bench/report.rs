@@ -105,6 +105,16 @@ pub(super) enum Better {
     Less,
 }
 
+impl Better {
+    /// Its name in the plot.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::More => "more",
+            Self::Less => "less",
+        }
+    }
+}
+
 /// One figure of one path, measured in several rounds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct Row {

@@ -1,17 +1,22 @@
 //! `viaduct bench`: measures, and tells what came of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use super::failure::Failure;
 use super::table::{Align, Cell, Table};
 use super::{Style, json};
-use crate::bench::{self, BYTES_MAX, BYTES_MIN, LatencyWork, Options, Other, Part, QUICK, Report, Side};
+use crate::bench::{
+    self, BYTES_MAX, BYTES_MIN, BenchError, LatencyWork, Options, Other, Part, QUICK, Report, Side,
+};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
+  viaduct bench --svg bench.svg                         everything: some minutes, as root
+  viaduct bench --quick                                 only to see that everything works here
+  viaduct bench generator                               frames per second
   viaduct bench latency                                 round trips through a switch of its own
   viaduct bench latency --sockets a.sock b.sock         through any vhost-user switch that listens there
 
@@ -20,10 +25,9 @@ machines jump between states in which everything is two or three times as fast."
 
 /// What to measure, and how.
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
 
     /// How often to measure everything, one switch after the other [default: 3]
     #[arg(long, global = true, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -32,13 +36,59 @@ pub(super) struct Arguments {
     /// One round of a second each: only to see that everything works
     #[arg(long, global = true, conflicts_with = "rounds")]
     quick: bool,
+
+    /// The folder with the test guest [default: $VIADUCT_IMAGE_DIR, else images/cache]
+    #[arg(long, global = true, value_name = "DIR")]
+    image: Option<PathBuf>,
+
+    /// Write all figures to a file, as JSON
+    #[arg(long, global = true, value_name = "FILE")]
+    save: Option<PathBuf>,
+
+    /// Write a plot to a file
+    #[arg(long, global = true, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Frames per second from one vhost-user port to another, and the processor time that they cost
+    /// Two guests over Viaduct and the same over TAP and a Linux bridge: TCP, UDP, ping, requests and responses
+    #[command(after_help = "\
+Example:
+  viaduct bench guests
+
+Needs root, QEMU and the test guest that images/build makes.")]
+    Guests(Guests),
+
+    /// In a guest: respond to requests
+    #[command(hide = true)]
+    Respond,
+
+    /// In a guest: send requests
+    #[command(hide = true)]
+    Request {
+        /// Of the guest that responds
+        address: String,
+        /// How long
+        seconds: u64,
+    },
+
+    /// Compare what two files of `--save` hold: refused unless they are of one run
+    #[command(after_help = "Example:\n  viaduct bench compare run.json run.json")]
+    Compare {
+        /// A file that --save wrote
+        a: PathBuf,
+        /// Another one
+        b: PathBuf,
+    },
+
+    /// Frames per second over vhost-user ports and over TAP devices, and the processor time that they cost
     #[command(after_help = "Example:\n  viaduct bench generator --sizes 64 1518")]
     Generator(Generator),
+
+    /// The processor time of a switch with many ports that nobody uses
+    #[command(after_help = "Example:\n  viaduct bench idle --ports 1000")]
+    Idle(Idle),
 
     /// The round trip of a frame at low load: from one vhost-user port to another, and at once back
     #[command(after_help = "\
@@ -54,6 +104,13 @@ idle switch, the following ones a switch that is awake.")]
 }
 
 #[derive(Debug, Args)]
+struct Guests {
+    /// How long to measure each [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 struct Generator {
     /// Bytes of the frames, without FCS
     #[arg(long, num_args = 1.., default_values_t = [64, 512, 1518], value_name = "BYTES", value_parser = frame_bytes)]
@@ -62,6 +119,22 @@ struct Generator {
     /// How long to measure each [default: 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+struct Idle {
+    /// Ports, with a card that polls on each
+    #[arg(long, default_value_t = 100, value_parser = ports)]
+    ports: usize,
+
+    /// How long to measure [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: Option<u64>,
+}
+
+fn ports(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
+    number.ok_or_else(|| "a number from 1 to 1000 is expected".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -100,37 +173,89 @@ fn frame_bytes(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("a number from {BYTES_MIN} to {BYTES_MAX} is expected"))
 }
 
-/// Measures and tells.
+/// Measures and tells, or tells what was measured.
 pub(super) fn bench(arguments: &Arguments, style: Style) -> Result<String, Failure> {
-    let (quick_rounds, _) = QUICK;
-    let rounds = arguments.rounds.unwrap_or(if arguments.quick { quick_rounds } else { 3 });
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
-    let parts = parts(arguments);
-    let report = bench::run(&parts, &Options { rounds, command }).map_err(Failure::new)?;
+    let report = match &arguments.what {
+        Some(What::Respond) => return bench::respond().map(|()| String::new()).map_err(Failure::new),
+        Some(What::Request { address, seconds }) => {
+            return json(&bench::request(address, Duration::from_secs(*seconds)).map_err(Failure::new)?);
+        }
+        Some(What::Compare { a, b }) => compare(a, b),
+        Some(what) => bench::run(&part(what, arguments), &options(arguments)),
+        None => bench::run(&all_parts(arguments), &options(arguments)),
+    };
+    let report = report.map_err(Failure::new)?;
+    if let Some(file) = &arguments.save {
+        bench::save(&report, file).map_err(Failure::new)?;
+    }
+    if let Some(file) = &arguments.svg {
+        let written = std::fs::write(file, bench::svg(&report));
+        written.map_err(|error| Failure::new(format!("cannot write {}: {error}", file.display())))?;
+    }
     if style.json { json(&report) } else { Ok(text(&report, style)) }
 }
 
-fn parts(arguments: &Arguments) -> Vec<Part> {
-    let time = |seconds: Option<u64>, usual: Duration| match seconds {
+fn compare(a: &Path, b: &Path) -> Result<Report, BenchError> {
+    bench::same_run(bench::read(a)?, &bench::read(b)?)
+}
+
+fn options(arguments: &Arguments) -> Options {
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { QUICK.0 } else { 3 });
+    Options { rounds, command: std::env::args().collect::<Vec<_>>().join(" ") }
+}
+
+/// How long each measurement takes.
+fn time(said_s: Option<u64>, usual_s: u64, quick: bool) -> Duration {
+    match said_s {
         Some(seconds) => Duration::from_secs(seconds),
-        None if arguments.quick => QUICK.1,
-        None => usual,
-    };
-    match &arguments.what {
-        What::Generator(generator) => vec![Part::Generator {
-            sizes: generator.sizes.clone(),
-            time: time(generator.seconds, Duration::from_secs(3)),
-        }],
+        None if quick => QUICK.1,
+        None => Duration::from_secs(usual_s),
+    }
+}
+
+fn image(arguments: &Arguments) -> PathBuf {
+    let variable = || std::env::var_os("VIADUCT_IMAGE_DIR").map(PathBuf::from);
+    arguments.image.clone().or_else(variable).unwrap_or_else(|| PathBuf::from("images/cache"))
+}
+
+/// The part that was named, with its options.
+fn part(what: &What, arguments: &Arguments) -> Vec<Part> {
+    let quick = arguments.quick;
+    match what {
+        What::Guests(guests) => {
+            vec![Part::Guests { image: image(arguments), time: time(guests.seconds, 5, quick) }]
+        }
+        What::Generator(generator) => {
+            vec![Part::Generator { sizes: generator.sizes.clone(), time: time(generator.seconds, 3, quick) }]
+        }
         What::Latency(latency) => vec![Part::Latency {
             work: LatencyWork {
                 bytes: latency.size,
                 rate: latency.rate,
                 train: latency.train,
-                time: time(latency.seconds, Duration::from_secs(5)),
+                time: time(latency.seconds, 5, quick),
             },
             other: other(latency),
         }],
+        What::Idle(idle) => vec![Part::Idle { ports: idle.ports, time: time(idle.seconds, 5, quick) }],
+        What::Compare { .. } | What::Respond | What::Request { .. } => Vec::new(),
     }
+}
+
+/// Every part as it is without options of its own.
+fn all_parts(arguments: &Arguments) -> Vec<Part> {
+    ["guests", "generator", "latency", "idle"]
+        .iter()
+        .filter_map(|name| Named::try_parse_from(["bench", name]).ok())
+        .flat_map(|named| part(&named.what, arguments))
+        .collect()
+}
+
+/// A part alone: for the defaults of its options.
+#[derive(Debug, Parser)]
+struct Named {
+    #[command(subcommand)]
+    what: What,
 }
 
 fn other(latency: &Latency) -> Option<Other> {
@@ -152,4 +277,19 @@ fn text(report: &Report, style: Style) -> String {
         table.row(line.map(Cell::from));
     }
     format!("{}\n{}", report.heading(), table.render(style.colour))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_part_all_of_them_are_measured() {
+        let quick = Arguments { what: None, rounds: None, quick: true, image: None, save: None, svg: None };
+        let parts = all_parts(&quick);
+        assert_eq!(parts.len(), 4);
+        assert!(
+            matches!(&parts[1], Part::Generator { sizes, time } if *sizes == [64, 512, 1518] && *time == QUICK.1)
+        );
+    }
 }
