@@ -16,12 +16,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use viaduct::config::Polling;
-use viaduct::dataplane::{Dataplane, Datapath, PortSetup, RingSetup, Signal};
+use viaduct::dataplane::{Datapath, Dataplane, PortSetup, RingSetup, Signal};
 use viaduct::memory::{GuestMemory, Region, RegionSpec};
 use viaduct::ring::{Burst, Core, TransmitRing};
-use viaduct_switch::{
-    Limits, NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch,
-};
+use viaduct_switch::{Limits, NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch};
 use vmm_sys_util::eventfd::EventFd;
 
 const USER: u64 = 0x7000_0000_0000;
@@ -189,7 +187,8 @@ fn microseconds(mut times: Vec<Duration>) -> [f64; 3] {
 fn costs_of_states() {
     println!("What each state of a ring costs");
     let guest = Guest::new(0, 1, 256);
-    let mut ring = TransmitRing::new(Core::new(&guest.ring(1), &guest.memory, FEATURES).unwrap(), 12, port(0));
+    let mut ring =
+        TransmitRing::new(Core::new(&guest.ring(1), &guest.memory, FEATURES).unwrap(), 12, port(0));
     let mut burst = Burst::new(port(0));
     let poll = nanoseconds(2_000_000, || {
         black_box(ring.read(&mut burst).unwrap());
@@ -218,7 +217,8 @@ fn wakes(idle: Duration) -> (Vec<Duration>, Vec<Duration>) {
     let event = EventFd::new(libc::EFD_NONBLOCK).unwrap();
     let epoll = epoll::create(true).unwrap();
     let events = epoll::Events::EPOLLIN | epoll::Events::EPOLLET;
-    epoll::ctl(epoll, epoll::ControlOptions::EPOLL_CTL_ADD, event.as_raw_fd(), epoll::Event::new(events, 0)).unwrap();
+    epoll::ctl(epoll, epoll::ControlOptions::EPOLL_CTL_ADD, event.as_raw_fd(), epoll::Event::new(events, 0))
+        .unwrap();
     let start = Instant::now();
     let (stamp, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let sleeper = {
@@ -283,7 +283,7 @@ fn round_trips() {
 fn trips(polling: Polling, interval: Duration, rounds: u32) -> (Vec<Duration>, f64) {
     let mut dataplane = start(&[0], polling);
     let [mut a, mut b] = [Guest::new(0, 1, 256), Guest::new(1, 0, 256)];
-    [&a, &b].map(|guest| dataplane.attach(guest.setup()));
+    [&a, &b].iter().for_each(|guest| assert!(dataplane.attach(guest.setup()).is_empty()));
     a.offer(0, 200);
     b.offer(0, 200);
     let mut times = Vec::new();

@@ -165,6 +165,12 @@ pub struct WorkerStatus {
     pub frames: u64,
     /// Times it went to sleep.
     pub sleeps: u64,
+    /// Kicks of rings that it had armed.
+    pub wakes: u64,
+    /// Looks at rings that had nothing and stayed polled.
+    pub spins: u64,
+    /// Receive queues that it found taken by another worker.
+    pub contended: u64,
 }
 
 #[cfg(test)]

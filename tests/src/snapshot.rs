@@ -105,6 +105,8 @@ pub struct Worker {
     pub frames: u64,
     /// Times it went to sleep.
     pub sleeps: u64,
+    /// Kicks of rings that it had armed.
+    pub wakes: u64,
 }
 
 impl Snapshot {
@@ -119,7 +121,7 @@ impl Snapshot {
 }
 
 /// Keys whose values change by themselves while nothing else does.
-const RESTLESS: [&str; 12] = [
+const RESTLESS: [&str; 15] = [
     "uptime_s",
     "received",
     "sent",
@@ -128,6 +130,9 @@ const RESTLESS: [&str; 12] = [
     "bursts",
     "frames",
     "sleeps",
+    "wakes",
+    "spins",
+    "contended",
     "addresses",
     "fdb",
     "workers",

@@ -215,6 +215,9 @@ fn worker_table(workers: &[WorkerStatus]) -> Table {
         ("BURSTS", Align::Right),
         ("FRAMES/BURST", Align::Right),
         ("SLEEPS", Align::Right),
+        ("WAKES", Align::Right),
+        ("SPINS", Align::Right),
+        ("CONTENDED", Align::Right),
     ]);
     for worker in workers {
         let tenths = worker.frames.saturating_mul(10).checked_div(worker.bursts).unwrap_or(0);
@@ -225,6 +228,9 @@ fn worker_table(workers: &[WorkerStatus]) -> Table {
             units::count(worker.bursts).into(),
             format!("{}.{}", tenths / 10, tenths % 10).into(),
             units::count(worker.sleeps).into(),
+            units::count(worker.wakes).into(),
+            units::count(worker.spins).into(),
+            units::count(worker.contended).into(),
         ]);
     }
     table
@@ -299,7 +305,14 @@ mod tests {
                 port: long.to_owned(),
                 age_s: 3,
             }],
-            workers: vec![WorkerStatus { cpu: 0, rings: 4, bursts: 8, frames: 20, sleeps: 1 }],
+            workers: vec![WorkerStatus {
+                cpu: 0,
+                rings: 4,
+                bursts: 8,
+                frames: 20,
+                sleeps: 1,
+                ..Default::default()
+            }],
         }
     }
 

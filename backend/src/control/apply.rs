@@ -150,6 +150,9 @@ impl Controller {
         }
         self.policy = Arc::clone(&policy);
         self.bay.set_policy(policy);
+        if self.config.switch.polling != wanted.switch.polling {
+            self.bay.set_polling(wanted.switch.polling);
+        }
         self.forget_leavers(&plan);
         self.numbers = numbers;
         self.access = access;

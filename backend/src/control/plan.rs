@@ -40,7 +40,7 @@ pub(super) fn diff(running: &Config, wanted: &Config) -> Result<Plan, ApplyError
     check_restart(&running.switch, &wanted.switch)?;
     check(wanted)?;
     let mut plan = Plan::default();
-    let settings = access_differences(&running.switch, &wanted.switch);
+    let settings = switch_differences(&running.switch, &wanted.switch);
     plan.note(ChangeKind::Changed, "switch".to_owned(), settings);
     for name in names(&running.networks, &wanted.networks) {
         plan.network(name, running.networks.get(name), wanted.networks.get(name));
@@ -78,7 +78,6 @@ fn check_restart(running: &SwitchSettings, wanted: &SwitchSettings) -> Result<()
         if running == wanted { Ok(()) } else { Err(ApplyError::NeedsRestart { setting, running, wanted }) }
     };
     needs("cpus", format!("{:?}", running.cpus), format!("{:?}", wanted.cpus))?;
-    needs("polling", running.polling.name().to_owned(), wanted.polling.name().to_owned())?;
     let mode = |settings: &SwitchSettings| format!("{:04o}", settings.api_mode);
     needs("api_mode", mode(running), mode(wanted))?;
     let group = |settings: &SwitchSettings| settings.api_group.clone().unwrap_or("none".to_owned());
@@ -88,10 +87,11 @@ fn check_restart(running: &SwitchSettings, wanted: &SwitchSettings) -> Result<()
     needs("state_dir", path(&running.state_dir), path(&wanted.state_dir))
 }
 
-fn access_differences(running: &SwitchSettings, wanted: &SwitchSettings) -> Vec<String> {
+fn switch_differences(running: &SwitchSettings, wanted: &SwitchSettings) -> Vec<String> {
     let group = |settings: &SwitchSettings| settings.socket_group.clone().unwrap_or("none".to_owned());
     let mode = |settings: &SwitchSettings| format!("{:04o}", settings.socket_mode);
     [
+        difference("polling", running.polling.name(), wanted.polling.name()),
         difference("socket_mode", mode(running), mode(wanted)),
         difference("socket_group", group(running), group(wanted)),
     ]
@@ -249,15 +249,18 @@ mod tests {
     }
 
     #[test]
+    fn the_way_of_waiting_changes_while_running() {
+        let mut wanted = lab(&[]);
+        wanted.switch.polling = Polling::Busy;
+        assert_eq!(lines(&diff(&lab(&[]), &wanted).unwrap()), ["~ switch: polling adaptive -> busy"]);
+    }
+
+    #[test]
     fn what_is_read_once_asks_for_a_restart() {
         let mut wanted = lab(&[]);
         wanted.switch.cpus = vec![0, 1];
         let error = diff(&lab(&[]), &wanted).unwrap_err();
         assert!(matches!(error, ApplyError::NeedsRestart { setting: "cpus", .. }), "{error}");
-        let mut wanted = lab(&[]);
-        wanted.switch.polling = Polling::Busy;
-        let error = diff(&lab(&[]), &wanted).unwrap_err().to_string();
-        assert!(error.contains("switch.polling cannot change from adaptive to busy"), "{error}");
         let mut wanted = lab(&[]);
         wanted.switch.api_group = Some("operators".into());
         let error = diff(&lab(&[]), &wanted).unwrap_err().to_string();

@@ -9,6 +9,7 @@ use virtio_bindings::virtio_net as net;
 
 use super::backlog::Backlog;
 use super::outlet::{Outlet, ReceiveQueue};
+use super::pace::Pace;
 use super::sync::primitives::Mutex;
 use super::worker::Inlet;
 use super::{PortSetup, RingSetup};
@@ -106,7 +107,7 @@ fn inlet(setup: &PortSetup, ring: &RingSetup, core: Core) -> Inlet {
         error: ring.error.clone(),
         polled: true,
         broken: false,
-        last_frame: Instant::now(),
+        pace: Pace::new(Instant::now()),
         meter: Arc::default(),
     }
 }

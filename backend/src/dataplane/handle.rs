@@ -265,6 +265,9 @@ impl Dataplane {
             bursts: worker.shared.bursts.load(Ordering::Relaxed),
             frames: worker.shared.frames.load(Ordering::Relaxed),
             sleeps: worker.shared.sleeps.load(Ordering::Relaxed),
+            wakes: worker.shared.wakes.load(Ordering::Relaxed),
+            spins: worker.shared.spins.load(Ordering::Relaxed),
+            contended: worker.shared.contended.load(Ordering::Relaxed),
         };
         self.workers.iter().map(status).collect()
     }
@@ -407,9 +410,13 @@ impl Datapath for Dataplane {
         self.policy = Arc::clone(&policy);
         self.ask(|_, acknowledge| Some(Message::SetPolicy { policy: Arc::clone(&policy), acknowledge }));
     }
+
+    fn set_polling(&mut self, polling: Polling) {
+        self.ask(|_, acknowledge| Some(Message::SetPolling { polling, acknowledge }));
+    }
 }
 
-/// Keeps the calling thread on one processor. A machine without that processor runs it anywhere.
+/// Keeps the calling thread on one processor, and lets its sleeps end in time. A machine without that processor runs it anywhere.
 fn pin_to(cpu: usize) {
     // SAFETY: all-zero is an empty set, and CPU_SET checks the number against the set's size.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -417,4 +424,7 @@ fn pin_to(cpu: usize) {
     unsafe { libc::CPU_SET(cpu, &mut set) };
     // SAFETY: `set` is a whole `cpu_set_t`; 0 is the calling thread.
     unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+    // Sleeps that are to end at a certain time end 50 us later unless told otherwise (prctl(2)).
+    // SAFETY: sets a number of the calling thread.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000) };
 }

@@ -1,11 +1,11 @@
 //! How a worker finds out that a ring has work again: kicks, or now and then a look at rings that have none.
 
 use std::os::fd::AsRawFd;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::outlet::Outlet;
 use super::poller::Wake;
+use super::shared::add;
 use super::worker::{Inlet, Worker};
 use crate::config::Polling;
 
@@ -14,6 +14,12 @@ const LOOK_INTERVAL: Duration = Duration::from_micros(30);
 
 /// How often rings whose frontend gave no kick are looked at.
 const KICKLESS_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A round that takes longer than this was interrupted: others had the processor.
+const ABSENCE: Duration = Duration::from_micros(500);
+
+/// How long the processor then counts as crowded.
+const CROWDED: Duration = Duration::from_millis(50);
 
 impl Worker {
     /// Listens for the kicks of a port's receive rings, which matter only while frames wait for one; tries again
@@ -44,6 +50,8 @@ impl Worker {
             self.wait_for_kicks(idle);
         }
         self.looked = Instant::now();
+        self.round = self.looked;
+        self.look_ahead(self.looked);
         if self.kickless
             && self.looked.saturating_duration_since(self.looked_at_kickless) >= KICKLESS_INTERVAL
         {
@@ -53,17 +61,18 @@ impl Worker {
     }
 
     fn wait_for_kicks(&mut self, idle: bool) {
-        let timeout_ms = match (idle, self.kickless) {
-            (false, _) => 0,
-            (true, true) => 1,
-            (true, false) => -1,
-        };
-        self.shared.sleeps.fetch_add(u64::from(idle), Ordering::Relaxed);
-        for wake in self.poller.wait(timeout_ms) {
+        let timeout = if idle { self.may_sleep_for() } else { Some(Duration::ZERO) };
+        let sleeps = timeout.is_none_or(|timeout| !timeout.is_zero());
+        add(&self.shared.sleeps, u64::from(sleeps));
+        for wake in self.poller.wait(timeout) {
             let now = Instant::now();
             match wake {
                 Wake::Mailbox => {}
-                Wake::Inlet(place) => wake_inlet(&mut self.inlets, &mut self.polled, place, now),
+                Wake::Inlet(place) => {
+                    let woken = poll_again(&mut self.inlets, &mut self.polled, place);
+                    woken.into_iter().for_each(|inlet| inlet.pace.kicked(now));
+                    add(&self.shared.wakes, 1);
+                }
                 Wake::Outlet { port, queue } => {
                     let outlet = self.outlets.get(usize::from(port)).and_then(Option::as_ref);
                     let kicked = outlet.and_then(|outlet| outlet.queue(usize::from(queue)));
@@ -73,6 +82,71 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Waits in another way from now on. All rings are looked at once, since a worker that is to be busy heeds no
+    /// kick of those that it armed.
+    pub(super) fn set_polling(&mut self, polling: Polling) {
+        let now = Instant::now();
+        self.polling = polling;
+        self.foreseen = None;
+        for place in 0..u32::try_from(self.inlets.len()).unwrap_or(0) {
+            poll_again(&mut self.inlets, &mut self.polled, place);
+        }
+        for outlet in self.outlets.iter().flatten() {
+            let waiting = (0..).zip(&outlet.queues).filter(|(_, queue)| !queue.lock().backlog.is_empty());
+            let new = waiting
+                .filter(|(number, _)| !self.waiting.iter().any(|w| (w.0, w.1) == (outlet.port, *number)));
+            let new: Vec<_> = new.map(|(number, _)| (outlet.port, number, now)).collect();
+            self.waiting.extend(new);
+        }
+    }
+
+    /// How long there is nothing to do; `None`: until something happens.
+    fn may_sleep_for(&self) -> Option<Duration> {
+        let foreseen = self.foreseen.map(|(next, _)| next.saturating_duration_since(Instant::now()));
+        match self.kickless {
+            true => Some(foreseen.map_or(KICKLESS_INTERVAL, |next| next.min(KICKLESS_INTERVAL))),
+            false => foreseen,
+        }
+    }
+
+    /// Notes when an armed ring is worth a look even without a kick. One ring at a time: the one whose time comes
+    /// first.
+    pub(super) fn foresee(&mut self, place: u32, next: Option<Instant>, now: Instant) {
+        // What was foreseen of the same ring before is out of date.
+        self.foreseen.take_if(|(_, other)| *other == place);
+        let Some(next) = next.filter(|_| now >= self.crowded) else { return };
+        if self.foreseen.is_none_or(|(other, _)| next < other) {
+            self.foreseen = Some((next, place));
+        }
+    }
+
+    /// Polls the ring whose frame was foreseen for now.
+    fn look_ahead(&mut self, now: Instant) {
+        let Some((_, place)) = self.foreseen.take_if(|(next, _)| *next <= now) else { return };
+        let polled = poll_again(&mut self.inlets, &mut self.polled, place);
+        polled.into_iter().for_each(|inlet| inlet.pace.foresee());
+    }
+
+    /// Polls the rings on which a guest may answer to what it just got.
+    pub(super) fn await_answer(&mut self, port: PortIndex, pair: usize, now: Instant) {
+        for &place in self.places.get(port.get()).into_iter().flatten() {
+            let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { continue };
+            if usize::from(inlet.index / 2) == pair && inlet.pace.await_answer(now) {
+                poll_again(&mut self.inlets, &mut self.polled, place);
+            }
+        }
+    }
+
+    /// Sees by the clock that others had the processor: then a worker that polls for nothing takes it from them,
+    /// and they from it.
+    #[inline]
+    pub(super) fn notice_absence(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.round) > ABSENCE {
+            self.crowded = now + CROWDED;
+        }
+        self.round = now;
     }
 
     /// Whether there are rings that nobody kicks for.
@@ -85,7 +159,8 @@ impl Worker {
     fn wake_kickless(&mut self, now: Instant) {
         for place in 0..u32::try_from(self.inlets.len()).unwrap_or(0) {
             if self.inlets.get(place as usize).and_then(Option::as_ref).is_some_and(is_kickless) {
-                wake_inlet(&mut self.inlets, &mut self.polled, place, now);
+                let woken = poll_again(&mut self.inlets, &mut self.polled, place);
+                woken.into_iter().for_each(|inlet| inlet.pace.kicked(now));
             }
         }
         let queues = self.outlets.iter().flatten().flat_map(|outlet| {
@@ -105,14 +180,15 @@ fn is_kickless(inlet: &Inlet) -> bool {
     inlet.kick.is_none() && !inlet.broken
 }
 
-/// Polls a ring again after a kick.
-fn wake_inlet(inlets: &mut [Option<Inlet>], polled: &mut Vec<u32>, place: u32, now: Instant) {
-    let Some(inlet) = inlets.get_mut(place as usize).and_then(Option::as_mut) else { return };
-    if inlet.polled || inlet.broken {
-        return;
-    }
+/// Polls an armed ring again; gives it if it was armed.
+fn poll_again<'a>(
+    inlets: &'a mut [Option<Inlet>],
+    polled: &mut Vec<u32>,
+    place: u32,
+) -> Option<&'a mut Inlet> {
+    let inlet = inlets.get_mut(place as usize)?.as_mut().filter(|inlet| !inlet.polled && !inlet.broken)?;
     inlet.polled = true;
-    inlet.last_frame = now;
     inlet.ring.core().disarm();
     polled.push(place);
+    Some(inlet)
 }

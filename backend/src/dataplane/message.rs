@@ -8,6 +8,7 @@ use viaduct_switch::{Policy, PortIndex};
 use super::outlet::Outlet;
 use super::sync::mailbox::Acknowledge;
 use super::worker::Inlet;
+use crate::config::Polling;
 
 /// Told that a message was handled; what was asked for comes back with it.
 pub(super) type Done = Acknowledge<Vec<Inlet>>;
@@ -25,6 +26,8 @@ pub(super) enum Message {
     Detach { what: Belongings, acknowledge: Done },
     /// Go by this policy from now on.
     SetPolicy { policy: Arc<Policy>, acknowledge: Done },
+    /// Wait for frames in this way from now on.
+    SetPolling { polling: Polling, acknowledge: Done },
     /// Write no more to this eventfd of the port: it held up a worker.
     Mute { port: PortIndex, descriptor: RawFd },
     /// Let this frame enter the switch.

@@ -12,6 +12,7 @@ mod handle;
 mod kicks;
 mod message;
 mod outlet;
+mod pace;
 mod poller;
 mod replicator;
 mod shared;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use viaduct_switch::{Policy, PortIndex};
 
 pub use self::handle::{Dataplane, DataplaneError};
+use crate::config::Polling;
 use crate::memory::{DirtyLog, GuestMemory};
 use crate::ring::RingError;
 
@@ -42,6 +44,9 @@ pub trait Datapath {
 
     /// Makes every worker use `policy`; returns once they do.
     fn set_policy(&mut self, policy: Arc<Policy>);
+
+    /// Makes every worker wait for frames in this way; returns once they do.
+    fn set_polling(&mut self, polling: Polling);
 }
 
 /// What the data path tells the control side.

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
 
 /// What an event says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,10 +69,19 @@ impl Poller {
         let _ = epoll::ctl(self.epoll.as_raw_fd(), epoll::ControlOptions::EPOLL_CTL_DEL, descriptor, event);
     }
 
-    /// Waits for at most `timeout_ms` (-1: for ever) and gives what happened.
-    pub(super) fn wait(&mut self, timeout_ms: i32) -> impl Iterator<Item = Wake> + '_ {
+    /// Waits for at most `timeout` (`None`: for ever) and gives what happened.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> impl Iterator<Item = Wake> + '_ {
+        let timeout = timeout.map(|timeout| libc::timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        });
+        let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+        let count = i32::try_from(self.events.len()).unwrap_or(i32::MAX);
+        let events = self.events.as_mut_ptr().cast();
+        // SAFETY: writes at most `count` events to `events`, laid out as the kernel does; the time is null or our own.
+        let found =
+            unsafe { libc::epoll_pwait2(self.epoll.as_raw_fd(), events, count, timeout, ptr::null()) };
         // EINTR and the like: nothing happened, and the caller goes round its loop.
-        let count = epoll::wait(self.epoll.as_raw_fd(), timeout_ms, &mut self.events).unwrap_or(0);
-        self.events.iter().take(count).map(|event| Wake::from_data(event.data))
+        self.events.iter().take(usize::try_from(found).unwrap_or(0)).map(|event| Wake::from_data(event.data))
     }
 }

@@ -1,7 +1,7 @@
 //! What a worker and the control thread both see.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
 use vmm_sys_util::eventfd::EventFd;
@@ -17,7 +17,15 @@ pub(super) struct WorkerShared {
     pub(super) bursts: AtomicU64,
     pub(super) frames: AtomicU64,
     pub(super) sleeps: AtomicU64,
+    pub(super) wakes: AtomicU64,
+    pub(super) spins: AtomicU64,
     pub(super) contended: AtomicU64,
+}
+
+/// Adds to a counter that one thread alone writes.
+#[inline]
+pub(super) fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
 }
 
 /// How a worker tells the control thread that something happened.

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use viaduct_switch::{DropReason, Limits, NetworkIndex, NetworkSettings, PortPolicy, Switch};
 
 use super::*;
-use crate::config::Polling;
 use crate::memory::{Region, RegionSpec};
 
 mod floods;
 mod sharing;
+mod waiting;
 
 const MEMORY: u64 = 4 << 20;
 const SIZE: u16 = 64;

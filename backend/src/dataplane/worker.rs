@@ -15,16 +15,17 @@ use super::assignment::Meter;
 use super::delivery::{Collector, Delivered, Outbox, Send, Workshop, count};
 use super::message::{Belongings, Message};
 use super::outlet::{Outcome, Outlet};
+use super::pace::Pace;
 use super::poller::{Poller, Wake};
 use super::replicator::{FloodMemory, Replicator};
-use super::shared::{Reporter, WorkerShared};
+use super::shared::{Reporter, WorkerShared, add};
 use super::sync::mailbox::Mailbox;
 use super::sync::turn;
 use super::{DataplaneEvent, Signal};
 use crate::config::Polling;
 use crate::ring::{Burst, RingError, TransmitRing};
 
-/// How long a ring is polled without a frame before it is armed.
+/// How long a receiver is tried that has no buffers before it is asked to kick.
 const SPIN: Duration = Duration::from_micros(50);
 
 /// Receivers with waiting frames that one round tries at most.
@@ -39,7 +40,8 @@ pub(super) struct Inlet {
     pub(super) error: Option<Signal>,
     pub(super) polled: bool,
     pub(super) broken: bool,
-    pub(super) last_frame: Instant,
+    /// When its frames come.
+    pub(super) pace: Pace,
     /// What it carried, for the assignment to workers.
     pub(super) meter: Arc<Meter>,
 }
@@ -81,6 +83,14 @@ pub(super) struct Worker {
     pub(super) looked: Instant,
     /// When the rings without a kick were last looked at.
     pub(super) looked_at_kickless: Instant,
+    /// Where the transmit rings of each port are in `inlets`.
+    pub(super) places: Vec<Vec<u32>>,
+    /// The next time to look at an armed ring without a kick, and which.
+    pub(super) foreseen: Option<(Instant, u32)>,
+    /// When the last round began or the last sleep ended.
+    pub(super) round: Instant,
+    /// Others want the processor, until then.
+    pub(super) crowded: Instant,
 }
 
 /// What a worker is started with.
@@ -120,6 +130,10 @@ impl Worker {
             kickless: false,
             looked: parts.started,
             looked_at_kickless: parts.started,
+            places: (0..PORTS_MAX).map(|_| Vec::new()).collect(),
+            foreseen: None,
+            round: parts.started,
+            crowded: parts.started,
         })
     }
 
@@ -130,6 +144,7 @@ impl Worker {
                 return;
             }
             let now = Instant::now();
+            self.notice_absence(now);
             self.poll_inlets(now);
             self.replicate(now);
             self.retry_waiting(now);
@@ -149,6 +164,10 @@ impl Worker {
                 Message::SetPolicy { policy, acknowledge } => {
                     self.replicator.keep_to(self.state.policy(), &policy);
                     self.state.set_policy(policy);
+                    acknowledge.done(Vec::new());
+                }
+                Message::SetPolling { polling, acknowledge } => {
+                    self.set_polling(polling);
                     acknowledge.done(Vec::new());
                 }
                 Message::Mute { port, descriptor } => self.mute(port, descriptor),
@@ -177,6 +196,14 @@ impl Worker {
     /// Takes stock after rings came or went.
     fn count_rings(&mut self) {
         self.ring_count = self.inlets.iter().flatten().count();
+        self.places.iter_mut().for_each(Vec::clear);
+        for (place, inlet) in (0..).zip(&self.inlets) {
+            if let Some(inlet) = inlet
+                && let Some(places) = self.places.get_mut(inlet.ring.port().get())
+            {
+                places.push(place);
+            }
+        }
         self.kickless = self.has_kickless();
         self.shared.rings.store(self.ring_count as u64, Ordering::Relaxed);
     }
@@ -263,7 +290,7 @@ impl Worker {
     /// Carries the burst that was just read from the ring in `place`.
     fn serve(&mut self, place: u32, now: Instant) -> bool {
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
-        inlet.last_frame = now;
+        inlet.pace.arrived(now);
         inlet.meter.add(self.burst.frames().0.len() as u64, self.burst.bytes());
         let pair = usize::from(inlet.index / 2);
         self.count_malformed(place);
@@ -314,16 +341,20 @@ impl Worker {
             now,
             flooded,
             reached: 0,
+            addressees: [None; ADDRESSEES],
         };
         delivery.all(self.outbox.groups());
-        let reached = delivery.reached;
+        let (reached, addressees) = (delivery.reached, delivery.addressees);
         // A flood passes ports by whose drivers don't run; one that met no other was for nobody.
         let alone = u64::from((flooded & !reached).count_ones());
         if let (true, Some(frame)) = (alone > 0, frames.first()) {
             self.switch.counters().port(frame.meta.source).add_drops(DropReason::NoReceiver, alone);
         }
-        self.shared.bursts.fetch_add(1, Ordering::Relaxed);
-        self.shared.frames.fetch_add(frames_len, Ordering::Relaxed);
+        add(&self.shared.bursts, 1);
+        add(&self.shared.frames, frames_len);
+        if self.polling == Polling::Adaptive && now >= self.crowded {
+            addressees.iter().flatten().for_each(|port| self.await_answer(*port, pair, now));
+        }
     }
 
     /// Moves on frames that wait for receive buffers. A receiver that takes none for a while is asked to kick. Many
@@ -365,13 +396,20 @@ impl Worker {
     /// Decides whether a ring that had nothing is polled on.
     fn may_stay_polled(&mut self, place: u32, now: Instant) -> bool {
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
-        let spin = if self.polling == Polling::Interrupt { Duration::ZERO } else { SPIN };
-        if self.polling == Polling::Busy || now.saturating_duration_since(inlet.last_frame) < spin {
+        let stays = match self.polling {
+            Polling::Busy => true,
+            Polling::Adaptive => inlet.pace.is_patient(now, now < self.crowded),
+            Polling::Interrupt => false,
+        };
+        if stays {
+            add(&self.shared.spins, 1);
             return true;
         }
         match inlet.ring.core().arm() {
             Ok(false) => {
                 inlet.polled = false;
+                let next = inlet.pace.armed().filter(|_| self.polling == Polling::Adaptive);
+                self.foresee(place, next, now);
                 false
             }
             // Something came while we armed: nobody kicks for it.
@@ -397,6 +435,9 @@ impl Worker {
     }
 }
 
+/// Receivers of one burst whose answers are waited for.
+const ADDRESSEES: usize = 4;
+
 /// Receivers of one burst that are left for later because another worker has their turn.
 const LATER: usize = 16;
 
@@ -412,6 +453,8 @@ struct Delivery<'a> {
     /// The frames that go to all ports of their network, a bit each, and those of them that met a receiver.
     flooded: u64,
     reached: u64,
+    /// Some of those who alone got a frame, and may answer.
+    addressees: [Option<PortIndex>; ADDRESSEES],
 }
 
 impl Delivery<'_> {
@@ -442,11 +485,13 @@ impl Delivery<'_> {
         };
         let Some(queue) = outlet.queue(self.pair) else { return true };
         let Some(queue) = turn::at_once(queue).or_else(|| wait.then(|| turn::patiently(queue))) else {
-            self.shared.contended.fetch_add(1, Ordering::Relaxed);
+            add(&self.shared.contended, 1);
             return false;
         };
         if self.flooded != 0 {
             self.reached |= group.iter().fold(0, |bits, send| bits | send.bit());
+        } else if let Some(place) = self.addressees.iter_mut().find(|place| place.is_none()) {
+            *place = Some(first.to);
         }
         let outcome = self.to.deliver(outlet, queue, group);
         let queue = u16::try_from(self.pair % outlet.queues.len().max(1)).unwrap_or(0);

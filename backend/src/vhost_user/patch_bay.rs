@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use viaduct_switch::{Nanos, Policy, PortIndex};
 
+use crate::config::Polling;
 use crate::dataplane::{Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
@@ -129,6 +130,11 @@ impl PatchBay {
     /// Makes every worker use `policy`.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         self.engine.set_policy(policy);
+    }
+
+    /// Makes every worker wait for frames in this way.
+    pub fn set_polling(&mut self, polling: Polling) {
+        self.engine.set_polling(polling);
     }
 
     /// Readable when [`PatchBay::take_broken`] has something.

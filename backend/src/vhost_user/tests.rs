@@ -13,6 +13,7 @@ use vhost::vhost_user::message::FrontendReq::{self, *};
 use viaduct_switch::{Nanos, Policy, PortIndex};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
+use crate::config::Polling;
 use crate::dataplane::{Datapath, DataplaneEvent, PortSetup, RingPosition};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
@@ -68,6 +69,8 @@ impl Datapath for Mock {
     }
 
     fn set_policy(&mut self, _policy: Arc<Policy>) {}
+
+    fn set_polling(&mut self, _polling: Polling) {}
 }
 
 impl Engine for Mock {
