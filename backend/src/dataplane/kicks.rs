@@ -3,6 +3,8 @@
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use viaduct_switch::PortIndex;
+
 use super::outlet::Outlet;
 use super::poller::Wake;
 use super::shared::add;
@@ -94,11 +96,8 @@ impl Worker {
             poll_again(&mut self.inlets, &mut self.polled, place);
         }
         for outlet in self.outlets.iter().flatten() {
-            let waiting = (0..).zip(&outlet.queues).filter(|(_, queue)| !queue.lock().backlog.is_empty());
-            let new = waiting
-                .filter(|(number, _)| !self.waiting.iter().any(|w| (w.0, w.1) == (outlet.port, *number)));
-            let new: Vec<_> = new.map(|(number, _)| (outlet.port, number, now)).collect();
-            self.waiting.extend(new);
+            let waiting = (0..).zip(&outlet.queues).filter(|(_, queue)| queue.lock().list());
+            self.waiting.extend(waiting.map(|(number, _)| (outlet.port, number, now)));
         }
     }
 
