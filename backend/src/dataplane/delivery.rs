@@ -10,7 +10,7 @@ use super::outlet::{Outcome, Outlet, ReceiveQueue};
 use super::replicator::{Flood, Replicator};
 use super::sync::primitives::MutexGuard;
 use crate::memory::Segment;
-use crate::ring::{BURST_FRAMES, Segments, Span};
+use crate::ring::{BURST_FRAMES, Segments, Span, prefetch_ahead};
 
 /// Bytes of the longest frame.
 const FRAME_MAX: usize = 65_550;
@@ -188,7 +188,10 @@ impl Delivered<'_> {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         queue.prepare(group.len());
-        for send in group {
+        for (at, send) in group.iter().enumerate() {
+            if let Some(next) = group.get(at + 1) {
+                self.fetch(next);
+            }
             if let Err(reason) = self.frame(outlet, &mut queue, send, &mut outcome) {
                 self.switch.counters().port(outlet.port).add_drops(reason, 1);
             }
@@ -197,6 +200,15 @@ impl Delivered<'_> {
         drop(queue);
         count(self.switch, outlet.port, &outcome);
         outcome
+    }
+
+    /// Has the payload of the frame that comes next fetched while this one is copied.
+    #[inline]
+    fn fetch(&self, send: &Send) {
+        let Some(frame) = self.frames.get(usize::from(send.slot)) else { return };
+        for segment in self.segments.get(frame.payload.first as usize, frame.payload.count as usize) {
+            prefetch_ahead(segment);
+        }
     }
 
     #[inline]

@@ -15,6 +15,7 @@ mod transmit;
 mod oracle;
 
 pub use self::chain::{ChainError, Segments};
+pub(crate) use self::core::prefetch_ahead;
 pub use self::core::{Core, RingLog};
 pub use self::receive::{ReceiveRing, Refused};
 pub(crate) use self::transmit::BURST_FRAMES;
