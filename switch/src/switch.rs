@@ -126,7 +126,7 @@ impl Switch {
             egress,
         };
         let (hasher, counted) = (&self.flow_hasher, FlowTally::default());
-        let mut run = Run { commit, flows, hasher, verification, counted, recent: None };
+        let mut run = Run { commit, flows, hasher, verification, counted, recent: None, once: None };
         for (slot, frame) in burst.iter().enumerate() {
             debug_assert_eq!(frame.meta.source, source, "a burst comes from one port");
             run.frame(slot, frame);

@@ -27,6 +27,8 @@ pub(super) struct Run<'a, E> {
     pub(super) counted: FlowTally,
     /// Where the burst's last frame was found: the next one is mostly of its kind.
     pub(super) recent: Option<Place>,
+    /// What was decided, once only, about the frame before this one.
+    pub(super) once: Option<Entry>,
 }
 
 impl<E> Run<'_, E> {
@@ -44,6 +46,10 @@ impl<E> Run<'_, E> {
         let place = match self.recent {
             Some(place) if self.flows.at(place).is_about(key, lengths) => place,
             _ => {
+                if let Some(once) = self.once.as_mut().filter(|once| once.is_about(key, lengths)) {
+                    self.counted.misses += 1;
+                    return self.commit.frame(slot, frame, once.decision.actions(), &mut once.learned);
+                }
                 let hash = key.hash(self.hasher);
                 match self.flows.find(hash, key, lengths) {
                     Some(place) => place,
@@ -57,6 +63,7 @@ impl<E> Run<'_, E> {
             return self.doubt(slot, frame, lengths, place);
         }
         self.recent = Some(place);
+        self.once = None;
         self.commit.frame(slot, frame, entry.decision.actions(), &mut entry.learned);
     }
 
@@ -66,17 +73,22 @@ impl<E> Run<'_, E> {
     where
         E: Egress<P>,
     {
+        self.once = None;
         self.make(slot, frame, lengths);
     }
 
-    /// Decides about a frame of a kind that is not known, and keeps the record.
+    /// Decides about a frame of a kind that is not known, and keeps the record. One that holds once only serves
+    /// for the frames of its kind that follow directly: no time passes within a burst, and they teach nothing
+    /// that the first one did not.
     #[inline(never)]
     fn miss<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, wanted: Wanted)
     where
         E: Egress<P>,
     {
         let (decision, learned) = self.make(slot, frame, lengths);
+        self.once = None;
         if !decision.is_cacheable() {
+            self.once = (!self.verification.is_on).then(|| Entry::new(wanted.key, decision, learned));
             return;
         }
         let Scene { source, fdb, now_s, .. } = *self.commit.scene;
@@ -100,6 +112,7 @@ impl<E> Run<'_, E> {
             return self.verify(slot, frame, lengths, place);
         }
         self.counted.invalidated += 1;
+        self.once = None;
         let (decision, learned) = self.make(slot, frame, lengths);
         if decision.is_cacheable() {
             self.flows.at(place).renew(decision, learned);
