@@ -315,6 +315,18 @@ fn a_storm_is_cut_to_its_limit_and_known_unicast_is_not() {
 }
 
 #[test]
+fn what_one_frame_of_a_burst_teaches_counts_for_the_next_one() {
+    const C: [u8; 6] = [2, 0, 0, 0, 0, 0xc];
+    let mut bench = Bench::new();
+    let mut burst = [frame(0, B, A), frame(0, B, A), frame(0, C, B), frame(0, B, A)];
+    let mut sent = Sent::default();
+    bench.switch.process(&mut bench.worker, bench.now, &mut burst, &mut sent);
+    let reached = |slot| sent.0.iter().filter(|(.., at)| *at == slot).count();
+    assert_eq!([0, 1, 2, 3].map(reached), [3, 3, 3, 0], "the last one's receiver is where it came from");
+    assert_eq!(bench.switch.counters().port(port(0)).drops(DropReason::SamePort), 1);
+}
+
+#[test]
 fn between_two_ports_nothing_is_a_storm() {
     let mut bench = Bench::new();
     let network = NetworkIndex::new(0).unwrap();
