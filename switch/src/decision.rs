@@ -38,6 +38,9 @@ pub(crate) enum Action {
     Output(PortIndex),
     /// Let copies leave by all ports of the network but the source.
     Flood(NetworkIndex),
+    /// Note what an IGMP or MLD message says, and let the frame leave by the ports that want it now: who they
+    /// are is found out for each frame, so that no decision depends on it.
+    Multicast(NetworkIndex),
     /// Do not deliver the frame.
     Drop(DropReason),
 }
@@ -279,6 +282,18 @@ impl<'a> Recording<'a> {
     pub(crate) fn vlan_tags(&self) -> u32 {
         let is_tag = |at: usize| matches!(self.head.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8]));
         u32::from(is_tag(12)) + u32::from(is_tag(12) && is_tag(16))
+    }
+
+    /// The type field of an untagged frame, and the tag's type of a tagged one.
+    #[inline]
+    pub(crate) fn ether_type(&self) -> [u8; 2] {
+        self.head.get(12..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
+    }
+
+    /// Whether `network` looks who wants which multicast group.
+    #[inline]
+    pub(crate) fn snoops(&self, network: NetworkIndex) -> bool {
+        self.scene.policy.network(network).is_some_and(|network| network.multicast().is_some())
     }
 
     /// The port where the frame entered.

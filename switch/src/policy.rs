@@ -24,13 +24,15 @@ pub struct PortPolicy {
     pub mtu: u16,
     /// What may be sent to many receivers at once.
     pub storm: StormLimits,
+    /// Whether a multicast router may be behind the port: its queries are believed.
+    pub multicast_router: bool,
 }
 
 impl PortPolicy {
     /// A port in `network` that takes packets of up to `mtu` bytes, everything else by default.
     #[must_use]
     pub fn new(network: NetworkIndex, mtu: u16) -> Self {
-        Self { network, mtu, storm: StormLimits::default() }
+        Self { network, mtu, storm: StormLimits::default(), multicast_router: false }
     }
 }
 
@@ -39,11 +41,29 @@ impl PortPolicy {
 pub struct NetworkSettings {
     /// After how many seconds of silence an address is forgotten; never 0.
     pub ageing_s: u32,
+    /// How multicast is snooped if one of the network's ports may be a multicast router's; `None`: not.
+    pub multicast: Option<MulticastSettings>,
 }
 
 impl Default for NetworkSettings {
     fn default() -> Self {
-        Self { ageing_s: AGEING_DEFAULT_S }
+        Self { ageing_s: AGEING_DEFAULT_S, multicast: Some(MulticastSettings::default()) }
+    }
+}
+
+/// How multicast is snooped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MulticastSettings {
+    /// For how many seconds a port is a member of a group after a host behind it said so.
+    pub membership_s: u32,
+    /// Whether a host that leaves a group was the last behind its port: the port leaves at once.
+    pub fast_leave: bool,
+}
+
+impl Default for MulticastSettings {
+    /// RFC 9776, 8.4: two queries, 125 s apart, and 10 s to answer.
+    fn default() -> Self {
+        Self { membership_s: 260, fast_leave: false }
     }
 }
 
@@ -52,6 +72,7 @@ impl Default for NetworkSettings {
 pub struct NetworkPolicy {
     members: Box<[PortIndex]>,
     ageing_s: u32,
+    multicast: Option<MulticastSettings>,
 }
 
 impl NetworkPolicy {
@@ -67,6 +88,13 @@ impl NetworkPolicy {
     #[inline]
     pub fn ageing_s(&self) -> u32 {
         self.ageing_s
+    }
+
+    /// How multicast is snooped; `None` if it is not, or if no port may be a multicast router's.
+    #[must_use]
+    #[inline]
+    pub fn multicast(&self) -> Option<MulticastSettings> {
+        self.multicast
     }
 }
 
@@ -130,7 +158,13 @@ impl Policy {
             members[network.get()].push(port);
         }
         let networks = networks.into_iter().zip(members).map(|(settings, members)| {
-            settings.map(|NetworkSettings { ageing_s }| NetworkPolicy { members: members.into(), ageing_s })
+            let has_router = members.iter().any(|port: &PortIndex| {
+                ports[port.get()].as_ref().is_some_and(|policy| policy.multicast_router)
+            });
+            settings.map(|NetworkSettings { ageing_s, multicast }| {
+                let multicast = multicast.filter(|_| has_router);
+                NetworkPolicy { members: members.into(), ageing_s, multicast }
+            })
         });
         Ok(Self { networks: networks.collect(), ports: ports.into() })
     }
@@ -217,7 +251,7 @@ mod tests {
         PortPolicy::new(network(index), 1500)
     }
 
-    const SETTINGS: NetworkSettings = NetworkSettings { ageing_s: 300 };
+    const SETTINGS: NetworkSettings = NetworkSettings { ageing_s: 300, multicast: None };
 
     #[test]
     fn members_are_sorted_and_each_network_has_its_own() {
@@ -242,7 +276,7 @@ mod tests {
         assert_eq!(compile(&[one, one], &[lab]), PolicyError::DuplicatePort(port(1)));
         assert_eq!(compile(&[one], &[lab, lab]), PolicyError::DuplicateNetwork(network(0)));
         assert_eq!(
-            compile(&[], &[(network(0), NetworkSettings { ageing_s: 0 })]),
+            compile(&[], &[(network(0), NetworkSettings { ageing_s: 0, ..SETTINGS })]),
             PolicyError::NoAgeing(network(0))
         );
         let lost = PolicyError::UnknownNetwork { port: port(1), network: network(9) };

@@ -19,6 +19,13 @@ const STALE_NS: u64 = 1_000_000_000;
 /// The fewest frames that may come at once, at any rate: one burst of a ring.
 const BURST_MIN: u32 = 64;
 
+/// How many IGMP and MLD messages a port may send: far more than hosts do, which say each thing twice and
+/// answer once in two minutes, and so few that reading them costs next to nothing.
+const MESSAGES: FrameRate = match FrameRate::new(500) {
+    Some(rate) => rate,
+    None => unreachable!(),
+};
+
 /// Why a frame reaches many ports.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -128,7 +135,10 @@ pub(crate) struct StormMeters(Box<[PortMeters]>);
 /// One port's buckets, apart from other ports' which other workers may write.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct PortMeters([Bucket; StormClass::COUNT]);
+struct PortMeters {
+    storm: [Bucket; StormClass::COUNT],
+    messages: Bucket,
+}
 
 impl Default for StormMeters {
     fn default() -> Self {
@@ -146,7 +156,14 @@ impl StormMeters {
         limits: &StormLimits,
         now: Nanos,
     ) -> bool {
-        limits.of(class).is_none_or(|rate| self.0[port.get()].0[class as usize].admits(rate, now.0))
+        limits.of(class).is_none_or(|rate| self.0[port.get()].storm[class as usize].admits(rate, now.0))
+    }
+}
+
+impl StormMeters {
+    /// Whether an IGMP or MLD message that comes from `port` now is not one too many; counts it if so.
+    pub(crate) fn admits_message(&self, port: PortIndex, now: Nanos) -> bool {
+        self.0[port.get()].messages.admits(MESSAGES, now.0)
     }
 }
 

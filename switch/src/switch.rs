@@ -10,6 +10,7 @@ use crate::fdb::{Fdb, FdbEntry, Limits};
 use crate::flow_cache::{FlowCache, FlowHasher, FlowMismatch, Verification};
 use crate::frame::Frame;
 use crate::ids::PortIndex;
+use crate::multicast::{GroupEntry, GroupSnapshot, Groups, Scratch};
 use crate::policy::Policy;
 use crate::storm::StormMeters;
 use crate::time::Nanos;
@@ -27,6 +28,13 @@ pub trait Egress<P> {
     /// Lets copies of `frame`, which stands at position `slot` of the burst, leave by all of `receivers`
     /// but the frame's own port, which may be among them. `receivers` ascend.
     fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<P>);
+
+    /// Copies the bytes after the frame's head to `to` and says how many there were: for messages to the
+    /// switch that are longer than a head. They are the sender's, and may change from call to call.
+    fn read(&mut self, frame: &Frame<P>, to: &mut [u8]) -> usize {
+        let _ = (frame, to);
+        0
+    }
 }
 
 /// The switch: what all workers share.
@@ -37,6 +45,7 @@ pub struct Switch {
     flow_hasher: FlowHasher,
     counters: Counters,
     storm: StormMeters,
+    pub(crate) groups: Groups,
 }
 
 /// What one worker has for itself; it serves one switch.
@@ -46,6 +55,7 @@ pub struct WorkerState {
     flows: FlowCache,
     flow_counters: Arc<FlowCacheCounters>,
     verification: Verification,
+    scratch: Scratch,
 }
 
 impl WorkerState {
@@ -60,7 +70,13 @@ impl WorkerState {
     #[must_use]
     pub fn with_flow_entries(policy: Arc<Policy>, entries: usize) -> Self {
         let (flow_counters, verification) = (Arc::default(), Verification::default());
-        Self { policy, flows: FlowCache::new(entries), flow_counters, verification }
+        Self {
+            policy,
+            flows: FlowCache::new(entries),
+            flow_counters,
+            verification,
+            scratch: Scratch::default(),
+        }
     }
 
     /// Goes by `policy` from the next burst on. No earlier record is replayed any more.
@@ -99,8 +115,9 @@ impl Switch {
     #[must_use]
     pub fn new(seed: u64, limits: Limits) -> Self {
         let flow_hasher = FlowHasher::with_seed(!seed);
+        let groups = Groups::new(seed.rotate_left(32), limits.groups);
         let (counters, storm) = (Counters::default(), StormMeters::default());
-        Self { fdb: Fdb::new(seed, limits), flow_hasher, counters, storm }
+        Self { fdb: Fdb::new(seed, limits), flow_hasher, counters, storm, groups }
     }
 
     /// Takes in a burst of frames, all from one source port, and sends them on in order. No lock is
@@ -113,13 +130,16 @@ impl Switch {
         egress: &mut impl Egress<P>,
     ) {
         let Some(first) = burst.first() else { return };
-        let WorkerState { policy, flows, flow_counters, verification } = worker;
+        let WorkerState { policy, flows, flow_counters, verification, scratch } = worker;
         let source = first.meta.source;
+        scratch.begin();
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
         let commit = Commit {
             scene: &scene,
             counters: &self.counters,
             storm: &self.storm,
+            groups: &self.groups,
+            scratch,
             now,
             tally: Tally::default(),
             learned: None,
@@ -135,22 +155,36 @@ impl Switch {
         self.counters.port(source).add_entered(&run.commit.tally);
     }
 
-    /// Forgets addresses that were silent too long, or whose port left their network. Looks at about
-    /// `budget` entries and goes on from there at the next call.
+    /// Forgets addresses and members of groups that were silent too long, or whose port left their network.
+    /// Looks at about `budget` entries of each table and goes on from there at the next call.
     pub fn expire(&self, now: Nanos, policy: &Policy, budget: usize) {
         self.fdb.expire(now.seconds(), policy, budget, &self.counters.fdb);
+        self.groups.expire(now.seconds(), policy, budget);
     }
 
-    /// Forgets all addresses learned at `port`. Its counters stay: see
+    /// Forgets all addresses and memberships learned at `port`. Its counters stay: see
     /// [`PortCounters::reset`](crate::counters::PortCounters::reset).
     pub fn forget_port(&self, port: PortIndex) {
         self.fdb.forget_port(port, &self.counters.fdb);
+        self.groups.forget_port(port);
     }
 
     /// The addresses known now, in no particular order.
     #[must_use]
     pub fn fdb(&self, now: Nanos, policy: &Policy) -> Vec<FdbEntry> {
         self.fdb.entries(now.seconds(), policy)
+    }
+
+    /// The multicast groups that have members now, and the multicast routers, in no particular order.
+    #[must_use]
+    pub fn groups(&self, now: Nanos) -> Vec<GroupEntry> {
+        self.groups.entries(now.seconds())
+    }
+
+    /// What multicast snooping did so far.
+    #[must_use]
+    pub fn group_counters(&self) -> GroupSnapshot {
+        self.groups.counters()
     }
 
     /// The counters of ports and tables.

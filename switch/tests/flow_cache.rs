@@ -7,14 +7,18 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use viaduct_switch::storm::{FrameRate, StormLimits};
 use viaduct_switch::{
-    Claims, Egress, Frame, Gso, GsoKind, Head, Limits, Metadata, Nanos, NetworkIndex, NetworkSettings,
-    PartialChecksum, Policy, PortIndex, PortPolicy, Switch, WorkerState,
+    Claims, Egress, Frame, GroupLimits, Gso, GsoKind, Head, Limits, Metadata, Nanos, NetworkIndex,
+    NetworkSettings, PartialChecksum, Policy, PortIndex, PortPolicy, Switch, WorkerState,
 };
 
 const PORTS: usize = 6;
 
 /// The fdb has room for few, so that addresses are evicted; one port may have fewer still.
-const LIMITS: Limits = Limits { fdb_entries: 8, fdb_entries_per_port_max: 6 };
+const LIMITS: Limits = Limits {
+    fdb_entries: 8,
+    fdb_entries_per_port_max: 6,
+    groups: GroupLimits { groups: 8, memberships: 16, memberships_per_port_max: 16 },
+};
 
 /// What happens to a switch.
 #[derive(Clone, Debug)]
@@ -70,7 +74,7 @@ fn policy(number: usize) -> Policy {
         (port(index), PortPolicy { storm, ..PortPolicy::new(of, mtu) })
     });
     let ageing_s = if number == 1 { 3 } else { 8 };
-    let networks = (0..2).map(|index| (network(index), NetworkSettings { ageing_s }));
+    let networks = (0..2).map(|index| (network(index), NetworkSettings { ageing_s, multicast: None }));
     Policy::compile(ports, networks).unwrap()
 }
 

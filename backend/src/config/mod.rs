@@ -127,6 +127,12 @@ pub struct Network {
     pub mode: NetworkMode,
     /// How long an address that is not seen stays learned.
     pub ageing: Duration,
+    /// Whether frames to multicast groups go only where they are wanted.
+    pub multicast_snooping: bool,
+    /// How long a port is a member of a multicast group after a host behind it said so.
+    pub multicast_membership: Duration,
+    /// Whether a port leaves a multicast group as soon as one host behind it does.
+    pub multicast_fast_leave: bool,
 }
 
 /// How a network reaches the outside.
@@ -165,6 +171,8 @@ pub struct Port {
     pub mtu: u16,
     /// What it may send to many receivers at once.
     pub storm: StormLimits,
+    /// Whether a multicast router may be behind it.
+    pub multicast_router: bool,
 }
 
 /// Who listens on a port's socket.

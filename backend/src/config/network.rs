@@ -13,13 +13,27 @@ const AGEING_RANGE: std::ops::RangeInclusive<Duration> =
 const AGEING_EXPECTED: &str =
     "a duration from \"10s\" to \"1000000s\" with its unit (ms, s, m, h, d), like \"5m\"";
 
+/// RFC 9776, 8.4: two queries, 125 s apart, and 10 s to answer.
+const MEMBERSHIP: Duration = Duration::from_secs(260);
+const MEMBERSHIP_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(10_000);
+const MEMBERSHIP_EXPECTED: &str =
+    "a duration from \"10s\" to \"10000s\" with its unit (ms, s, m, h, d), like \"260s\"";
+const SWITCH: &str = "true or false, without quotes";
+
 /// The network as far as it is right; what is wrong is noted.
 pub(super) fn read(table: &TableReader<'_>) -> Network {
     table.check_fields(&schema::NETWORK);
     let later = ["bridged", "nat", "routed"];
+    let membership = |value: &_| values::duration(value).filter(|time| MEMBERSHIP_RANGE.contains(time));
     let ageing = |value: &_| values::duration(value).filter(|ageing| AGEING_RANGE.contains(ageing));
     Network {
         mode: table.read_word("mode", NetworkMode::ALL, &later).unwrap_or_default(),
         ageing: table.read("ageing", AGEING_EXPECTED, ageing).unwrap_or(AGEING),
+        multicast_snooping: table.read("multicast_snooping", SWITCH, values::boolean).unwrap_or(true),
+        multicast_membership: table
+            .read("multicast_membership", MEMBERSHIP_EXPECTED, membership)
+            .unwrap_or(MEMBERSHIP),
+        multicast_fast_leave: table.read("multicast_fast_leave", SWITCH, values::boolean).unwrap_or(false),
     }
 }

@@ -40,6 +40,9 @@ pub(super) fn read(
             .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX))
             .unwrap_or(1500),
         storm: storm::read(table, settings.storm),
+        multicast_router: table
+            .read("multicast_router", "true or false, without quotes", values::boolean)
+            .unwrap_or(false),
     }
 }
 

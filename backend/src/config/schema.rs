@@ -88,6 +88,9 @@ pub const NETWORK: Table = Table {
     fields: &[
         now("mode", "\"isolated\"", "\"isolated\""),
         now("ageing", "a duration from \"10s\" to \"1000000s\"", "\"300s\""),
+        now("multicast_snooping", "true, false", "true"),
+        now("multicast_membership", "a duration from \"10s\" to \"10000s\"", "\"260s\""),
+        now("multicast_fast_leave", "true, false", "false"),
         later("uplink"),
         later("stp"),
         later("vlan"),
@@ -115,6 +118,7 @@ pub const PORT: Table = Table {
         now("queues", "a number from 1 to 128", "1"),
         now("mtu", "a number from 68 to 65535", "1500"),
         now("storm", "a table", "as under [switch]"),
+        now("multicast_router", "true, false", "false"),
         later("addresses"),
         later("allowed_address_pairs"),
         later("port_security"),

@@ -307,6 +307,38 @@ const WRONG: &[Case] = &[
         "`broadcsat`",
         "`broadcast`",
     ),
+    (
+        "[network.lab]\nmulticast_snooping = 'yes'",
+        2,
+        22,
+        "network.lab.multicast_snooping",
+        "\"yes\"",
+        "true or false",
+    ),
+    (
+        "[network.lab]\nmulticast_membership = '5s'",
+        2,
+        24,
+        "network.lab.multicast_membership",
+        "\"5s\"",
+        "from \"10s\"",
+    ),
+    (
+        "[network.lab]\nmulticast_fast_leave = 1",
+        2,
+        24,
+        "network.lab.multicast_fast_leave",
+        "1",
+        "true or false",
+    ),
+    (
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nmulticast_router = 'auto'",
+        4,
+        20,
+        "port.vm1.multicast_router",
+        "\"auto\"",
+        "true or false",
+    ),
     // top level
     ("[netwrok.lab]", 1, 2, "netwrok", "`netwrok`", "`network`, the nearest"),
     ("[uplink.wan]\ninterface = 'eth1'", 1, 2, "uplink", "`uplink`", "this version cannot do `uplink` yet"),
@@ -397,7 +429,13 @@ fn the_smallest_file_gets_every_default() {
     );
     assert_eq!(
         config.networks["lab"],
-        Network { mode: NetworkMode::Isolated, ageing: Duration::from_secs(300) }
+        Network {
+            mode: NetworkMode::Isolated,
+            ageing: Duration::from_secs(300),
+            multicast_snooping: true,
+            multicast_membership: Duration::from_secs(260),
+            multicast_fast_leave: false,
+        }
     );
     let port = Port {
         network: "lab".to_owned(),
@@ -407,6 +445,7 @@ fn the_smallest_file_gets_every_default() {
         queues: 1,
         mtu: 1500,
         storm: StormLimits::default(),
+        multicast_router: false,
     };
     assert_eq!(config.ports["vm1"], port);
 }

@@ -16,6 +16,11 @@ pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Option<&'v str> {
     if let DeValue::String(text) = value { Some(text) } else { None }
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(value: &DeValue<'_>) -> Option<bool> {
+    if let DeValue::Boolean(boolean) = value { Some(*boolean) } else { None }
+}
+
 /// A whole number within `range`.
 pub(super) fn number<T>(value: &DeValue<'_>, range: RangeInclusive<T>) -> Option<T>
 where

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
 use viaduct_switch::{FrameRate, StormLimits};
@@ -122,10 +123,21 @@ impl Plan {
             (None, _) => self.note(ChangeKind::Added, object, Vec::new()),
             (_, None) => self.note(ChangeKind::Removed, object, Vec::new()),
             (Some(running), Some(wanted)) => {
-                let seconds = |network: &Network| format!("{}s", network.ageing.as_secs());
+                let seconds = |time: Duration| format!("{}s", time.as_secs());
                 let settings = [
                     difference("mode", running.mode.name(), wanted.mode.name()),
-                    difference("ageing", &seconds(running), &seconds(wanted)),
+                    difference("ageing", seconds(running.ageing), seconds(wanted.ageing)),
+                    difference("multicast_snooping", running.multicast_snooping, wanted.multicast_snooping),
+                    difference(
+                        "multicast_membership",
+                        seconds(running.multicast_membership),
+                        seconds(wanted.multicast_membership),
+                    ),
+                    difference(
+                        "multicast_fast_leave",
+                        running.multicast_fast_leave,
+                        wanted.multicast_fast_leave,
+                    ),
                 ];
                 self.note(ChangeKind::Changed, object, settings.into_iter().flatten().collect());
             }
@@ -164,6 +176,7 @@ fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
         limit("storm.broadcast", |storm| storm.broadcast),
         limit("storm.multicast", |storm| storm.multicast),
         limit("storm.unknown_unicast", |storm| storm.unknown_unicast),
+        difference("multicast_router", running.multicast_router, wanted.multicast_router),
     ]
     .into_iter()
     .flatten()
@@ -189,12 +202,19 @@ mod tests {
             queues: 1,
             mtu: 1500,
             storm: StormLimits::default(),
+            multicast_router: false,
         };
         (name.to_owned(), port)
     }
 
     fn lab(ports: &[&str]) -> Config {
-        let network = Network { mode: NetworkMode::Isolated, ageing: Duration::from_secs(300) };
+        let network = Network {
+            mode: NetworkMode::Isolated,
+            ageing: Duration::from_secs(300),
+            multicast_snooping: true,
+            multicast_membership: Duration::from_secs(260),
+            multicast_fast_leave: false,
+        };
         Config {
             networks: [("lab".to_owned(), network)].into(),
             ports: ports.iter().map(|name| port(name)).collect(),

@@ -215,6 +215,7 @@ mod tests {
             queues: 1,
             mtu: 1500,
             storm: viaduct_switch::StormLimits::default(),
+            multicast_router: false,
         };
         let (index, network) = (PortIndex::new(0).unwrap(), NetworkIndex::new(0).unwrap());
         let mut port = Port::new("a", index, network, config, Port::fresh_client());

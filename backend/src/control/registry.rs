@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use viaduct_switch::{NetworkIndex, NetworkSettings, Policy, PolicyError, PortIndex, PortPolicy};
+use viaduct_switch::{
+    MulticastSettings, NetworkIndex, NetworkSettings, Policy, PolicyError, PortIndex, PortPolicy,
+};
 
 use crate::config::Config;
 use crate::control::port::Port;
@@ -28,11 +30,22 @@ impl Numbers {
     pub(super) fn compile(&self, config: &Config) -> Result<Policy, PolicyError> {
         let ports = config.ports.iter().filter_map(|(name, port)| {
             let network = *self.networks.get(&port.network)?;
-            Some((*self.ports.get(name)?, PortPolicy { network, mtu: port.mtu, storm: port.storm }))
+            Some((
+                *self.ports.get(name)?,
+                PortPolicy {
+                    network,
+                    mtu: port.mtu,
+                    storm: port.storm,
+                    multicast_router: port.multicast_router,
+                },
+            ))
         });
         let networks = config.networks.iter().filter_map(|(name, network)| {
             let ageing_s = u32::try_from(network.ageing.as_secs()).unwrap_or(u32::MAX);
-            Some((*self.networks.get(name)?, NetworkSettings { ageing_s }))
+            let membership_s = u32::try_from(network.multicast_membership.as_secs()).unwrap_or(u32::MAX);
+            let settings = MulticastSettings { membership_s, fast_leave: network.multicast_fast_leave };
+            let multicast = network.multicast_snooping.then_some(settings);
+            Some((*self.networks.get(name)?, NetworkSettings { ageing_s, multicast }))
         });
         Policy::compile(ports, networks)
     }

@@ -90,7 +90,13 @@ impl Drop for Lab {
 }
 
 fn config(folder: &Path, ports: &[&str]) -> Config {
-    let network = Network { mode: NetworkMode::Isolated, ageing: Duration::from_secs(300) };
+    let network = Network {
+        mode: NetworkMode::Isolated,
+        ageing: Duration::from_secs(300),
+        multicast_snooping: true,
+        multicast_membership: Duration::from_secs(260),
+        multicast_fast_leave: false,
+    };
     let port = |name: &&str| {
         let port = Port {
             network: "lab".into(),
@@ -100,6 +106,7 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
             queues: 2,
             mtu: 1500,
             storm: StormLimits::default(),
+            multicast_router: false,
         };
         ((*name).to_owned(), port)
     };

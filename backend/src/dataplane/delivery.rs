@@ -79,6 +79,20 @@ impl Egress<Span> for Collector<'_> {
         };
         self.refused += u64::from(!self.replicator.take(&flood));
     }
+
+    fn read(&mut self, frame: &Frame<Span>, to: &mut [u8]) -> usize {
+        let segments = self.segments.get(frame.payload.first as usize, frame.payload.count as usize);
+        let mut filled = 0;
+        for segment in segments {
+            let room = to.get_mut(filled..).unwrap_or_default();
+            let len = room.len().min(segment.len as usize);
+            // SAFETY: the segment is at least `len` bytes of mapped guest memory, and `room` is as long; the
+            // two cannot overlap, since `room` is the worker's own.
+            unsafe { room.as_mut_ptr().copy_from_nonoverlapping(segment.host, len) };
+            filled += len;
+        }
+        filled
+    }
 }
 
 impl Collector<'_> {

@@ -17,6 +17,7 @@ pub(crate) use entry::{Key, Value};
 use crate::counters::FdbCounters;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
 use crate::mac::MacAddress;
+use crate::multicast::GroupLimits;
 use crate::policy::Policy;
 use entry::Slot;
 use write::Writer;
@@ -35,11 +36,13 @@ pub struct Limits {
     pub fdb_entries: usize,
     /// Addresses that may be learned at one port.
     pub fdb_entries_per_port_max: usize,
+    /// Multicast groups and their members.
+    pub groups: GroupLimits,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { fdb_entries: 65_536, fdb_entries_per_port_max: 65_536 }
+        Self { fdb_entries: 65_536, fdb_entries_per_port_max: 65_536, groups: GroupLimits::default() }
     }
 }
 

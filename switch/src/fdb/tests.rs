@@ -3,7 +3,11 @@
 use super::*;
 use crate::policy::{NetworkSettings, PortPolicy};
 
-const SMALL: Limits = Limits { fdb_entries: 1024, fdb_entries_per_port_max: usize::MAX };
+const SMALL: Limits = Limits {
+    fdb_entries: 1024,
+    fdb_entries_per_port_max: usize::MAX,
+    groups: GroupLimits { groups: 8, memberships: 16, memberships_per_port_max: 16 },
+};
 
 struct Bench {
     fdb: Fdb,
@@ -16,7 +20,7 @@ impl Bench {
     fn new(limits: Limits) -> Self {
         let port_policy = |index| PortPolicy::new(network(usize::from(index >= 8)), 1500);
         let ports = (0..10).map(|index| (port(index), port_policy(index)));
-        let quick = NetworkSettings { ageing_s: 10 };
+        let quick = NetworkSettings { ageing_s: 10, ..NetworkSettings::default() };
         let networks = [(network(0), NetworkSettings::default()), (network(1), quick)];
         let policy = Policy::compile(ports, networks).unwrap();
         Self { fdb: Fdb::new(0x5eed, limits), policy, counters: FdbCounters::default() }

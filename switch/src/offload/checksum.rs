@@ -12,7 +12,7 @@ pub(super) const UDP_CHECKSUM: u16 = 6;
 
 /// The sum of all 16-bit words; an odd last byte is the upper half of a word. Sums of parts may be added
 /// if all parts but the last have even lengths.
-pub(super) fn sum(bytes: &[u8]) -> u64 {
+pub(crate) fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);
@@ -22,7 +22,7 @@ pub(super) fn sum(bytes: &[u8]) -> u64 {
 }
 
 /// Folds the carries in: the one's complement sum of RFC 1071, not complemented.
-pub(super) fn fold(sum: u64) -> u16 {
+pub(crate) fn fold(sum: u64) -> u16 {
     let mut sum = sum;
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

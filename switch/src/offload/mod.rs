@@ -4,7 +4,7 @@
 //! All of it works on an owned copy of the whole frame, never on guest memory, and trusts nothing in it:
 //! what policy has seen of the headers must agree with the claims, else the frame is dropped.
 
-mod checksum;
+pub(crate) mod checksum;
 mod fragment;
 mod layout;
 mod segment;

@@ -3,6 +3,7 @@
 mod admit;
 mod forward;
 mod learn;
+mod multicast;
 mod storm;
 
 use crate::decision::{Decision, Lengths, Recording, Scene, Step};
@@ -32,6 +33,8 @@ stages! {
     Learn => learn,
     /// Meters frames that reach many ports.
     Storm => storm,
+    /// Sends frames to multicast groups where they are wanted.
+    Multicast => multicast,
     /// Chooses the ports by which the frame leaves.
     Forward => forward,
 }

@@ -7,6 +7,7 @@ use crate::fdb::{Key, Sighting};
 use crate::flow_cache::{Entry, FlowCache, FlowHasher, FlowKey, Kept, Place, Verification};
 use crate::frame::Frame;
 use crate::ids::NetworkIndex;
+use crate::multicast::{Groups, Scratch, Snooping, Verdict};
 use crate::stages;
 use crate::storm::{StormClass, StormMeters};
 use crate::time::Nanos;
@@ -164,6 +165,8 @@ pub(super) struct Commit<'a, E> {
     /// sender.
     pub(super) learned: Option<(Key, Learned)>,
     pub(super) egress: &'a mut E,
+    pub(super) groups: &'a Groups,
+    pub(super) scratch: &'a mut Scratch,
 }
 
 impl<E> Commit<'_, E> {
@@ -203,8 +206,28 @@ impl<E> Commit<'_, E> {
                     let members = self.scene.policy.network(network).map_or(&[][..], |n| n.members());
                     self.egress.flood(members, slot, frame);
                 }
+                Action::Multicast(network) => self.multicast(slot, frame, network),
                 Action::Drop(reason) => self.tally.dropped(reason),
             }
+        }
+    }
+
+    #[inline(never)]
+    fn multicast<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex)
+    where
+        E: Egress<P>,
+    {
+        let Scene { policy, source, .. } = *self.scene;
+        let (groups, meters) = (self.groups, self.storm);
+        let snooping = Snooping { groups, meters, policy, network, source, now: self.now };
+        let rest = |to: &mut [u8]| self.egress.read(frame, to);
+        match snooping.verdict(self.scratch, frame.head.bytes(), &frame.meta, rest) {
+            Verdict::To(receivers) => self.egress.flood(receivers, slot, frame),
+            Verdict::Flood => {
+                let members = policy.network(network).map_or(&[][..], |network| network.members());
+                self.egress.flood(members, slot, frame);
+            }
+            Verdict::Drop(reason) => self.tally.dropped(reason),
         }
     }
 
