@@ -15,6 +15,7 @@ use crate::memory::{Region, RegionSpec};
 mod floods;
 mod sharing;
 mod waiting;
+mod wakeups;
 
 const MEMORY: u64 = 4 << 20;
 const SIZE: u16 = 64;
