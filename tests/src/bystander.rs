@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::deadline::wait_until;
 use crate::driver::nic::{Nic, NicOptions};
-use crate::stream::{Flow, mac};
+use crate::stream::Flow;
 
+/// The two cards' addresses.
+pub const ADDRESSES: [[u8; 6]; 2] = [[2, 0, 0, 0xb0, 0, 1], [2, 0, 0, 0xb0, 0, 2]];
 /// Frames of one round, each way.
 const BURST: usize = 16;
 /// Between two rounds.
@@ -40,7 +42,7 @@ impl Bystander {
         let (stop, rounds, worst_us) =
             (Arc::clone(&self.stop), Arc::clone(&self.rounds), Arc::clone(&self.worst_us));
         let work = move || {
-            let (here, there) = (mac(0xb0_0001), mac(0xb0_0002));
+            let [here, there] = ADDRESSES;
             let mut flows = [Flow::new(here, there), Flow::new(there, here)];
             flows.iter_mut().for_each(|flow| flow.limit = ROUND_LIMIT);
             while !stop.load(Ordering::Relaxed) {

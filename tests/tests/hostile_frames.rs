@@ -1,4 +1,4 @@
-//! Hostile frames: claims that cannot be, runts and giants, floods of addresses; each a counted drop.
+//! Hostile frames: claims that cannot be, runts and giants; each a counted drop.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use viaduct_tests::deadline::wait_until;
@@ -139,38 +139,4 @@ fn a_frame_too_long_for_an_unmergeable_buffer_is_a_counted_drop() {
     Flow::new(mac(1), mac(2)).carry(&mut x, &mut y, [60, 700]);
     drop((x, y));
     stage.finish("a small buffer");
-}
-
-// Addresses
-
-#[test]
-fn a_flood_of_source_addresses_is_bounded_and_the_neighbours_stay_known() {
-    const ADDRESSES: u32 = 200_000;
-    let mut stage = Stage::new();
-    let [mut x, y] =
-        stage.cards(&NicOptions { queue_size: 1024, send_buffers: 1024, ..NicOptions::default() });
-    let mut flood = |first: u32| {
-        for number in first..first + ADDRESSES {
-            x.transmit[0].put(NetHeader::default(), &frame(mac(2), mac(0x0100_0000 + number), 1, 60));
-            if number % 64 == 0 {
-                x.transmit[0].ring.publish();
-            }
-        }
-        x.transmit[0].drain();
-    };
-    flood(0);
-    stage.assert_unharmed("a flood of addresses");
-    let state = stage.daemon.show();
-    assert!(state.networks[0].addresses < u64::from(ADDRESSES), "the table is bounded");
-    for port in ["a", "b"] {
-        assert!(state.fdb.iter().any(|entry| entry.port == port), "the neighbour {port} stays known");
-    }
-    println!("{} addresses are learned after {ADDRESSES} were sent", state.networks[0].addresses);
-    // The table is in use now, and the answer that lists it was made; more of the same takes no more memory.
-    let _ = stage.daemon.show();
-    stage.accept_private_memory();
-    flood(ADDRESSES);
-    let _ = stage.daemon.show();
-    drop((x, y));
-    stage.finish("a flood of addresses");
 }

@@ -29,24 +29,27 @@ fn descriptors_and_headers_that_change_all_the_time_deliver_only_what_was_judged
     let ring = &mut x.transmit[0].ring;
     write_table(ring, ring.descriptor, &[Raw(table, 32, INDIRECT, 0)]);
     let (start, mut seen) = (Instant::now(), 0);
-    while start.elapsed() < Duration::from_secs(3) {
+    // For three seconds, and on a machine without a free processor for as long as it takes to see enough.
+    while start.elapsed() < Duration::from_secs(3) || seen <= 100 {
+        assert!(start.elapsed() < Duration::from_secs(60), "{seen} frames were valid when they were read");
         (0..64).for_each(|_| ring.put_available(0));
         ring.set_available_index(ring.available_index);
         let index = ring.available_index;
         let used = Instant::now();
         while ring.used_index() != index {
-            assert!(used.elapsed() < LIMIT, "chains under the rewriter are used up");
+            assert!(used.elapsed() < 5 * LIMIT, "chains under the rewriter are used up");
             std::thread::yield_now();
         }
         while let Some(received) = y.take() {
             seen += 1;
             // Frames for x's own address are judged to go nowhere, so none may ever be seen here.
             assert_ne!(received.bytes.get(..6), Some(&mac(1)[..]), "delivered what was judged to go nowhere");
+            // Nobody sends as a group (IEEE 802.3, 3.2.3): such a frame is judged to be dropped.
+            assert_eq!(received.bytes.get(6), Some(&mac(1)[0]), "delivered what was judged to be dropped");
         }
     }
     stop.store(true, Ordering::Relaxed);
     rewriter.join().unwrap();
-    assert!(seen > 100, "many frames are valid at the moment when they are read: {seen}");
     println!("{seen} frames arrived under the rewriter");
     stage.assert_unharmed("a rewriter");
     mended(&mut x, &mut y, SEND);
@@ -54,15 +57,17 @@ fn descriptors_and_headers_that_change_all_the_time_deliver_only_what_was_judged
     stage.finish("descriptors that change all the time");
 }
 
-/// Changes destination, header and descriptors as fast as it can: to port y, to everybody, and to port x itself,
-/// whose frames must go nowhere.
+/// Changes addresses, header and descriptors as fast as it can: to port y, to everybody, and to port x itself,
+/// whose frames must go nowhere; from x, and from a group. Addresses that are told apart differ in one byte, so that
+/// none is made of halves.
 fn rewrite(memory: &Memory, at: u64, table: u64, stop: &AtomicBool) {
     let addresses = [mac(2), mac(1), [0xff; 6], mac(1)];
+    memory.write(at + 18, &mac(1));
     let mut round = 0_usize;
     while !stop.load(Ordering::Relaxed) {
         round += 1;
         memory.write(at + 12, &addresses[round % 4]);
-        memory.write(at + 18, &mac(1));
+        memory.write(at + 18, &[mac(1)[0] | u8::from(round.is_multiple_of(5))]);
         memory.write(
             at,
             &[if round.is_multiple_of(3) { NEEDS_CSUM } else { 0 }, [0, 0, 0, 1, 0, 9, 0][round % 7]],

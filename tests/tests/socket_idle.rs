@@ -1,14 +1,13 @@
-//! What the switch costs when it has nothing to do, when it starts, and at the border to the kernel.
+//! What the switch costs when it has nothing to do, and when it starts.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::driver::session;
-use viaduct_tests::lab::{network, pair};
-use viaduct_tests::stream::{Flow, frame, mac, number_of};
+use viaduct_tests::lab::network;
+use viaduct_tests::stream::{frame, mac, number_of};
 
 /// Small cards, so that a hundred of them fit everywhere.
 fn small() -> NicOptions {
@@ -62,40 +61,4 @@ fn from_start_to_the_first_frame_it_takes_less_than_a_tenth_of_a_second() {
     println!("from exec to the first frame delivered: {times:?}");
     times.sort();
     assert!(times[2] < Duration::from_millis(100), "the median of {times:?}");
-}
-
-/// Runs `work` while strace counts the daemon's system calls; returns how many there were.
-fn system_calls_during(daemon: &Daemon, work: impl FnOnce()) -> u64 {
-    let file = daemon.directory().join("strace");
-    let mut strace = Command::new("strace")
-        .args(["-f", "-c", "-o", file.to_str().unwrap(), "-p", &daemon.pid().to_string()])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("strace is missing: scripts/setup installs it");
-    std::thread::sleep(Duration::from_millis(700));
-    work();
-    // SAFETY: kill has no memory effects here; the pid is our own unreaped child's.
-    unsafe { libc::kill(libc::pid_t::try_from(strace.id()).unwrap(), libc::SIGINT) };
-    strace.wait().unwrap();
-    let table = std::fs::read_to_string(&file).unwrap();
-    println!("{table}");
-    let total = table.lines().find(|line| line.trim_end().ends_with("total")).expect("strace's sum");
-    total.split_whitespace().nth(3).unwrap().parse().unwrap()
-}
-
-#[test]
-fn a_busy_switch_makes_far_less_than_a_system_call_a_frame() {
-    const FRAMES: usize = 500_000;
-    let daemon = Daemon::start(&network("lab", &["a", "b"], ""));
-    // The guest polls, as DPDK does: then no calls are due, and only work and sleep are left to be counted.
-    let options = NicOptions { queue_size: 1024, send_buffers: 1024, polled: true, ..NicOptions::default() };
-    let [a, b] = &mut pair(&daemon, &options);
-    let mut flow = Flow::new(mac(1), mac(2));
-    flow.window = 1000;
-    flow.carry(a, b, [60; 100]);
-    let before = daemon.show().workers[0].frames;
-    let calls = system_calls_during(&daemon, || flow.carry(a, b, std::iter::repeat_n(60, FRAMES)));
-    assert_eq!(daemon.show().workers[0].frames - before, FRAMES as u64);
-    println!("{calls} system calls for {FRAMES} frames");
-    assert!(calls < FRAMES as u64 / 20, "{calls} system calls for {FRAMES} frames");
 }

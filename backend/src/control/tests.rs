@@ -38,7 +38,8 @@ impl Lab {
         ports: &[&str],
         prepare: impl FnOnce(&Path) -> T + Send + 'static,
     ) -> (Self, T) {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory, as /run is: where sockets are made on a disk, a thousand of them wait for its journal.
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let (path, config) = (folder.path().to_owned(), config(folder.path(), ports));
         let (sender, receiver) = channel();
         let thread = std::thread::spawn(move || {

@@ -21,13 +21,24 @@ const BACKLOG_PORT_BYTES: usize = 8 << 20;
 /// Bytes that all queues of the process may hold together.
 const BACKLOG_TOTAL_BYTES: usize = 128 << 20;
 
+/// What all queues of the process have taken together.
 static RESERVED: AtomicUsize = AtomicUsize::new(0);
+
+/// Where that is counted.
+struct Total(&'static AtomicUsize);
+
+impl Default for Total {
+    fn default() -> Self {
+        Self(&RESERVED)
+    }
+}
 
 /// Owned frames, oldest first. The memory is taken at the first congestion and kept until the ring goes.
 #[derive(Default)]
 pub(super) struct Backlog {
     /// What the port's queues have taken together.
     share: Arc<AtomicUsize>,
+    total: Total,
     /// Was empty when it was last tidied.
     idle: bool,
     frames: VecDeque<Waiting>,
@@ -64,7 +75,7 @@ impl Backlog {
 
     fn give_back(&mut self) {
         if !self.bytes.is_empty() {
-            RESERVED.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
+            self.total.0.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
             self.share.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
         }
     }
@@ -126,7 +137,7 @@ impl Backlog {
         if !take(&self.share, BACKLOG_PORT_BYTES) {
             return false;
         }
-        if !take(&RESERVED, BACKLOG_TOTAL_BYTES) {
+        if !take(self.total.0, BACKLOG_TOTAL_BYTES) {
             self.share.fetch_sub(BACKLOG_BYTES, Ordering::Relaxed);
             return false;
         }
@@ -220,6 +231,28 @@ mod tests {
         assert!(push(&mut queues[9], 1, 60));
         drop(queues);
         assert_eq!(share.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_process_has_a_bound_beyond_which_ports_that_have_nothing_get_nothing() {
+        let total: &'static AtomicUsize = Box::leak(Box::default());
+        let queue = || {
+            let mut queue = Backlog::default();
+            queue.total = Total(total);
+            queue
+        };
+        let most = BACKLOG_TOTAL_BYTES / BACKLOG_BYTES;
+        let mut queues: Vec<Backlog> = (0..most + 5).map(|_| queue()).collect();
+        let taken: Vec<bool> = queues.iter_mut().map(|queue| push(queue, 1, 60)).collect();
+        assert!(taken[..most].iter().all(|taken| *taken) && !taken[most..].contains(&true));
+        assert_eq!(total.load(Ordering::Relaxed), BACKLOG_TOTAL_BYTES);
+        let refused = queues.last().unwrap();
+        assert_eq!(refused.share.load(Ordering::Relaxed), 0, "who is refused holds no share of his port");
+        // What one gives back, another may have.
+        drop(queues.swap_remove(0));
+        assert!(push(&mut queues[most], 1, 60));
+        drop(queues);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
     }
 
     #[test]

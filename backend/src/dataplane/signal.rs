@@ -57,3 +57,70 @@ fn empty(descriptor: RawFd) {
     // counter fail with EAGAIN even if O_NONBLOCK was taken away.
     let _ = unsafe { libc::preadv2(descriptor, &raw const place, 1, -1, libc::RWF_NOWAIT) };
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// An eventfd whose writers and readers wait, as a peer can make it at any time.
+    fn blocking(counter: u64) -> OwnedFd {
+        // SAFETY: the new descriptor belongs to the `OwnedFd` alone.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC)) };
+        if counter > 0 {
+            // SAFETY: eight bytes of our own.
+            let written = unsafe { libc::write(descriptor.as_raw_fd(), (&raw const counter).cast(), 8) };
+            assert_eq!(written, 8);
+        }
+        descriptor
+    }
+
+    const FULL: u64 = u64::MAX - 1;
+
+    #[test]
+    fn a_write_that_blocks_is_freed_at_the_second_tick_that_meets_it() {
+        let (watch, full) = (Arc::new(SignalWatch::default()), blocking(FULL));
+        let descriptor = full.as_raw_fd();
+        let port = PortIndex::new(3).unwrap();
+        let worker = {
+            let watch = Arc::clone(&watch);
+            thread::spawn(move || watch.notify(port, descriptor))
+        };
+        let end = Instant::now() + Duration::from_secs(10);
+        let (mut sequence, mut freed) = watch.unblock(0);
+        while freed.is_none() {
+            assert!(Instant::now() < end, "a worker that is stuck is never found");
+            thread::sleep(Duration::from_millis(5));
+            (sequence, freed) = watch.unblock(sequence);
+        }
+        assert_eq!(freed, Some((port, descriptor)));
+        worker.join().unwrap();
+        // It came out of the write: nothing is stuck any more.
+        let (after, freed) = watch.unblock(sequence);
+        assert_eq!((freed, watch.unblock(after).1), (None, None));
+    }
+
+    #[test]
+    fn a_write_that_is_under_way_and_could_go_on_is_left_alone() {
+        let (watch, room) = (SignalWatch::default(), blocking(0));
+        watch.0.begin(3, room.as_raw_fd());
+        let (sequence, _) = watch.unblock(0);
+        assert_eq!(watch.unblock(sequence), (sequence, None), "the worker only lost its processor");
+    }
+
+    #[test]
+    fn emptying_a_counter_that_its_peer_emptied_first_waits_for_nothing() {
+        let (sender, receiver) = channel();
+        thread::spawn(move || {
+            let empty_already = blocking(0);
+            empty(empty_already.as_raw_fd());
+            sender.send(()).unwrap();
+        });
+        receiver.recv_timeout(Duration::from_secs(10)).expect("it waits, for want of RWF_NOWAIT");
+    }
+}

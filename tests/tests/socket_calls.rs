@@ -1,0 +1,87 @@
+//! What a busy switch asks of the kernel: nothing for a frame.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::driver::nic::NicOptions;
+use viaduct_tests::lab::{network, pair};
+use viaduct_tests::stream::{Flow, mac};
+
+/// How often at most a worker that is busy looks for the kicks of rings that sleep, as ARCHITECTURE.md has it.
+const LOOK: Duration = Duration::from_micros(30);
+
+/// Runs `work` while strace counts the daemon's system calls; returns how many there were of each.
+fn system_calls_during(daemon: &Daemon, work: impl FnOnce()) -> BTreeMap<String, u64> {
+    let file = daemon.directory().join("strace");
+    let mut strace = Command::new("strace")
+        .args(["-f", "-c", "-o", file.to_str().unwrap(), "-p", &daemon.pid().to_string()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("strace is missing: scripts/setup installs it");
+    std::thread::sleep(Duration::from_millis(700));
+    work();
+    // SAFETY: kill has no memory effects here; the pid is our own unreaped child's.
+    unsafe { libc::kill(libc::pid_t::try_from(strace.id()).unwrap(), libc::SIGINT) };
+    strace.wait().unwrap();
+    let table = std::fs::read_to_string(&file).unwrap();
+    println!("{table}");
+    assert!(table.contains("total"), "strace counted nothing");
+    table.lines().filter_map(row).filter(|(name, _)| name != "total").collect()
+}
+
+/// A line of strace's table, as "97.10 0.003412 3 1042 2 read": its last and its fourth column.
+fn row(line: &str) -> Option<(String, u64)> {
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    columns.first()?.parse::<f64>().ok()?;
+    Some(((*columns.last()?).to_owned(), columns.get(3)?.parse().ok()?))
+}
+
+/// Carries frames between two guests that poll, as DPDK does: then no notifications are due. What is left to be
+/// counted is work for frames, and looks and sleeps, which are due by time.
+fn assert_no_calls_for_frames(polling: &str) {
+    const FRAMES: usize = 500_000;
+    let daemon = Daemon::start_with(&format!("polling = \"{polling}\""), &network("lab", &["a", "b"], ""));
+    let options = NicOptions { queue_size: 1024, send_buffers: 1024, polled: true, ..NicOptions::default() };
+    let [a, b] = &mut pair(&daemon, &options);
+    let mut flow = Flow::new(mac(1), mac(2));
+    flow.window = 1000;
+    flow.carry(a, b, [60; 100]);
+    Flow::new(mac(2), mac(1)).carry(b, a, [60; 100]);
+    let before = daemon.show().workers[0].frames;
+    let start = Instant::now();
+    let mut calls = system_calls_during(&daemon, || {
+        let log = daemon.log();
+        flow.carry(a, b, std::iter::repeat_n(60, FRAMES));
+        assert_eq!(daemon.log(), log, "a line was logged");
+    });
+    let looks = start.elapsed().as_micros() / LOOK.as_micros();
+    assert_eq!(daemon.show().workers[0].frames - before, FRAMES as u64);
+    let waits = ["epoll_wait", "epoll_pwait", "epoll_pwait2"].iter().filter_map(|name| calls.remove(*name));
+    let waits: u64 = waits.sum();
+    assert!(u128::from(waits) <= 2 * looks, "{waits} waits where {looks} looks were due");
+    if polling == "busy" {
+        assert!(waits < FRAMES as u64 / 100, "{waits} waits of workers that never wait");
+    }
+    for name in ["futex", "write", "sendto", "sendmsg", "mmap", "munmap", "brk", "madvise", "clock_gettime"] {
+        let count = calls.get(name).copied().unwrap_or(0);
+        assert!(count < FRAMES as u64 / 1000, "{count} times {name} for {FRAMES} frames");
+    }
+    let others: u64 = calls.values().sum();
+    assert!(
+        others < FRAMES as u64 / 100,
+        "{others} system calls, beside waits, for {FRAMES} frames: {calls:?}"
+    );
+}
+
+#[test]
+fn a_busy_switch_makes_no_system_call_for_a_frame() {
+    assert_no_calls_for_frames("adaptive");
+}
+
+#[test]
+fn a_switch_that_always_polls_makes_no_system_call_for_a_frame() {
+    assert_no_calls_for_frames("busy");
+}
