@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use viaduct_switch::FlowCacheSnapshot;
 
 /// The whole state at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -171,6 +172,34 @@ pub struct WorkerStatus {
     pub spins: u64,
     /// Receive queues that it found taken by another worker.
     pub contended: u64,
+    /// Its flow cache.
+    pub flow_cache: FlowCacheStatus,
+}
+
+/// What a worker's flow cache did since the daemon's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FlowCacheStatus {
+    /// Frames for which an earlier decision was replayed.
+    pub hits: u64,
+    /// Frames that were decided about.
+    pub misses: u64,
+    /// Decisions that were kept.
+    pub inserted: u64,
+    /// Decisions that gave way to others.
+    pub evicted: u64,
+    /// Decisions not kept, because every place was taken.
+    pub refused: u64,
+    /// Decisions found out of date.
+    pub invalidated: u64,
+    /// Hits that verification found wrong: mistakes of the daemon.
+    pub mismatched: u64,
+}
+
+impl From<FlowCacheSnapshot> for FlowCacheStatus {
+    fn from(counted: FlowCacheSnapshot) -> Self {
+        let FlowCacheSnapshot { hits, misses, inserted, evicted, refused, invalidated, mismatched } = counted;
+        Self { hits, misses, inserted, evicted, refused, invalidated, mismatched }
+    }
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ pub struct Switch {
     counters: Counters,
     storm: StormMeters,
     pub(crate) groups: Groups,
+    verification: Verification,
 }
 
 /// What one worker has for itself; it serves one switch.
@@ -54,7 +55,6 @@ pub struct WorkerState {
     policy: Arc<Policy>,
     flows: FlowCache,
     flow_counters: Arc<FlowCacheCounters>,
-    verification: Verification,
     scratch: Scratch,
 }
 
@@ -69,14 +69,8 @@ impl WorkerState {
     /// none, and the stages decide about each frame.
     #[must_use]
     pub fn with_flow_entries(policy: Arc<Policy>, entries: usize) -> Self {
-        let (flow_counters, verification) = (Arc::default(), Verification::default());
-        Self {
-            policy,
-            flows: FlowCache::new(entries),
-            flow_counters,
-            verification,
-            scratch: Scratch::default(),
-        }
+        let (flow_counters, scratch) = (Arc::default(), Scratch::default());
+        Self { policy, flows: FlowCache::new(entries), flow_counters, scratch }
     }
 
     /// Goes by `policy` from the next burst on. No earlier record is replayed any more.
@@ -89,17 +83,6 @@ impl WorkerState {
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
-    }
-
-    /// Whether every hit of the flow cache is decided by the stages as well, and both compared. What differs
-    /// is counted as mismatched, and the stages are obeyed.
-    pub fn set_verification(&mut self, is_on: bool) {
-        self.verification.is_on = is_on;
-    }
-
-    /// The first hit that verification found to be wrong; given once.
-    pub fn take_mismatch(&mut self) -> Option<FlowMismatch> {
-        self.verification.first.take()
     }
 
     /// What the flow cache did, for others to read at any time.
@@ -117,7 +100,8 @@ impl Switch {
         let flow_hasher = FlowHasher::with_seed(!seed);
         let groups = Groups::new(seed.rotate_left(32), limits.groups);
         let (counters, storm) = (Counters::default(), StormMeters::default());
-        Self { fdb: Fdb::new(seed, limits), flow_hasher, counters, storm, groups }
+        let verification = Verification::default();
+        Self { fdb: Fdb::new(seed, limits), flow_hasher, counters, storm, groups, verification }
     }
 
     /// Takes in a burst of frames, all from one source port, and sends them on in order. No lock is
@@ -130,7 +114,7 @@ impl Switch {
         egress: &mut impl Egress<P>,
     ) {
         let Some(first) = burst.first() else { return };
-        let WorkerState { policy, flows, flow_counters, verification, scratch } = worker;
+        let WorkerState { policy, flows, flow_counters, scratch } = worker;
         let source = first.meta.source;
         scratch.begin();
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
@@ -145,14 +129,34 @@ impl Switch {
             learned: None,
             egress,
         };
-        let (hasher, counted) = (&self.flow_hasher, FlowTally::default());
-        let mut run = Run { commit, flows, hasher, verification, counted, recent: None, once: None };
+        let mut run = Run {
+            commit,
+            flows,
+            hasher: &self.flow_hasher,
+            verification: &self.verification,
+            verifies: self.verification.is_on(),
+            counted: FlowTally::default(),
+            recent: None,
+            once: None,
+        };
         for (slot, frame) in burst.iter().enumerate() {
             debug_assert_eq!(frame.meta.source, source, "a burst comes from one port");
             run.frame(slot, frame);
         }
         flow_counters.add(burst.len(), &run.counted);
         self.counters.port(source).add_entered(&run.commit.tally);
+    }
+
+    /// Whether every hit of the workers' flow caches is decided by the stages as well, and both compared. What
+    /// differs is counted as mismatched, and the stages are obeyed.
+    pub fn set_verification(&self, is_on: bool) {
+        self.verification.set(is_on);
+    }
+
+    /// The first hit that verification found to be wrong.
+    #[must_use]
+    pub fn flow_mismatch(&self) -> Option<&FlowMismatch> {
+        self.verification.first()
     }
 
     /// Forgets addresses and members of groups that were silent too long, or whose port left their network.

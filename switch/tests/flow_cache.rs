@@ -186,7 +186,7 @@ fn run(events: &[Event]) -> Result<(), TestCaseError> {
     let mut plain = Bench::new(0);
     let mut cached = [16, 1024].map(Bench::new);
     let mut verified = Bench::new(1024);
-    verified.worker.set_verification(true);
+    verified.switch.set_verification(true);
     let mut now = Nanos(0);
     for event in events {
         if let Event::Wait { milliseconds } = event {
@@ -199,7 +199,7 @@ fn run(events: &[Event]) -> Result<(), TestCaseError> {
         }
     }
     let counted = verified.worker.flow_counters().snapshot();
-    prop_assert_eq!(counted.mismatched, 0, "{}", verified.worker.take_mismatch().unwrap());
+    prop_assert_eq!(counted.mismatched, 0, "{}", verified.switch.flow_mismatch().unwrap());
     prop_assert_eq!(plain.worker.flow_counters().snapshot().hits, 0);
     Ok(())
 }

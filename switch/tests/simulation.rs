@@ -141,9 +141,9 @@ impl World {
         let mut chance = Chance(seed);
         let policy = Arc::new(policy());
         let switch = |_| {
-            let mut worker = WorkerState::new(policy.clone());
-            worker.set_verification(true);
-            (Switch::new(chance.next(), Limits::default()), worker)
+            let switch = Switch::new(chance.next(), Limits::default());
+            switch.set_verification(true);
+            (switch, WorkerState::new(policy.clone()))
         };
         let switches = (0..SWITCHES).map(switch).collect();
         let mut world = Self {

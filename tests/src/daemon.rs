@@ -8,10 +8,12 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::deadline::wait_for;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Worker};
 
 /// How long the daemon may take to say that it is ready, or to end.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to answer a test that is over, in seconds: it may be stopped, or its socket be gone.
+const ANSWER_LIMIT_S: &str = "3";
 /// How much of the log a failing test shows.
 const LOG_TAIL_LINES: usize = 60;
 
@@ -32,7 +34,8 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// A running daemon. Dropping it ends the process, by its pid, and removes its directories.
+/// A running daemon. It verifies every hit of its flow caches unless told otherwise, and a test in which one
+/// was wrong fails. Dropping it ends the process, by its pid, and removes its directories.
 pub struct Daemon {
     child: Child,
     started: Instant,
@@ -160,7 +163,30 @@ impl Daemon {
     /// `viaduct show --json`.
     #[must_use]
     pub fn show(&self) -> Snapshot {
-        serde_json::from_value(self.show_json()).expect("show --json has the documented shape")
+        let snapshot: Snapshot =
+            serde_json::from_value(self.show_json()).expect("show --json has the documented shape");
+        let wrong: u64 = snapshot.workers.iter().map(|worker| worker.flow_cache.mismatched).sum();
+        assert_eq!(wrong, 0, "hits of a flow cache were wrong; the log:\n{}", self.log_tail());
+        snapshot
+    }
+
+    /// How many hits of a flow cache were wrong, from the counters if the process still answers, else from its
+    /// log.
+    fn mismatches(&mut self) -> u64 {
+        let logged = u64::from(self.log().contains("flow cache mismatch"));
+        if !self.is_alive() {
+            return logged;
+        }
+        let show = Command::new("timeout")
+            .arg(ANSWER_LIMIT_S)
+            .arg(binary())
+            .args(["show", "workers", "--json"])
+            .env("VIADUCT_SOCKET", self.directory.path().join("run/api.sock"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let workers: Vec<Worker> = serde_json::from_slice(&show.stdout).unwrap_or_default();
+        workers.iter().map(|worker| worker.flow_cache.mismatched).sum::<u64>().max(logged)
     }
 
     /// Waits until the port `name` is in `state`.
@@ -272,19 +298,27 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        let mismatches = if std::thread::panicking() { 0 } else { self.mismatches() };
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- the daemon's log ends so:\n{}\n---", self.log_tail());
         }
+        // A second panic would end all tests of the file.
+        assert!(
+            mismatches == 0 || std::thread::panicking(),
+            "{mismatches} hits of a flow cache were wrong; the log:\n{}",
+            self.log_tail()
+        );
     }
 }
 
 fn with_switch(directory: &Path, switch_lines: &str, config: &str) -> String {
     let directory = directory.display();
+    let verify = if switch_lines.contains("verify_flow_cache") { "" } else { "verify_flow_cache = true\n" };
     // The tables of `config` come first, so that line numbers in errors are those of the test's text.
     format!(
-        "{config}\n[switch]\nruntime_dir = \"{directory}/run\"\nstate_dir = \"{directory}/state\"\n{switch_lines}\n"
+        "{config}\n[switch]\nruntime_dir = \"{directory}/run\"\nstate_dir = \"{directory}/state\"\n{verify}{switch_lines}\n"
     )
 }
 

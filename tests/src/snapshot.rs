@@ -107,6 +107,19 @@ pub struct Worker {
     pub sleeps: u64,
     /// Kicks of rings that it had armed.
     pub wakes: u64,
+    /// Its flow cache.
+    pub flow_cache: FlowCache,
+}
+
+/// What a worker's flow cache did.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct FlowCache {
+    /// Frames for which an earlier decision was replayed.
+    pub hits: u64,
+    /// Frames that were decided about.
+    pub misses: u64,
+    /// Hits that verification found wrong.
+    pub mismatched: u64,
 }
 
 impl Snapshot {

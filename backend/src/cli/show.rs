@@ -11,7 +11,9 @@ use super::port::one_port;
 use super::table::{Align, Cell, Colour, Table};
 use super::{Style, json, units};
 use crate::api::Client;
-use crate::model::{DropStatus, FdbStatus, NetworkStatus, PortState, PortStatus, Snapshot, WorkerStatus};
+use crate::model::{
+    DropStatus, FdbStatus, FlowCacheStatus, NetworkStatus, PortState, PortStatus, Snapshot, WorkerStatus,
+};
 
 /// What can be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -214,6 +216,7 @@ fn worker_table(workers: &[WorkerStatus]) -> Table {
         ("FRAMES", Align::Right),
         ("BURSTS", Align::Right),
         ("FRAMES/BURST", Align::Right),
+        ("CACHED", Align::Right),
         ("SLEEPS", Align::Right),
         ("WAKES", Align::Right),
         ("SPINS", Align::Right),
@@ -227,6 +230,7 @@ fn worker_table(workers: &[WorkerStatus]) -> Table {
             units::count(worker.frames).into(),
             units::count(worker.bursts).into(),
             format!("{}.{}", tenths / 10, tenths % 10).into(),
+            cached_part(&worker.flow_cache).into(),
             units::count(worker.sleeps).into(),
             units::count(worker.wakes).into(),
             units::count(worker.spins).into(),
@@ -234,6 +238,13 @@ fn worker_table(workers: &[WorkerStatus]) -> Table {
         ]);
     }
     table
+}
+
+/// Of how many frames in a hundred the decision was replayed.
+fn cached_part(flows: &FlowCacheStatus) -> String {
+    let frames = flows.hits.saturating_add(flows.misses);
+    let hundredths = u128::from(flows.hits) * 100;
+    hundredths.checked_div(frames.into()).map_or("-".to_owned(), |percent| format!("{percent} %"))
 }
 
 /// A line for each reason at each port, and the reasons' sentences once.
@@ -311,6 +322,7 @@ mod tests {
                 bursts: 8,
                 frames: 20,
                 sleeps: 1,
+                flow_cache: FlowCacheStatus { hits: 19, misses: 1, ..FlowCacheStatus::default() },
                 ..Default::default()
             }],
         }

@@ -60,6 +60,8 @@ pub struct SwitchSettings {
     pub cpus: Vec<usize>,
     /// How a worker waits for frames.
     pub polling: Polling,
+    /// Whether what flow caches replay is decided each time as well, and compared.
+    pub verify_flow_cache: bool,
     /// Mode of the guests' sockets.
     pub socket_mode: u32,
     /// Group of the guests' sockets; `None` where the default group does not exist.
@@ -79,6 +81,7 @@ impl Default for SwitchSettings {
             state_dir: PathBuf::from("/var/lib/viaduct"),
             cpus: vec![0],
             polling: Polling::Adaptive,
+            verify_flow_cache: false,
             socket_mode: 0o660,
             socket_group: None,
             api_mode: 0o600,

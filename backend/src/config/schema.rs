@@ -74,6 +74,7 @@ pub const SWITCH: Table = Table {
         now("state_dir", "an absolute path", "\"/var/lib/viaduct\""),
         now("cpus", "a list of processor numbers", "[0]"),
         now("polling", "\"adaptive\", \"busy\", \"interrupt\"", "\"adaptive\""),
+        now("verify_flow_cache", "true or false", "false"),
         now("socket_mode", "octal permissions as a text", "\"0660\""),
         now("socket_group", "a group of this machine", "\"kvm\""),
         now("api_mode", "octal permissions as a text", "\"0600\""),

@@ -28,6 +28,9 @@ pub(super) fn read(
         state_dir: table.read("state_dir", PATH, values::path).unwrap_or(defaults.state_dir),
         cpus: cpus(table, host).unwrap_or(defaults.cpus),
         polling: table.read_word("polling", Polling::ALL, &[]).unwrap_or(defaults.polling),
+        verify_flow_cache: table
+            .read("verify_flow_cache", "true or false, without quotes", values::boolean)
+            .unwrap_or(defaults.verify_flow_cache),
         socket_mode: table.read("socket_mode", MODE, values::mode).unwrap_or(defaults.socket_mode),
         socket_group: socket_group(table, host, warnings),
         api_mode: table.read("api_mode", API_MODE, values::mode).unwrap_or(defaults.api_mode),

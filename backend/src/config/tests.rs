@@ -50,6 +50,7 @@ const WRONG: &[Case] = &[
     ("[switch]\ncpus = ['0']", 2, 9, "switch.cpus[0]", "\"0\"", "the number of a processor"),
     ("[switch]\ncpus = [2, 2]", 2, 12, "switch.cpus[1]", "2", "each processor once"),
     ("[switch]\npolling = 'bussy'", 2, 11, "switch.polling", "\"bussy\"", "\"interrupt\": \"busy\"?"),
+    ("[switch]\nverify_flow_cache = 'yes'", 2, 21, "switch.verify_flow_cache", "\"yes\"", "true or false"),
     ("[switch]\npolling = true", 2, 11, "switch.polling", "true", "one of \"adaptive\""),
     ("[switch]\nsocket_mode = 660", 2, 15, "switch.socket_mode", "660", "octal permissions in quotes"),
     ("[switch]\nsocket_mode = '0668'", 2, 15, "switch.socket_mode", "\"0668\"", "octal"),

@@ -156,6 +156,7 @@ impl Controller {
         self.forget_leavers(&plan);
         self.numbers = numbers;
         self.access = access;
+        self.switch.set_verification(wanted.switch.verify_flow_cache);
         self.config = wanted.clone();
         for (name, port) in newcomers(&plan, &wanted) {
             let listener = listeners.remove(name).or_else(|| free.remove(&port.socket));

@@ -65,6 +65,8 @@ pub(super) struct Controller {
     first: Option<Config>,
     pub(super) outcome: Option<Result<Changes, ApplyError>>,
     pub(super) stopping: bool,
+    /// A mismatch of a flow cache was told of.
+    mismatch_reported: bool,
 }
 
 impl Controller {
@@ -88,11 +90,13 @@ impl Controller {
             first: Some(first),
             outcome: None,
             stopping: false,
+            mismatch_reported: false,
         })
     }
 
     /// Ends all sessions and removes all sockets; the rest is dropped.
     pub(super) fn end(mut self) {
+        self.report_mismatch();
         for port in self.ports.iter_mut() {
             if let Some(guest) = port.guest.take() {
                 guest.session.close(&mut self.bay);
@@ -148,11 +152,22 @@ impl Controller {
         notify::ready();
     }
 
+    /// Tells once of a hit of a flow cache that verification found wrong.
+    fn report_mismatch(&mut self) {
+        if let Some(mismatch) = self.switch.flow_mismatch().filter(|_| !self.mismatch_reported) {
+            self.mismatch_reported = true;
+            error!("flow cache mismatch, which is a mistake of this program; please report it: {mismatch}");
+        }
+    }
+
     fn serve_deadlines(&mut self, ops: &mut EventOps) {
         self.timer.acknowledge();
         for deadline in self.timer.take_due(Instant::now()) {
             match deadline {
-                Deadline::Tick => self.bay.tick(),
+                Deadline::Tick => {
+                    self.bay.tick();
+                    self.report_mismatch();
+                }
                 Deadline::Connect(port) => self.connect(port, ops),
                 Deadline::Accept(port) => self.watch_listener(port, EventSet::IN, ops),
                 Deadline::Resume(port) => self.resume(port, ops),

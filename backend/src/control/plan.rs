@@ -93,6 +93,7 @@ fn switch_differences(running: &SwitchSettings, wanted: &SwitchSettings) -> Vec<
     let mode = |settings: &SwitchSettings| format!("{:04o}", settings.socket_mode);
     [
         difference("polling", running.polling.name(), wanted.polling.name()),
+        difference("verify_flow_cache", running.verify_flow_cache, wanted.verify_flow_cache),
         difference("socket_mode", mode(running), mode(wanted)),
         difference("socket_group", group(running), group(wanted)),
     ]

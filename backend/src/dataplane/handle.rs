@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use viaduct_switch::{DropReason, Nanos, Policy, PortIndex, Switch, WorkerState};
+use viaduct_switch::{DropReason, FlowCacheCounters, Nanos, Policy, PortIndex, Switch, WorkerState};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::assignment::{Assignment, Move};
@@ -49,6 +49,7 @@ struct WorkerHandle {
     cpu: usize,
     postbox: Postbox<Message>,
     shared: Arc<WorkerShared>,
+    flow_cache: Arc<FlowCacheCounters>,
     thread: Option<JoinHandle<()>>,
     /// The watch's sequence at the last tick.
     watched: u64,
@@ -148,9 +149,11 @@ impl Dataplane {
         poller.add(bell.descriptor(), Wake::Mailbox)?;
         let (postbox, mailbox) = mailbox(bell);
         let shared = Arc::new(WorkerShared::default());
+        let state = WorkerState::new(Arc::clone(&self.policy));
+        let flow_cache = Arc::clone(state.flow_counters());
         let parts = WorkerParts {
             switch: Arc::clone(&self.switch),
-            state: WorkerState::new(Arc::clone(&self.policy)),
+            state,
             polling,
             started: self.started,
             shared: Arc::clone(&shared),
@@ -166,7 +169,7 @@ impl Dataplane {
             }
         };
         let thread = thread::Builder::new().name(format!("worker-{cpu}")).spawn(run)?;
-        Ok(WorkerHandle { cpu, postbox, shared, thread: Some(thread), watched: 0 })
+        Ok(WorkerHandle { cpu, postbox, shared, flow_cache, thread: Some(thread), watched: 0 })
     }
 
     /// The switch that the workers run.
@@ -268,6 +271,7 @@ impl Dataplane {
             wakes: worker.shared.wakes.load(Ordering::Relaxed),
             spins: worker.shared.spins.load(Ordering::Relaxed),
             contended: worker.shared.contended.load(Ordering::Relaxed),
+            flow_cache: worker.flow_cache.snapshot().into(),
         };
         self.workers.iter().map(status).collect()
     }

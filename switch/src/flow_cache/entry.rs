@@ -37,6 +37,6 @@ impl Entry {
 
     /// What is to be told if `decided` is not what was recorded.
     pub(crate) fn mismatch(&self, lengths: Lengths, decided: &Decision) -> FlowMismatch {
-        FlowMismatch::new(self.key, lengths, &self.decision, decided)
+        FlowMismatch::new(self.key, lengths, self.decision.clone(), decided.clone())
     }
 }

@@ -24,7 +24,8 @@ pub(super) struct Run<'a, E> {
     pub(super) commit: Commit<'a, E>,
     pub(super) flows: &'a mut FlowCache,
     pub(super) hasher: &'a FlowHasher,
-    pub(super) verification: &'a mut Verification,
+    pub(super) verification: &'a Verification,
+    pub(super) verifies: bool,
     pub(super) counted: FlowTally,
     /// Where the burst's last frame was found: the next one is mostly of its kind.
     pub(super) recent: Option<Place>,
@@ -60,7 +61,7 @@ impl<E> Run<'_, E> {
         };
         let scene = self.commit.scene;
         let entry = self.flows.at(place);
-        if self.verification.is_on || !entry.decision.is_current(scene.fdb, scene.now_s) {
+        if self.verifies || !entry.decision.is_current(scene.fdb, scene.now_s) {
             return self.doubt(slot, frame, lengths, place);
         }
         self.recent = Some(place);
@@ -89,7 +90,7 @@ impl<E> Run<'_, E> {
         let (decision, learned) = self.make(slot, frame, lengths);
         self.once = None;
         if !decision.is_cacheable() {
-            self.once = (!self.verification.is_on).then(|| Entry::new(wanted.key, decision, learned));
+            self.once = (!self.verifies).then(|| Entry::new(wanted.key, decision, learned));
             return;
         }
         let Scene { source, fdb, now_s, .. } = *self.commit.scene;
@@ -135,7 +136,7 @@ impl<E> Run<'_, E> {
         let entry = self.flows.at(place);
         if !entry.decision.agrees_with(&decision) && entry.decision.is_current(scene.fdb, scene.now_s) {
             self.counted.mismatched += 1;
-            self.verification.keep(|| entry.mismatch(lengths, &decision));
+            self.verification.keep(entry.mismatch(lengths, &decision));
         }
         self.commit.frame(slot, frame, decision.actions(), &mut entry.learned);
     }
