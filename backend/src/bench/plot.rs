@@ -53,10 +53,13 @@ fn paths(report: &Report) -> Vec<String> {
     paths
 }
 
-/// Rows of one part, measure and unit stand on one scale. Losses are in the table alone: mostly there are none.
+/// What the table tells alone: losses, of which mostly there are none, and what says the same as another panel.
+const TABLE_ONLY: [&str; 3] = ["lost", "average", "bits"];
+
+/// Rows of one part, measure and unit stand on one scale.
 fn panels(report: &Report) -> Vec<Vec<&Row>> {
     let mut panels: Vec<Vec<&Row>> = Vec::new();
-    for row in report.rows.iter().filter(|row| row.measure != "lost") {
+    for row in report.rows.iter().filter(|row| !TABLE_ONLY.contains(&row.measure.as_str())) {
         let belongs = |panel: &&mut Vec<&Row>| {
             panel.first().is_some_and(|first| {
                 first.part == row.part && first.measure == row.measure && first.unit == row.unit

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
+use super::VIADUCT;
 use super::error::BenchError;
 use super::machine::{self, Machine};
 use super::stats::median;
@@ -66,13 +67,28 @@ impl Report {
         text
     }
 
-    /// A line of a table for each row: work, measure, path, median, unit, all rounds.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = [String; 6]> {
-        self.rows.iter().map(|row| {
+    /// The parts that have figures, in their order.
+    pub(crate) fn parts(&self) -> Vec<&str> {
+        let mut parts: Vec<&str> = self.rows.iter().map(|row| row.part.as_str()).collect();
+        parts.dedup();
+        parts
+    }
+
+    /// A line of a table for each row of `part`: work, measure, path, median, unit, how many times as much Viaduct has,
+    /// all rounds.
+    pub(crate) fn lines(&self, part: &str) -> impl Iterator<Item = [String; 7]> {
+        self.rows.iter().filter(move |row| row.part == part).map(|row| {
             let rounds: Vec<String> = row.rounds.iter().map(|round| figure(*round)).collect();
+            let ratio = self.viaduct_to(row).map(|ratio| format!("{} x", figure(ratio))).unwrap_or_default();
             let Row { work, measure, path, unit, .. } = row.clone();
-            [work, measure, path, figure(row.median()), unit, rounds.join(" ")]
+            [work, measure, path, figure(row.median()), unit, ratio, rounds.join(" ")]
         })
+    }
+
+    /// Viaduct's median divided by that of `row`, of the same work on another path.
+    fn viaduct_to(&self, row: &Row) -> Option<f64> {
+        let ours = self.rows.iter().find(|ours| ours.path == VIADUCT && ours.is_comparable(row))?;
+        (row.path != VIADUCT && row.median() > 0.0).then(|| ours.median() / row.median())
     }
 }
 
@@ -163,12 +179,15 @@ impl Row {
     }
 }
 
-/// Adds the figures of another round.
+/// Adds the figures of another round; what can be compared stands together.
 pub(super) fn merge(rows: &mut Vec<Row>, round: Vec<Row>) {
     for new in round {
         match rows.iter_mut().find(|row| row.is_comparable(&new) && row.path == new.path) {
             Some(row) => row.rounds.extend(new.rounds),
-            None => rows.push(new),
+            None => {
+                let place = rows.iter().rposition(|row| row.is_comparable(&new));
+                rows.insert(place.map_or(rows.len(), |place| place + 1), new);
+            }
         }
     }
 }
@@ -199,6 +218,14 @@ mod tests {
         merge(&mut rows, vec![row("viaduct", 2.0)]);
         assert_eq!((rows.len(), rows[0].rounds.as_slice(), rows[0].median()), (2, &[1.0, 3.0, 2.0][..], 2.0));
         assert!(rows[0].is_comparable(&rows[1]));
+    }
+
+    #[test]
+    fn viaduct_is_compared_with_others_of_the_same_run_and_work() {
+        let mut report = Report::begin("viaduct bench").unwrap();
+        report.rows = vec![row("viaduct", 3.0), row("TAP", 2.0)];
+        let ratios: Vec<String> = report.lines("generator").map(|line| line[5].clone()).collect();
+        assert_eq!((report.parts(), ratios), (vec!["generator"], vec![String::new(), "1.50 x".to_owned()]));
     }
 
     #[test]

@@ -265,18 +265,23 @@ fn other(latency: &Latency) -> Option<Other> {
 }
 
 fn text(report: &Report, style: Style) -> String {
-    let mut table = Table::new(&[
-        ("WORK", Align::Left),
-        ("MEASURE", Align::Left),
-        ("PATH", Align::Left),
-        ("MEDIAN", Align::Right),
-        ("UNIT", Align::Left),
-        ("ROUNDS", Align::Left),
-    ]);
-    for line in report.lines() {
-        table.row(line.map(Cell::from));
+    let mut text = report.heading();
+    for part in report.parts() {
+        let mut table = Table::new(&[
+            ("WORK", Align::Left),
+            ("MEASURE", Align::Left),
+            ("PATH", Align::Left),
+            ("MEDIAN", Align::Right),
+            ("UNIT", Align::Left),
+            ("VIADUCT IS", Align::Right),
+            ("ROUNDS", Align::Left),
+        ]);
+        for line in report.lines(part) {
+            table.row(line.map(Cell::from));
+        }
+        text.push_str(&format!("\n{part}\n{}", table.render(style.colour)));
     }
-    format!("{}\n{}", report.heading(), table.render(style.colour))
+    text
 }
 
 #[cfg(test)]

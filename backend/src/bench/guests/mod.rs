@@ -28,6 +28,8 @@ const SLACK: Duration = Duration::from_secs(40);
 const DATAGRAM_BYTES: u16 = 1472;
 /// What is offered in turn until less arrives than before.
 const UDP_OFFERED_MBIT_S: [u32; 8] = [50, 100, 200, 400, 800, 1600, 3200, 6400];
+/// How long each of these, at most.
+const UDP_TIME: Duration = Duration::from_secs(2);
 
 /// Four guests.
 #[derive(Debug)]
@@ -154,7 +156,7 @@ impl Pair {
 
     /// The best of several rates: a guest that is offered much more than it can take is busy throwing frames away.
     fn udp(&mut self, time: Duration) -> Result<Flow, BenchError> {
-        let mut best = Flow { mbit_s: 0.0, lost: 0.0 };
+        let (time, mut best) = (time.min(UDP_TIME), Flow { mbit_s: 0.0, lost: 0.0 });
         for offered_mbit_s in UDP_OFFERED_MBIT_S {
             let flow = self.iperf(time, &format!("-u -b {offered_mbit_s}M -l {DATAGRAM_BYTES}"))?;
             if flow.mbit_s < best.mbit_s {
