@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::error::BenchError;
+use super::interrupt;
 use crate::config::{Host, ThisHost};
 
 /// What has to be the same for two figures to mean the same.
@@ -94,6 +96,24 @@ pub(super) fn pin(cpu: usize) -> Result<(), BenchError> {
 /// Tasks that want a processor, averaged over a minute.
 pub(super) fn load() -> f64 {
     read("/proc/loadavg").split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0.0)
+}
+
+/// The share of all processors' time, in percent, that something takes in the half second from now.
+pub(super) fn busy() -> Result<f64, BenchError> {
+    let (busy, all) = ticks();
+    interrupt::sleep(Duration::from_millis(500))?;
+    let (busy, all) = (ticks().0.saturating_sub(busy), ticks().1.saturating_sub(all));
+    Ok(100.0 * busy as f64 / all.max(1) as f64)
+}
+
+/// Time that was worked, and all time: the first line of /proc/stat, in which the fourth and fifth number are time
+/// without work (proc_stat(5)).
+fn ticks() -> (u64, u64) {
+    let text = read("/proc/stat");
+    let line = text.lines().next().unwrap_or_default();
+    let fields: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).take(8).collect();
+    let (all, idle): (u64, u64) = (fields.iter().sum(), fields.iter().skip(3).take(2).sum());
+    (all - idle, all)
 }
 
 fn read(path: &str) -> String {

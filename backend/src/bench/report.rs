@@ -10,8 +10,8 @@ use super::error::BenchError;
 use super::machine::{self, Machine};
 use super::stats::median;
 
-/// Above it the machine has something else to do.
-const LOAD_MAX: f64 = 0.5;
+/// Above it the machine has something else to do, in percent.
+const BUSY_MAX: f64 = 10.0;
 
 /// A run: everything in it was measured on one machine, in turn.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub(crate) struct Report {
     pub(super) machine: Machine,
     /// Tasks that wanted a processor when it began, averaged over a minute.
     pub(super) load_at_start: f64,
+    /// Percent of all processors' time that something else took in the half second before it began.
+    pub(super) busy_at_start: f64,
     /// What makes the figures doubtful.
     pub(super) warnings: Vec<String>,
     /// The figures.
@@ -38,12 +40,12 @@ impl Report {
         let mut id = [0_u8; 8];
         getrandom(&mut id, GetRandomFlags::empty()).map_err(BenchError::system("get random bytes"))?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (machine, load_at_start) = (Machine::this(), machine::load());
+        let (machine, load_at_start, busy_at_start) = (Machine::this(), machine::load(), machine::busy()?);
         let mut warnings = Vec::new();
-        if load_at_start > LOAD_MAX {
+        if busy_at_start > BUSY_MAX {
             warnings.push(format!(
-                "the machine was busy: {load_at_start:.2} tasks wanted a processor in the minute before; the figures \
-                 are worth little, measure again when it is idle"
+                "other work took {busy_at_start:.0} % of the processors just before; the figures are worth little, \
+                 measure again when the machine is idle"
             ));
         }
         Ok(Self {
@@ -52,6 +54,7 @@ impl Report {
             command: command.to_owned(),
             machine,
             load_at_start,
+            busy_at_start,
             warnings,
             rows: Vec::new(),
         })
@@ -61,6 +64,8 @@ impl Report {
     pub(crate) fn heading(&self) -> String {
         let mut text = format!("run {} of {}: {}\n", self.run, self.date, self.command);
         text.push_str(&format!("on {}\n", self.machine.line()));
+        let (load, busy) = (self.load_at_start, self.busy_at_start);
+        text.push_str(&format!("at its start: load {load:.2}, {busy:.0} % of the processors busy\n"));
         for warning in &self.warnings {
             text.push_str(&format!("warning: {warning}\n"));
         }
