@@ -18,6 +18,10 @@ pub struct Snapshot {
     pub networks: Vec<NetworkStatus>,
     /// Learned addresses, by network and address.
     pub fdb: Vec<FdbStatus>,
+    /// Multicast groups with members, and multicast routers, by network and group.
+    pub groups: Vec<GroupStatus>,
+    /// What multicast snooping did so far.
+    pub multicast: MulticastStatus,
     /// The data path's workers.
     pub workers: Vec<WorkerStatus>,
 }
@@ -151,6 +155,53 @@ pub struct FdbStatus {
     pub port: String,
     /// Seconds since it was last seen.
     pub age_s: u32,
+}
+
+/// A multicast group with its members, or the multicast routers of a network.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// The network's name.
+    pub network: String,
+    /// The group's address; for routers `0.0.0.0` or `::`, by their version of IP.
+    pub group: String,
+    /// Whether these are routers: they get all groups, and the reports of hosts.
+    pub routers: bool,
+    /// Who gets the group's frames.
+    pub members: Vec<MemberStatus>,
+}
+
+/// One member of a multicast group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The port's name.
+    pub port: String,
+    /// Seconds until it is forgotten unless it is heard again.
+    pub expires_s: u32,
+}
+
+/// Counters of multicast snooping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MulticastStatus {
+    /// General queries of routers that were believed.
+    pub queries: u64,
+    /// Ports that became members of a group, or routers.
+    pub joined: u64,
+    /// Memberships that a host left.
+    pub left: u64,
+    /// Memberships that ended by their time.
+    pub expired: u64,
+    /// Memberships that gave way to another one.
+    pub evicted: u64,
+    /// Joins for which there was no room.
+    pub refused: u64,
+    /// Memberships removed with their port.
+    pub forgotten: u64,
+    /// Messages not noted, because another worker was writing.
+    pub contended: u64,
+    /// Messages that were malformed.
+    pub malformed: u64,
+    /// Messages too long to be read.
+    pub unread: u64,
 }
 
 /// One worker.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use viaduct::model::{
-    DropStatus, FdbStatus, NetworkStatus, PortState, PortStatus, Snapshot, Traffic, WorkerStatus,
+    DropStatus, FdbStatus, GroupStatus, MemberStatus, MulticastStatus, NetworkStatus, PortState, PortStatus,
+    Snapshot, Traffic, WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -73,20 +74,24 @@ fn every_field_of_an_answer_is_named() {
         ageing_s: 0,
     };
     let entry = FdbStatus { network: String::new(), mac: String::new(), port: String::new(), age_s: 0 };
+    let members = vec![MemberStatus { port: String::new(), expires_s: 0 }];
+    let group = GroupStatus { network: String::new(), group: String::new(), routers: false, members };
     let snapshot = Snapshot {
         generation: 1,
         uptime_s: 0,
         ports: vec![port()],
         networks: vec![network],
         fdb: vec![entry],
+        groups: vec![group],
+        multicast: MulticastStatus::default(),
         workers: vec![WorkerStatus::default()],
     };
     let mut fields = Vec::new();
     names(&serde_json::to_value(&snapshot).unwrap(), &mut fields);
     assert!(fields.contains(&"peer_pid".to_owned()));
-    for field in
-        fields.iter().filter(|field| !["ports", "networks", "fdb", "workers"].contains(&field.as_str()))
-    {
+    for field in fields.iter().filter(|field| {
+        !["ports", "networks", "fdb", "groups", "multicast", "workers"].contains(&field.as_str())
+    }) {
         assert!(API.contains(&format!("`{field}`")), "docs/api.md does not name `{field}`");
     }
 }

@@ -134,7 +134,7 @@ impl Snapshot {
 }
 
 /// Keys whose values change by themselves while nothing else does.
-const RESTLESS: [&str; 15] = [
+const RESTLESS: [&str; 17] = [
     "uptime_s",
     "received",
     "sent",
@@ -148,6 +148,8 @@ const RESTLESS: [&str; 15] = [
     "contended",
     "addresses",
     "fdb",
+    "groups",
+    "multicast",
     "workers",
     "bytes",
 ];

@@ -37,6 +37,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/ports/{name}", get(port))
         .route("/v1/networks", get(networks))
         .route("/v1/fdb", get(fdb))
+        .route("/v1/groups", get(groups))
         .route("/v1/workers", get(workers))
         .route("/v1/config", put(config))
         .fallback(unknown_path)
@@ -135,6 +136,11 @@ async fn fdb(State(shared): Api) -> Result<Response, Refused> {
     Ok(answer(snapshot.generation, &snapshot.fdb))
 }
 
+async fn groups(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot.groups))
+}
+
 async fn workers(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.workers))
@@ -206,7 +212,7 @@ fn generation(tag: &str) -> Option<u64> {
 
 async fn unknown_path() -> Refused {
     let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/networks, /v1/fdb, \
-                 /v1/workers and PUT /v1/config";
+                 /v1/groups, /v1/workers and PUT /v1/config";
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 

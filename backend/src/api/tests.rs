@@ -113,7 +113,7 @@ impl Api {
 #[test]
 fn every_path_answers_with_its_generation() {
     let api = Api::start();
-    for path in ["/v1/status", "/v1/ports", "/v1/networks", "/v1/fdb", "/v1/workers"] {
+    for path in ["/v1/status", "/v1/ports", "/v1/networks", "/v1/fdb", "/v1/groups", "/v1/workers"] {
         let (status, head, _) = api.request("GET", path, "", "");
         assert_eq!(status, 200, "{path}");
         assert!(head.contains("etag: \"1\""), "{path}: {head}");

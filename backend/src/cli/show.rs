@@ -12,7 +12,8 @@ use super::table::{Align, Cell, Colour, Table};
 use super::{Style, json, units};
 use crate::api::Client;
 use crate::model::{
-    DropStatus, FdbStatus, FlowCacheStatus, NetworkStatus, PortState, PortStatus, Snapshot, WorkerStatus,
+    DropStatus, FdbStatus, FlowCacheStatus, MulticastStatus, NetworkStatus, PortState, PortStatus, Snapshot,
+    WorkerStatus,
 };
 
 /// What can be shown.
@@ -24,6 +25,8 @@ pub(super) enum What {
     Networks,
     /// Learned addresses
     Fdb,
+    /// Multicast groups and their members
+    Groups,
     /// The data path's workers
     Workers,
     /// Frames that were not delivered, and why
@@ -43,7 +46,7 @@ pub(super) fn show(
         (Some(What::Workers), Some(_)) => {
             return Err(Failure::new("workers have no names; leave the name out"));
         }
-        (Some(What::Networks | What::Fdb), Some(name)) => only_network(snapshot, name)?,
+        (Some(What::Networks | What::Fdb | What::Groups), Some(name)) => only_network(snapshot, name)?,
         (_, Some(name)) => only_port(snapshot, name)?,
     };
     if style.json { programs(&snapshot, what) } else { Ok(people(&snapshot, what, name, style.colour)) }
@@ -58,6 +61,7 @@ fn only_port(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
 fn only_network(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     snapshot.networks.retain(|network| network.name == name);
     snapshot.fdb.retain(|entry| entry.network == name);
+    snapshot.groups.retain(|group| group.network == name);
     let missing = || Failure::new(format!("there is no network {name}; `viaduct show networks` lists all"));
     (!snapshot.networks.is_empty()).then_some(snapshot).ok_or_else(missing)
 }
@@ -83,6 +87,7 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         Some(What::Ports) => json(&snapshot.ports),
         Some(What::Networks) => json(&snapshot.networks),
         Some(What::Fdb) => json(&snapshot.fdb),
+        Some(What::Groups) => json(&snapshot.groups),
         Some(What::Workers) => json(&snapshot.workers),
         Some(What::Drops) => json(&all_drops(snapshot).collect::<Vec<_>>()),
     }
@@ -95,6 +100,7 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (Some(What::Ports), ports) => port_table(ports, colour),
         (Some(What::Networks), _) => network_table(&snapshot.networks).render(colour),
         (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
+        (Some(What::Groups), _) => group_text(snapshot, colour),
         (Some(What::Workers), _) => worker_table(&snapshot.workers).render(colour),
         (Some(What::Drops), _) => drop_text(snapshot, colour),
     }
@@ -191,6 +197,41 @@ fn network_table(networks: &[NetworkStatus]) -> Table {
     table
 }
 
+/// A line for each member of each group, and the counters that are not 0.
+fn group_text(snapshot: &Snapshot, colour: bool) -> String {
+    let mut table = Table::new(&[
+        ("NETWORK", Align::Left),
+        ("GROUP", Align::Left),
+        ("PORT", Align::Left),
+        ("EXPIRES", Align::Right),
+    ]);
+    for status in &snapshot.groups {
+        let name = match (status.routers, status.group.contains(':')) {
+            (false, _) => status.group.as_str(),
+            (true, false) => "routers, IPv4",
+            (true, true) => "routers, IPv6",
+        };
+        for member in &status.members {
+            let expires = units::seconds(u64::from(member.expires_s));
+            table.row([
+                status.network.as_str().into(),
+                name.into(),
+                member.port.as_str().into(),
+                expires.into(),
+            ]);
+        }
+    }
+    let MulticastStatus { queries, joined, left, expired, .. } = snapshot.multicast;
+    let MulticastStatus { evicted, refused, contended, malformed, unread, .. } = snapshot.multicast;
+    let trouble = evicted + refused + contended + malformed + unread;
+    let [queries, joined, left, expired, trouble] =
+        [queries, joined, left, expired, trouble].map(units::count);
+    let sums = format!(
+        "so far {queries} queries, {joined} joined, {left} left, {expired} expired, {trouble} in trouble\n"
+    );
+    table.render(colour) + "\n" + &sums
+}
+
 fn fdb_table(entries: &[FdbStatus]) -> Table {
     let mut table = Table::new(&[
         ("NETWORK", Align::Left),
@@ -270,7 +311,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::model::Traffic;
+    use crate::model::{GroupStatus, MemberStatus, Traffic};
 
     fn port(name: &str, state: PortState) -> PortStatus {
         PortStatus {
@@ -316,6 +357,13 @@ mod tests {
                 port: long.to_owned(),
                 age_s: 3,
             }],
+            groups: vec![GroupStatus {
+                network: "lab".to_owned(),
+                group: "ff05::1:3".to_owned(),
+                routers: false,
+                members: vec![MemberStatus { port: "vm1".to_owned(), expires_s: 259 }],
+            }],
+            multicast: MulticastStatus::default(),
             workers: vec![WorkerStatus {
                 cpu: 0,
                 rings: 4,
@@ -328,11 +376,12 @@ mod tests {
         }
     }
 
-    const ALL: [Option<What>; 6] = [
+    const ALL: [Option<What>; 7] = [
         None,
         Some(What::Ports),
         Some(What::Networks),
         Some(What::Fdb),
+        Some(What::Groups),
         Some(What::Workers),
         Some(What::Drops),
     ];

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use viaduct_switch::{FdbEntry, NetworkIndex, PortIndex};
 
 use crate::control::controller::Controller;
-use crate::model::{FdbStatus, NetworkStatus, Snapshot};
+use crate::model::{FdbStatus, GroupStatus, MemberStatus, MulticastStatus, NetworkStatus, Snapshot};
 
 impl Controller {
     /// The state at this moment.
@@ -19,6 +19,8 @@ impl Controller {
             ports,
             networks: self.network_statuses(&entries),
             fdb: self.fdb_statuses(entries),
+            groups: self.group_statuses(),
+            multicast: self.multicast_status(),
             workers: self.bay.workers(),
         }
     }
@@ -46,6 +48,43 @@ impl Controller {
             ageing_s: u32::try_from(network.ageing.as_secs()).unwrap_or(u32::MAX),
         });
         networks.collect()
+    }
+
+    fn group_statuses(&self) -> Vec<GroupStatus> {
+        let networks: HashMap<NetworkIndex, &String> =
+            self.numbers.networks.iter().map(|(name, index)| (*index, name)).collect();
+        let ports: HashMap<PortIndex, &String> =
+            self.numbers.ports.iter().map(|(name, index)| (*index, name)).collect();
+        let mut entries = self.switch.groups(self.bay.now());
+        entries.sort_by_key(|entry| (networks.get(&entry.network).copied(), entry.group));
+        let member = |(port, expires_s): (PortIndex, u32)| {
+            Some(MemberStatus { port: (*ports.get(&port)?).clone(), expires_s })
+        };
+        let statuses = entries.into_iter().filter_map(|entry| {
+            Some(GroupStatus {
+                network: (*networks.get(&entry.network)?).clone(),
+                group: entry.group.to_string(),
+                routers: entry.group.is_unspecified(),
+                members: entry.ports.into_iter().filter_map(member).collect(),
+            })
+        });
+        statuses.collect()
+    }
+
+    fn multicast_status(&self) -> MulticastStatus {
+        let counted = self.switch.group_counters();
+        MulticastStatus {
+            queries: counted.queries,
+            joined: counted.joined,
+            left: counted.left,
+            expired: counted.expired,
+            evicted: counted.evicted,
+            refused: counted.refused,
+            forgotten: counted.forgotten,
+            contended: counted.contended,
+            malformed: counted.malformed,
+            unread: counted.unread,
+        }
     }
 
     fn fdb_statuses(&self, entries: Vec<FdbEntry>) -> Vec<FdbStatus> {
