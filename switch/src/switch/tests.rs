@@ -352,15 +352,17 @@ fn several_workers_share_one_switch_without_losing_count() {
             scope.spawn(move || {
                 let mut worker = WorkerState::new(policy());
                 for round in 0..ROUNDS {
+                    // Slowly enough for storm control.
+                    let now = Nanos(round * 1_000_000);
                     // All fight for some of the same addresses.
                     let from = MacAddress::from_u64(0x0200_0000_0000 | (round * 7 % 100)).0;
                     let to = MacAddress::from_u64(0x0200_0000_0000 | (round % 100)).0;
                     let mut burst = [frame(source, to, from), frame(source, BROADCAST, from)];
                     let mut sent = Sent::default();
-                    switch.process(&mut worker, Nanos(0), &mut burst, &mut sent);
+                    switch.process(&mut worker, now, &mut burst, &mut sent);
                     assert!(sent.0.iter().all(|&(port, ..)| port < 4 && port != source));
                     if round % 64 == 0 {
-                        switch.expire(Nanos(0), worker.policy(), 16);
+                        switch.expire(now, worker.policy(), 16);
                     }
                 }
             });
