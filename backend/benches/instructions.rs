@@ -27,11 +27,12 @@ const ROUNDS: u32 = 400;
 const FLOWS: u8 = 16;
 
 /// What is counted: a name, and a function that runs it through [`counted`].
-const PARTS: [(&str, fn()); 9] = [
+const PARTS: [(&str, fn()); 10] = [
     ("split_ring_read_64", || ring_read(64)),
     ("split_ring_read_1518", || ring_read(1518)),
     ("split_ring_write_64", || ring_write(64)),
     ("split_ring_write_1518", || ring_write(1518)),
+    ("decide_same_flow", decide_same_flow),
     ("decide_known_flow", decide_known_flow),
     ("decide_new_flow", decide_new_flow),
     ("decide_new_source", decide_new_source),
@@ -93,13 +94,13 @@ fn write(ring: &mut ReceiveRing, burst: &Burst) {
 }
 
 /// Decides about bursts of 64 frames whose heads `change` rewrote: number of the frame, bytes of its head.
-fn decide(ports: usize, change: impl Fn(u32, &mut [u8])) {
-    let mut guest = Guest::sender(64, FLOWS);
+fn decide(ports: usize, flows: u8, change: impl Fn(u32, &mut [u8])) {
+    let mut guest = Guest::sender(64, flows);
     let mut ring = TransmitRing::new(guest.core(), 12, port(0));
     let mut burst = Burst::new(port(0));
     guest.offer();
     ring.read(&mut burst).unwrap();
-    let (switch, state) = switch(ports, FLOWS);
+    let (switch, state) = switch(ports, flows);
     let rewrite = |burst: &mut Burst, round: u32| {
         for (number, frame) in (round * u32::from(BURST)..).zip(burst.parts().0) {
             change(number, frame.head.bytes_mut());
@@ -120,9 +121,14 @@ fn decide(ports: usize, change: impl Fn(u32, &mut [u8])) {
     );
 }
 
+/// One flow between stations that are known: each frame is of its predecessor's kind.
+fn decide_same_flow() {
+    decide(2, 1, |_, _| ());
+}
+
 /// The same few flows between stations that are known.
 fn decide_known_flow() {
-    decide(2, |_, _| ());
+    decide(2, FLOWS, |_, _| ());
 }
 
 /// Each frame is the first of its flow, between stations that are known: another protocol each time.
@@ -130,12 +136,12 @@ fn decide_new_flow() {
     // From 0x8900 on, beyond the types of VLAN tags and what else has a meaning of its own; never twice.
     const { assert!(2 * ROUNDS * (BURST as u32) <= 0x1_0000) };
     let protocol = |number: u32| if number < 0x7600 { 0x8900 + number } else { 0x0800 + number - 0x7600 };
-    decide(2, |number, head| head[12..14].copy_from_slice(&protocol(number).to_be_bytes()[2..]));
+    decide(2, FLOWS, |number, head| head[12..14].copy_from_slice(&protocol(number).to_be_bytes()[2..]));
 }
 
 /// Each frame comes from a station that was never seen: it is learned.
 fn decide_new_source() {
-    decide(2, |number, head| {
+    decide(2, FLOWS, |number, head| {
         head[6] = 6;
         head[7..11].copy_from_slice(&number.to_be_bytes());
     });
@@ -143,7 +149,7 @@ fn decide_new_source() {
 
 /// Broadcasts to seven other ports.
 fn decide_flood() {
-    decide(8, |_, head| head[..6].fill(0xff));
+    decide(8, FLOWS, |_, head| head[..6].fill(0xff));
 }
 
 /// All of it: from the descriptors of one ring into the buffers of the other.

@@ -90,11 +90,25 @@ impl Lengths {
     }
 }
 
+/// The lengths of frames for which a decision holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Covered {
+    whole: Range,
+    wire: Range,
+}
+
+impl Covered {
+    /// Whether frames of these lengths are among them.
+    #[inline]
+    pub(crate) fn contains(self, lengths: Lengths) -> bool {
+        self.whole.contains(lengths.whole) && self.wire.contains(lengths.wire)
+    }
+}
+
 /// What was decided about one frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Decision {
-    whole: Range,
-    wire: Range,
+    covered: Covered,
     /// The last second in which the decision holds.
     valid_until_s: u32,
     once: bool,
@@ -105,8 +119,7 @@ pub(crate) struct Decision {
 impl Default for Decision {
     fn default() -> Self {
         Self {
-            whole: Range::ALL,
-            wire: Range::ALL,
+            covered: Covered { whole: Range::ALL, wire: Range::ALL },
             valid_until_s: u32::MAX,
             once: false,
             actions: ArrayVec::new(),
@@ -134,10 +147,10 @@ impl Decision {
         !self.once
     }
 
-    /// Whether the decision holds for frames of these lengths.
+    /// The lengths of frames for which the decision holds.
     #[inline]
-    pub(crate) fn covers(&self, lengths: Lengths) -> bool {
-        self.whole.contains(lengths.whole) && self.wire.contains(lengths.wire)
+    pub(crate) fn covered(&self) -> Covered {
+        self.covered
     }
 
     /// Whether nothing changed on which the decision depends.
@@ -149,8 +162,7 @@ impl Decision {
     /// Whether `self`, decided earlier about another frame, is what was decided now: all but the second until
     /// which it holds, which may have been put off since.
     pub(crate) fn agrees_with(&self, now: &Self) -> bool {
-        let lengths = |decision: &Self| (decision.whole, decision.wire);
-        lengths(self) == lengths(now)
+        self.covered == now.covered
             && self.valid_until_s <= now.valid_until_s
             && (&self.actions, &self.dependencies, self.once) == (&now.actions, &now.dependencies, now.once)
     }
@@ -249,13 +261,13 @@ impl<'a> Recording<'a> {
     /// Whether the whole frame has more than `limit` bytes.
     #[inline]
     pub(crate) fn is_longer_than(&mut self, limit: u32) -> bool {
-        self.decision.whole.narrow(self.lengths.whole, limit)
+        self.decision.covered.whole.narrow(self.lengths.whole, limit)
     }
 
     /// Whether the frame, or a super-frame's longest segment, has more than `limit` bytes.
     #[inline]
     pub(crate) fn is_longer_on_the_wire_than(&mut self, limit: u32) -> bool {
-        self.decision.wire.narrow(self.lengths.wire, limit)
+        self.decision.covered.wire.narrow(self.lengths.wire, limit)
     }
 
     /// Whether the head holds an Ethernet header; always so for frames that have a key.

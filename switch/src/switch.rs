@@ -136,7 +136,7 @@ impl Switch {
             verification: &self.verification,
             verifies: self.verification.is_on(),
             counted: FlowTally::default(),
-            recent: None,
+            steady: None,
             once: None,
         };
         for (slot, frame) in burst.iter().enumerate() {

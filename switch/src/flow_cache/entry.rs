@@ -27,7 +27,7 @@ impl Entry {
     /// Whether the record is about such frames.
     #[inline]
     pub(crate) fn is_about(&self, key: FlowKey, lengths: Lengths) -> bool {
-        self.key.is(key) && self.decision.covers(lengths)
+        self.key.is(key) && self.decision.covered().contains(lengths)
     }
 
     /// Makes the record anew.

@@ -2,11 +2,11 @@
 
 use super::Egress;
 use crate::counters::{Counters, FlowTally, Tally};
-use crate::decision::{Action, Decision, Learned, Lengths, Scene, address_at};
+use crate::decision::{Action, Covered, Decision, Learned, Lengths, Scene, address_at};
 use crate::fdb::{Key, Sighting};
 use crate::flow_cache::{Entry, FlowCache, FlowHasher, FlowKey, Kept, Place, Verification};
 use crate::frame::Frame;
-use crate::ids::NetworkIndex;
+use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{Groups, Scratch, Snooping, Verdict};
 use crate::stages;
 use crate::storm::{StormClass, StormMeters};
@@ -19,6 +19,14 @@ struct Wanted {
     hash: u64,
 }
 
+/// What becomes of a kind of frame from one known station to another, found to hold in this burst.
+#[derive(Clone, Copy)]
+pub(super) struct Steady {
+    key: FlowKey,
+    covered: Covered,
+    to: PortIndex,
+}
+
 /// One burst with what it needs.
 pub(super) struct Run<'a, E> {
     pub(super) commit: Commit<'a, E>,
@@ -27,8 +35,9 @@ pub(super) struct Run<'a, E> {
     pub(super) verification: &'a Verification,
     pub(super) verifies: bool,
     pub(super) counted: FlowTally,
-    /// Where the burst's last frame was found: the next one is mostly of its kind.
-    pub(super) recent: Option<Place>,
+    /// What became of the burst's last frame: the next one is mostly of its kind, and no time passes within a
+    /// burst.
+    pub(super) steady: Option<Steady>,
     /// What was decided, once only, about the frame before this one.
     pub(super) once: Option<Entry>,
 }
@@ -45,27 +54,42 @@ impl<E> Run<'_, E> {
         let Some(key) = FlowKey::of(frame.meta.source, head) else {
             return self.decide(slot, frame, lengths);
         };
-        let place = match self.recent {
-            Some(place) if self.flows.at(place).is_about(key, lengths) => place,
-            _ => {
-                if let Some(once) = self.once.as_mut().filter(|once| once.is_about(key, lengths)) {
-                    self.counted.misses += 1;
-                    return self.commit.frame(slot, frame, once.decision.actions(), &mut once.learned);
-                }
-                let hash = key.hash(self.hasher);
-                match self.flows.find(hash, key, lengths) {
-                    Some(place) => place,
-                    None => return self.miss(slot, frame, lengths, Wanted { key, hash }),
-                }
+        match self.steady {
+            Some(steady) if steady.key.is(key) && steady.covered.contains(lengths) => {
+                self.commit.forward(slot, frame, steady.to);
             }
+            _ => self.replay(slot, frame, lengths, key),
+        }
+    }
+
+    /// Replays the record of a frame that is of another kind than the one before it, or makes it.
+    #[inline]
+    fn replay<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, key: FlowKey)
+    where
+        E: Egress<P>,
+    {
+        self.steady = None;
+        if let Some(once) = self.once.as_mut().filter(|once| once.is_about(key, lengths)) {
+            self.counted.misses += 1;
+            return self.commit.frame(slot, frame, once.decision.actions(), &mut once.learned);
+        }
+        let hash = key.hash(self.hasher);
+        let Some(place) = self.flows.find(hash, key, lengths) else {
+            return self.miss(slot, frame, lengths, Wanted { key, hash });
         };
         let scene = self.commit.scene;
         let entry = self.flows.at(place);
         if self.verifies || !entry.decision.is_current(scene.fdb, scene.now_s) {
             return self.doubt(slot, frame, lengths, place);
         }
-        self.recent = Some(place);
         self.once = None;
+        // By far the most frames: from one known station to another.
+        if let &[Action::Learn(_), Action::Output(to)] = entry.decision.actions()
+            && entry.learned.is_known(scene)
+        {
+            self.steady = Some(Steady { key, covered: entry.decision.covered(), to });
+            return self.commit.forward(slot, frame, to);
+        }
         self.commit.frame(slot, frame, entry.decision.actions(), &mut entry.learned);
     }
 
@@ -75,6 +99,7 @@ impl<E> Run<'_, E> {
     where
         E: Egress<P>,
     {
+        self.steady = None;
         self.once = None;
         self.make(slot, frame, lengths);
     }
@@ -119,7 +144,6 @@ impl<E> Run<'_, E> {
         if decision.is_cacheable() {
             self.flows.at(place).renew(decision, learned);
         } else {
-            self.recent = None;
             self.flows.remove(place);
         }
     }
@@ -178,14 +202,19 @@ impl<E> Commit<'_, E> {
         E: Egress<P>,
     {
         self.tally.received(frame.meta.length);
-        // By far the most frames: from one known station to another.
-        if let &[Action::Learn(_), Action::Output(port)] = actions
-            && learned.is_known(self.scene)
-        {
-            self.learned = None;
-            return self.egress.send(port, slot, frame);
-        }
         self.each(slot, frame, actions, learned);
+    }
+
+    /// Lets a frame leave that teaches nothing.
+    #[inline(always)]
+    fn forward<P>(&mut self, slot: usize, frame: &Frame<P>, to: PortIndex)
+    where
+        E: Egress<P>,
+    {
+        self.tally.received(frame.meta.length);
+        // Another frame's address stands between what was learned before and what comes next.
+        self.learned = None;
+        self.egress.send(to, slot, frame);
     }
 
     /// Carries out one action after the other.
