@@ -2,7 +2,9 @@
 
 use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 
-use super::{CHAIN_MAX, Core};
+use super::CHAIN_MAX;
+use super::core::Split;
+use super::layout::Common;
 use crate::memory::{GuestMemory, Segment};
 
 /// What is wrong with a chain. The frame is lost, and the ring goes on.
@@ -101,7 +103,7 @@ pub(super) enum Direction {
     Write,
 }
 
-/// One descriptor, taken apart (virtio 1.2, 2.7.5).
+/// One descriptor, taken apart (virtio 1.2, 2.7.5 and 2.8.13).
 #[derive(Clone, Copy, Default)]
 pub(super) struct Descriptor {
     pub(super) address: u64,
@@ -117,7 +119,16 @@ impl Descriptor {
         Self { address, len: rest as u32, flags: (rest >> 32) as u16, next: (rest >> 48) as u16 }
     }
 
-    fn has(self, flag: u32) -> bool {
+    /// From the words of a packed ring: address, then length, buffer id and flags (virtio 1.2, 2.8.13). There is no
+    /// next one to be named: a chain's descriptors stand side by side.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the fields are cut out of the word")]
+    pub(super) fn packed([address, rest]: [u64; 2]) -> Self {
+        Self { address, len: rest as u32, flags: (rest >> 48) as u16, next: 0 }
+    }
+
+    #[inline]
+    pub(super) fn has(self, flag: u32) -> bool {
         u32::from(self.flags) & flag != 0
     }
 
@@ -129,11 +140,12 @@ impl Descriptor {
     }
 }
 
-impl Core {
+impl Split {
     /// Appends the segments of the chain that begins with `first`; gives their total length in bytes.
     /// After an error the caller truncates `segments` to what they were.
     pub(super) fn walk(
-        &mut self,
+        &self,
+        common: &mut Common,
         first: Descriptor,
         direction: Direction,
         segments: &mut Segments,
@@ -146,9 +158,9 @@ impl Core {
                 if descriptor.has(VRING_DESC_F_NEXT) {
                     return Err(ChainError::BadIndirect);
                 }
-                return Ok(total + self.walk_table(descriptor, direction, segments)?);
+                return Ok(total + common.walk_table(descriptor, direction, segments)?);
             }
-            total += self.add_buffer(descriptor, direction, segments)?;
+            total += common.add_buffer(descriptor, direction, segments)?;
             if !descriptor.has(VRING_DESC_F_NEXT) {
                 return Ok(total);
             }
@@ -159,7 +171,9 @@ impl Core {
         }
         Err(ChainError::TooLong)
     }
+}
 
+impl Common {
     fn walk_table(
         &mut self,
         table: Descriptor,
@@ -193,7 +207,7 @@ impl Core {
 
     /// Appends one buffer: one segment, or several where it crosses regions that our address space holds apart.
     #[inline]
-    fn add_buffer(
+    pub(super) fn add_buffer(
         &mut self,
         descriptor: Descriptor,
         direction: Direction,
@@ -215,7 +229,7 @@ impl Core {
 
 /// The 16 bytes at guest-physical `address`, read once; they may lie across two regions.
 #[inline]
-fn read_words(memory: &GuestMemory, hint: &mut usize, address: u64) -> Option<[u64; 2]> {
+pub(super) fn read_words(memory: &GuestMemory, hint: &mut usize, address: u64) -> Option<[u64; 2]> {
     let first = memory.translate(hint, address, 16)?;
     let mut words = [0u64; 2];
     let to = words.as_mut_ptr().cast::<u8>();

@@ -1,6 +1,5 @@
-//! Where a split ring lies, how far both sides have come, and who wants to be told.
+//! The split layout: where its three parts lie, how far both sides have come, and who wants to be told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use virtio_bindings::virtio_ring::{
@@ -9,8 +8,9 @@ use virtio_bindings::virtio_ring::{
 
 use super::RingError;
 use super::copy::write_if_different;
+use super::chain::{Descriptor, Direction};
+use super::layout::{Common, Ready, RingLog, find_part};
 use crate::dataplane::RingSetup;
-use crate::memory::{DirtyLog, GuestMemory, Segment};
 
 /// Bytes of one descriptor (virtio 1.2, 2.7.5).
 const DESCRIPTOR_LEN: u64 = 16;
@@ -18,23 +18,11 @@ const DESCRIPTOR_LEN: u64 = 16;
 /// Used entries of eight bytes that share a cache line.
 const ENTRIES_OF_A_LINE: usize = 8;
 
-/// A ring's part in a dirty log.
-#[derive(Clone, Debug)]
-pub struct RingLog {
-    /// The log.
-    pub log: Arc<DirtyLog>,
-    /// The used ring's guest-physical address, if its writes are to be noted (VHOST_VRING_F_LOG).
-    pub used: Option<u64>,
-}
-
 /// A split ring: three areas in guest memory and our own view of both indices.
 ///
 /// Entries are completed in the order in which they were made available, so one number counts both what was
 /// taken and what will be given back.
-pub struct Core {
-    /// Keeps the mappings of all pointers below.
-    pub(super) memory: GuestMemory,
-    pub(super) hint: usize,
+pub(super) struct Split {
     descriptors: *const u64,
     available: *const u16,
     used: *mut u16,
@@ -46,37 +34,27 @@ pub struct Core {
     seen: u16,
     /// Entries put into the used ring and published.
     published: u16,
-    /// Where writes are noted while the guest is being migrated.
-    log: Option<RingLog>,
     /// The published index at the last notification; `None` before the first one.
     notified: Option<u16>,
 }
 
-// SAFETY: the pointers lead into mappings that `memory` keeps alive; one thread at a time uses a `Core`.
-unsafe impl Send for Core {}
+// SAFETY: the pointers lead into mappings that the `Common` beside it keeps alive; one thread at a time uses a ring.
+unsafe impl Send for Split {}
 
-impl Core {
+impl Split {
     /// A ring that goes on where `setup` says.
-    pub fn new(setup: &RingSetup, memory: &GuestMemory, features: u64) -> Result<Self, RingError> {
+    pub(super) fn new(setup: &RingSetup, common: &Common, features: u64) -> Result<Self, RingError> {
         let size = setup.size;
         if !size.is_power_of_two() || size > 32_768 {
             return Err(RingError::BadSize(size));
         }
         let entries = u64::from(size);
-        // Aligned in the guest means aligned here, unless the region begins at an odd place of its file.
-        let part = |part, address: u64, len, align: u64| {
-            let host = memory.translate_user(address, len).ok_or(RingError::Unmapped { part, address })?;
-            let ours = host.addr() as u64;
-            let aligned = address.is_multiple_of(align) && ours.is_multiple_of(align.min(8));
-            if aligned { Ok(host) } else { Err(RingError::Misaligned { part, address, align }) }
-        };
+        let part = |part, address, len, align| find_part(&common.memory, part, address, len, align);
         // The rings have one more word, for the event index (virtio 1.2, 2.7.6 and 2.7.8).
         let descriptors = part("descriptor table", setup.descriptor, DESCRIPTOR_LEN * entries, 16)?;
         let available = part("available ring", setup.available, 6 + 2 * entries, 2)?;
         let used = part("used ring", setup.used, 6 + 8 * entries, 4)?;
         Ok(Self {
-            memory: memory.clone(),
-            hint: 0,
             descriptors: descriptors.cast(),
             available: available.cast(),
             used: used.cast(),
@@ -85,44 +63,14 @@ impl Core {
             taken: setup.base,
             seen: setup.base,
             published: setup.base,
-            log: None,
             notified: None,
         })
     }
 
-    /// Notes all writes in a dirty log from now on.
-    pub(crate) fn logged(self, log: Option<RingLog>) -> Self {
-        Self { log, ..self }
-    }
-
     /// Notes that the used ring was written to: all of it, since it has few pages.
-    fn log_used(&self) {
-        let Some(RingLog { log, used: Some(address) }) = &self.log else { return };
+    fn log_used(&self, common: &Common) {
+        let Some(RingLog { log, used: Some(address) }) = &common.log else { return };
         log.mark(*address, 6 + 8 * u64::from(self.size()));
-    }
-
-    /// Notes that the first `written` bytes of `places` of the guest's memory were written to.
-    pub(super) fn log_places(&self, places: &[Segment], written: u64) {
-        let Some(RingLog { log, .. }) = &self.log else { return };
-        let mut left = written;
-        for place in places {
-            let len = u64::from(place.len).min(left);
-            if let Some(address) = self.memory.guest_address(place.host) {
-                log.mark(address, len);
-            }
-            left -= len;
-        }
-    }
-
-    /// The driver's available index as it was last read.
-    pub(super) fn seen(&self) -> u16 {
-        self.seen
-    }
-
-    /// Whether writes are noted.
-    #[inline]
-    pub(super) fn is_logged(&self) -> bool {
-        self.log.is_some()
     }
 
     pub(super) fn size(&self) -> u16 {
@@ -130,13 +78,49 @@ impl Core {
     }
 
     /// Entries consumed and completed so far: where the ring may be started again.
-    pub fn position(&self) -> u16 {
+    pub(super) fn position(&self) -> u16 {
         self.published
+    }
+
+    /// Looks at the next chains, as many as `ready` holds, and has what they name fetched meanwhile; gives how many
+    /// there are.
+    #[inline]
+    pub(super) fn look_ahead(
+        &mut self,
+        common: &mut Common,
+        direction: Direction,
+        header_len: usize,
+        ready: &mut [Ready],
+    ) -> Result<usize, RingError> {
+        let most = u16::try_from(ready.len()).unwrap_or(u16::MAX);
+        // A receiver is told how many frames come; a sender's index is read again when all known ones are done.
+        let wanted = if direction == Direction::Write { most } else { 1 };
+        let count = self.available(wanted)?.min(most);
+        for (ahead, ready) in (0..count).zip(&mut *ready) {
+            ready.head = self.head(ahead)?;
+            self.prefetch(ready.head);
+        }
+        for ready in ready.iter_mut().take(usize::from(count)) {
+            ready.look(common, Descriptor::new(self.descriptor(ready.head)), direction, header_len);
+        }
+        if direction == Direction::Write {
+            self.prefetch_used(count);
+        }
+        Ok(usize::from(count))
+    }
+
+    /// The chain that comes `ahead` entries after the next one, if the driver has made it available.
+    pub(super) fn peek(&mut self, ahead: u16) -> Result<Option<Ready>, RingError> {
+        if self.available(ahead.saturating_add(1))? <= ahead {
+            return Ok(None);
+        }
+        let head = self.head(ahead)?;
+        Ok(Some(Ready { head, descriptor: Descriptor::new(self.descriptor(head)), ..Ready::default() }))
     }
 
     /// How many entries can be taken. The index is only read again when fewer than `wanted` are known.
     #[inline]
-    pub(super) fn available(&mut self, wanted: u16) -> Result<u16, RingError> {
+    fn available(&mut self, wanted: u16) -> Result<u16, RingError> {
         let known = self.seen.wrapping_sub(self.taken);
         if known >= wanted {
             return Ok(known);
@@ -154,7 +138,7 @@ impl Core {
 
     /// The head of the entry `ahead` places after the next one to be taken.
     #[inline]
-    pub(super) fn head(&self, ahead: u16) -> Result<u16, RingError> {
+    fn head(&self, ahead: u16) -> Result<u16, RingError> {
         let slot = usize::from(self.taken.wrapping_add(ahead) & self.mask);
         // SAFETY: slot < size, and the available ring has `size` words after its two first ones.
         let found = unsafe { self.available.add(2 + slot).read_volatile() };
@@ -174,13 +158,13 @@ impl Core {
 
     /// Asks the processor to fetch the descriptor `head`.
     #[inline]
-    pub(super) fn prefetch(&self, head: u16) {
+    fn prefetch(&self, head: u16) {
         prefetch(self.descriptors.wrapping_add(usize::from(head & self.mask) * 2).cast());
     }
 
     /// Asks the processor to fetch the next `count` used entries.
     #[inline]
-    pub(super) fn prefetch_used(&self, count: u16) {
+    fn prefetch_used(&self, count: u16) {
         for ahead in (0..count).step_by(ENTRIES_OF_A_LINE) {
             let slot = usize::from(self.published.wrapping_add(ahead) & self.mask);
             prefetch(self.used.wrapping_add(2 + 4 * slot).cast_const().cast());
@@ -199,15 +183,24 @@ impl Core {
         }
     }
 
+    /// Gives back chains that were only read, in order; says whether the driver wants to be notified.
+    pub(super) fn complete(&mut self, common: &Common, chains: &[Ready]) -> bool {
+        for (ahead, chain) in chains.iter().enumerate() {
+            // A device writes nothing into buffers that it only reads (virtio 1.2, 2.7.8.2).
+            self.put_used(ahead, chain.head, 0);
+        }
+        self.publish(common, u16::try_from(chains.len()).unwrap_or(0))
+    }
+
     /// Publishes `count` used entries; says whether the driver wants to be notified.
     #[inline]
-    pub(super) fn publish(&mut self, count: u16) -> bool {
+    pub(super) fn publish(&mut self, common: &Common, count: u16) -> bool {
         if count == 0 {
             return false;
         }
         self.published = self.published.wrapping_add(count);
         self.used_index().store(self.published, Ordering::Release);
-        self.log_used();
+        self.log_used(common);
         // The index must be visible before we look whether the driver sleeps (virtio 1.2, 2.7.7.2).
         fence(Ordering::SeqCst);
         self.wants_notification()
@@ -233,15 +226,15 @@ impl Core {
     }
 
     /// Asks the driver for kicks; says whether entries came in meanwhile, so that nobody would kick for them.
-    pub fn arm(&mut self) -> Result<bool, RingError> {
+    pub(super) fn arm(&mut self, common: &Common) -> Result<bool, RingError> {
         if self.event_index {
             // SAFETY: the word after the used ring's entries (four words each), included in the checked area.
             let event = unsafe { self.used.add(2 + 4 * usize::from(self.size())) };
             // SAFETY: as above; aligned to two bytes.
             unsafe { AtomicU16::from_ptr(event) }.store(self.seen, Ordering::Relaxed);
-            self.log_used();
+            self.log_used(common);
         } else {
-            self.set_used_flags(0);
+            self.set_used_flags(common, 0);
         }
         // Our wish must be visible before we look once more (virtio 1.2, 2.7.10.1).
         fence(Ordering::SeqCst);
@@ -250,16 +243,16 @@ impl Core {
     }
 
     /// Asks the driver not to kick. With an event index there is nothing to do: it lies behind already.
-    pub fn disarm(&mut self) {
+    pub(super) fn disarm(&mut self, common: &Common) {
         if !self.event_index {
-            self.set_used_flags(u16::try_from(VRING_USED_F_NO_NOTIFY).unwrap_or(1));
+            self.set_used_flags(common, u16::try_from(VRING_USED_F_NO_NOTIFY).unwrap_or(1));
         }
     }
 
-    fn set_used_flags(&self, flags: u16) {
+    fn set_used_flags(&self, common: &Common, flags: u16) {
         // SAFETY: word 0 of the used ring, mapped, aligned.
         unsafe { AtomicU16::from_ptr(self.used) }.store(flags, Ordering::Relaxed);
-        self.log_used();
+        self.log_used(common);
     }
 }
 

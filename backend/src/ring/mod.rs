@@ -1,13 +1,15 @@
-//! Virtqueues as the device sees them: the split ring (virtio 1.2, 2.7).
+//! Virtqueues as the device sees them: split and packed rings (virtio 1.2, 2.7 and 2.8).
 //!
-//! `core` knows where a ring lies and who notifies whom, `chain` follows descriptors and turns
-//! guest addresses into checked segments, `transmit` takes bursts of frames out of a guest, `receive` puts
-//! frames into one. All of a ring is written by a hostile guest at any moment: each value is read once,
+//! `core` and `packed` are the two layouts: where a ring lies, how far both sides have come, who notifies whom;
+//! `layout` chooses between them. `chain` follows descriptors and turns guest addresses into checked segments,
+//! `transmit` takes bursts of frames out of a guest, `receive` puts frames into one, whatever the layout. All of a ring is written by a hostile guest at any moment: each value is read once,
 //! checked, and then used from our own copy.
 
 mod chain;
 mod copy;
 mod core;
+mod layout;
+mod packed;
 mod receive;
 mod transmit;
 
@@ -16,7 +18,7 @@ mod oracle;
 
 pub use self::chain::{ChainError, Segments};
 pub(crate) use self::core::prefetch_ahead;
-pub use self::core::{Core, RingLog};
+pub use self::layout::{Core, RingLog};
 pub use self::receive::{ReceiveRing, Refused};
 pub(crate) use self::transmit::BURST_FRAMES;
 pub use self::transmit::{Burst, Span, TransmitRing};
@@ -28,13 +30,22 @@ pub const CHAIN_MAX: usize = 1024;
 /// Why a ring cannot run, or had to be stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RingError {
-    /// The size is not a power of two from 1 to 32768 (virtio 1.2, 2.7).
-    #[error("ring size {0} is not a power of two from 1 to 32768")]
+    /// The size is not a power of two from 1 to 32768 (virtio 1.2, 2.7), or in a packed ring not from 1 to 32768
+    /// (virtio 1.2, 2.8.10.1).
+    #[error("ring size {0} is not from 1 to 32768, or no power of two, as a split ring's has to be")]
     BadSize(u16),
+    /// A packed ring's position is behind its end.
+    #[error("a packed ring of {size} descriptors cannot go on at descriptor {index}")]
+    BadPosition {
+        /// The descriptor.
+        index: u16,
+        /// The ring's descriptors.
+        size: u16,
+    },
     /// A part of the ring is misaligned (virtio 1.2, 2.7: 16, 2 and 4 bytes).
     #[error("the {part} at {address:#x} is not aligned to {align} bytes")]
     Misaligned {
-        /// Descriptor table, available ring or used ring.
+        /// Descriptor table, available ring or used ring; or descriptor ring, driver area or device area.
         part: &'static str,
         /// Its address in the frontend's address space.
         address: u64,
@@ -44,7 +55,7 @@ pub enum RingError {
     /// A part of the ring is not inside of one memory region.
     #[error("the {part} at {address:#x} is not inside of one memory region")]
     Unmapped {
-        /// Descriptor table, available ring or used ring.
+        /// Descriptor table, available ring or used ring; or descriptor ring, driver area or device area.
         part: &'static str,
         /// Its address in the frontend's address space.
         address: u64,
@@ -65,6 +76,14 @@ pub enum RingError {
         /// What the driver wrote.
         found: u16,
         /// The ring's entries.
+        size: u16,
+    },
+    /// A chain of a packed ring does not end before it meets its own beginning (virtio 1.2, 2.8.6 and 2.8.21).
+    #[error("the chain at descriptor {head} of a packed ring of {size} never ends")]
+    EndlessChain {
+        /// Its first descriptor.
+        head: u16,
+        /// The ring's descriptors.
         size: u16,
     },
     /// The frontend made our write to the call eventfd block.

@@ -2,9 +2,9 @@
 
 use viaduct_switch::DropReason;
 
-use super::chain::{Descriptor, Direction, Segments};
+use super::chain::{Direction, Segments};
 use super::copy::{copy, write_if_different};
-use super::core::{prefetch, prefetch_to_write};
+use super::layout::Ready;
 use super::{CHAIN_MAX, Core, RingError};
 use crate::memory::Segment;
 
@@ -26,10 +26,11 @@ impl From<RingError> for Refused {
 /// Where the `num_buffers` field lies in the header (virtio 1.2, 5.1.6.1).
 const NUM_BUFFERS: std::ops::Range<usize> = 10..12;
 
-/// One buffer that a frame is written into: its head and how many bytes it holds.
+/// One buffer that a frame is written into: its head, the ring's entries that it takes, and how many bytes it holds.
 #[derive(Clone, Copy)]
 struct Buffer {
     head: u16,
+    slots: u16,
     len: u64,
 }
 
@@ -55,10 +56,10 @@ pub struct ReceiveRing {
 /// Why a frame found no place: asked again for each frame, this could cost a lot.
 #[derive(Clone, Copy)]
 struct Short {
-    /// The driver's available index then.
-    seen: u16,
     /// The first chain that was looked at.
     taken: u16,
+    /// Entries of the ring that were looked at.
+    ahead: u16,
     /// The bytes that the chains hold, less than were needed.
     room: u64,
     reason: DropReason,
@@ -66,14 +67,6 @@ struct Short {
 
 /// Chains that are looked at ahead of time.
 const READY_MAX: usize = 64;
-
-/// The next chain's head, and its memory if it is one plain buffer in one piece.
-#[derive(Clone, Copy, Default)]
-struct Ready {
-    head: u16,
-    descriptor: Descriptor,
-    whole: Option<Segment>,
-}
 
 impl ReceiveRing {
     /// `header_len`: 10 or 12 bytes of `virtio_net_hdr`; `mergeable`: VIRTIO_NET_F_MRG_RXBUF is in force.
@@ -99,25 +92,9 @@ impl ReceiveRing {
             return Ok(());
         }
         (self.ready_next, self.ready_end) = (0, 0);
-        let wanted = u16::try_from(frames.min(READY_MAX)).unwrap_or(0);
-        let count = self.core.available(wanted)?.min(wanted);
-        for (ahead, ready) in (0..count).zip(&mut self.ready) {
-            ready.head = self.core.head(ahead)?;
-            self.core.prefetch(ready.head);
-        }
-        for ready in self.ready.iter_mut().take(usize::from(count)) {
-            let descriptor = Descriptor::new(self.core.descriptor(ready.head));
-            let Core { memory, hint, .. } = &mut self.core;
-            let place = memory.translate(hint, descriptor.address, descriptor.len);
-            let single = descriptor.is_single(Direction::Write);
-            ready.descriptor = descriptor;
-            ready.whole = place.filter(|place| single && place.len == descriptor.len);
-            if let Some(place) = ready.whole {
-                fetch(place.host, self.header_len);
-            }
-        }
-        self.core.prefetch_used(count);
-        self.ready_end = usize::from(count);
+        self.core.make_room(READY_MAX);
+        let ready = &mut self.ready[..frames.min(READY_MAX)];
+        self.ready_end = self.core.look_ahead(Direction::Write, self.header_len, ready)?;
         Ok(())
     }
 
@@ -145,7 +122,7 @@ impl ReceiveRing {
         match ready.whole {
             Some(place) if u64::from(place.len) >= total => {
                 self.write(&[place], header, 1, head, rest);
-                self.use_one(ready.head, u32::try_from(total).unwrap_or(u32::MAX));
+                self.use_one(ready.head, 1, u32::try_from(total).unwrap_or(u32::MAX));
                 Ok(())
             }
             _ => self.put_scattered(total, header, head, rest),
@@ -153,9 +130,8 @@ impl ReceiveRing {
     }
 
     #[inline]
-    fn use_one(&mut self, head: u16, written: u32) {
-        self.core.put_used(self.pending, head, written);
-        self.core.taken = self.core.taken.wrapping_add(1);
+    fn use_one(&mut self, head: u16, slots: u16, written: u32) {
+        self.core.use_one(self.pending, head, slots, written);
         self.pending += 1;
         self.ready_next += 1;
     }
@@ -173,10 +149,10 @@ impl ReceiveRing {
         self.write(self.segments.get(0, self.segments.len()), header, count, head, rest);
         let mut left = total;
         for index in 0..self.buffers.len() {
-            let Buffer { head, len } = self.buffers[index];
+            let Buffer { head, slots, len } = self.buffers[index];
             let written = len.min(left);
             left -= written;
-            self.use_one(head, u32::try_from(written).unwrap_or(u32::MAX));
+            self.use_one(head, slots, u32::try_from(written).unwrap_or(u32::MAX));
         }
         Ok(())
     }
@@ -184,23 +160,26 @@ impl ReceiveRing {
     /// Collects chains until they hold `total` bytes; takes none if they can't.
     fn gather(&mut self, total: u64) -> Result<(), Refused> {
         self.check_short(total)?;
+        self.core.make_room(CHAIN_MAX);
         self.segments.clear();
         self.buffers.clear();
-        let mut room = 0;
+        let (mut room, mut ahead) = (0, 0);
         while room < total {
-            let ahead = u16::try_from(self.buffers.len()).unwrap_or(u16::MAX);
-            if ahead > 0 && !self.mergeable || self.buffers.len() >= CHAIN_MAX {
-                return self.note_short(room, DropReason::SmallBuffer);
+            let count = self.buffers.len();
+            if count > 0 && !self.mergeable || count >= CHAIN_MAX {
+                return self.note_short(room, ahead, DropReason::SmallBuffer);
             }
-            if self.core.available(ahead.saturating_add(1))? <= ahead {
-                return self.note_short(room, DropReason::NoBuffer);
-            }
-            let (head, first) = self.chain(ahead)?;
-            let len = match self.core.walk(first, Direction::Write, &mut self.segments) {
-                Ok(len) if len > 0 => len,
-                _ => return self.give_back(ahead),
+            let Some(mut chain) = self.chain(count, ahead)? else {
+                return self.note_short(room, ahead, DropReason::NoBuffer);
             };
-            self.buffers.push(Buffer { head, len });
+            let walked = self.core.walk(&mut chain, ahead, Direction::Write, &mut self.segments)?;
+            let Ready { head, slots, .. } = chain;
+            let len = walked.unwrap_or(0);
+            self.buffers.push(Buffer { head, slots, len });
+            if len == 0 {
+                return self.give_back();
+            }
+            ahead += slots;
             room += len;
         }
         Ok(())
@@ -209,35 +188,32 @@ impl ReceiveRing {
     /// Refuses the frame at once if one that needed no more was refused and nothing came since.
     fn check_short(&mut self, total: u64) -> Result<(), Refused> {
         let Some(short) = self.short.filter(|short| total > short.room) else { return Ok(()) };
-        let known = short.seen.wrapping_sub(short.taken);
-        let changed =
-            self.core.available(known.saturating_add(1))? != known || self.core.taken != short.taken;
+        let came = short.reason == DropReason::NoBuffer && self.core.peek(short.ahead)?.is_some();
+        let changed = came || self.core.taken() != short.taken;
         if changed { Ok(()) } else { Err(Refused::Frame(short.reason)) }
     }
 
-    fn note_short(&mut self, room: u64, reason: DropReason) -> Result<(), Refused> {
-        let (seen, taken) = (self.core.seen(), self.core.taken);
-        self.short = Some(Short { seen, taken, room, reason });
+    fn note_short(&mut self, room: u64, ahead: u16, reason: DropReason) -> Result<(), Refused> {
+        self.short = Some(Short { taken: self.core.taken(), ahead, room, reason });
         Err(Refused::Frame(reason))
     }
 
-    /// The head and the first descriptor of the chain `ahead` places after the next one; each descriptor is
-    /// read once only.
-    fn chain(&self, ahead: u16) -> Result<(u16, Descriptor), RingError> {
+    /// The chain `number` places after the next one, `ahead` entries of the ring away, if it is there; each descriptor
+    /// is read once only.
+    fn chain(&mut self, number: usize, ahead: u16) -> Result<Option<Ready>, RingError> {
         let known = self.ready.get(self.ready_next..self.ready_end).unwrap_or_default();
-        if let Some(ready) = known.get(usize::from(ahead)) {
-            return Ok((ready.head, ready.descriptor));
+        match known.get(number) {
+            Some(ready) => Ok(Some(*ready)),
+            None => self.core.peek(ahead),
         }
-        let head = self.core.head(ahead)?;
-        Ok((head, Descriptor::new(self.core.descriptor(head))))
     }
 
-    /// Uses up the chains up to the malformed one after `ahead` good ones, empty: else it would be met again
-    /// and again.
-    fn give_back(&mut self, ahead: u16) -> Result<(), Refused> {
-        for _ in 0..=ahead {
-            let (head, _) = self.chain(0)?;
-            self.use_one(head, 0);
+    /// Uses up the chains that were gathered, the last of which is malformed, empty: else it would be met again and
+    /// again.
+    fn give_back(&mut self) -> Result<(), Refused> {
+        for index in 0..self.buffers.len() {
+            let Buffer { head, slots, .. } = self.buffers[index];
+            self.use_one(head, slots, 0);
         }
         Err(Refused::Frame(DropReason::BadBuffer))
     }
@@ -263,23 +239,8 @@ impl ReceiveRing {
     #[inline]
     pub fn publish(&mut self) -> bool {
         let count = std::mem::take(&mut self.pending);
-        self.core.publish(u16::try_from(count).unwrap_or(u16::MAX))
+        self.core.publish(count)
     }
-}
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
-
-/// Has a buffer's first lines fetched. A header that ends with its line has this line for itself (DPDK puts its
-/// headers so): it seldom changes, see [`write_if_different`], and stays shared.
-#[inline]
-fn fetch(buffer: *mut u8, header_len: usize) {
-    if (buffer.addr() + header_len).is_multiple_of(LINE) {
-        prefetch(buffer);
-    } else {
-        prefetch_to_write(buffer);
-    }
-    prefetch_to_write(buffer.wrapping_add(LINE));
 }
 
 /// Writes into a run of segments one after the other.

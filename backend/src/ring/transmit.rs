@@ -2,17 +2,15 @@
 
 use viaduct_switch::{DropReason, Frame, Head, Metadata, PortIndex, RawClaims, frame::HEAD_MAX};
 
-use super::chain::{Descriptor, Direction, Segments};
+use super::chain::{Direction, Segments};
 use super::copy::copy;
-use super::core::prefetch;
+use super::layout::Ready;
+use super::receive::Refused;
 use super::{CHAIN_MAX, Core, RingError};
 use crate::memory::Segment;
 
 /// Frames that one burst holds at most.
-pub(crate) const BURST_FRAMES: usize = BURST_CHAINS as usize;
-
-/// The same, as rings count.
-const BURST_CHAINS: u16 = 64;
+pub(crate) const BURST_FRAMES: usize = 64;
 
 /// Payload bytes after which a burst ends, so that a burst of super-frames stays short in time.
 const BURST_BYTES: u64 = 128 * 1024;
@@ -37,8 +35,9 @@ pub struct Burst {
     frames: Vec<Frame<Span>>,
     filled: usize,
     segments: Segments,
-    heads: [u16; BURST_FRAMES],
-    chains: u16,
+    /// Chains that were taken, in `ready[..chains]`; behind them some that were only looked at.
+    ready: [Ready; BURST_FRAMES],
+    chains: usize,
     bytes: u64,
     /// Chains that held no frame for us.
     pub dropped: [(DropReason, u64); 3],
@@ -54,7 +53,7 @@ impl Burst {
             frames: vec![frame; BURST_FRAMES],
             filled: 0,
             segments: Segments::with_capacity(BURST_SEGMENTS + CHAIN_MAX),
-            heads: [0; BURST_FRAMES],
+            ready: [Ready::default(); BURST_FRAMES],
             chains: 0,
             bytes: 0,
             dropped: [(DropReason::BadChain, 0), (DropReason::TooLong, 0), (DropReason::BadOffload, 0)],
@@ -101,7 +100,7 @@ impl Burst {
     }
 
     fn is_full(&self) -> bool {
-        usize::from(self.chains) >= BURST_FRAMES
+        self.chains >= BURST_FRAMES
             || self.bytes >= BURST_BYTES
             || self.segments.descriptors().max(self.segments.len()) >= BURST_SEGMENTS
     }
@@ -110,13 +109,6 @@ impl Burst {
         let row = self.dropped.iter_mut().find(|(row, _)| *row == reason);
         row.into_iter().for_each(|(_, count)| *count += 1);
     }
-}
-
-/// A chain's first descriptor, read once, and its memory where that is in one piece.
-#[derive(Clone, Copy, Default)]
-struct First {
-    descriptor: Descriptor,
-    whole: Option<Segment>,
 }
 
 /// The device's side of a transmit ring.
@@ -144,68 +136,64 @@ impl TransmitRing {
 
     /// Reads the frames that are available, up to a burst's bounds. Gives the number of chains taken, which
     /// [`TransmitRing::complete`] gives back.
-    pub fn read(&mut self, burst: &mut Burst) -> Result<u16, RingError> {
+    pub fn read(&mut self, burst: &mut Burst) -> Result<usize, RingError> {
         burst.clear();
-        let waiting = self.core.available(1)?;
-        let count = waiting.min(BURST_CHAINS);
-        if count == 0 {
-            return Ok(0);
-        }
-        for ahead in 0..count {
-            let head = self.core.head(ahead)?;
-            self.core.prefetch(head);
-            burst.heads[usize::from(ahead)] = head;
-        }
-        let mut firsts = [First::default(); BURST_FRAMES];
-        for (first, &head) in firsts.iter_mut().zip(&burst.heads).take(usize::from(count)) {
-            *first = self.look_ahead(head);
-        }
-        for first in firsts.iter().take(usize::from(count)) {
-            self.read_chain(first, burst);
+        while self.read_run(burst)? {}
+        Ok(burst.chains)
+    }
+
+    /// Reads the chains that can be looked at together; says whether there may be more. What breaks the ring waits until
+    /// the chains before it are done.
+    #[inline]
+    fn read_run(&mut self, burst: &mut Burst) -> Result<bool, RingError> {
+        let first = burst.chains;
+        let count = self.core.look_ahead(Direction::Read, self.header_len, &mut burst.ready[first..])?;
+        let mut outcome = Ok(());
+        for _ in 0..count {
+            outcome = self.read_chain(burst);
+            if outcome.is_err() {
+                break;
+            }
             burst.chains += 1;
             if burst.is_full() {
                 break;
             }
         }
-        self.core.taken = self.core.taken.wrapping_add(burst.chains);
-        Ok(burst.chains)
-    }
-
-    /// Reads a chain's first descriptor, and has its bytes fetched while the other chains are looked at.
-    #[inline]
-    fn look_ahead(&mut self, head: u16) -> First {
-        let descriptor = Descriptor::new(self.core.descriptor(head));
-        let Core { memory, hint, .. } = &mut self.core;
-        let place = memory.translate(hint, descriptor.address, descriptor.len);
-        let whole = place.filter(|place| place.len == descriptor.len);
-        if let Some(segment) = whole {
-            prefetch(segment.host);
-            prefetch(segment.host.wrapping_add(64));
+        let taken = &burst.ready[first..burst.chains];
+        self.core.take(taken);
+        let several = taken.last().is_some_and(|last| last.slots > 1);
+        match outcome {
+            Err(error) if burst.chains == 0 => Err(error),
+            _ => Ok(several && outcome.is_ok() && !burst.is_full()),
         }
-        First { descriptor, whole }
     }
 
-    fn read_chain(&mut self, chain: &First, burst: &mut Burst) {
+    #[inline]
+    fn read_chain(&mut self, burst: &mut Burst) -> Result<(), RingError> {
         let before = burst.segments.len();
-        if let Err(reason) = self.read_frame(chain, burst) {
-            burst.segments.truncate(before);
-            burst.count_drop(reason);
+        match self.read_frame(burst) {
+            Ok(()) => {}
+            Err(Refused::Ring(error)) => return Err(error),
+            Err(Refused::Frame(reason)) => {
+                burst.segments.truncate(before);
+                burst.count_drop(reason);
+            }
         }
+        Ok(())
     }
 
     #[inline]
-    fn read_frame(&mut self, chain: &First, burst: &mut Burst) -> Result<(), DropReason> {
+    fn read_frame(&mut self, burst: &mut Burst) -> Result<(), Refused> {
         let first = burst.segments.len();
+        let chain = &mut burst.ready[burst.chains];
         let total = match chain.whole {
-            Some(segment) if chain.descriptor.is_single(Direction::Read) => {
-                burst.segments.push(segment).map(|()| u64::from(segment.len))
-            }
-            _ => self.core.walk(chain.descriptor, Direction::Read, &mut burst.segments),
+            Some(segment) => burst.segments.push(segment).map(|()| u64::from(segment.len)),
+            None => self.core.walk(chain, 0, Direction::Read, &mut burst.segments)?,
         };
-        let total = total.map_err(|_| DropReason::BadChain)?;
-        let length = total.checked_sub(self.header_len as u64).ok_or(DropReason::BadChain)?;
+        let length =
+            total?.checked_sub(self.header_len as u64).ok_or(Refused::Frame(DropReason::BadChain))?;
         if length > FRAME_MAX {
-            return Err(DropReason::TooLong);
+            return Err(Refused::Frame(DropReason::TooLong));
         }
         let frame = &mut burst.frames[burst.filled];
         let mut header = [0; 12];
@@ -216,8 +204,8 @@ impl TransmitRing {
         frame.head.set_len(head_len);
         let done = rest.done;
         frame.payload = span(first + done, burst.segments.len() - first - done);
-        let length = u32::try_from(length).map_err(|_| DropReason::TooLong)?;
-        let claims = claims_in(&header).check(length)?;
+        let length = u32::try_from(length).map_err(|_| Refused::Frame(DropReason::TooLong))?;
+        let claims = claims_in(&header).check(length).map_err(Refused::Frame)?;
         frame.meta = Metadata { source: self.port, length, claims };
         burst.filled += 1;
         burst.bytes += u64::from(length);
@@ -226,11 +214,7 @@ impl TransmitRing {
 
     /// Gives the burst's chains back to the guest, in order; says whether it wants to be notified.
     pub fn complete(&mut self, burst: &Burst) -> bool {
-        for (ahead, head) in (0..usize::from(burst.chains)).zip(&burst.heads) {
-            // A device writes nothing into buffers that it only reads (virtio 1.2, 2.7.8.2).
-            self.core.put_used(ahead, *head, 0);
-        }
-        self.core.publish(burst.chains)
+        self.core.complete(burst.ready.get(..burst.chains).unwrap_or_default())
     }
 }
 

@@ -1,0 +1,299 @@
+//! The packed layout: one ring of descriptors that both sides write (virtio 1.2, 2.8).
+//!
+//! ```text
+//!   slots    | used | used | taken | taken | available | available | used a lap ago |
+//!                          ^ used          ^ taken                 ^ the driver's next
+//! ```
+//!
+//! Whose a slot is, its two flags say, which both sides flip from lap to lap. A chain takes as many slots as it has
+//! descriptors and is given back by one used descriptor in its first slot; the others are skipped. Used descriptors
+//! wait in a shadow until all effects of a burst are done; then the first of them is written last, so that the driver,
+//! which goes through them in order, sees all at once.
+
+mod cursor;
+mod event;
+mod shadow;
+mod walk;
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use virtio_bindings::virtio_config::VIRTIO_F_IN_ORDER;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
+
+use self::cursor::Cursor;
+use self::event::{EVENT_LEN, Event, Wish};
+use self::shadow::{Entry, Shadow};
+use self::walk::id_of;
+use super::RingError;
+use super::chain::{Descriptor, Direction};
+use super::layout::{Common, Ready, RingLog, find_part};
+use crate::dataplane::RingSetup;
+
+/// Bytes of one descriptor (virtio 1.2, 2.8.13).
+const DESCRIPTOR_LEN: u64 = 16;
+/// Most descriptors of a ring (virtio 1.2, 2.8.10.1).
+const SIZE_MAX: u16 = 32_768;
+/// VIRTQ_DESC_F_AVAIL, in the word of length, buffer id and flags.
+const AVAIL: u64 = 1 << (48 + 7);
+/// VIRTQ_DESC_F_USED.
+const USED: u64 = 1 << (48 + 15);
+/// VIRTQ_DESC_F_WRITE: in a used descriptor it says that the device wrote, and that the length counts.
+const WRITTEN: u64 = (VRING_DESC_F_WRITE as u64) << 48;
+
+/// A packed ring in guest memory and our own view of it.
+pub(super) struct Packed {
+    descriptors: *mut u64,
+    driver: Event,
+    device: Event,
+    size: u16,
+    event_index: bool,
+    in_order: bool,
+    /// Where the next chain is taken from.
+    taken: Cursor,
+    /// Where the next chain is given back.
+    used: Cursor,
+    /// Slots from `used` to `taken`.
+    outstanding: u16,
+    /// Slots after `taken` that were seen to be available.
+    known: u16,
+    /// What is given back and not published.
+    shadow: Shadow,
+    /// Slots from `used` to the end of what is in the shadow.
+    waiting: u16,
+    /// The driver is owed a notification for what had to be published early.
+    owed: bool,
+}
+
+// SAFETY: the pointers lead into mappings that the `Common` beside it keeps alive; one thread at a time uses a ring.
+unsafe impl Send for Packed {}
+
+impl Packed {
+    /// A ring that goes on where `setup` says.
+    pub(super) fn new(setup: &RingSetup, common: &Common, features: u64) -> Result<Self, RingError> {
+        let size = setup.size;
+        if size == 0 || size > SIZE_MAX {
+            return Err(RingError::BadSize(size));
+        }
+        let part = |part, address, len, align| find_part(&common.memory, part, address, len, align);
+        let ring = part("descriptor ring", setup.descriptor, DESCRIPTOR_LEN * u64::from(size), 16)?;
+        let driver = part("driver area", setup.available, EVENT_LEN, 4)?;
+        let device = part("device area", setup.used, EVENT_LEN, 4)?;
+        let start = Cursor::from_bits(setup.base);
+        if start.index >= size {
+            return Err(RingError::BadPosition { index: start.index, size });
+        }
+        Ok(Self {
+            descriptors: ring.cast(),
+            // SAFETY: mapped as long as `common`, aligned, and used through `Event` alone.
+            driver: unsafe { Event::at(driver) },
+            // SAFETY: as above.
+            device: unsafe { Event::at(device) },
+            size,
+            event_index: features & (1 << VIRTIO_RING_F_EVENT_IDX) != 0,
+            in_order: features & (1 << VIRTIO_F_IN_ORDER) != 0,
+            taken: start,
+            used: start,
+            outstanding: 0,
+            known: 0,
+            shadow: Shadow::new(size),
+            waiting: 0,
+            owed: false,
+        })
+    }
+
+    /// Where the ring may be started again: the slot, and the wrap counter in bit 15.
+    pub(super) fn position(&self) -> u16 {
+        self.used.bits()
+    }
+
+    /// Where the next chain is taken from, in the same form.
+    pub(super) fn taken(&self) -> u16 {
+        self.taken.bits()
+    }
+
+    /// Slots that can be available at most: those that we have are not.
+    fn room(&self) -> u16 {
+        self.size - self.outstanding
+    }
+
+    /// The place `ahead` slots after the next one to be taken.
+    #[inline]
+    fn place(&self, ahead: u16) -> Cursor {
+        self.taken.advanced(ahead, self.size)
+    }
+
+    /// Length, buffer id and flags of a slot: one word, read and written at once.
+    #[inline]
+    fn word(&self, index: u16) -> &AtomicU64 {
+        // SAFETY: index < size, so that both words of the slot are inside of the area that was checked, which lives as
+        // long as the ring and is aligned to eight bytes.
+        unsafe { AtomicU64::from_ptr(self.descriptors.add(2 * usize::from(index) + 1)) }
+    }
+
+    /// The descriptor in a slot, read once: the flags first, the rest after them.
+    #[inline]
+    fn words(&self, place: Cursor) -> [u64; 2] {
+        let word = self.word(place.index).load(Ordering::Acquire);
+        // SAFETY: as in `word`; the first word of the same slot.
+        let address = unsafe { self.descriptors.add(2 * usize::from(place.index)).read_volatile() };
+        [address, word]
+    }
+
+    /// The descriptor in a slot, if the driver has made it available (virtio 1.2, 2.8.1).
+    #[inline]
+    fn available(&self, place: Cursor) -> Option<[u64; 2]> {
+        let words = self.words(place);
+        let wanted = if place.wrap { AVAIL } else { USED };
+        (words[1] & (AVAIL | USED) == wanted).then_some(words)
+    }
+
+    /// Looks at the next chains up to the first one of several descriptors, and has their memory fetched; gives how
+    /// many there are.
+    #[inline]
+    pub(super) fn look_ahead(
+        &mut self,
+        common: &mut Common,
+        direction: Direction,
+        ready: &mut [Ready],
+    ) -> usize {
+        let most = ready.len().min(usize::from(self.room()));
+        let (mut at, mut count) = (self.taken, 0);
+        for ready in ready.iter_mut().take(most) {
+            let Some(words) = self.available(at) else { break };
+            *ready = ready_at(words);
+            ready.look(common, ready.descriptor, direction);
+            at = at.advanced(1, self.size);
+            count += 1;
+            if ready.slots == 0 {
+                break;
+            }
+        }
+        self.known = self.known.max(u16::try_from(count).unwrap_or(0));
+        count
+    }
+
+    /// The chain that begins `ahead` slots after the next one, if the driver has made it available.
+    pub(super) fn peek(&mut self, ahead: u16) -> Option<Ready> {
+        if ahead >= self.room() {
+            return None;
+        }
+        let words = self.available(self.place(ahead))?;
+        self.known = self.known.max(ahead + 1);
+        Some(ready_at(words))
+    }
+
+    /// Takes the next `slots` slots.
+    #[inline]
+    pub(super) fn take(&mut self, slots: u16) {
+        self.taken = self.place(slots);
+        self.outstanding += slots;
+        self.known = self.known.saturating_sub(slots);
+    }
+
+    /// Puts a chain of `slots` slots among those to be given back.
+    #[inline]
+    pub(super) fn put_used(&mut self, id: u16, slots: u16, written: u32) {
+        let place = self.used.advanced(self.waiting, self.size);
+        let flags = if place.wrap { AVAIL | USED } else { 0 } | if written > 0 { WRITTEN } else { 0 };
+        let word = u64::from(written) | u64::from(id) << 32 | flags;
+        self.shadow.push(Entry { word, slot: u64::from(place.index) });
+        self.waiting += slots;
+    }
+
+    /// Makes sure that the shadow has room for `count` more, by publishing what is in it.
+    pub(super) fn make_room(&mut self, common: &Common, count: usize) {
+        if !self.shadow.has_room(count, self.size) {
+            self.owed = self.publish(common);
+        }
+    }
+
+    /// Gives back chains that were only read, in order; says whether the driver wants to be notified.
+    ///
+    /// Where buffers are used in order, one used descriptor speaks for all of them: it has the last one's id and stands
+    /// where the first one's would (virtio 1.2, 2.8.17). Received frames need theirs each, for their lengths.
+    pub(super) fn complete(&mut self, common: &Common, chains: &[Ready]) -> bool {
+        match chains.last() {
+            Some(last) if self.in_order => {
+                self.put_used(last.head, chains.iter().map(|chain| chain.slots).sum(), 0);
+            }
+            _ => chains.iter().for_each(|chain| self.put_used(chain.head, chain.slots, 0)),
+        }
+        self.publish(common)
+    }
+
+    /// Shows the driver all that was given back, at once; says whether it wants to be notified.
+    #[inline]
+    pub(super) fn publish(&mut self, common: &Common) -> bool {
+        let owed = std::mem::take(&mut self.owed);
+        let Some((first, others)) = self.shadow.entries().split_first() else { return owed };
+        for entry in others {
+            self.write(*entry, Ordering::Relaxed);
+        }
+        self.write(*first, Ordering::Release);
+        if common.log.is_some() {
+            self.log_slots(common);
+        }
+        let before = self.used;
+        self.used = before.advanced(self.waiting, self.size);
+        self.outstanding -= self.waiting;
+        let slots = std::mem::take(&mut self.waiting);
+        self.shadow.clear();
+        // The flags must be visible before we look whether the driver sleeps (virtio 1.2, 2.8.14 and 2.8.22).
+        fence(Ordering::SeqCst);
+        owed | self.wants_notification(before, slots)
+    }
+
+    #[inline]
+    fn write(&self, entry: Entry, order: Ordering) {
+        // A slot of ours, below the ring's size.
+        self.word(u16::try_from(entry.slot).unwrap_or(0)).store(entry.word, order);
+    }
+
+    /// Whether the driver wants to know of the `slots` slots from `before` on.
+    fn wants_notification(&self, before: Cursor, slots: u16) -> bool {
+        match self.driver.read(self.event_index) {
+            Wish::All => true,
+            Wish::Nothing => false,
+            Wish::Slot(place) => before.distance_to(place, self.size) < u32::from(slots),
+        }
+    }
+
+    /// Notes the slots that were written to.
+    fn log_slots(&self, common: &Common) {
+        let Some(RingLog { log, used: Some(_) }) = &common.log else { return };
+        let Some(ring) = common.memory.guest_address(self.descriptors.cast()) else { return };
+        for entry in self.shadow.entries() {
+            log.mark(ring + entry.slot * DESCRIPTOR_LEN, DESCRIPTOR_LEN);
+        }
+    }
+
+    fn ask(&self, common: &Common, wish: Wish) {
+        self.device.write(wish);
+        if let Some(RingLog { log, used: Some(address) }) = &common.log {
+            log.mark(*address, EVENT_LEN);
+        }
+    }
+
+    /// Asks the driver for kicks; says whether chains came in meanwhile, so that nobody would kick for them.
+    pub(super) fn arm(&mut self, common: &Common) -> bool {
+        let next = self.place(self.known.min(self.room()));
+        self.ask(common, if self.event_index { Wish::Slot(next) } else { Wish::All });
+        // Our wish must be visible before we look once more (virtio 1.2, 2.8.21.3).
+        fence(Ordering::SeqCst);
+        self.peek(self.known).is_some()
+    }
+
+    /// Asks the driver not to kick. Needed with EVENT_IDX as well: a slot that was named comes around again, and some
+    /// drivers take any named slot for a wish for everything.
+    pub(super) fn disarm(&mut self, common: &Common) {
+        self.ask(common, Wish::Nothing);
+    }
+}
+
+/// The chain that begins with this descriptor; the slots of one with several are not counted yet.
+#[inline]
+fn ready_at(words: [u64; 2]) -> Ready {
+    let descriptor = Descriptor::packed(words);
+    let slots = if descriptor.has(VRING_DESC_F_NEXT) { 0 } else { 1 };
+    Ready { head: id_of(words), slots, descriptor, whole: None }
+}
