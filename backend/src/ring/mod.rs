@@ -78,7 +78,7 @@ pub enum RingError {
         /// The ring's entries.
         size: u16,
     },
-    /// A chain of a packed ring does not end before it meets its own beginning (virtio 1.2, 2.8.6 and 2.8.21).
+    /// A chain of a packed ring does not end before it meets its own beginning (virtio 1.2, 2.8.17).
     #[error("the chain at descriptor {head} of a packed ring of {size} never ends")]
     EndlessChain {
         /// Its first descriptor.

@@ -210,7 +210,7 @@ impl Packed {
     /// Gives back chains that were only read, in order; says whether the driver wants to be notified.
     ///
     /// Where buffers are used in order, one used descriptor speaks for all of them: it has the last one's id and stands
-    /// where the first one's would (virtio 1.2, 2.8.17). Received frames need theirs each, for their lengths.
+    /// where the first one's would (virtio 1.2, 2.8.8). Received frames need theirs each, for their lengths.
     pub(super) fn complete(&mut self, common: &Common, chains: &[Ready]) -> bool {
         match chains.last() {
             Some(last) if self.in_order => {
