@@ -208,14 +208,17 @@ impl Core {
     pub(super) fn walk(
         &mut self,
         chain: &mut Ready,
-        ahead: u16,
+        ahead: usize,
         direction: Direction,
         segments: &mut Segments,
     ) -> Result<Result<u64, ChainError>, RingError> {
         let Self { common, layout } = self;
         match layout {
             Layout::Split(split) => Ok(split.walk(common, chain.descriptor, direction, segments)),
-            Layout::Packed(packed) => packed.walk(common, chain, ahead, direction, segments),
+            Layout::Packed(packed) => {
+                let ahead = u16::try_from(ahead).unwrap_or(u16::MAX);
+                packed.walk(common, chain, ahead, direction, segments)
+            }
         }
     }
 

@@ -78,8 +78,8 @@ pub enum RingError {
         /// The ring's entries.
         size: u16,
     },
-    /// A chain of a packed ring does not end before it meets its own beginning (virtio 1.2, 2.8.17).
-    #[error("the chain at descriptor {head} of a packed ring of {size} never ends")]
+    /// A chain of a packed ring goes on beyond what the driver made available (virtio 1.2, 2.8.17).
+    #[error("the chain at descriptor {head} of a packed ring of {size} goes on where nothing is available")]
     EndlessChain {
         /// Its first descriptor.
         head: u16,

@@ -172,7 +172,7 @@ impl ReceiveRing {
             let Some(mut chain) = self.chain(count, ahead)? else {
                 return self.note_short(room, ahead, DropReason::NoBuffer);
             };
-            let walked = self.core.walk(&mut chain, ahead, Direction::Write, &mut self.segments)?;
+            let walked = self.core.walk(&mut chain, usize::from(ahead), Direction::Write, &mut self.segments)?;
             let Ready { head, slots, .. } = chain;
             let len = walked.unwrap_or(0);
             self.buffers.push(Buffer { head, slots, len });
@@ -239,6 +239,8 @@ impl ReceiveRing {
     #[inline]
     pub fn publish(&mut self) -> bool {
         let count = std::mem::take(&mut self.pending);
+        // A ring of few entries comes around to the same place soon.
+        self.short.take_if(|_| count > 0);
         self.core.publish(count)
     }
 }

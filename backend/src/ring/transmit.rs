@@ -149,8 +149,8 @@ impl TransmitRing {
         let first = burst.chains;
         let count = self.core.look_ahead(Direction::Read, self.header_len, &mut burst.ready[first..])?;
         let mut outcome = Ok(());
-        for _ in 0..count {
-            outcome = self.read_chain(burst);
+        for ahead in 0..count {
+            outcome = self.read_chain(ahead, burst);
             if outcome.is_err() {
                 break;
             }
@@ -169,9 +169,9 @@ impl TransmitRing {
     }
 
     #[inline]
-    fn read_chain(&mut self, burst: &mut Burst) -> Result<(), RingError> {
+    fn read_chain(&mut self, ahead: usize, burst: &mut Burst) -> Result<(), RingError> {
         let before = burst.segments.len();
-        match self.read_frame(burst) {
+        match self.read_frame(ahead, burst) {
             Ok(()) => {}
             Err(Refused::Ring(error)) => return Err(error),
             Err(Refused::Frame(reason)) => {
@@ -183,12 +183,13 @@ impl TransmitRing {
     }
 
     #[inline]
-    fn read_frame(&mut self, burst: &mut Burst) -> Result<(), Refused> {
+    fn read_frame(&mut self, ahead: usize, burst: &mut Burst) -> Result<(), Refused> {
         let first = burst.segments.len();
         let chain = &mut burst.ready[burst.chains];
         let total = match chain.whole {
             Some(segment) => burst.segments.push(segment).map(|()| u64::from(segment.len)),
-            None => self.core.walk(chain, 0, Direction::Read, &mut burst.segments)?,
+            // All chains before it in this run take one entry each.
+            None => self.core.walk(chain, ahead, Direction::Read, &mut burst.segments)?,
         };
         let length =
             total?.checked_sub(self.header_len as u64).ok_or(Refused::Frame(DropReason::BadChain))?;

@@ -15,6 +15,9 @@ mod event;
 mod shadow;
 mod walk;
 
+#[cfg(test)]
+mod oracle;
+
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use virtio_bindings::virtio_config::VIRTIO_F_IN_ORDER;
@@ -130,21 +133,18 @@ impl Packed {
         unsafe { AtomicU64::from_ptr(self.descriptors.add(2 * usize::from(index) + 1)) }
     }
 
-    /// The descriptor in a slot, read once: the flags first, the rest after them.
-    #[inline]
-    fn words(&self, place: Cursor) -> [u64; 2] {
-        let word = self.word(place.index).load(Ordering::Acquire);
-        // SAFETY: as in `word`; the first word of the same slot.
-        let address = unsafe { self.descriptors.add(2 * usize::from(place.index)).read_volatile() };
-        [address, word]
-    }
-
-    /// The descriptor in a slot, if the driver has made it available (virtio 1.2, 2.8.1).
+    /// The descriptor in a slot, if the driver has made it available (virtio 1.2, 2.8.1): read once, the flags first and
+    /// the rest after them.
     #[inline]
     fn available(&self, place: Cursor) -> Option<[u64; 2]> {
-        let words = self.words(place);
+        let word = self.word(place.index).load(Ordering::Acquire);
         let wanted = if place.wrap { AVAIL } else { USED };
-        (words[1] & (AVAIL | USED) == wanted).then_some(words)
+        if word & (AVAIL | USED) != wanted {
+            return None;
+        }
+        // SAFETY: as in `word`; the first word of the same slot.
+        let address = unsafe { self.descriptors.add(2 * usize::from(place.index)).read_volatile() };
+        Some([address, word])
     }
 
     /// Looks at the next chains up to the first one of several descriptors, and has their memory fetched; gives how

@@ -11,8 +11,8 @@ impl Packed {
     /// Appends the segments of `chain`, which begins `ahead` slots after the next one; gives their total length in
     /// bytes, and notes in `chain` its buffer id and how many slots it takes.
     ///
-    /// The next chain begins where this one ends: so a malformed one is followed to its end as well, and one that has
-    /// none breaks the ring.
+    /// The next chain begins where this one ends: so a malformed one is followed to its end as well. One that goes on
+    /// over the whole ring, or in a slot that is not available, has none and breaks the ring.
     pub(in crate::ring) fn walk(
         &self,
         common: &mut Common,
@@ -29,11 +29,11 @@ impl Packed {
             add(common, descriptor, direction, segments, 0)
         };
         while descriptor.has(VRING_DESC_F_NEXT) {
-            if slots >= room {
+            let next = (slots < room).then(|| self.available(self.place(ahead + slots))).flatten();
+            let Some(words) = next else {
                 let head = self.place(ahead).index;
                 return Err(RingError::EndlessChain { head, size: self.size });
-            }
-            let words = self.words(self.place(ahead + slots));
+            };
             descriptor = Descriptor::packed(words);
             chain.head = id_of(words);
             slots += 1;
