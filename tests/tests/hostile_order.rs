@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use viaduct_tests::driver::features::{EVENT_IDX, MODERN, PROTOCOL_FEATURES, RING_PACKED};
+use viaduct_tests::driver::features::{EVENT_IDX, MODERN, PROTOCOL_FEATURES};
 use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::driver::message::{Message, request};
 use viaduct_tests::driver::nic::{Nic, NicOptions};
@@ -20,7 +20,6 @@ fn features_that_were_not_offered_are_refused() {
         let wanted = Message::new(request::SET_FEATURES).u64(MODERN | PROTOCOL_FEATURES | 1 << bit);
         assert!(!session.accepts(&wanted), "feature bit {bit}");
     }
-    assert_eq!(offered & RING_PACKED, 0, "packed rings are not offered yet");
     let protocol = stage.session().protocol;
     for bit in (0..64).filter(|bit| protocol & (1 << bit) == 0) {
         let session = stage.session();

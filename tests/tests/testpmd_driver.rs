@@ -120,3 +120,66 @@ fn frames_pass_through_four_queue_pairs_in_the_order_of_their_flows() {
 fn frames_pass_a_driver_with_vector_instructions() {
     pass(1, |driver| driver.options = "vectorized=1,mrg_rxbuf=0,in_order=1".to_owned());
 }
+
+// The same over packed rings
+
+#[test]
+fn frames_pass_packed_rings_in_order_with_merged_buffers() {
+    pass(1, |driver| driver.options = "packed_vq=1,in_order=1,mrg_rxbuf=1".to_owned());
+}
+
+#[test]
+fn frames_pass_packed_rings_in_order_without_merged_buffers() {
+    pass(1, |driver| driver.options = "packed_vq=1,in_order=1,mrg_rxbuf=0".to_owned());
+}
+
+#[test]
+fn frames_pass_packed_rings_in_any_order_with_merged_buffers() {
+    pass(1, |driver| driver.options = "packed_vq=1,in_order=0,mrg_rxbuf=1".to_owned());
+}
+
+#[test]
+fn frames_pass_packed_rings_in_any_order_without_merged_buffers() {
+    pass(1, |driver| driver.options = "packed_vq=1,in_order=0,mrg_rxbuf=0".to_owned());
+}
+
+/// Chains of a packed ring take a descriptor for each piece, and one for all where they are indirect.
+#[test]
+fn jumbo_frames_pass_packed_rings_in_many_small_buffers() {
+    for in_order in [0, 1] {
+        let passed = account_for_all(1, |driver| {
+            driver.options = format!("packed_vq=1,in_order={in_order},mrg_rxbuf=1");
+            driver.buffer_bytes = 512;
+            driver.largest = 9014;
+            driver.queue_size = 1024;
+            driver.frames = FRAMES / 2;
+        });
+        assert!(passed.received > passed.sent / 3, "more than two thirds of the frames were lost: {passed:?}");
+    }
+}
+
+#[test]
+fn frames_pass_through_packed_rings_of_64_to_1024_entries() {
+    for size in [64, 128, 512, 1024] {
+        pass(1, |driver| {
+            driver.options = "packed_vq=1".to_owned();
+            driver.queue_size = size;
+            driver.frames = FRAMES / 2;
+        });
+    }
+}
+
+#[test]
+fn frames_pass_through_two_packed_queue_pairs_in_the_order_of_their_flows() {
+    pass(2, |driver| driver.options = "packed_vq=1".to_owned());
+}
+
+#[test]
+fn frames_pass_through_four_packed_queue_pairs_in_the_order_of_their_flows() {
+    pass(4, |driver| driver.options = "packed_vq=1,in_order=0".to_owned());
+}
+
+#[test]
+fn frames_pass_a_packed_driver_with_vector_instructions() {
+    pass(1, |driver| driver.options = "packed_vq=1,vectorized=1,mrg_rxbuf=0,in_order=1".to_owned());
+}

@@ -81,22 +81,22 @@ pub struct PortSetup {
     pub rings: Vec<RingSetup>,
 }
 
-/// One split ring, as the frontend described it.
+/// One ring, as the frontend described it; a packed one if VIRTIO_F_RING_PACKED is in force.
 #[derive(Clone, Debug)]
 pub struct RingSetup {
     /// Its number: even ones receive for the guest, odd ones transmit (virtio 1.2, 5.1.2).
     pub index: u16,
-    /// Entries: a power of two, 1 to 32768.
+    /// Entries, 1 to 32768: a power of two in a split ring.
     pub size: u16,
-    /// Available entries consumed so far, modulo 65536.
+    /// Available entries consumed so far, modulo 65536; in a packed ring the next slot, with the wrap counter in bit 15.
     pub base: u16,
-    /// Address of the descriptor table, in the frontend's address space.
+    /// Address of the descriptor table or ring, in the frontend's address space.
     pub descriptor: u64,
-    /// Address of the available ring, in the frontend's address space.
+    /// Address of the available ring or driver area, in the frontend's address space.
     pub available: u64,
-    /// Address of the used ring, in the frontend's address space.
+    /// Address of the used ring or device area, in the frontend's address space.
     pub used: u64,
-    /// The used ring's guest-physical address, if its writes are to be noted in the dirty log.
+    /// The used ring's or device area's guest-physical address, if its writes are to be noted in the dirty log.
     pub used_log: Option<u64>,
     /// Written by the guest when it made buffers available; `None`: the ring has to be polled.
     pub kick: Option<Signal>,
@@ -111,7 +111,7 @@ pub struct RingSetup {
 pub struct RingPosition {
     /// The ring's number.
     pub index: u16,
-    /// Available entries consumed so far, modulo 65536; all of them are completed.
+    /// As in [`RingSetup`]; all that was taken is completed.
     pub base: u16,
 }
 

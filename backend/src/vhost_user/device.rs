@@ -8,19 +8,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
-use viaduct_switch::{MacAddress, PortIndex};
+use viaduct_switch::PortIndex;
+use virtio_bindings::virtio_config::VIRTIO_F_RING_PACKED;
 
 use crate::dataplane::{PortSetup, RingPosition, RingSetup, Signal};
 use crate::memory::{DirtyLog, GuestMemory, MemoryError, REGIONS_MAX, Region, RegionSpec};
 use crate::ring::RingError;
 use crate::vhost_user::features::{LOG_ALL, OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
+pub use crate::vhost_user::refusal::DeviceError;
+use crate::vhost_user::refusal::{MTU_MIN, SIZE_MAX};
 use crate::vhost_user::ring::{Addresses, Condition, Kick, Ring};
-
-/// Smallest MTU in bytes (RFC 791, 3.2; virtio 1.2, 5.1.4.1).
-const MTU_MIN: u16 = 68;
-
-/// Most entries of a split ring (virtio 1.2, 2.7).
-const SIZE_MAX: u32 = 32_768;
 
 /// What the configuration says about the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,82 +28,6 @@ pub struct Limits {
     pub queues: u16,
     /// Largest packet in bytes, without the Ethernet header.
     pub mtu: u16,
-}
-
-/// Why a request is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
-    /// Virtio features that we did not offer.
-    #[error("features {0:#x} were not offered")]
-    Features(u64),
-    /// Protocol features that we did not offer.
-    #[error("protocol features {0:#x} were not offered")]
-    ProtocolFeatures(u64),
-    /// No such ring size.
-    #[error(
-        "ring {ring} would have {size} entries; a power of two from 1 to {SIZE_MAX} is legal (virtio 1.2, 2.7)"
-    )]
-    Size {
-        /// The ring.
-        ring: usize,
-        /// What was asked for.
-        size: u32,
-    },
-    /// A position that a split ring cannot have.
-    #[error("ring {ring} would start at {base}; a split ring's index has 16 bits")]
-    Base {
-        /// The ring.
-        ring: usize,
-        /// What was asked for.
-        base: u32,
-    },
-    /// The ring runs.
-    #[error("ring {0} runs; stop it with GET_VRING_BASE before its size or position changes")]
-    Started(usize),
-    /// A part of the ring is misaligned.
-    #[error("ring {ring}: {error}")]
-    Ring {
-        /// The ring.
-        ring: usize,
-        /// What is wrong.
-        error: RingError,
-    },
-    /// No such ring.
-    #[error("there is no ring {0}")]
-    NoSuchRing(usize),
-    /// The enable value is neither 0 nor 1.
-    #[error("ring {ring} cannot be enabled with {value}; 0 and 1 are legal")]
-    Enable {
-        /// The ring.
-        ring: usize,
-        /// What was sent.
-        value: u32,
-    },
-    /// Enabling is part of what protocol features negotiate.
-    #[error("rings cannot be enabled or disabled before protocol features are negotiated")]
-    EnableTooEarly,
-    /// Memory.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// No such MTU.
-    #[error("an MTU of {0} bytes; {MTU_MIN} to 65535 are legal")]
-    Mtu(u64),
-    /// More than the configuration allows.
-    #[error(
-        "an MTU of {asked} bytes, but the port has {configured}; set the port's mtu to {asked}, or QEMU's host_mtu to {configured}"
-    )]
-    MtuTooLarge {
-        /// What was asked for.
-        asked: u16,
-        /// What the configuration says.
-        configured: u16,
-    },
-    /// A status with bits beyond its byte.
-    #[error("device status {0:#x} has more than 8 bits (virtio 1.2, 2.1)")]
-    Status(u64),
-    /// A RARP for an address that no guest can have.
-    #[error("a RARP for {0}, which is no station's address")]
-    Rarp(MacAddress),
 }
 
 /// What a request for a ring's eventfd is about.
@@ -176,6 +97,11 @@ impl Device {
     #[must_use]
     pub fn features(&self) -> u64 {
         self.features
+    }
+
+    /// Whether the driver took packed rings.
+    fn is_packed(&self) -> bool {
+        self.features & (1 << VIRTIO_F_RING_PACKED) != 0
     }
 
     /// Whether the protocol feature was negotiated.
@@ -384,9 +310,9 @@ impl Device {
         Ok(())
     }
 
-    /// SET_VRING_NUM.
+    /// SET_VRING_NUM. A packed ring may have any number of descriptors (virtio 1.2, 2.8.10.1).
     pub fn set_size(&mut self, index: usize, size: u32) -> Result<(), DeviceError> {
-        let legal = size.is_power_of_two() && size <= SIZE_MAX;
+        let legal = (1..=SIZE_MAX).contains(&size) && (size.is_power_of_two() || self.is_packed());
         let size =
             u16::try_from(size).ok().filter(|_| legal).ok_or(DeviceError::Size { ring: index, size })?;
         let ring = self.ring(index)?;
@@ -412,8 +338,10 @@ impl Device {
         Ok(())
     }
 
-    /// SET_VRING_BASE.
+    /// SET_VRING_BASE. For a packed ring it has two halves: where chains are taken from, which counts, and where they
+    /// are given back, which some frontends leave out. Here the two are always the same.
     pub fn set_base(&mut self, index: usize, base: u32) -> Result<(), DeviceError> {
+        let base = if self.is_packed() { base & 0xffff } else { base };
         let base = u16::try_from(base).map_err(|_| DeviceError::Base { ring: index, base })?;
         let ring = self.ring(index)?;
         if ring.is_fixed() {
@@ -423,11 +351,12 @@ impl Device {
         Ok(())
     }
 
-    /// GET_VRING_BASE: stops the ring, and tells where it goes on.
-    pub fn stop(&mut self, index: usize) -> Result<u16, DeviceError> {
+    /// GET_VRING_BASE: stops the ring, and tells where it goes on, in both halves for a packed ring.
+    pub fn stop(&mut self, index: usize) -> Result<u32, DeviceError> {
+        let halves = if self.is_packed() { 0x1_0001 } else { 1 };
         let ring = self.ring(index)?;
         ring.stop();
-        Ok(ring.base)
+        Ok(u32::from(ring.base) * halves)
     }
 
     /// SET_VRING_KICK, SET_VRING_CALL and SET_VRING_ERR; `file` is an eventfd, or `None` for "poll instead".

@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod patch_bay;
 pub mod peer_file;
 mod rarp;
+mod refusal;
 pub mod relay;
 pub mod ring;
 pub mod session;

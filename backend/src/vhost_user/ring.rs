@@ -3,7 +3,8 @@
 use crate::dataplane::{RingSetup, Signal};
 use crate::ring::RingError;
 
-/// Where a ring's three parts lie, in the frontend's address space.
+/// Where a ring's three parts lie, in the frontend's address space: those of a split ring, or in the same order a packed
+/// ring's descriptor ring, driver area and device area (virtio 1.2, 2.6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
     /// Descriptor table.
@@ -47,7 +48,8 @@ pub enum Condition {
 pub struct Ring {
     /// Entries; 0 until SET_VRING_NUM.
     pub size: u16,
-    /// Available entries consumed so far, modulo 65536.
+    /// Where it starts or goes on: available entries consumed so far, modulo 65536; or a packed ring's slot, with the
+    /// wrap counter in bit 15.
     pub base: u16,
     /// `None` until SET_VRING_ADDR.
     pub addresses: Option<Addresses>,
