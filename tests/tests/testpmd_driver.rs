@@ -154,7 +154,10 @@ fn jumbo_frames_pass_packed_rings_in_many_small_buffers() {
             driver.queue_size = 1024;
             driver.frames = FRAMES / 2;
         });
-        assert!(passed.received > passed.sent / 3, "more than two thirds of the frames were lost: {passed:?}");
+        assert!(
+            passed.received > passed.sent / 3,
+            "more than two thirds of the frames were lost: {passed:?}"
+        );
     }
 }
 

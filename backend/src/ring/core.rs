@@ -7,8 +7,8 @@ use virtio_bindings::virtio_ring::{
 };
 
 use super::RingError;
-use super::copy::write_if_different;
 use super::chain::{Descriptor, Direction};
+use super::copy::write_if_different;
 use super::layout::{Common, Ready, RingLog, find_part};
 use crate::dataplane::RingSetup;
 

@@ -172,7 +172,8 @@ impl ReceiveRing {
             let Some(mut chain) = self.chain(count, ahead)? else {
                 return self.note_short(room, ahead, DropReason::NoBuffer);
             };
-            let walked = self.core.walk(&mut chain, usize::from(ahead), Direction::Write, &mut self.segments)?;
+            let walked =
+                self.core.walk(&mut chain, usize::from(ahead), Direction::Write, &mut self.segments)?;
             let Ready { head, slots, .. } = chain;
             let len = walked.unwrap_or(0);
             self.buffers.push(Buffer { head, slots, len });

@@ -86,7 +86,8 @@ mod tests {
         assert!(bits.is_sorted_by(|a, b| a < b));
         // virtio 1.2, 5.1.3, 6.3 and vhost-user: the numbers, written out once more.
         let expected = [
-            0, 1, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 26, 27, 28, 29, 30, 32, 34, 35, 54, 55, 56,
+            0, 1, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 22, 26, 27, 28, 29, 30, 32, 34, 35, 54, 55,
+            56,
         ];
         assert_eq!(bits, expected);
         assert_eq!(OFFERED_MASK.count_ones() as usize, OFFERED.len());

@@ -154,6 +154,7 @@ impl Packed {
         &mut self,
         common: &mut Common,
         direction: Direction,
+        header_len: usize,
         ready: &mut [Ready],
     ) -> usize {
         let most = ready.len().min(usize::from(self.room()));
@@ -161,7 +162,7 @@ impl Packed {
         for ready in ready.iter_mut().take(most) {
             let Some(words) = self.available(at) else { break };
             *ready = ready_at(words);
-            ready.look(common, ready.descriptor, direction);
+            ready.look(common, ready.descriptor, direction, header_len);
             at = at.advanced(1, self.size);
             count += 1;
             if ready.slots == 0 {

@@ -295,9 +295,8 @@ fn frames_of(burst: &mut Burst) -> Vec<Vec<u8>> {
         bytes.extend_from_slice(frame.head.bytes());
         for segment in segments.get(frame.payload.first as usize, frame.payload.count as usize) {
             // SAFETY: mapped guest memory that nothing writes during the test.
-            bytes.extend_from_slice(unsafe {
-                std::slice::from_raw_parts(segment.host, segment.len as usize)
-            });
+            bytes
+                .extend_from_slice(unsafe { std::slice::from_raw_parts(segment.host, segment.len as usize) });
         }
         assert_eq!(frame.meta.length as usize + 12, bytes.len());
         bytes

@@ -33,8 +33,7 @@ impl Shadow {
 
     /// Whether `count` more find room, or all that there can be.
     pub(super) fn has_room(&self, count: usize, size: u16) -> bool {
-        self.entries.len() + count <= self.entries.capacity()
-            || usize::from(size) <= self.entries.capacity()
+        self.entries.len() + count <= self.entries.capacity() || usize::from(size) <= self.entries.capacity()
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
