@@ -359,7 +359,7 @@ proptest! {
                 taken += count;
                 ring.complete(&burst);
             }
-            prop_assert_eq!(usize::from(ring.core().position()), taken);
+            prop_assert_eq!(ring.core().position(), taken);
         }
     }
 }

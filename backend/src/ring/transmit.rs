@@ -136,10 +136,11 @@ impl TransmitRing {
 
     /// Reads the frames that are available, up to a burst's bounds. Gives the number of chains taken, which
     /// [`TransmitRing::complete`] gives back.
-    pub fn read(&mut self, burst: &mut Burst) -> Result<usize, RingError> {
+    pub fn read(&mut self, burst: &mut Burst) -> Result<u16, RingError> {
         burst.clear();
         while self.read_run(burst)? {}
-        Ok(burst.chains)
+        // No more than a burst's.
+        Ok(u16::try_from(burst.chains).unwrap_or(0))
     }
 
     /// Reads the chains that can be looked at together; says whether there may be more. What breaks the ring waits until

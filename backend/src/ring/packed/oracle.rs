@@ -364,7 +364,7 @@ proptest! {
                 for frame in frames_of(&mut burst) {
                     prop_assert_eq!(Some(frame), expected.pop_front());
                 }
-                done += count;
+                done += usize::from(count);
                 told |= ring.complete(&burst);
             }
             prop_assert_eq!(done, before);
