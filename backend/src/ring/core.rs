@@ -11,6 +11,7 @@ use super::chain::{Descriptor, Direction};
 use super::copy::write_if_different;
 use super::layout::{Common, Ready, RingLog, find_part};
 use crate::dataplane::RingSetup;
+use crate::memory::Segment;
 
 /// Bytes of one descriptor (virtio 1.2, 2.7.5).
 const DESCRIPTOR_LEN: u64 = 16;
