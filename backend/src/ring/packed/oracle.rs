@@ -223,7 +223,7 @@ impl Driver {
     }
 
     /// Takes one used descriptor; gives the chains that it speaks for, its length, and the slots that were passed.
-    fn reclaim(&mut self) -> Option<(Vec<Offered>, u32, Vec<(u16, bool)>)> {
+    fn reclaim(&mut self) -> Option<Taken> {
         let (len, id, flags) = self.slot(self.used_next);
         let used = (flags & USED != 0) == self.used_wrap && (flags & AVAIL != 0) == self.used_wrap;
         if !used {
@@ -304,6 +304,12 @@ fn frames_of(burst: &mut Burst) -> Vec<Vec<u8>> {
     frames.iter().map(whole).collect()
 }
 
+/// Chains of buffer lengths, some through a table, and what the driver asks for after them.
+type Round = (Vec<(Vec<u32>, bool)>, Ask);
+
+/// A used descriptor: the chains that it speaks for, its length, and the slots that were passed.
+type Taken = (Vec<Offered>, u32, Vec<(u16, bool)>);
+
 /// A ring, its features, and rounds of chains with what the driver asks for in each.
 #[derive(Clone, Debug)]
 struct Plan {
@@ -311,7 +317,7 @@ struct Plan {
     start: u16,
     wrap: bool,
     features: u64,
-    rounds: Vec<(Vec<(Vec<u32>, bool)>, Ask)>,
+    rounds: Vec<Round>,
 }
 
 impl Plan {
