@@ -6,7 +6,7 @@ use super::*;
 fn what_cannot_be_is_refused_and_the_session_goes_on() {
     let mut rig = Rig::running();
     let refused: &[(FrontendReq, &[u64], &str)] = &[
-        (SET_FEATURES, &[1 << 34], "0x400000000 were not offered"),
+        (SET_FEATURES, &[1 << 33], "0x200000000 were not offered"),
         (SET_PROTOCOL_FEATURES, &[1 << 12], "0x1000 were not offered"),
         (SET_VRING_NUM, &[state(2, 0)], "0 entries"),
         (SET_VRING_NUM, &[state(2, 3)], "3 entries"),
