@@ -127,6 +127,11 @@ impl Descriptor {
         Self { address, len: rest as u32, flags: (rest >> 48) as u16, next: 0 }
     }
 
+    /// The same bytes, to be read by the device whatever the flags say.
+    pub(super) fn to_be_read(self) -> Self {
+        Self { flags: 0, ..self }
+    }
+
     #[inline]
     pub(super) fn has(self, flag: u32) -> bool {
         u32::from(self.flags) & flag != 0

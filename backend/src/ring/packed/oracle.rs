@@ -583,6 +583,19 @@ fn malformed_chains_cost_their_frames_and_are_given_back_whole() {
     assert!(driver.offered.is_empty(), "all came back, each with its id");
 }
 
+/// As DPDK's driver has it, which marks the header in a table as to be written.
+#[test]
+fn in_tables_that_are_only_read_the_direction_does_not_count() {
+    let mut driver = Driver::new(64, 0, true, 0);
+    let mut ring = TransmitRing::new(driver.core(), 12, port());
+    let mut burst = Burst::new(port());
+    assert!(driver.offer(&[12, 60, 60], true, false, 1));
+    let Offered { buffers, bytes, .. } = &driver.offered[0];
+    (TABLES..).step_by(16).zip(buffers).for_each(|(at, buffer)| driver.put(at, *buffer, 0, WRITE | NEXT));
+    assert_eq!(ring.read(&mut burst).unwrap(), 1);
+    assert_eq!(frames_of(&mut burst), [bytes.clone()]);
+}
+
 #[test]
 fn many_small_buffers_are_published_before_the_shadow_is_full() {
     let mut driver = Driver::new(8192, 0, true, 0);

@@ -77,6 +77,10 @@ fn add(
 
 /// Appends the buffers of an indirect table. Its descriptors follow one another up to its end, and of their flags only
 /// the direction counts (virtio 1.2, 2.8.7); the table's own must not have NEXT (2.8.19).
+///
+/// For a table that is only read the direction does not count either: DPDK's driver (up to 26.07 at least) marks the
+/// header before a frame to be written. A device may read a buffer that it could write (virtio 1.2, 2.8.15 says only
+/// "SHOULD NOT"), and what it finds there is the guest's own.
 fn add_table(
     common: &mut Common,
     table: Descriptor,
@@ -96,7 +100,9 @@ fn add_table(
         let address = table.address.checked_add(index * 16).ok_or(ChainError::Unmapped)?;
         let words = read_words(&common.memory, &mut common.hint, address).ok_or(ChainError::Unmapped)?;
         segments.count_descriptor()?;
-        total += common.add_buffer(Descriptor::packed(words), direction, segments)?;
+        let entry = Descriptor::packed(words);
+        let entry = if direction == Direction::Read { entry.to_be_read() } else { entry };
+        total += common.add_buffer(entry, direction, segments)?;
     }
     Ok(total)
 }
