@@ -16,7 +16,7 @@ use virtio_queue::QueueT;
 use vm_memory::{Bytes, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
-use self::support::{AVAILABLE, BURST, Count, DESCRIPTORS, Guest, SIZE, USED, port, switch};
+use self::support::{AVAILABLE, BURST, Count, DESCRIPTORS, Guest, SIZE, USED, crowd, port, station, switch};
 
 mod support;
 
@@ -121,6 +121,39 @@ fn stock(c: &mut Criterion, len: u64) {
     group.finish();
 }
 
+/// Bursts whose frames are of `stations` squared flows, in no order: what it costs that a flow's record, or its
+/// addresses, have left the processor's caches, or never had room.
+fn flows(c: &mut Criterion, stations: u32) {
+    let (switch, mut state) = crowd(stations);
+    let mut bytes = [0x5a; 64];
+    let mut burst = Burst::new(port(0));
+    let mut frames = Vec::new();
+    for _ in 0..BURST {
+        burst.load(port(0), &mut bytes);
+        frames.extend_from_slice(burst.parts().0);
+    }
+    let mut group = c.benchmark_group("decide");
+    group.throughput(Throughput::Elements(u64::from(BURST)));
+    let mut random = 1u64;
+    group.bench_function(format!("{} flows", u64::from(stations) * u64::from(stations)), |b| {
+        b.iter(|| {
+            for frame in &mut frames {
+                // Knuth's multiplier (The Art of Computer Programming, 3.3.4, line 26).
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let [to, from] =
+                    [random >> 48, random >> 32 & 0xffff].map(|part| part * u64::from(stations) >> 16);
+                let head = frame.head.bytes_mut();
+                head[..6].copy_from_slice(&station(1, u32::try_from(to).unwrap()));
+                head[6..12].copy_from_slice(&station(0, u32::try_from(from).unwrap()));
+            }
+            let mut count = Count(0);
+            switch.process(&mut state, Nanos(0), &mut frames, &mut count);
+            count.0
+        });
+    });
+    group.finish();
+}
+
 fn notify(c: &mut Criterion) {
     let signal = EventFd::new(libc::EFD_NONBLOCK).unwrap();
     black_box(signal.as_raw_fd());
@@ -131,6 +164,9 @@ fn all(c: &mut Criterion) {
     for len in [64, 1518] {
         parts(c, len);
         stock(c, len);
+    }
+    for stations in [1, 10, 32, 64, 100, 316, 1000] {
+        flows(c, stations);
     }
     notify(c);
 }

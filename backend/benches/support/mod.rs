@@ -134,10 +134,7 @@ pub(super) fn port(index: usize) -> PortIndex {
 
 /// A switch with `ports` ports on one network, on which the destinations of all flows are known.
 pub(super) fn switch(ports: usize, flows: u8) -> (Switch, WorkerState) {
-    let network = NetworkIndex::new(0).unwrap();
-    let ports = (0..ports).map(|index| (port(index), PortPolicy::new(network, 1500)));
-    let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
-    let (switch, mut state) = (Switch::new(7, Limits::default()), WorkerState::new(Arc::new(policy)));
+    let (switch, mut state) = empty(ports);
     for flow in 0..flows {
         let mut bytes = [0x5a; 64];
         let there = addresses(flow);
@@ -146,6 +143,36 @@ pub(super) fn switch(ports: usize, flows: u8) -> (Switch, WorkerState) {
         bytes[6..12].copy_from_slice(&there[..6]);
         let mut burst = Burst::new(port(1));
         burst.load(port(1), &mut bytes);
+        switch.process(&mut state, Nanos(0), burst.parts().0, &mut Count(0));
+    }
+    (switch, state)
+}
+
+/// A switch with `ports` ports on one network, which knows nobody.
+fn empty(ports: usize) -> (Switch, WorkerState) {
+    let network = NetworkIndex::new(0).unwrap();
+    let ports = (0..ports).map(|index| (port(index), PortPolicy::new(network, 1500)));
+    let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
+    (Switch::new(7, Limits::default()), WorkerState::new(Arc::new(policy)))
+}
+
+/// The address of a station at a port.
+#[allow(dead_code, reason = "not every benchmark has a crowd")]
+pub(super) fn station(port: u8, number: u32) -> [u8; 6] {
+    let [.., a, b] = number.to_be_bytes();
+    [2, 0, 0, port, a, b]
+}
+
+/// A switch with two ports, at each of which `stations` are known.
+#[allow(dead_code, reason = "not every benchmark has a crowd")]
+pub(super) fn crowd(stations: u32) -> (Switch, WorkerState) {
+    let (switch, mut state) = empty(2);
+    for (number, at) in (0..stations).flat_map(|number| [(number, 0), (number, 1)]) {
+        let mut bytes = [0x5a; 64];
+        bytes[..6].copy_from_slice(&station(1 - at, number));
+        bytes[6..12].copy_from_slice(&station(at, number));
+        let mut burst = Burst::new(port(usize::from(at)));
+        burst.load(port(usize::from(at)), &mut bytes);
         switch.process(&mut state, Nanos(0), burst.parts().0, &mut Count(0));
     }
     (switch, state)
