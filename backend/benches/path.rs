@@ -141,7 +141,7 @@ fn flows(c: &mut Criterion, stations: u32) {
                 // Knuth's multiplier (The Art of Computer Programming, 3.3.4, line 26).
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let [to, from] =
-                    [random >> 48, random >> 32 & 0xffff].map(|part| part * u64::from(stations) >> 16);
+                    [random >> 48, (random >> 32) & 0xffff].map(|part| (part * u64::from(stations)) >> 16);
                 let head = frame.head.bytes_mut();
                 head[..6].copy_from_slice(&station(1, u32::try_from(to).unwrap()));
                 head[6..12].copy_from_slice(&station(0, u32::try_from(from).unwrap()));
