@@ -17,6 +17,7 @@ mod decision;
 pub mod drops;
 mod fdb;
 mod flow_cache;
+pub mod flow_hash;
 pub mod frame;
 pub mod ids;
 pub mod mac;

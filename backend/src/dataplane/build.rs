@@ -10,6 +10,7 @@ use virtio_bindings::virtio_net as net;
 use super::backlog::Backlog;
 use super::outlet::{Outlet, ReceiveQueue};
 use super::pace::Pace;
+use super::steering::Steering;
 use super::sync::primitives::Mutex;
 use super::worker::Inlet;
 use super::{PortSetup, RingSetup};
@@ -57,7 +58,8 @@ impl Parked {
 pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
     let mut parked = parked.unwrap_or_else(|| Parked::new(setup.features));
     let share = Arc::default();
-    let (mut inlets, mut queues, mut kicks, mut refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut inlets, mut refused) = (Vec::new(), Vec::new());
+    let (mut queues, mut kicks, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
     for ring in &setup.rings {
         let log = setup.log.clone().map(|log| RingLog { log, used: ring.used_log });
         match Core::new(ring, &setup.memory, setup.features).map(|core| core.logged(log)) {
@@ -68,11 +70,14 @@ pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
                 let backlog = waiting.unwrap_or_else(|| Backlog::new(&share));
                 queues.push(Mutex::new(queue(setup, ring, core, backlog)));
                 kicks.push(ring.kick.clone());
+                pairs.push(ring.index / 2);
             }
         }
     }
     let capabilities = capabilities(setup.features);
-    let outlet = (!queues.is_empty()).then(|| Outlet { port: setup.port, capabilities, queues, kicks });
+    let steering = Steering::new(pairs);
+    let outlet =
+        (!queues.is_empty()).then(|| Outlet { port: setup.port, capabilities, queues, steering, kicks });
     Built { outlet, inlets, lost: parked.frames(), refused }
 }
 

@@ -49,8 +49,6 @@ pub(super) struct Collector<'a> {
     pub(super) replicator: &'a mut Replicator,
     pub(super) outlets: &'a [Option<Arc<Outlet>>],
     pub(super) segments: &'a Segments,
-    /// The queue pair by which the burst entered.
-    pub(super) pair: usize,
     /// Floods for which there was no room.
     pub(super) refused: u64,
 }
@@ -71,7 +69,6 @@ impl Egress<Span> for Collector<'_> {
         }
         let Span { first, count } = frame.payload;
         let flood = Flood {
-            pair: self.pair,
             meta: &frame.meta,
             head: frame.head.bytes(),
             rest: self.segments.get(first as usize, count as usize),
@@ -193,6 +190,11 @@ pub(super) struct Delivered<'a> {
 }
 
 impl Delivered<'_> {
+    /// The judged head of a frame.
+    pub(super) fn head(&self, send: Send) -> &[u8] {
+        self.frames.get(usize::from(send.slot)).map_or(&[], |frame| frame.head.bytes())
+    }
+
     /// Puts the frames of one group into a receiver's queue, and gives up the turn at it.
     pub(super) fn deliver(
         &mut self,

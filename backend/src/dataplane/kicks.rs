@@ -77,7 +77,7 @@ impl Worker {
                 }
                 Wake::Outlet { port, queue } => {
                     let outlet = self.outlets.get(usize::from(port)).and_then(Option::as_ref);
-                    let kicked = outlet.and_then(|outlet| outlet.queue(usize::from(queue)));
+                    let kicked = outlet.and_then(|outlet| outlet.queue(queue));
                     if let (Some(outlet), true) = (outlet, kicked.is_some_and(|queue| queue.lock().list())) {
                         self.waiting.push((outlet.port, queue, now));
                     }

@@ -17,7 +17,9 @@ mod poller;
 mod replicator;
 mod shared;
 mod signal;
+mod steering;
 mod sync;
+mod visits;
 mod worker;
 
 use std::os::fd::OwnedFd;

@@ -6,6 +6,7 @@ use viaduct_switch::offload::Capabilities;
 use viaduct_switch::{DropReason, PortIndex, Volume};
 
 use super::backlog::Backlog;
+use super::steering::Steering;
 use super::sync::primitives::Mutex;
 use super::{RingPosition, Signal};
 use crate::memory::Segment;
@@ -18,16 +19,24 @@ pub(super) struct Outlet {
     pub(super) capabilities: Capabilities,
     /// One each queue pair that runs; never empty.
     pub(super) queues: Vec<Mutex<ReceiveQueue>>,
+    /// Chooses among them, if there are several.
+    pub(super) steering: Option<Steering>,
     /// The kick of each queue: rung by the guest when it refilled a ring that we waited for.
     pub(super) kicks: Vec<Option<Signal>>,
 }
 
 impl Outlet {
-    /// The queue that takes frames which entered on queue pair `pair`: the same pair, so that a flow stays in
-    /// order.
+    /// The number of the queue for a frame.
     #[inline]
-    pub(super) fn queue(&self, pair: usize) -> Option<&Mutex<ReceiveQueue>> {
-        self.queues.get(pair % self.queues.len().max(1))
+    pub(super) fn number_for(&self, head: &[u8], now_s: u16) -> u16 {
+        let chosen = self.steering.as_ref().map_or(0, |steering| steering.queue(head, now_s));
+        u16::try_from(chosen).unwrap_or(0)
+    }
+
+    /// The queue of this number.
+    #[inline]
+    pub(super) fn queue(&self, number: u16) -> Option<&Mutex<ReceiveQueue>> {
+        self.queues.get(usize::from(number))
     }
 
     /// Where the rings stopped, and the frames that still wait; for the control side, when no worker uses them any

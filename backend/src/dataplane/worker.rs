@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 use viaduct_switch::{DropReason, Nanos, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
 
 use super::assignment::Meter;
-use super::delivery::{Collector, Delivered, Outbox, Send, Workshop, count};
+use super::delivery::{Collector, Delivered, Outbox, Workshop, count};
 use super::message::{Belongings, Message};
 use super::outlet::{Outcome, Outlet};
 use super::pace::Pace;
 use super::poller::{Poller, Wake};
 use super::replicator::{FloodMemory, Replicator};
 use super::shared::{Reporter, WorkerShared, add};
+use super::steering::seconds;
 use super::sync::mailbox::Mailbox;
-use super::sync::turn;
+use super::visits::{ADDRESSEES, Delivery, after_visit};
 use super::{DataplaneEvent, Signal};
 use crate::config::Polling;
 use crate::ring::{Burst, RingError, TransmitRing};
@@ -264,7 +265,7 @@ impl Worker {
 
     fn inject(&mut self, port: PortIndex, frame: &mut [u8]) {
         self.burst.load(port, frame);
-        self.switch_burst(0, Instant::now());
+        self.switch_burst(Instant::now());
     }
 
     /// Serves every polled ring once.
@@ -292,9 +293,11 @@ impl Worker {
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         inlet.pace.arrived(now);
         inlet.meter.add(self.burst.frames().0.len() as u64, self.burst.bytes());
-        let pair = usize::from(inlet.index / 2);
+        let pair = inlet.index / 2;
+        let port = inlet.ring.port();
         self.count_malformed(place);
-        self.switch_burst(pair, now);
+        self.note_flows(port, pair, now);
+        self.switch_burst(now);
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         if inlet.ring.complete(&self.burst)
             && let Some(call) = inlet.call()
@@ -302,6 +305,16 @@ impl Worker {
             self.shared.watch.notify(inlet.ring.port(), call);
         }
         true
+    }
+
+    /// Takes note of the pair on which a guest with several of them sends each flow.
+    #[inline]
+    fn note_flows(&self, port: PortIndex, pair: u16, now: Instant) {
+        let outlet = self.outlets.get(port.get()).and_then(Option::as_ref);
+        let Some(steering) = outlet.and_then(|outlet| outlet.steering.as_ref()) else { return };
+        for frame in self.burst.frames().0 {
+            steering.note(frame.head.bytes(), pair, seconds(now - self.started));
+        }
     }
 
     fn count_malformed(&self, place: u32) {
@@ -313,7 +326,7 @@ impl Worker {
     }
 
     /// Lets the switch decide about the burst, and delivers it.
-    fn switch_burst(&mut self, pair: usize, now: Instant) {
+    fn switch_burst(&mut self, now: Instant) {
         let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
         self.outbox.clear();
         let (frames, segments) = self.burst.parts();
@@ -322,7 +335,6 @@ impl Worker {
             replicator: &mut self.replicator,
             outlets: &self.outlets,
             segments,
-            pair,
             refused: 0,
         };
         self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut collector);
@@ -337,8 +349,8 @@ impl Worker {
             shared: &self.shared,
             reporter: &self.reporter,
             waiting: &mut self.waiting,
-            pair,
             now,
+            now_s: seconds(now - self.started),
             flooded,
             reached: 0,
             addressees: [None; ADDRESSEES],
@@ -353,7 +365,9 @@ impl Worker {
         add(&self.shared.bursts, 1);
         add(&self.shared.frames, frames_len);
         if self.polling == Polling::Adaptive && now >= self.crowded {
-            addressees.iter().flatten().for_each(|port| self.await_answer(*port, pair, now));
+            for (port, queue) in addressees.into_iter().flatten() {
+                self.await_answer(port, usize::from(queue), now);
+            }
         }
     }
 
@@ -375,7 +389,7 @@ impl Worker {
     /// Says whether to try again at the next round.
     fn retry(&mut self, port: PortIndex, number: u16, arm: bool) -> bool {
         let Some(outlet) = self.outlets.get(port.get()).and_then(Option::as_ref) else { return false };
-        let Some(queue) = outlet.queue(usize::from(number)) else { return false };
+        let Some(queue) = outlet.queue(number) else { return false };
         let mut queue = queue.lock();
         let mut outcome = Outcome::default();
         queue.listed = false;
@@ -433,106 +447,4 @@ impl Worker {
         self.reporter.report(DataplaneEvent::RingBroken { port, ring, error });
         false
     }
-}
-
-/// Receivers of one burst whose answers are waited for.
-const ADDRESSEES: usize = 4;
-
-/// Receivers of one burst that are left for later because another worker has their turn.
-const LATER: usize = 16;
-
-/// What it takes to bring a burst to its receivers.
-struct Delivery<'a> {
-    to: Delivered<'a>,
-    outlets: &'a [Option<Arc<Outlet>>],
-    shared: &'a WorkerShared,
-    reporter: &'a Reporter,
-    waiting: &'a mut Vec<(PortIndex, u16, Instant)>,
-    pair: usize,
-    now: Instant,
-    /// The frames that go to all ports of their network, a bit each, and those of them that met a receiver.
-    flooded: u64,
-    reached: u64,
-    /// Some of those who alone got a frame, and may answer.
-    addressees: [Option<PortIndex>; ADDRESSEES],
-}
-
-impl Delivery<'_> {
-    /// Each group goes to one receive queue. Where another worker writes just now, the group waits until the others
-    /// are served, by when the queue is mostly free.
-    fn all<'g>(&mut self, groups: impl Iterator<Item = &'g [Send]>) {
-        let mut later: [&[Send]; LATER] = [&[]; LATER];
-        let mut places = later.iter_mut();
-        for group in groups {
-            if !self.group(group, false) {
-                match places.next() {
-                    Some(place) => *place = group,
-                    None => drop(self.group(group, true)),
-                }
-            }
-        }
-        for group in later.iter().take_while(|group| !group.is_empty()) {
-            self.group(group, true);
-        }
-    }
-
-    /// Delivers one group; says whether it did, which is certain with `wait`.
-    fn group(&mut self, group: &[Send], wait: bool) -> bool {
-        let Some(first) = group.first() else { return true };
-        let Some(outlet) = self.outlets.get(first.to.get()).and_then(Option::as_ref) else {
-            count_down(self.to.switch, group);
-            return true;
-        };
-        let Some(queue) = outlet.queue(self.pair) else { return true };
-        let Some(queue) = turn::at_once(queue).or_else(|| wait.then(|| turn::patiently(queue))) else {
-            add(&self.shared.contended, 1);
-            return false;
-        };
-        if self.flooded != 0 {
-            self.reached |= group.iter().fold(0, |bits, send| bits | send.bit());
-        } else if let Some(place) = self.addressees.iter_mut().find(|place| place.is_none()) {
-            *place = Some(first.to);
-        }
-        let outcome = self.to.deliver(outlet, queue, group);
-        let queue = u16::try_from(self.pair % outlet.queues.len().max(1)).unwrap_or(0);
-        after_visit(self.shared, self.reporter, outlet, queue, &outcome);
-        if outcome.waiting {
-            self.waiting.push((first.to, queue, self.now));
-        }
-        true
-    }
-}
-
-/// Frames for a port whose driver does not run: a flood passes it by, the rest is counted there.
-fn count_down(switch: &Switch, group: &[Send]) {
-    let frames = group.iter().filter(|send| !send.is_flooded()).count() as u64;
-    if let Some(first) = group.first() {
-        switch.counters().port(first.to).add_drops(DropReason::ReceiverDown, frames);
-    }
-}
-
-/// Tells the guest, and the control side if the ring broke.
-pub(super) fn after_visit(
-    shared: &WorkerShared,
-    reporter: &Reporter,
-    outlet: &Outlet,
-    queue: u16,
-    outcome: &Outcome,
-) {
-    let port = outlet.port;
-    if let Some(call) = outcome.notify {
-        shared.watch.notify(port, call);
-    }
-    let Some(error) = outcome.broke else { return };
-    let Some((ring, signal)) = outlet.queue(usize::from(queue)).map(|queue| {
-        let queue = queue.lock();
-        (queue.index, queue.error.clone())
-    }) else {
-        return;
-    };
-    // Not under the lock: the write may be made to block.
-    if let Some(signal) = signal {
-        shared.watch.notify(port, signal.as_raw_fd());
-    }
-    reporter.report(DataplaneEvent::RingBroken { port, ring, error });
 }

@@ -21,8 +21,6 @@ const VISIT_COST: usize = 1024;
 /// Frames of one source, and the receivers that have not got them yet.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// The queue pair by which they entered.
-    pub(super) pair: usize,
     /// In ascending order; one that needs no copy any more is replaced by the source.
     pub(super) receivers: Vec<PortIndex>,
     /// The place of the next receiver.
@@ -51,6 +49,7 @@ pub(super) struct Means<'a> {
     pub(super) switch: &'a Switch,
     pub(super) workshop: &'a mut Workshop,
     pub(super) pool: &'a Pool,
+    pub(super) now_s: u16,
     /// What the source holds, in bytes: grows with the forms that are kept.
     pub(super) held: usize,
     /// What was done so far: bytes that were written, or what costs as much.
@@ -61,9 +60,8 @@ pub(super) struct Means<'a> {
 
 impl Batch {
     /// Whether a frame of `length` bytes may join.
-    pub(super) fn may_join(&self, pair: usize, receivers: &[PortIndex], length: usize) -> bool {
+    pub(super) fn may_join(&self, receivers: &[PortIndex], length: usize) -> bool {
         self.next == 0
-            && self.pair == pair
             && self.copies.len() < BATCH_FRAMES
             && self.bytes + length <= BATCH_BYTES
             && self.receivers == receivers
@@ -88,15 +86,37 @@ impl Batch {
         self.copies.drain(..).map(|copied| copied.buffer)
     }
 
-    /// Lets one receiver have its copies; what that cost is added to the means.
-    pub(super) fn deliver(&mut self, outlet: &Outlet, means: &mut Means<'_>) -> Outcome {
+    /// Lets one receiver have its copies, each in the queue that is its; what that cost is added to the means.
+    pub(super) fn deliver(
+        &mut self,
+        outlet: &Outlet,
+        means: &mut Means<'_>,
+        visited: &mut impl FnMut(&Outlet, u16, &Outcome),
+    ) {
+        self.reached = true;
+        let mut numbers = [0; BATCH_FRAMES];
+        for (number, copied) in numbers.iter_mut().zip(&self.copies) {
+            *number = outlet.number_for(copied.bytes(), means.now_s);
+        }
+        let used = numbers.get(..self.copies.len()).unwrap_or_default();
+        for (place, &number) in used.iter().enumerate() {
+            let is_first = used.iter().position(|known| *known == number) == Some(place);
+            if is_first {
+                let outcome = self.visit(outlet, number, &numbers, means);
+                visited(outlet, number, &outcome);
+            }
+        }
+    }
+
+    /// Puts those copies into the queue `number` whose number that is.
+    fn visit(&mut self, outlet: &Outlet, number: u16, numbers: &[u16], means: &mut Means<'_>) -> Outcome {
         let mut outcome = Outcome::default();
         means.cost += VISIT_COST;
-        self.reached = true;
-        let Some(queue) = outlet.queue(self.pair) else { return outcome };
+        let Some(queue) = outlet.queue(number) else { return outcome };
         let mut queue = turn::patiently(queue);
         queue.prepare(self.copies.len());
-        for copied in &mut self.copies {
+        let copies = self.copies.iter_mut().zip(numbers).filter(|(_, chosen)| **chosen == number);
+        for (copied, _) in copies {
             if let Err(reason) = copied.put(outlet, &mut queue, &mut outcome, means) {
                 means.switch.counters().port(outlet.port).add_drops(reason, 1);
             }
@@ -109,6 +129,10 @@ impl Batch {
 }
 
 impl Copied {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.length).unwrap_or_default()
+    }
+
     fn put(
         &mut self,
         outlet: &Outlet,
@@ -116,7 +140,7 @@ impl Copied {
         outcome: &mut Outcome,
         means: &mut Means<'_>,
     ) -> Result<(), DropReason> {
-        let bytes = self.buffer.get(..self.length).unwrap_or_default();
+        let bytes = self.bytes();
         let treatment = outlet.capabilities.treatment(&self.claims, bytes);
         if treatment != Treatment::AsIs {
             return self.put_form(treatment, queue, outcome, means);
@@ -137,7 +161,7 @@ impl Copied {
             means.cost += form.cost();
             return form.put(queue, outcome);
         }
-        let bytes = self.buffer.get(..self.length).unwrap_or_default();
+        let bytes = self.bytes();
         let form = Form::make(bytes, self.claims, treatment, means.workshop);
         *means.forms_made += 1;
         means.cost += bytes.len() + form.cost();

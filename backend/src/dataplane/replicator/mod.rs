@@ -38,8 +38,6 @@ const STEP_COST: i64 = 16;
 
 /// A frame for many receivers.
 pub(super) struct Flood<'a> {
-    /// The queue pair by which it entered.
-    pub(super) pair: usize,
     pub(super) meta: &'a Metadata,
     pub(super) head: &'a [u8],
     /// What follows the head, in the sender's memory.
@@ -66,6 +64,8 @@ pub(super) struct Receivers<'a> {
     pub(super) switch: &'a Switch,
     pub(super) outlets: &'a [Option<Arc<Outlet>>],
     pub(super) workshop: &'a mut Workshop,
+    /// The time in seconds, for the choice of a receiver's queue.
+    pub(super) now_s: u16,
 }
 
 /// One worker's floods that wait.
@@ -114,7 +114,7 @@ impl Replicator {
         }
         let Some(source) = self.sources.get_mut(port.get()) else { return false };
         let last = source.batches.back_mut();
-        let joined = last.filter(|batch| batch.may_join(flood.pair, flood.receivers, length));
+        let joined = last.filter(|batch| batch.may_join(flood.receivers, length));
         let list = if joined.is_some() { 0 } else { size_of_val(flood.receivers) };
         if !self.pool.take(room + list, source.held) {
             return false;
@@ -131,7 +131,6 @@ impl Replicator {
             return true;
         }
         let mut batch = self.pool.batch();
-        batch.pair = flood.pair;
         batch.receivers.extend_from_slice(flood.receivers);
         batch.taken = room + list;
         batch.push(copied);
@@ -144,12 +143,12 @@ impl Replicator {
         true
     }
 
-    /// Delivers one round's worth of copies. `visited` is told of each receiver: its outlet, the pair, and what
+    /// Delivers one round's worth of copies. `visited` is told of each receiver: its outlet, the queue, and what
     /// became of the copies.
     pub(super) fn serve(
         &mut self,
         receivers: &mut Receivers<'_>,
-        visited: &mut impl FnMut(&Outlet, usize, &Outcome),
+        visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) {
         let mut budget = ROUND_BUDGET - self.debt;
         while budget > 0
@@ -178,7 +177,7 @@ impl Replicator {
         &mut self,
         port: PortIndex,
         receivers: &mut Receivers<'_>,
-        visited: &mut impl FnMut(&Outlet, usize, &Outcome),
+        visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) -> i64 {
         let Some(source) = self.sources.get_mut(port.get()) else { return STEP_COST };
         let Some(batch) = source.batches.front_mut() else { return STEP_COST };
@@ -200,7 +199,7 @@ impl Replicator {
         number: usize,
         to: PortIndex,
         receivers: &mut Receivers<'_>,
-        visited: &mut impl FnMut(&Outlet, usize, &Outcome),
+        visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) -> i64 {
         // A port whose driver does not run is passed by.
         let Some(outlet) = receivers.outlets.get(to.get()).and_then(Option::as_ref) else { return STEP_COST };
@@ -210,15 +209,15 @@ impl Replicator {
             switch: receivers.switch,
             workshop: receivers.workshop,
             pool: &self.pool,
+            now_s: receivers.now_s,
             held: source.held,
             cost: 0,
             forms_made: &mut self.forms_made,
         };
-        let outcome = batch.deliver(outlet, &mut means);
+        batch.deliver(outlet, &mut means, visited);
         let cost = means.cost;
         batch.taken += means.held - source.held;
         source.held = means.held;
-        visited(outlet, batch.pair, &outcome);
         i64::try_from(cost).unwrap_or(i64::MAX)
     }
 
@@ -241,7 +240,7 @@ impl Replicator {
         port: PortIndex,
         to: PortIndex,
         receivers: &mut Receivers<'_>,
-        visited: &mut impl FnMut(&Outlet, usize, &Outcome),
+        visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) {
         let count = self.sources.get(port.get()).map_or(0, |source| source.batches.len());
         for number in 0..count {

@@ -6,7 +6,9 @@ use viaduct_switch::{DropReason, PortIndex};
 
 use super::Receivers;
 use crate::dataplane::outlet::{Outcome, Outlet};
-use crate::dataplane::worker::{Worker, after_visit};
+use crate::dataplane::steering::seconds;
+use crate::dataplane::visits::after_visit;
+use crate::dataplane::worker::Worker;
 
 impl Worker {
     /// Delivers one round's worth of copies of floods.
@@ -33,15 +35,15 @@ impl Worker {
 
     fn replicate_to(&mut self, source: Option<PortIndex>, now: Instant) {
         let (shared, reporter, waiting) = (&self.shared, &self.reporter, &mut self.waiting);
-        let mut visited = |outlet: &Outlet, pair: usize, outcome: &Outcome| {
-            let queue = u16::try_from(pair % outlet.queues.len().max(1)).unwrap_or(0);
+        let mut visited = |outlet: &Outlet, queue: u16, outcome: &Outcome| {
             after_visit(shared, reporter, outlet, queue, outcome);
             if outcome.waiting {
                 waiting.push((outlet.port, queue, now));
             }
         };
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
-        let mut receivers = Receivers { switch, outlets, workshop };
+        let now_s = seconds(now - self.started);
+        let mut receivers = Receivers { switch, outlets, workshop, now_s };
         let Some(source) = source else { return self.replicator.serve(&mut receivers, &mut visited) };
         for to in self.outbox.receivers() {
             self.replicator.serve_first(source, to, &mut receivers, &mut visited);

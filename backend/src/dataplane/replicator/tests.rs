@@ -145,7 +145,7 @@ impl Herd {
         let (head, rest) = bytes.split_at(bytes.len().min(128));
         let len = u32::try_from(rest.len()).unwrap();
         let rest = [Segment { host: rest.as_ptr().cast_mut(), len }];
-        self.replicator.take(&Flood { pair: 0, meta: &meta, head, rest: &rest, receivers: &receivers })
+        self.replicator.take(&Flood { meta: &meta, head, rest: &rest, receivers: &receivers })
     }
 
     fn flood(&mut self, source: usize, bytes: &[u8]) -> bool {
@@ -155,9 +155,9 @@ impl Herd {
     /// One round: the receivers that were visited.
     fn round(&mut self) -> Vec<usize> {
         let mut seen = Vec::new();
-        let mut visited = |outlet: &Outlet, _: usize, _: &Outcome| seen.push(outlet.port.get());
+        let mut visited = |outlet: &Outlet, _: u16, _: &Outcome| seen.push(outlet.port.get());
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
-        self.replicator.serve(&mut Receivers { switch, outlets, workshop }, &mut visited);
+        self.replicator.serve(&mut Receivers { switch, outlets, workshop, now_s: 0 }, &mut visited);
         seen
     }
 
@@ -174,7 +174,7 @@ impl Herd {
 
     fn serve_first(&mut self, source: usize, to: usize) {
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
-        let mut receivers = Receivers { switch, outlets, workshop };
+        let mut receivers = Receivers { switch, outlets, workshop, now_s: 0 };
         self.replicator.serve_first(port(source), port(to), &mut receivers, &mut |_, _, _| {});
     }
 
