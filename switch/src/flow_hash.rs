@@ -27,21 +27,23 @@ struct Flow<'a> {
 impl Flow<'_> {
     fn hash(&self, seed: u64) -> u32 {
         let [one, other] = [0, 1].map(|end: usize| {
-            let start = mix(seed, u64::from(self.ports[end]) << 8 | 1);
+            let start = mix(seed, u64::from(self.ports[end]) << 8 | 1, seed);
             self.ends[end].chunks(8).fold(start, |hash, part| {
                 let word = part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-                mix(hash, word)
+                mix(hash, word, seed)
             })
         });
         // The sum does not tell which end is which.
-        let [a, b, c, d, ..] = mix(one.wrapping_add(other), u64::from(self.protocol)).to_be_bytes();
+        let [a, b, c, d, ..] = mix(one.wrapping_add(other), u64::from(self.protocol), seed).to_be_bytes();
         u32::from_be_bytes([a, b, c, d])
     }
 }
 
-/// Multiplies and folds the product's halves onto each other: each bit depends on all of both.
-fn mix(hash: u64, word: u64) -> u64 {
-    let product = u128::from(hash ^ 0x9e37_79b9_7f4a_7c15) * u128::from(word ^ 0xd6e8_feb8_6659_fd93);
+/// Multiplies and folds the product's halves onto each other: each bit depends on all of both. A word that makes the
+/// product nothing, and so wipes out what came before it, depends on the seed.
+fn mix(hash: u64, word: u64, seed: u64) -> u64 {
+    let secret = seed.rotate_left(32) ^ 0xd6e8_feb8_6659_fd93;
+    let product = u128::from(hash ^ 0x9e37_79b9_7f4a_7c15) * u128::from(word ^ secret);
     let bytes = product.to_le_bytes();
     let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
     half(0) ^ half(8)
@@ -207,6 +209,15 @@ mod tests {
         assert_ne!(arp(A, B), arp(A, [0xff; 6]));
         assert_eq!(hash(&[0x45], 0x800), arp(A, B), "cut short");
         assert_eq!(flow_hash(&[], 7), flow_hash(&[0; 5], 7), "too short for any address");
+    }
+
+    #[test]
+    fn no_address_hides_the_ports_whatever_the_seed() {
+        let mut packet = ipv6([1, 2], &[], 6, [80, 4000]);
+        packet[8..16].copy_from_slice(&0xd6e8_feb8_6659_fd93_u64.to_be_bytes());
+        let one = flow_hash(&ethernet(A, B, &[], 0x86dd, &packet), 7);
+        packet[41] += 1;
+        assert_ne!(flow_hash(&ethernet(A, B, &[], 0x86dd, &packet), 7), one);
     }
 
     #[test]
