@@ -1,9 +1,9 @@
 //! Multicast groups and storms through real rings. The messages are made by scapy, which knows IGMP and MLD from
 //! elsewhere than we do.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
@@ -165,6 +165,14 @@ fn a_storm_is_cut_and_counted_and_costs_neighbours_nothing() {
     }
     let daemon = Daemon::start(&config);
     let [stormy, a, b, c] = &mut PORTS.map(|port| Nic::connect(&daemon.socket(port), &NicOptions::default()));
+    // Known addresses: what the neighbours exchange is no storm itself.
+    for (card, to, from) in [(&mut *a, mac(3), mac(2)), (&mut *b, mac(2), mac(3))] {
+        card.send(&frame(to, from, 0, 60));
+    }
+    wait_until("the neighbours to be known", Duration::from_secs(5), || daemon.show().fdb.len() == 2);
+    a.collect(QUIET);
+    b.collect(QUIET);
+    let start = Instant::now();
     let mut flow = Flow::new(mac(2), mac(3));
     for round in 0..20 {
         for number in 0..100 {
@@ -175,9 +183,11 @@ fn a_storm_is_cut_and_counted_and_costs_neighbours_nothing() {
     wait_until("the storm to be over", Duration::from_secs(10), || {
         daemon.show().port("router").received.frames == 2000
     });
+    // A burst of 64 at once, which is the least, and then 100 a second.
+    let allowed = 64 + start.elapsed().as_millis() as usize / 10 + 1;
     let arrived = c.collect(QUIET).iter().filter(|received| received.bytes.starts_with(&[0xff; 6])).count();
     let dropped = usize::try_from(daemon.show().port("router").dropped("storm-broadcast")).unwrap();
     assert_eq!(arrived + dropped, 2000, "what did not arrive is counted");
-    assert!((64..1500).contains(&arrived), "{arrived} of 2000 arrived at 100 a second");
+    assert!((64..=allowed).contains(&arrived), "{arrived} of 2000 arrived, {allowed} were allowed");
     assert!(PORTS.iter().all(|port| daemon.show().port(port).dropped("no-buffer") == 0));
 }

@@ -249,13 +249,14 @@ fn replies_come_back_on_the_queue_pair_that_sent() {
         let features = MODERN | EVENT_IDX | MQ;
         let [a, b] = &mut pair(&daemon, &NicOptions { features, queue_pairs, ..NicOptions::default() });
         let pair_of = |flow: u64| usize::try_from(flow).expect("small") % usize::from(queue_pairs);
+        let station = |flow: u64| mac(0x100 + flow as u32);
         for flow in 0..16 {
             let transmit = &mut a.transmit[pair_of(flow)];
-            transmit.put(NetHeader::default(), &frame(B, mac(flow as u32), flow, 90));
+            transmit.put(NetHeader::default(), &frame(B, station(flow), flow, 90));
             transmit.ring.publish();
             b.expect_frame("a flow's first frame");
         }
-        (0..16).for_each(|flow| b.send(&frame(mac(flow as u32), B, flow, 90)));
+        (0..16).for_each(|flow| b.send(&frame(station(flow), B, flow, 90)));
         let (mut came, mut right) = (0, 0);
         let deadline = Instant::now() + Duration::from_secs(20);
         while came < 16 {

@@ -27,16 +27,17 @@ pub(super) struct Built {
     pub(super) refused: Vec<(u16, RingError)>,
 }
 
-/// Frames that wait while their port is detached.
+/// What is kept while a port is detached: the frames that wait for it, and the way of its flows.
 pub(super) struct Parked {
     features: u64,
     queues: Vec<(u16, Backlog)>,
+    steering: Option<Steering>,
 }
 
 impl Parked {
     /// For a port with these features: frames are laid out for them.
-    pub(super) fn new(features: u64) -> Self {
-        Self { features: features & !LOG_ALL, queues: Vec::new() }
+    pub(super) fn new(features: u64, steering: Option<Steering>) -> Self {
+        Self { features: features & !LOG_ALL, queues: Vec::new(), steering }
     }
 
     pub(super) fn add(&mut self, index: u16, backlog: Backlog) {
@@ -56,7 +57,7 @@ impl Parked {
 }
 
 pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
-    let mut parked = parked.unwrap_or_else(|| Parked::new(setup.features));
+    let mut parked = parked.unwrap_or_else(|| Parked::new(setup.features, None));
     let share = Arc::default();
     let (mut inlets, mut refused) = (Vec::new(), Vec::new());
     let (mut queues, mut kicks, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
@@ -75,7 +76,7 @@ pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
         }
     }
     let capabilities = capabilities(setup.features);
-    let steering = Steering::new(pairs);
+    let steering = Steering::new(pairs, parked.steering.take());
     let outlet =
         (!queues.is_empty()).then(|| Outlet { port: setup.port, capabilities, queues, steering, kicks });
     Built { outlet, inlets, lost: parked.frames(), refused }

@@ -392,8 +392,8 @@ impl Datapath for Dataplane {
         let position =
             |mut inlet: Inlet| RingPosition { index: inlet.index, base: inlet.ring.core().position() };
         let mut positions: Vec<RingPosition> = inlets.into_iter().map(position).collect();
-        if let Some(outlet) = attached.outlet.and_then(into_inner) {
-            let mut parked = Parked::new(attached.features);
+        if let Some(mut outlet) = attached.outlet.and_then(into_inner) {
+            let mut parked = Parked::new(attached.features, outlet.steering.take());
             for (position, backlog) in outlet.take_apart() {
                 positions.push(position);
                 parked.add(position.index, backlog);

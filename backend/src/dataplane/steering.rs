@@ -60,12 +60,21 @@ impl Noted {
     }
 }
 
+fn empty_slots() -> Box<[AtomicU64]> {
+    (0..SLOTS).map(|_| AtomicU64::new(u64::MAX)).collect()
+}
+
 impl Steering {
-    /// For the receive queues of `pairs`, in this order; `None` where there is nothing to choose.
-    pub(super) fn new(pairs: Vec<u16>) -> Option<Self> {
-        let slots = || (0..SLOTS).map(|_| AtomicU64::new(u64::MAX)).collect();
-        let seed = RandomState::new().hash_one(0);
-        (pairs.len() > 1).then(|| Self { seed, pairs, slots: slots() })
+    /// For the receive queues of `pairs`, in this order; `None` where there is nothing to choose. What was known
+    /// `before` the port changed stays known, so that flows keep their queues.
+    pub(super) fn new(pairs: Vec<u16>, before: Option<Self>) -> Option<Self> {
+        if pairs.len() < 2 {
+            return None;
+        }
+        Some(match before {
+            Some(before) => Self { pairs, ..before },
+            None => Self { seed: RandomState::new().hash_one(0), pairs, slots: empty_slots() },
+        })
     }
 
     fn slot(&self, hash: u32) -> Option<&AtomicU64> {
@@ -122,7 +131,7 @@ mod tests {
 
     #[test]
     fn replies_go_to_the_pair_that_sent_also_after_it_changed() {
-        let steering = Steering::new(vec![0, 1, 2, 3]).unwrap();
+        let steering = Steering::new(vec![0, 1, 2, 3], None).unwrap();
         for flow in 0..100 {
             steering.note(&frame(flow, false), flow % 4, 1);
         }
@@ -135,7 +144,7 @@ mod tests {
 
     #[test]
     fn an_unknown_or_forgotten_flow_goes_by_its_hash_to_a_pair_that_runs() {
-        let steering = Steering::new(vec![0, 2]).unwrap();
+        let steering = Steering::new(vec![0, 2], None).unwrap();
         let chosen: Vec<_> = (0..100).map(|flow| steering.queue(&frame(flow, true), 0)).collect();
         assert!(chosen.contains(&0) && chosen.iter().all(|queue| *queue < 2));
         assert!(chosen.contains(&1));
@@ -154,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_flow_that_is_used_keeps_its_place_from_one_that_falls_on_it() {
-        let steering = Steering::new(vec![0, 1]).unwrap();
+        let steering = Steering::new(vec![0, 1], None).unwrap();
         let slot = |flow| flow_hash(&frame(flow, false), steering.seed) as usize % SLOTS;
         let (one, other) = (0..=u16::MAX)
             .find_map(|flow| {
@@ -169,7 +178,23 @@ mod tests {
     }
 
     #[test]
+    fn flows_keep_their_queues_when_their_port_changes() {
+        let few = Steering::new(vec![0, 1], None).unwrap();
+        few.note(&frame(1, false), 1, 10);
+        let by_hash: Vec<_> = (2..100).map(|flow| few.queue(&frame(flow, true), 10)).collect();
+        let same = Steering::new(vec![0, 1], Some(few)).unwrap();
+        assert_eq!(same.queue(&frame(1, true), 11), 1);
+        assert!((2..100).map(|flow| same.queue(&frame(flow, true), 11)).eq(by_hash.iter().copied()));
+        // With more pairs a flow goes the same way or further on.
+        let more = Steering::new(vec![0, 1, 2, 3], Some(same)).unwrap();
+        assert_eq!(more.queue(&frame(1, true), 12), 1);
+        let later =
+            (2..100).zip(by_hash).filter(|(flow, before)| more.queue(&frame(*flow, true), 12) < *before);
+        assert_eq!(later.count(), 0);
+    }
+
+    #[test]
     fn one_pair_needs_no_table() {
-        assert!(Steering::new(vec![0]).is_none());
+        assert!(Steering::new(vec![0], None).is_none());
     }
 }
