@@ -2,7 +2,8 @@
 //! independent program wrote down what arrived.
 //!
 //! Every frame carries a number; its size and all its bytes follow from that number, so a frame that
-//! comes back is checked byte by byte, and the numbers of each flow must grow.
+//! comes back is checked byte by byte, and the numbers of each flow must grow. Streams come in twos, from
+//! either side, whose flows are each other's answers.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,10 +12,17 @@ use std::path::Path;
 
 /// Ethernet, IPv4 and UDP headers before the numbers.
 const HEADERS: usize = 42;
-/// Flows (UDP source ports) of one stream.
+/// Flows (UDP ports) of one stream.
 const FLOWS: u32 = 16;
-/// First UDP source port.
+/// First UDP port of those that tell flows apart.
 const FIRST_PORT: u16 = 20_000;
+/// The UDP port at the other end of all flows.
+const COMMON_PORT: u16 = 9;
+/// The number of the stream that answers another one is so much higher.
+pub const ANSWER: u16 = 16;
+/// How often a flow may change its queue: when the receiver's queues start, when they are first answered, and when
+/// another flow that shares its place in a table stops.
+const MOVES_MAX: usize = 6;
 /// Of the pcap file format: microseconds or nanoseconds, in this machine's byte order.
 const MAGIC: [u32; 2] = [0xa1b2_c3d4, 0xa1b2_3c4d];
 /// Length of the file header and of a record's header.
@@ -28,7 +36,8 @@ pub struct Stream {
     pub source: [u8; 6],
     /// The receiver's address.
     pub destination: [u8; 6],
-    /// Distinguishes the streams between the same two ports.
+    /// Distinguishes the streams between the same two ports: below [`ANSWER`] from the one, and that much higher
+    /// from the other.
     pub number: u16,
     /// Frames in it.
     pub frames: u32,
@@ -93,9 +102,12 @@ impl Stream {
         packet[2..4].copy_from_slice(&length.to_be_bytes());
         let checksum = !sum(&packet[..20], 0);
         packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-        let port = FIRST_PORT + self.number * FLOWS as u16 + (index % FLOWS) as u16;
-        packet[20..22].copy_from_slice(&port.to_be_bytes());
-        packet[22..24].copy_from_slice(&9u16.to_be_bytes());
+        let port = FIRST_PORT + self.number % ANSWER * FLOWS as u16 + (index % FLOWS) as u16;
+        let mut ports = [port, COMMON_PORT];
+        if self.number >= ANSWER {
+            ports.reverse();
+        }
+        packet[20..24].copy_from_slice(&ports.map(u16::to_be_bytes).concat());
         packet[24..26].copy_from_slice(&(length - 20).to_be_bytes());
         let pseudo_header = u32::from(sum(&packet[12..20], 17 + u32::from(length - 20)));
         let checksum = match !sum(&packet[20..], pseudo_header) {
@@ -138,24 +150,31 @@ fn sum(bytes: &[u8], start: u32) -> u16 {
     total as u16
 }
 
-/// What arrived, over all files that were checked.
+/// What arrived at one port, over the capture files of all its queues.
 #[derive(Debug, Default)]
 pub struct Arrivals {
+    /// The number and the queue of each frame of each flow of each stream.
+    flows: HashMap<(u16, u32), Vec<(u32, usize)>>,
+}
+
+/// What is known when all files were checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
     /// Frames of the streams.
     pub frames: u64,
     /// The highest number of a frame whose predecessor in its flow is missing; all that come after it are whole.
     pub last_gap: u32,
-    /// The last number seen of each flow of each stream.
-    last: HashMap<(u16, u32), u32>,
+    /// Frames that came on the queue with the number of the one that sends their answers.
+    pub steered: u64,
 }
 
 impl Arrivals {
-    /// Checks one capture file: each frame is one of `streams`, has all its bytes, and comes after the
-    /// earlier ones of its flow, in this file and those checked before.
+    /// Checks the capture file of one queue: each frame is one of `streams`, has all its bytes, and comes after the
+    /// earlier ones of its flow.
     ///
     /// # Panics
     /// At the first frame that is wrong; the message tells which and how.
-    pub fn check(&mut self, path: &Path, streams: &[Stream]) {
+    pub fn check(&mut self, path: &Path, queue: usize, streams: &[Stream]) {
         let mut file = BufReader::with_capacity(
             1 << 20,
             File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
@@ -171,11 +190,11 @@ impl Arrivals {
             let mut frame = vec![0; length as usize];
             file.read_exact(&mut frame)
                 .unwrap_or_else(|error| panic!("{} is cut short: {error}", path.display()));
-            self.check_frame(&frame, streams);
+            self.check_frame(&frame, queue, streams);
         }
     }
 
-    fn check_frame(&mut self, frame: &[u8], streams: &[Stream]) {
+    fn check_frame(&mut self, frame: &[u8], queue: usize, streams: &[Stream]) {
         assert!(frame.len() >= 60, "a frame of {} bytes arrived: {frame:02x?}", frame.len());
         let index = u32::from_be_bytes(frame[HEADERS..HEADERS + 4].try_into().unwrap());
         let number = u16::from_be_bytes(frame[HEADERS + 4..HEADERS + 6].try_into().unwrap());
@@ -186,18 +205,43 @@ impl Arrivals {
             sent == frame,
             "frame {index} of stream {number} was sent as\n{sent:02x?}\nand arrived as\n{frame:02x?}"
         );
-        let last = self.last.insert((number, index % FLOWS), index);
-        if let Some(last) = last {
+        let flow = self.flows.entry((number, index % FLOWS)).or_default();
+        if let Some((last, _)) = flow.last().filter(|(_, other)| *other == queue) {
+            let flow = index % FLOWS;
             assert!(
-                index > last,
-                "stream {number}, flow {}: frame {index} arrived after frame {last}",
-                index % FLOWS
+                index > *last,
+                "stream {number}, flow {flow}: frame {index} arrived after frame {last} in queue {queue}"
             );
         }
-        if last.map_or(index >= FLOWS, |last| index > last + FLOWS) {
-            self.last_gap = self.last_gap.max(index);
+        flow.push((index, queue));
+    }
+
+    /// Takes all files together: no frame came twice, and no flow changes its queue time and again.
+    ///
+    /// # Panics
+    /// If one did; the message tells which.
+    #[must_use]
+    pub fn finish(self) -> Summary {
+        let mut summary = Summary::default();
+        for ((number, flow), mut frames) in self.flows {
+            frames.sort_unstable();
+            let pairs = || frames.iter().zip(frames.iter().skip(1));
+            if let Some(((twice, _), _)) = pairs().find(|(one, next)| one.0 == next.0) {
+                panic!("stream {number}, flow {flow}: frame {twice} arrived twice");
+            }
+            let moves = pairs().filter(|(one, next)| one.1 != next.1).count();
+            assert!(moves <= MOVES_MAX, "stream {number}, flow {flow}: changed its queue {moves} times");
+            let mut expected = flow;
+            for (index, queue) in frames {
+                if index != expected {
+                    summary.last_gap = summary.last_gap.max(index);
+                }
+                expected = index + FLOWS;
+                summary.frames += 1;
+                summary.steered += u64::from(queue == usize::from(number % ANSWER));
+            }
         }
-        self.frames += 1;
+        summary
     }
 }
 
@@ -224,13 +268,18 @@ mod tests {
         let path = folder.path().join("frames.pcap");
         STREAM.write(&path).unwrap();
         let mut arrivals = Arrivals::default();
-        arrivals.check(&path, &[STREAM]);
-        assert_eq!((arrivals.frames, arrivals.last_gap), (500, 0));
-        arrivals.check_frame(
-            &Stream { frames: 1000, ..STREAM }.frame(500 + 3 * FLOWS),
-            &[Stream { frames: 1000, ..STREAM }],
+        arrivals.check(&path, 3, &[STREAM]);
+        assert_eq!(arrivals.finish(), Summary { frames: 500, last_gap: 0, steered: 500 });
+        let mut arrivals = Arrivals::default();
+        arrivals.check(&path, 2, &[STREAM]);
+        let later = 500 + 3 * FLOWS;
+        let longer = Stream { frames: 1000, ..STREAM };
+        arrivals.check_frame(&longer.frame(later), 3, &[longer]);
+        assert_eq!(
+            arrivals.finish(),
+            Summary { frames: 501, last_gap: later, steered: 1 },
+            "a gap is noticed"
         );
-        assert_eq!(arrivals.last_gap, 500 + 3 * FLOWS, "a gap is noticed");
     }
 
     #[test]
@@ -238,18 +287,28 @@ mod tests {
         let mut changed = STREAM.frame(7);
         *changed.last_mut().unwrap() ^= 1;
         assert!(
-            caught(move || Arrivals::default().check_frame(&changed, &[STREAM]))
+            caught(move || Arrivals::default().check_frame(&changed, 0, &[STREAM]))
                 .contains("frame 7 of stream 3")
         );
-        let twice = caught(|| {
+        let arrive = |queues: &[(u32, usize)]| {
             let mut arrivals = Arrivals::default();
-            arrivals.check_frame(&STREAM.frame(16), &[STREAM]);
-            arrivals.check_frame(&STREAM.frame(16), &[STREAM]);
-        });
+            for (index, queue) in queues {
+                arrivals.check_frame(&STREAM.frame(*index), *queue, &[STREAM]);
+            }
+            let _ = arrivals.finish();
+        };
+        let twice = caught(|| arrive(&[(16, 0), (16, 0)]));
         assert!(twice.contains("frame 16 arrived after frame 16"), "{twice}");
+        let twice = caught(|| arrive(&[(16, 0), (16, 1)]));
+        assert!(twice.contains("frame 16 arrived twice"), "{twice}");
+        let to_and_fro = caught(|| {
+            let even = (0..8).map(|place| (32 * place, 0));
+            arrive(&even.chain((0..8).map(|place| (32 * place + 16, 1))).collect::<Vec<_>>());
+        });
+        assert!(to_and_fro.contains("changed its queue 15 times"), "{to_and_fro}");
         let stranger = Stream { number: 4, ..STREAM };
         assert!(
-            caught(move || Arrivals::default().check_frame(&stranger.frame(0), &[STREAM]))
+            caught(move || Arrivals::default().check_frame(&stranger.frame(0), 0, &[STREAM]))
                 .contains("nobody sent")
         );
     }

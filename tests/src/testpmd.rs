@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::capture::{Arrivals, Stream};
+use crate::capture::{ANSWER, Arrivals, Stream, Summary};
 use crate::deadline::wait_for;
 use crate::process::{Process, run_to_end};
 
@@ -50,6 +50,8 @@ pub struct Passed {
     pub received: u64,
     /// The highest number of a frame whose predecessor in its flow did not arrive.
     pub last_gap: u32,
+    /// Of those received, the ones that came on the queue pair on which their answers are sent.
+    pub steered: u64,
 }
 
 impl Driver {
@@ -87,16 +89,22 @@ impl Driver {
             (0, 0),
             "testpmd lost frames on the way into its capture files"
         );
-        let (received, last_gap) = self.check_captures(folder.path());
+        let [one, other] = [0, 1].map(|from| self.check_captures(folder.path(), from));
+        let received = one.frames + other.frames;
         assert_eq!(received, user_a.rx + user_b.rx, "testpmd counts other frames than its captures hold");
-        Passed { sent: user_a.tx + user_b.tx, received, last_gap }
+        Passed {
+            sent: user_a.tx + user_b.tx,
+            received,
+            last_gap: one.last_gap.max(other.last_gap),
+            steered: one.steered + other.steered,
+        }
     }
 
     fn streams(&self, from: usize) -> Vec<Stream> {
         let stream = |queue| Stream {
             source: ADDRESSES[from],
             destination: ADDRESSES[1 - from],
-            number: from as u16 * 16 + queue,
+            number: from as u16 * ANSWER + queue,
             frames: self.frames / u32::from(self.queues),
             largest: self.largest,
         };
@@ -114,18 +122,13 @@ impl Driver {
     }
 
     /// How many frames arrived, and where the last gap is.
-    fn check_captures(&self, folder: &Path) -> (u64, u32) {
-        let (mut received, mut last_gap) = (0, 0);
-        for from in [0, 1] {
-            let (streams, mut arrivals) = (self.streams(from), Arrivals::default());
-            for queue in 0..usize::from(self.queues) {
-                arrivals.check(&capture(folder, 1 - from, "out", queue), &streams);
-            }
-            received += arrivals.frames;
-            last_gap = arrivals.last_gap.max(last_gap);
+    fn check_captures(&self, folder: &Path, from: usize) -> Summary {
+        let (streams, mut arrivals) = (self.streams(from), Arrivals::default());
+        for queue in 0..usize::from(self.queues) {
+            arrivals.check(&capture(folder, 1 - from, "out", queue), queue, &streams);
         }
-        check_with_tshark(&capture(folder, 1, "out", 0));
-        (received, last_gap)
+        check_with_tshark(&capture(folder, 1 - from, "out", 0));
+        arrivals.finish()
     }
 
     fn command_line(&self, folder: &Path) -> Vec<String> {
