@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::driver::features::{
-    ANY_LAYOUT, EVENT_IDX, IN_ORDER, INDIRECT_DESC, MODERN, MQ, MRG_RXBUF, VERSION_1,
+    ANY_LAYOUT, EVENT_IDX, IN_ORDER, INDIRECT_DESC, MODERN, MQ, MRG_RXBUF, RING_PACKED, VERSION_1,
 };
 use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::driver::memory::{Memory, Region, memfd};
@@ -27,6 +27,11 @@ fn all_sizes() -> Vec<usize> {
         sizes.extend(border - 2..=border + 2);
     }
     sizes
+}
+
+/// Cards as they are, with split and with packed rings.
+fn both_layouts() -> [NicOptions; 2] {
+    [NicOptions::default(), NicOptions::default().packed()]
 }
 
 /// Both directions, each with its own numbers.
@@ -54,6 +59,7 @@ fn options_for(bits: u32) -> NicOptions {
         | on(2, INDIRECT_DESC)
         | on(3, EVENT_IDX)
         | on(4, IN_ORDER)
+        | on(5, RING_PACKED)
         | ANY_LAYOUT;
     let receive_bytes = if features & MRG_RXBUF != 0 { 2048 } else { FRAME_MAX as u64 + 12 };
     let indirect = features & INDIRECT_DESC != 0;
@@ -71,8 +77,10 @@ fn options_for(bits: u32) -> NicOptions {
 #[test]
 fn every_combination_of_ring_features_carries_every_size() {
     let daemon = Daemon::start(&two_ports());
-    for bits in 0..32 {
-        eprintln!("VERSION_1, MRG_RXBUF, INDIRECT, EVENT_IDX, IN_ORDER = {bits:05b} (from the right)");
+    for bits in (0..64).filter(|bits| bits & 0b10_0001 != 0b10_0000) {
+        eprintln!(
+            "VERSION_1, MRG_RXBUF, INDIRECT, EVENT_IDX, IN_ORDER, PACKED = {bits:06b} (from the right)"
+        );
         Both::new().carry(&mut pair(&daemon, &options_for(bits)), &all_sizes());
     }
     let state = daemon.show();
@@ -92,6 +100,11 @@ fn drivers_with_different_features_understand_one_another() {
     let modern = NicOptions { send_bytes: receive_all, ..NicOptions::default() };
     let mut cards = [Nic::connect(&daemon.socket("a"), &legacy), Nic::connect(&daemon.socket("b"), &modern)];
     Both::new().carry(&mut cards, &all_sizes());
+    drop(cards);
+    // A legacy driver and one with packed rings.
+    let mut cards =
+        [Nic::connect(&daemon.socket("a"), &legacy), Nic::connect(&daemon.socket("b"), &modern.packed())];
+    Both::new().carry(&mut cards, &all_sizes());
 }
 
 #[test]
@@ -101,14 +114,29 @@ fn queues_of_every_size_from_1_to_32768_carry_frames_past_the_wrap_of_the_index(
         let size = 1_u16 << shift;
         eprintln!("queue size {size}");
         let features = MODERN | INDIRECT_DESC | if shift % 2 == 0 { EVENT_IDX } else { 0 };
-        let options =
-            NicOptions { features, queue_size: size, send_buffers: 32_768, ..NicOptions::default() };
-        let count = if size == 1 || size >= 1024 { 3 * usize::from(size) + 200 } else { 2_000 };
-        let mut flow = Flow::new(A, B);
-        flow.window = usize::from(size);
-        let [a, b] = &mut pair(&daemon, &options);
-        flow.carry(a, b, (0..count).map(|index| 60 + index % 1400));
+        carry_past_the_wrap(&daemon, size, features);
     }
+}
+
+/// A packed ring may have any size (virtio 1.2, 2.8.10.1).
+#[test]
+fn packed_queues_of_odd_sizes_carry_frames_past_many_wraps() {
+    let daemon = Daemon::start(&two_ports());
+    for size in [1, 2, 3, 5, 7, 64, 65, 100, 255, 1000, 4097, 32_767, 32_768] {
+        eprintln!("queue size {size}");
+        for optional in [0, EVENT_IDX, IN_ORDER, EVENT_IDX | IN_ORDER] {
+            carry_past_the_wrap(&daemon, size, MODERN | INDIRECT_DESC | RING_PACKED | optional);
+        }
+    }
+}
+
+fn carry_past_the_wrap(daemon: &Daemon, size: u16, features: u64) {
+    let options = NicOptions { features, queue_size: size, send_buffers: 32_768, ..NicOptions::default() };
+    let count = if size == 1 || size >= 1024 { 3 * usize::from(size) + 200 } else { 2_000 };
+    let mut flow = Flow::new(A, B);
+    flow.window = usize::from(size);
+    let [a, b] = &mut pair(daemon, &options);
+    flow.carry(a, b, (0..count).map(|index| 60 + index % 1400));
 }
 
 #[test]
@@ -131,6 +159,8 @@ fn buffers_that_cross_memory_regions_are_read_and_written_whole() {
         (64 * 1024, 2048 - 40, MODERN),
         (128 * 1024, FRAME_MAX as u64 + 12, VERSION_1),
         (8 * 1024, 1999, MODERN | INDIRECT_DESC),
+        (64 * 1024, 2048 - 40, MODERN | RING_PACKED),
+        (8 * 1024, 1999, MODERN | INDIRECT_DESC | RING_PACKED),
     ] {
         let small = region_bytes < 10_000;
         let options = NicOptions {
@@ -156,10 +186,10 @@ fn buffers_that_cross_memory_regions_are_read_and_written_whole() {
 fn a_frame_in_many_small_pieces_arrives_whole() {
     let daemon = Daemon::start(&two_ports());
     let header_in_pieces = vec![1, 2, 3, 4, 2, 5, 1, 8, 6, 9, 1, 1, 30, 500];
-    for indirect in [false, true] {
+    for (indirect, packed) in [(false, 0), (true, 0), (false, RING_PACKED), (true, RING_PACKED)] {
         let layout = Layout { cuts: header_in_pieces.clone(), indirect };
         let options = NicOptions {
-            features: MODERN | INDIRECT_DESC,
+            features: MODERN | INDIRECT_DESC | packed,
             send_layout: layout.clone(),
             receive_layout: layout,
             receive_bytes: 4096,
@@ -174,7 +204,12 @@ fn a_frame_in_many_small_pieces_arrives_whole() {
 #[test]
 fn a_queue_can_be_reset_and_started_again_at_any_moment() {
     let daemon = Daemon::start(&two_ports());
-    let cards = &mut pair(&daemon, &NicOptions::default());
+    for options in both_layouts() {
+        reset_queues(&mut pair(&daemon, &options));
+    }
+}
+
+fn reset_queues(cards: &mut [Nic; 2]) {
     let mut both = Both::new();
     for round in 0..100 {
         let number = 1_000_000 + round;
@@ -194,7 +229,12 @@ fn a_queue_can_be_reset_and_started_again_at_any_moment() {
 #[test]
 fn a_device_can_be_reset_and_its_driver_start_again_under_traffic() {
     let daemon = Daemon::start(&two_ports());
-    let [a, b] = &mut pair(&daemon, &NicOptions::default());
+    for options in both_layouts() {
+        reset_device(&mut pair(&daemon, &options));
+    }
+}
+
+fn reset_device([a, b]: &mut [Nic; 2]) {
     for round in 0..30 {
         for number in 0..round {
             b.send(&frame(A, B, number, 300));
@@ -316,15 +356,18 @@ fn a_port_that_connects_carries_frames_like_one_that_listens() {
 #[test]
 fn rings_without_kick_and_call_descriptors_are_polled() {
     let daemon = Daemon::start(&two_ports());
-    let options = NicOptions { polled: true, kickless: true, ..NicOptions::default() };
-    let cards = &mut pair(&daemon, &options);
-    Both::new().carry(cards, &[60, 600, 1514, 61, 62]);
+    for options in both_layouts() {
+        let options = NicOptions { polled: true, kickless: true, ..options };
+        let cards = &mut pair(&daemon, &options);
+        Both::new().carry(cards, &[60, 600, 1514, 61, 62]);
+    }
 }
 
 #[test]
 fn notifications_can_be_suppressed_and_never_get_lost() {
     let daemon = Daemon::start(&two_ports());
-    for features in [MODERN, MODERN | EVENT_IDX] {
+    for optional in [0, EVENT_IDX, RING_PACKED, EVENT_IDX | RING_PACKED] {
+        let features = MODERN | optional;
         let [a, b] = &mut pair(&daemon, &NicOptions { features, ..NicOptions::default() });
         // One frame at a time with a pause: the switch goes to sleep in between, and has to be woken by the kick.
         for (number, pause_us) in (0..400_u64).zip([0, 20, 60, 100, 400, 2000].into_iter().cycle()) {

@@ -1,4 +1,4 @@
-//! A vhost-user frontend and a split virtio-net driver, independent of the switch's own code.
+//! A vhost-user frontend and a virtio-net driver for split and packed rings, independent of the switch's own code.
 //!
 //! [`nic::Nic`] behaves well; [`message`] and [`ring`] are open enough for a test that does not want to.
 
@@ -7,6 +7,7 @@ pub mod header;
 pub mod memory;
 pub mod message;
 pub mod nic;
+pub mod packed;
 pub mod queue;
 pub mod ring;
 pub mod session;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::features::{EVENT_IDX, IN_ORDER, INDIRECT_DESC, MODERN, MRG_RXBUF, VERSION_1};
+use super::features::{EVENT_IDX, IN_ORDER, INDIRECT_DESC, MODERN, MRG_RXBUF, RING_PACKED, VERSION_1};
 use super::header::NetHeader;
 use super::memory::Memory;
 use super::message::{Message, request};
@@ -78,11 +78,19 @@ impl NicOptions {
         self
     }
 
+    /// With packed rings.
+    #[must_use]
+    pub fn packed(mut self) -> Self {
+        self.features |= RING_PACKED;
+        self
+    }
+
     fn ring(&self) -> RingOptions {
         RingOptions {
             size: self.queue_size,
             event_index: self.features & EVENT_IDX != 0,
             in_order: self.features & IN_ORDER != 0,
+            packed: self.features & RING_PACKED != 0,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The driver's side of a split virtqueue (virtio 1.2, 2.7).
+//! The driver's side of a virtqueue: a split one (virtio 1.2, 2.7), or a packed one, see [`super::packed`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::memory::Memory;
+use super::packed::{EVENT_DISABLE, Laps};
 
 /// Descriptor flag: the chain goes on at `next`.
 pub const NEXT: u16 = 1;
@@ -44,6 +45,8 @@ pub struct RingOptions {
     pub event_index: bool,
     /// VIRTIO_F_IN_ORDER was negotiated: descriptors are used in the table's order.
     pub in_order: bool,
+    /// VIRTIO_F_RING_PACKED was negotiated.
+    pub packed: bool,
 }
 
 /// A chain that the device gave back.
@@ -56,13 +59,14 @@ pub struct Used {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Pending {
-    head: u16,
-    descriptors: u16,
-    token: u64,
+pub(super) struct Pending {
+    /// The first descriptor, or in a packed ring the buffer id.
+    pub(super) head: u16,
+    pub(super) descriptors: u16,
+    pub(super) token: u64,
 }
 
-/// A split virtqueue, seen from the driver. Chains must be used in the order in which they were made available:
+/// A virtqueue, seen from the driver. Chains must be used in the order in which they were made available:
 /// Viaduct promises it, and a restarted switch relies on it.
 #[derive(Debug)]
 pub struct Ring {
@@ -70,11 +74,11 @@ pub struct Ring {
     pub memory: Arc<Memory>,
     /// How it is driven.
     pub options: RingOptions,
-    /// Guest address of the descriptor table.
+    /// Guest address of the descriptor table, or the descriptor ring.
     pub descriptor: u64,
-    /// Guest address of the available ring.
+    /// Guest address of the available ring, or the driver's event suppression.
     pub available: u64,
-    /// Guest address of the used ring.
+    /// Guest address of the used ring, or the device's event suppression.
     pub used: u64,
     /// Written by us when there are buffers.
     pub kick: EventFd,
@@ -91,9 +95,10 @@ pub struct Ring {
     published: u16,
     used_seen: u16,
     cursor: u16,
-    free: u16,
+    pub(super) free: u16,
     order: Vec<u16>,
-    pending: VecDeque<Pending>,
+    pub(super) pending: VecDeque<Pending>,
+    pub(super) laps: Laps,
 }
 
 impl Ring {
@@ -132,6 +137,7 @@ impl Ring {
             free: options.size,
             order: descriptor_order(options),
             pending: VecDeque::new(),
+            laps: Laps::new(options.size),
         }
     }
 
@@ -177,6 +183,11 @@ impl Ring {
         if wanted > self.free {
             return false;
         }
+        if self.options.packed {
+            self.add_packed(pieces, indirect, token);
+            self.free -= wanted;
+            return true;
+        }
         let head = self.order[usize::from(self.cursor)];
         match indirect {
             Some(table) => self.write_indirect(head, table, pieces),
@@ -216,6 +227,9 @@ impl Ring {
 
     /// Publishes what was added, and kicks if the device wants it.
     pub fn publish(&mut self) {
+        if self.options.packed {
+            return self.publish_packed();
+        }
         if self.published == self.available_index {
             return;
         }
@@ -237,15 +251,27 @@ impl Ring {
         }
     }
 
-    /// The used index that the device published.
+    /// The used index that the device published; of a packed ring the place that it has come to, as SET_VRING_BASE has
+    /// it.
     #[must_use]
     pub fn used_index(&self) -> u16 {
+        if self.options.packed {
+            return self.used_place().bits();
+        }
         self.memory.load_u16(self.used + 2)
+    }
+
+    /// Whether a chain came back that was not taken yet.
+    fn has_used(&self) -> bool {
+        if self.options.packed { self.has_used_packed() } else { self.used_index() != self.used_seen }
     }
 
     /// Takes the next chain that the device gave back.
     pub fn take_used(&mut self) -> Option<Used> {
-        if self.used_index() == self.used_seen {
+        if self.options.packed {
+            return self.take_used_packed();
+        }
+        if !self.has_used() {
             return None;
         }
         let slot = u64::from(self.used_seen % self.options.size);
@@ -267,13 +293,13 @@ impl Ring {
         }
         self.arm();
         let deadline = Instant::now() + limit;
-        while self.used_index() == self.used_seen {
+        while !self.has_used() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
             if !readable(&self.call, left.min(CALL_LIMIT)) {
-                let lost = self.used_index() != self.used_seen;
+                let lost = self.has_used();
                 assert!(
                     !lost || left < CALL_LIMIT,
                     "used entries, and no call for them within {CALL_LIMIT:?}"
@@ -287,7 +313,7 @@ impl Ring {
 
     fn poll_used(&self, limit: Duration) -> bool {
         let start = Instant::now();
-        while self.used_index() == self.used_seen {
+        while !self.has_used() {
             if start.elapsed() > limit {
                 return false;
             }
@@ -298,14 +324,19 @@ impl Ring {
 
     /// Asks for a call at the next used entry.
     fn arm(&self) {
-        if self.options.event_index {
+        if self.options.packed {
+            self.arm_packed();
+        } else if self.options.event_index {
             self.memory.store_u16(self.available + 4 + 2 * u64::from(self.options.size), self.used_seen);
         }
         fence(Ordering::SeqCst);
     }
 
-    /// Tells the device that no calls are wanted at all (without EVENT_IDX).
+    /// Tells the device that no calls are wanted at all (in a split ring without EVENT_IDX).
     pub fn refuse_calls(&self) {
+        if self.options.packed {
+            return self.memory.store_u16(self.available + 2, EVENT_DISABLE);
+        }
         self.memory.store_u16(self.available, NO_INTERRUPT);
     }
 
@@ -316,6 +347,7 @@ impl Ring {
         (self.available_index, self.published, self.used_seen, self.cursor) = (0, 0, 0, 0);
         self.free = self.options.size;
         self.pending.clear();
+        self.laps = Laps::new(self.options.size);
     }
 }
 
@@ -409,7 +441,7 @@ mod tests {
         for (event_index, in_order, indirect) in
             [(false, false, false), (true, true, false), (true, false, true)]
         {
-            let options = RingOptions { size: 16, event_index, in_order };
+            let options = RingOptions { size: 16, event_index, in_order, packed: false };
             let (mut ring, at) = ring_over(&[8192, 4096, 4096], options);
             let layout = Layout { cuts: vec![4, 8, 1, 100], indirect };
             let mut device = Device { seen: 0 };
@@ -431,7 +463,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "no call for them")]
     fn a_device_that_forgets_to_call_is_found_out() {
-        let (mut ring, at) = ring_over(&[8192], RingOptions { size: 4, event_index: true, in_order: false });
+        let options = RingOptions { size: 4, event_index: true, in_order: false, packed: false };
+        let (mut ring, at) = ring_over(&[8192], options);
         assert!(ring.add(&[Piece { address: at, length: 14, writable: false }], None, 0));
         ring.publish();
         let waiter = std::thread::spawn(move || {

@@ -11,7 +11,7 @@ use vhost::vhost_user::message::VhostUserHeaderFlag;
 use vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 
-use super::features::PROTOCOL_FEATURES;
+use super::features::{PROTOCOL_FEATURES, RING_PACKED};
 use super::memory::{Memory, Region};
 use super::message::{self, Message, NO_DESCRIPTOR, Reply, request};
 use super::ring::Ring;
@@ -36,6 +36,8 @@ pub struct Session {
     pub offered: u64,
     /// Protocol features that the port offers (bit numbers of the protocol).
     pub protocol: u64,
+    /// Virtio features that were taken.
+    pub taken: u64,
     /// Queue pairs that the port allows.
     pub queue_pairs: u64,
     /// Memory slots that the port allows.
@@ -75,7 +77,8 @@ impl Session {
         let watch = Watch::over(&stream, REPLY_LIMIT);
         let mut frontend = Frontend::from_stream(stream.try_clone().unwrap(), 256);
         let (offered, protocol, memory_slots) = watch.bounded(|| agree(&mut frontend));
-        let mut session = Self { frontend, watch, stream, offered, protocol, queue_pairs: 0, memory_slots };
+        let mut session =
+            Self { frontend, watch, stream, offered, protocol, taken: 0, queue_pairs: 0, memory_slots };
         // The crate's own GET_QUEUE_NUM would take the number of pairs for one of rings.
         session.queue_pairs =
             session.ask(&Message::new(request::GET_QUEUE_NUM)).expect("GET_QUEUE_NUM").value();
@@ -124,6 +127,7 @@ impl Session {
         let missing = wanted & !self.offered;
         assert_eq!(missing, 0, "feature bits {missing:#x} are not offered (offered: {:#x})", self.offered);
         self.call("SET_FEATURES", |frontend| frontend.set_features(wanted | PROTOCOL_FEATURES));
+        self.taken = wanted;
     }
 
     /// Makes the guest's memory known: a table of up to 8 regions at once, more of them slot by slot.
@@ -181,9 +185,16 @@ impl Session {
     }
 
     /// Stops ring `index`; returns where it stopped.
+    ///
+    /// # Panics
+    /// If a packed ring is taken from and given back in different places, or a split ring's index has more than 16 bits.
     #[must_use]
     pub fn stop_ring(&mut self, index: usize) -> u16 {
-        u16::try_from(self.call("GET_VRING_BASE", |frontend| frontend.get_vring_base(index))).unwrap()
+        let base = self.call("GET_VRING_BASE", |frontend| frontend.get_vring_base(index));
+        let (taken, given_back) = (base as u16, (base >> 16) as u16);
+        let expected = if self.taken & RING_PACKED != 0 { taken } else { 0 };
+        assert_eq!(given_back, expected, "the upper half of position {base:#x}");
+        taken
     }
 }
 
