@@ -79,7 +79,14 @@ fn a_head_that_is_no_descriptor_breaks_the_ring_alone() {
 #[test]
 fn a_driver_that_is_unloaded_and_loaded_in_the_middle_of_traffic_harms_nobody() {
     let mut stage = Stage::new();
-    let [mut x, mut y] = stage.cards(&NicOptions::default());
+    for options in [NicOptions::default(), NicOptions::default().packed()] {
+        let mut cards = stage.cards(&options);
+        unload_and_load(&mut stage, &mut cards);
+    }
+    stage.finish("a driver unloaded and loaded");
+}
+
+fn unload_and_load(stage: &mut Stage, [x, y]: &mut [Nic; 2]) {
     for round in 0..60_u64 {
         for number in 0..100 {
             y.transmit[0].put(NetHeader::default(), &frame(mac(1), mac(2), number, 500));
@@ -100,15 +107,19 @@ fn a_driver_that_is_unloaded_and_loaded_in_the_middle_of_traffic_harms_nobody() 
         x.start();
         stage.assert_unharmed("a driver unloaded and loaded");
     }
-    mended(&mut x, &mut y, SEND);
-    drop((x, y));
-    stage.finish("a driver unloaded and loaded");
+    mended(x, y, SEND);
 }
 
 #[test]
 fn after_a_reset_nothing_is_written_to_the_guests_memory_any_more() {
     let stage = Stage::new();
-    let [x, mut y] = stage.cards(&NicOptions::default());
+    for options in [NicOptions::default(), NicOptions::default().packed()] {
+        reset_under_load(stage.cards(&options));
+    }
+    stage.finish("after a reset");
+}
+
+fn reset_under_load([x, mut y]: [Nic; 2]) {
     for reset in [Message::new(request::RESET_DEVICE), Message::new(request::SET_STATUS).u64(0)] {
         for number in 0..200 {
             y.transmit[0].put(NetHeader::default(), &frame(mac(1), mac(2), number, 500));
@@ -128,6 +139,4 @@ fn after_a_reset_nothing_is_written_to_the_guests_memory_any_more() {
         y.transmit[0].drain();
         assert!(picture(&x) == before, "a device that was reset writes nothing");
     }
-    drop((x, y));
-    stage.finish("after a reset");
 }
