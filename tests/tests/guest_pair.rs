@@ -202,3 +202,54 @@ fn guests_with_several_queues_use_them_all() {
     vm1.run("ethtool -L eth0 combined 1");
     vm1.ping("10.0.1.2", 56);
 }
+
+/// The interrupts of each receive queue of a guest's NIC so far, on all its processors: one for each frame that comes
+/// alone.
+fn interrupts_by_queue(guest: &mut Shell) -> [u64; 2] {
+    let table = guest.run("cat /proc/interrupts");
+    [0, 1].map(|queue| {
+        let name = format!("-input.{queue}");
+        let line = table.lines().find(|line| line.trim_end().ends_with(&name));
+        let line = line.unwrap_or_else(|| panic!("no interrupt of receive queue {queue} in\n{table}"));
+        line.split_whitespace().skip(1).map_while(|count| count.parse::<u64>().ok()).sum()
+    })
+}
+
+/// The interrupts of each receive queue of `guest` while it runs `command` on the processor `processor`.
+fn interrupts_during(guest: &mut Shell, processor: usize, command: &str) -> [u64; 2] {
+    let before = interrupts_by_queue(guest);
+    // Linux sends from a processor on the queue pair of its number (XPS).
+    guest.run(&format!("taskset {:x} {command}", 1 << processor));
+    let after = interrupts_by_queue(guest);
+    [0, 1].map(|queue| after[queue] - before[queue])
+}
+
+/// Pings of both processors are one flow, so by its hash alone it could not be right for both.
+#[test]
+fn replies_come_to_the_processor_that_sent() {
+    let port = |name: &str, queues: u8| format!("[port.{name}]\nnetwork = \"lab\"\nqueues = {queues}\n");
+    let daemon = Daemon::start(&format!("[network.lab]\n{}{}", port("vm1", 2), port("vm2", 1)));
+    let mut guests =
+        [("vm1", "10.0.1.1/24", 2), ("vm2", "10.0.1.2/24", 1)].map(|(name, address, processors)| {
+            Machine::new(name, address).on_port_of(&daemon).with_processors(processors).power_on()
+        });
+    guests.iter_mut().for_each(|guest| guest.await_shell());
+    let [mut vm1, mut vm2] = guests;
+    vm1.run("ethtool -L eth0 combined 2");
+    vm1.ping("10.0.1.2", 56);
+    for processor in [1, 0, 1] {
+        let replies = interrupts_during(&mut vm1, processor, "ping -q -i 0.05 -c 60 -W 5 10.0.1.2");
+        eprintln!("pings from processor {processor}: interrupts {replies:?}");
+        // The first reply to one that was sent elsewhere before, and strangers such as neighbour discovery.
+        assert!(replies[processor] >= 58, "60 pings from processor {processor}: interrupts {replies:?}");
+        assert!(replies[1 - processor] <= 10, "60 pings from processor {processor}: interrupts {replies:?}");
+    }
+    vm2.serve_iperf();
+    for processor in [0, 1] {
+        // Four connections on which much comes, and a fifth that rules them.
+        let counts = interrupts_during(&mut vm1, processor, "iperf3 -c 10.0.1.2 -R -P 4 -t 2");
+        eprintln!("TCP to processor {processor}: interrupts {counts:?}");
+        let (right, wrong) = (counts[processor], counts[1 - processor]);
+        assert!(right > 50 && right > 9 * wrong, "TCP to processor {processor}: interrupts {counts:?}");
+    }
+}
