@@ -86,6 +86,7 @@ fn ring_write(len: u64) {
 
 fn write(ring: &mut ReceiveRing, burst: &Burst) {
     let (frames, segments) = burst.frames();
+    ring.prepare(frames.len()).unwrap();
     for frame in frames {
         let rest = segments.get(frame.payload.first as usize, frame.payload.count as usize);
         ring.put(&[0; 12], frame.head.bytes(), rest, frame.meta.length).unwrap();

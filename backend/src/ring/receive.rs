@@ -87,10 +87,13 @@ impl ReceiveRing {
     }
 
     /// Looks at the chains that `frames` frames will take, and has their memory fetched meanwhile.
+    #[inline]
     pub fn prepare(&mut self, frames: usize) -> Result<(), RingError> {
-        if self.ready_next < self.ready_end {
-            return Ok(());
-        }
+        if self.ready_next < self.ready_end { Ok(()) } else { self.look_ahead(frames) }
+    }
+
+    #[inline(never)]
+    fn look_ahead(&mut self, frames: usize) -> Result<(), RingError> {
         (self.ready_next, self.ready_end) = (0, 0);
         self.core.make_room(READY_MAX);
         let ready = &mut self.ready[..frames.min(READY_MAX)];
@@ -121,7 +124,12 @@ impl ReceiveRing {
         };
         match ready.whole {
             Some(place) if u64::from(place.len) >= total => {
-                self.write(&[place], header, 1, head, rest);
+                if self.header_len == header.len() {
+                    write_plain(place, header, head, rest);
+                    self.log_written(&[place], head, rest);
+                } else {
+                    self.write(&[place], header, 1, head, rest);
+                }
                 self.use_one(ready.head, 1, u32::try_from(total).unwrap_or(u32::MAX));
                 Ok(())
             }
@@ -229,6 +237,12 @@ impl ReceiveRing {
         for segment in rest {
             writer.write(segment.host, segment.len as usize);
         }
+        self.log_written(places, head, rest);
+    }
+
+    /// Notes the written part of `places`, if writes are noted.
+    #[inline]
+    fn log_written(&self, places: &[Segment], head: &[u8], rest: &[Segment]) {
         if self.core.is_logged() {
             let written = self.header_len + head.len();
             let rest: u64 = rest.iter().map(|segment| u64::from(segment.len)).sum();
@@ -246,6 +260,50 @@ impl ReceiveRing {
     }
 }
 
+/// Writes a header of twelve bytes, with `buffers` as its `num_buffers`.
+///
+/// Its last two fields are joined in a register. Joined in memory they would be read back wider than they were written,
+/// and such a read waits until every store before it has reached the cache, those into guests' memory included: then
+/// nothing overlaps any more, and a frame costs three times as much.
+///
+/// # Safety
+/// Twelve bytes of mapped guest memory begin at `to`.
+#[inline]
+unsafe fn put_header(to: *mut u8, header: &[u8; 12], buffers: u16) {
+    let [first @ .., sum_low, sum_high, _, _] = *header;
+    let last = u32::from(u16::from_le_bytes([sum_low, sum_high])) | u32::from(buffers) << 16;
+    // SAFETY: as the caller says.
+    unsafe {
+        write_if_different(to.cast(), u64::from_ne_bytes(first));
+        write_if_different(to.add(8).cast(), last.to_le());
+    }
+}
+
+/// Writes a frame that fits into one piece of memory, behind a header of twelve bytes; what does not fit is left out.
+#[inline]
+fn write_plain(place: Segment, header: &[u8; 12], head: &[u8], rest: &[Segment]) {
+    let room = place.len as usize;
+    let mut at = header.len() + head.len();
+    if at > room {
+        return;
+    }
+    // SAFETY: `place` is `room` bytes of mapped guest memory, enough for header and head, which is ours.
+    unsafe {
+        put_header(place.host, header, 1);
+        copy(head.as_ptr(), place.host.add(header.len()), head.len());
+    }
+    for segment in rest {
+        let len = segment.len as usize;
+        if len > room - at {
+            return;
+        }
+        // SAFETY: the segment is mapped memory of a guest, or ours, and `len` bytes are left of `place`. Both may be the
+        // same guest's: an overlap harms nobody else.
+        unsafe { copy(segment.host, place.host.add(at), len) };
+        at += len;
+    }
+}
+
 /// Writes into a run of segments one after the other.
 struct Writer<'a> {
     /// What is left of the segment that is written to.
@@ -254,25 +312,18 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the first `len` bytes of the header, 12 nearly always, with `buffers` as its `num_buffers`.
-    ///
-    /// The common case joins the two in a register. Joined in memory they would be read back wider than they
-    /// were written, and such a read waits until every store before it has reached the cache, those into guests'
-    /// memory included: then nothing overlaps any more, and a frame costs three times as much.
+    /// Writes the first `len` bytes of the header, with `buffers` as its `num_buffers`.
     #[inline]
     fn write_header(&mut self, header: &[u8; 12], buffers: u16, len: usize) {
-        let [first @ .., sum_low, sum_high, _, _] = *header;
-        let last = u32::from(u16::from_le_bytes([sum_low, sum_high])) | u32::from(buffers) << 16;
-        if len != 12 || self.place.len <= 12 {
+        if len != header.len() || self.place.len <= 12 {
             let mut whole = *header;
             whole[NUM_BUFFERS].copy_from_slice(&buffers.to_le_bytes());
             return self.write(whole.as_ptr(), len);
         }
         // SAFETY: `place` is more than 12 bytes of mapped guest memory.
         unsafe {
-            write_if_different(self.place.host.cast(), u64::from_ne_bytes(first));
-            write_if_different(self.place.host.add(8).cast(), last.to_le());
-            self.place.host = self.place.host.add(12);
+            put_header(self.place.host, header, buffers);
+            self.place.host = self.place.host.add(header.len());
         }
         self.place.len -= 12;
     }

@@ -21,6 +21,12 @@ const BURST_SEGMENTS: usize = 512;
 /// Bytes of the longest frame that virtio-net allows (virtio 1.2, 5.1.6.3.1: 65550 and the header).
 const FRAME_MAX: u64 = 65_550;
 
+/// Bytes of the header before each frame, in a driver of virtio 1.0 or later (virtio 1.2, 5.1.6.1).
+const HEADER_LEN: usize = 12;
+const HEADER_LEN_U32: u32 = 12;
+const HEAD_MAX_U32: u32 = 128;
+const _: () = assert!(HEADER_LEN_U32 as usize == HEADER_LEN && HEAD_MAX_U32 as usize == HEAD_MAX);
+
 /// The payload of a [`Frame`]: the segments after its head, in the burst's list.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Span {
@@ -185,6 +191,49 @@ impl TransmitRing {
 
     #[inline]
     fn read_frame(&mut self, ahead: usize, burst: &mut Burst) -> Result<(), Refused> {
+        match burst.ready[burst.chains].whole {
+            // By far the most frames: one buffer, and the header of today.
+            Some(place) if self.header_len == HEADER_LEN && place.len > HEADER_LEN_U32 => {
+                self.read_plain(place, burst).map_err(Refused::Frame)
+            }
+            _ => self.read_gathered(ahead, burst),
+        }
+    }
+
+    /// Reads a frame that lies in one piece behind its header of twelve bytes.
+    #[inline]
+    fn read_plain(&mut self, place: Segment, burst: &mut Burst) -> Result<(), DropReason> {
+        let length = place.len - HEADER_LEN_U32;
+        if u64::from(length) > FRAME_MAX {
+            return Err(DropReason::TooLong);
+        }
+        let frame = &mut burst.frames[burst.filled];
+        let head_len = HEAD_MAX.min(length as usize);
+        // SAFETY: the place is `HEADER_LEN + length` bytes of mapped guest memory, of which the header is the first
+        // part, and the room, ours alone, has HEAD_MAX bytes.
+        let header = unsafe {
+            let bytes = place.host.add(HEADER_LEN);
+            copy(bytes, frame.head.room().as_mut_ptr(), head_len);
+            place.host.cast::<[u8; HEADER_LEN]>().read_unaligned()
+        };
+        frame.head.set_len(head_len);
+        frame.payload = Span::default();
+        if let Some(len) = length.checked_sub(HEAD_MAX_U32).filter(|&len| len > 0) {
+            let first = burst.segments.len();
+            let host = place.host.wrapping_add(HEADER_LEN + HEAD_MAX);
+            burst.segments.push(Segment { host, len }).map_err(|_| DropReason::BadChain)?;
+            frame.payload = span(first, 1);
+        }
+        let claims = claims_in(&header).check(length)?;
+        frame.meta = Metadata { source: self.port, length, claims };
+        burst.filled += 1;
+        burst.bytes += u64::from(length);
+        Ok(())
+    }
+
+    /// Reads a frame of any other shape.
+    #[inline(never)]
+    fn read_gathered(&mut self, ahead: usize, burst: &mut Burst) -> Result<(), Refused> {
         let first = burst.segments.len();
         let chain = &mut burst.ready[burst.chains];
         let total = match chain.whole {
