@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode};
 use viaduct::ring::{Burst, ReceiveRing, TransmitRing};
 use viaduct_switch::Nanos;
 
-use self::support::{BURST, Count, Guest, port, switch};
+use self::support::{BURST, Count, Guest, Layout, port, switch};
 
 mod support;
 
@@ -27,17 +27,22 @@ const ROUNDS: u32 = 400;
 const FLOWS: u8 = 16;
 
 /// What is counted: a name, and a function that runs it through [`counted`].
-const PARTS: [(&str, fn()); 10] = [
-    ("split_ring_read_64", || ring_read(64)),
-    ("split_ring_read_1518", || ring_read(1518)),
-    ("split_ring_write_64", || ring_write(64)),
-    ("split_ring_write_1518", || ring_write(1518)),
+const PARTS: [(&str, fn()); 15] = [
+    ("split_ring_read_64", || ring_read(Layout::Split, 64)),
+    ("split_ring_read_1518", || ring_read(Layout::Split, 1518)),
+    ("split_ring_write_64", || ring_write(Layout::Split, 64)),
+    ("split_ring_write_1518", || ring_write(Layout::Split, 1518)),
     ("decide_same_flow", decide_same_flow),
     ("decide_known_flow", decide_known_flow),
     ("decide_new_flow", decide_new_flow),
     ("decide_new_source", decide_new_source),
     ("decide_flood_8_ports", decide_flood),
-    ("split_ring_to_ring_64", ring_to_ring),
+    ("split_ring_to_ring_64", || ring_to_ring(Layout::Split)),
+    ("packed_ring_read_64", || ring_read(Layout::Packed, 64)),
+    ("packed_ring_read_1518", || ring_read(Layout::Packed, 1518)),
+    ("packed_ring_write_64", || ring_write(Layout::Packed, 64)),
+    ("packed_ring_write_1518", || ring_write(Layout::Packed, 1518)),
+    ("packed_ring_to_ring_64", || ring_to_ring(Layout::Packed)),
 ];
 
 /// Callgrind counts from this function's entry to its return, and nothing else.
@@ -59,8 +64,8 @@ fn rounds<T>(on: &mut T, mut prepare: impl FnMut(&mut T, u32), mut work: impl Fn
 }
 
 /// 64 descriptors read, heads copied, and later the used entries written.
-fn ring_read(len: u64) {
-    let guest = Guest::sender(len, 1);
+fn ring_read(layout: Layout, len: u64) {
+    let guest = Guest::sender_in(layout, len, 1);
     let ring = TransmitRing::new(guest.core(), 12, port(0));
     rounds(
         &mut (guest, ring, Burst::new(port(0))),
@@ -73,13 +78,13 @@ fn ring_read(len: u64) {
 }
 
 /// 64 frames copied into buffers, and the used index published.
-fn ring_write(len: u64) {
+fn ring_write(layout: Layout, len: u64) {
     let mut sender = Guest::sender(len, 1);
     let mut from = TransmitRing::new(sender.core(), 12, port(0));
     let mut burst = Burst::new(port(0));
     sender.offer();
     from.read(&mut burst).unwrap();
-    let guest = Guest::receiver();
+    let guest = Guest::receiver_in(layout);
     let ring = ReceiveRing::new(guest.core(), 12, true);
     rounds(&mut (guest, ring, burst), |(guest, ..), _| guest.offer(), |(_, ring, burst)| write(ring, burst));
 }
@@ -154,8 +159,8 @@ fn decide_flood() {
 }
 
 /// All of it: from the descriptors of one ring into the buffers of the other.
-fn ring_to_ring() {
-    let (sender, receiver) = (Guest::sender(64, FLOWS), Guest::receiver());
+fn ring_to_ring(layout: Layout) {
+    let (sender, receiver) = (Guest::sender_in(layout, 64, FLOWS), Guest::receiver_in(layout));
     let from = TransmitRing::new(sender.core(), 12, port(0));
     let to = ReceiveRing::new(receiver.core(), 12, true);
     let (switch, state) = switch(2, FLOWS);

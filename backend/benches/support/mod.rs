@@ -12,6 +12,7 @@ use viaduct_switch::{
     Egress, Frame, Limits, Nanos, NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch,
     WorkerState,
 };
+use virtio_bindings::virtio_config::VIRTIO_F_RING_PACKED;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
 /// Entries of a ring.
@@ -34,41 +35,69 @@ pub(super) struct Guest {
     file: File,
     memory: GuestMemoryMmap,
     index: u16,
+    layout: Layout,
+    /// Bytes of each buffer, and the flags of its descriptor.
+    len: u64,
+    flags: u64,
+}
+
+/// How the ring is laid out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    Split,
+    #[allow(dead_code, reason = "not every benchmark has packed rings")]
+    Packed,
 }
 
 impl Guest {
     /// A guest that sends: frames of `frame_len` bytes of `flows` flows in turn.
     pub(super) fn sender(frame_len: u64, flows: u8) -> Self {
-        let mut guest = Self::empty();
+        Self::sender_in(Layout::Split, frame_len, flows)
+    }
+
+    /// The same in a ring of this layout.
+    pub(super) fn sender_in(layout: Layout, frame_len: u64, flows: u8) -> Self {
+        let mut guest = Self::empty(layout);
         guest.fill(frame_len + 12, 0, |entry| addresses(u8::try_from(entry).unwrap() % flows).to_vec());
         guest
     }
 
     /// A guest that receives.
     pub(super) fn receiver() -> Self {
-        let mut guest = Self::empty();
+        Self::receiver_in(Layout::Split)
+    }
+
+    /// The same with a ring of this layout.
+    pub(super) fn receiver_in(layout: Layout) -> Self {
+        let mut guest = Self::empty(layout);
         guest.fill(BUFFER_LEN, 2, |_| Vec::new());
         guest
     }
 
-    fn empty() -> Self {
+    fn empty(layout: Layout) -> Self {
         // SAFETY: the name is a C string, and the new descriptor belongs to the `File` alone.
         let file = unsafe { File::from_raw_fd(libc::memfd_create(c"bench".as_ptr(), libc::MFD_CLOEXEC)) };
         file.set_len(MEMORY).unwrap();
         let part = FileOffset::new(file.try_clone().unwrap(), 0);
         let len = usize::try_from(MEMORY).unwrap();
         let memory = GuestMemoryMmap::from_ranges_with_files([(GuestAddress(0), len, Some(part))]).unwrap();
-        Self { file, memory, index: 0 }
+        Self { file, memory, index: 0, layout, len: 0, flags: 0 }
     }
 
     fn fill(&mut self, len: u64, flags: u64, start: impl Fn(u16) -> Vec<u8>) {
+        (self.len, self.flags) = (len, flags);
         for entry in 0..SIZE {
             let (number, at) = (entry, u64::from(entry));
             let address = BUFFERS + at * BUFFER_LEN;
-            let bytes: Vec<u8> =
-                [address, len | flags << 32].iter().flat_map(|word| word.to_le_bytes()).collect();
+            let rest = match self.layout {
+                Layout::Split => {
+                    self.file.write_all_at(&number.to_le_bytes(), AVAILABLE + 4 + at * 2).unwrap();
+                    len | flags << 32
+                }
+                Layout::Packed => packed(len, flags, entry),
+            };
+            let bytes: Vec<u8> = [address, rest].iter().flat_map(|word| word.to_le_bytes()).collect();
             self.file.write_all_at(&bytes, DESCRIPTORS + at * 16).unwrap();
-            self.file.write_all_at(&number.to_le_bytes(), AVAILABLE + 4 + at * 2).unwrap();
             let mut frame = vec![0; 12];
             frame.extend(start(entry));
             frame.resize(usize::try_from(len).unwrap(), 0x5a);
@@ -78,9 +107,24 @@ impl Guest {
 
     /// Makes the next 64 entries available: what the driver does.
     pub(super) fn offer(&mut self) {
+        if self.layout == Layout::Packed {
+            return self.offer_packed();
+        }
         self.index = self.index.wrapping_add(BURST);
         let place = GuestAddress(AVAILABLE + 2);
         self.memory.store(self.index, place, std::sync::atomic::Ordering::Release).unwrap();
+    }
+
+    /// Turns over the flags of the next 64 slots, and says again what the used descriptors took their place of.
+    fn offer_packed(&mut self) {
+        let available = if (self.index / SIZE).is_multiple_of(2) { 1 << 7 } else { 1 << 15 };
+        for index in self.index..self.index + BURST {
+            let slot = u64::from(index % SIZE);
+            let word = packed(self.len, self.flags | available, index % SIZE);
+            let place = GuestAddress(DESCRIPTORS + slot * 16 + 8);
+            self.memory.store(word, place, std::sync::atomic::Ordering::Release).unwrap();
+        }
+        self.index = (self.index + BURST) % (2 * SIZE);
     }
 
     /// The ring as the switch sees it.
@@ -90,7 +134,8 @@ impl Guest {
         let setup = RingSetup {
             index: 0,
             size: SIZE,
-            base: 0,
+            // A packed ring begins in its first lap: with a wrap counter of 1.
+            base: if self.layout == Layout::Packed { 1 << 15 } else { 0 },
             descriptor: USER + DESCRIPTORS,
             available: USER + AVAILABLE,
             used: USER + USED,
@@ -99,7 +144,8 @@ impl Guest {
             call: None,
             error: None,
         };
-        Core::new(&setup, &memory, 0).unwrap()
+        let features = if self.layout == Layout::Packed { 1 << VIRTIO_F_RING_PACKED } else { 0 };
+        Core::new(&setup, &memory, features).unwrap()
     }
 
     /// The same memory as the crate `vm-memory` maps it.
@@ -107,6 +153,11 @@ impl Guest {
     pub(super) fn memory(&self) -> GuestMemoryMmap {
         self.memory.clone()
     }
+}
+
+/// The second word of a packed descriptor (virtio 1.2, 2.8.13).
+fn packed(len: u64, flags: u64, id: u16) -> u64 {
+    len | u64::from(id) << 32 | flags << 48
 }
 
 /// Destination, source and type field of a frame of flow number `flow`, which port 0 sends.

@@ -250,10 +250,7 @@ impl Core {
                 split.put_used(pending, head, written);
                 split.taken = split.taken.wrapping_add(1);
             }
-            Layout::Packed(packed) => {
-                packed.take(slots);
-                packed.put_used(head, slots, written);
-            }
+            Layout::Packed(packed) => packed.use_next(head, slots, written),
         }
     }
 

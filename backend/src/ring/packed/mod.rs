@@ -138,8 +138,8 @@ impl Packed {
     #[inline]
     fn available(&self, place: Cursor) -> Option<[u64; 2]> {
         let word = self.word(place.index).load(Ordering::Acquire);
-        let wanted = if place.wrap { AVAIL } else { USED };
-        if word & (AVAIL | USED) != wanted {
+        // AVAIL is the place's wrap counter, and USED is not.
+        if (word ^ place.lap) & (AVAIL | USED) != USED {
             return None;
         }
         // SAFETY: as in `word`; the first word of the same slot.
@@ -161,16 +161,18 @@ impl Packed {
         let (mut at, mut count) = (self.taken, 0);
         for ready in ready.iter_mut().take(most) {
             let Some(words) = self.available(at) else { break };
-            *ready = ready_at(words);
-            ready.look(common, ready.descriptor, direction, header_len);
-            at = at.advanced(1, self.size);
+            let descriptor = Descriptor::packed(words);
+            ready.head = id_of(words);
+            ready.slots = slots_of(descriptor);
+            ready.look(common, descriptor, direction, header_len);
+            at.step(1, self.size);
             count += 1;
             if ready.slots == 0 {
                 break;
             }
         }
-        self.known = self.known.max(u16::try_from(count).unwrap_or(0));
-        count
+        self.known = self.known.max(count);
+        usize::from(count)
     }
 
     /// The chain that begins `ahead` slots after the next one, if the driver has made it available.
@@ -191,13 +193,17 @@ impl Packed {
         self.known = self.known.saturating_sub(slots);
     }
 
-    /// Puts a chain of `slots` slots among those to be given back.
+    /// Takes the next chain, of `slots` slots, and puts it among those to be given back: everything before it is there.
     #[inline]
-    pub(super) fn put_used(&mut self, id: u16, slots: u16, written: u32) {
-        let place = self.used.advanced(self.waiting, self.size);
-        let flags = if place.wrap { AVAIL | USED } else { 0 } | if written > 0 { WRITTEN } else { 0 };
-        let word = u64::from(written) | u64::from(id) << 32 | flags;
-        self.shadow.push(Entry { word, slot: u64::from(place.index) });
+    pub(super) fn use_next(&mut self, id: u16, slots: u16, written: u32) {
+        self.put_used(self.taken, id, slots, written);
+        self.take(slots);
+    }
+
+    /// Puts a chain of `slots` slots, the first of them in `place`, among those to be given back.
+    #[inline]
+    fn put_used(&mut self, place: Cursor, id: u16, slots: u16, written: u32) {
+        self.shadow.push(used_entry(place, id, written));
         self.waiting += slots;
     }
 
@@ -213,11 +219,18 @@ impl Packed {
     /// Where buffers are used in order, one used descriptor speaks for all of them: it has the last one's id and stands
     /// where the first one's would (virtio 1.2, 2.8.8). Received frames need theirs each, for their lengths.
     pub(super) fn complete(&mut self, common: &Common, chains: &[Ready]) -> bool {
+        let mut place = self.used;
         match chains.last() {
             Some(last) if self.in_order => {
-                self.put_used(last.head, chains.iter().map(|chain| chain.slots).sum(), 0);
+                self.put_used(place, last.head, chains.iter().map(|chain| chain.slots).sum(), 0);
             }
-            _ => chains.iter().for_each(|chain| self.put_used(chain.head, chain.slots, 0)),
+            _ => {
+                for (entry, chain) in self.shadow.take(chains.len()).iter_mut().zip(chains) {
+                    *entry = used_entry(place, chain.head, 0);
+                    place.step(chain.slots, self.size);
+                    self.waiting += chain.slots;
+                }
+            }
         }
         self.publish(common)
     }
@@ -245,9 +258,10 @@ impl Packed {
     }
 
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a slot has 16 bits")]
     fn write(&self, entry: Entry, order: Ordering) {
-        // A slot of ours, below the ring's size.
-        self.word(u16::try_from(entry.slot).unwrap_or(0)).store(entry.word, order);
+        // A slot of ours, below the ring's size: nothing is cut off.
+        self.word(entry.slot as u16).store(entry.word, order);
     }
 
     /// Whether the driver wants to know of the `slots` slots from `before` on.
@@ -295,6 +309,17 @@ impl Packed {
 #[inline]
 fn ready_at(words: [u64; 2]) -> Ready {
     let descriptor = Descriptor::packed(words);
-    let slots = if descriptor.has(VRING_DESC_F_NEXT) { 0 } else { 1 };
-    Ready { head: id_of(words), slots, descriptor, whole: None }
+    Ready { head: id_of(words), slots: slots_of(descriptor), descriptor, whole: None }
+}
+
+/// The used descriptor for the chain in `place`: both flags are the wrap counter.
+#[inline]
+fn used_entry(place: Cursor, id: u16, written: u32) -> Entry {
+    let flags = place.lap | if written > 0 { WRITTEN } else { 0 };
+    Entry { word: u64::from(written) | u64::from(id) << 32 | flags, slot: u64::from(place.index) }
+}
+
+#[inline]
+fn slots_of(first: Descriptor) -> u16 {
+    if first.has(VRING_DESC_F_NEXT) { 0 } else { 1 }
 }

@@ -15,32 +15,41 @@ pub(super) struct Entry {
 
 /// The entries that wait.
 pub(super) struct Shadow {
-    entries: Vec<Entry>,
+    room: Box<[Entry]>,
+    len: usize,
 }
 
 impl Shadow {
     /// Room for what a ring of `size` slots can have waiting.
     pub(super) fn new(size: u16) -> Self {
-        Self { entries: Vec::with_capacity(usize::from(size).min(ENTRIES_MAX)) }
+        Self { room: vec![Entry::default(); usize::from(size).min(ENTRIES_MAX)].into(), len: 0 }
     }
 
     #[inline]
     pub(super) fn push(&mut self, entry: Entry) {
-        if self.entries.len() < self.entries.capacity() {
-            self.entries.push(entry);
+        if let Some(place) = self.room.get_mut(self.len) {
+            *place = entry;
+            self.len += 1;
         }
+    }
+
+    /// The places of the next `count` entries, or of as many as find room; they count as written.
+    pub(super) fn take(&mut self, count: usize) -> &mut [Entry] {
+        let from = self.len;
+        self.len = self.room.len().min(from + count);
+        self.room.get_mut(from..self.len).unwrap_or_default()
     }
 
     /// Whether `count` more find room, or all that there can be.
     pub(super) fn has_room(&self, count: usize, size: u16) -> bool {
-        self.entries.len() + count <= self.entries.capacity() || usize::from(size) <= self.entries.capacity()
+        self.len + count <= self.room.len() || usize::from(size) <= self.room.len()
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
+        self.room.get(..self.len).unwrap_or_default()
     }
 
     pub(super) fn clear(&mut self) {
-        self.entries.clear();
+        self.len = 0;
     }
 }
