@@ -65,7 +65,7 @@ fn rounds<T>(on: &mut T, mut prepare: impl FnMut(&mut T, u32), mut work: impl Fn
 
 /// 64 descriptors read, heads copied, and later the used entries written.
 fn ring_read(layout: Layout, len: u64) {
-    let guest = Guest::sender_in(layout, len, 1);
+    let guest = Guest::sender(layout, len, 1);
     let ring = TransmitRing::new(guest.core(), 12, port(0));
     rounds(
         &mut (guest, ring, Burst::new(port(0))),
@@ -79,12 +79,12 @@ fn ring_read(layout: Layout, len: u64) {
 
 /// 64 frames copied into buffers, and the used index published.
 fn ring_write(layout: Layout, len: u64) {
-    let mut sender = Guest::sender(len, 1);
+    let mut sender = Guest::sender(Layout::Split, len, 1);
     let mut from = TransmitRing::new(sender.core(), 12, port(0));
     let mut burst = Burst::new(port(0));
     sender.offer();
     from.read(&mut burst).unwrap();
-    let guest = Guest::receiver_in(layout);
+    let guest = Guest::receiver(layout);
     let ring = ReceiveRing::new(guest.core(), 12, true);
     rounds(&mut (guest, ring, burst), |(guest, ..), _| guest.offer(), |(_, ring, burst)| write(ring, burst));
 }
@@ -101,7 +101,7 @@ fn write(ring: &mut ReceiveRing, burst: &Burst) {
 
 /// Decides about bursts of 64 frames whose heads `change` rewrote: number of the frame, bytes of its head.
 fn decide(ports: usize, flows: u8, change: impl Fn(u32, &mut [u8])) {
-    let mut guest = Guest::sender(64, flows);
+    let mut guest = Guest::sender(Layout::Split, 64, flows);
     let mut ring = TransmitRing::new(guest.core(), 12, port(0));
     let mut burst = Burst::new(port(0));
     guest.offer();
@@ -160,7 +160,7 @@ fn decide_flood() {
 
 /// All of it: from the descriptors of one ring into the buffers of the other.
 fn ring_to_ring(layout: Layout) {
-    let (sender, receiver) = (Guest::sender_in(layout, 64, FLOWS), Guest::receiver_in(layout));
+    let (sender, receiver) = (Guest::sender(layout, 64, FLOWS), Guest::receiver(layout));
     let from = TransmitRing::new(sender.core(), 12, port(0));
     let to = ReceiveRing::new(receiver.core(), 12, true);
     let (switch, state) = switch(2, FLOWS);

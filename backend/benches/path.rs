@@ -16,7 +16,9 @@ use virtio_queue::QueueT;
 use vm_memory::{Bytes, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
-use self::support::{AVAILABLE, BURST, Count, DESCRIPTORS, Guest, SIZE, USED, crowd, port, station, switch};
+use self::support::{
+    AVAILABLE, BURST, Count, DESCRIPTORS, Guest, Layout, SIZE, USED, crowd, port, station, switch,
+};
 
 mod support;
 
@@ -31,7 +33,7 @@ fn stock_ring(guest: &Guest) -> VringRwLock<GuestMemoryAtomic<GuestMemoryMmap>> 
 fn parts(c: &mut Criterion, len: u64) {
     let mut group = c.benchmark_group(format!("{len}B"));
     group.throughput(Throughput::Elements(u64::from(BURST)));
-    let guest = RefCell::new(Guest::sender(len, 1));
+    let guest = RefCell::new(Guest::sender(Layout::Split, len, 1));
     let mut ring = TransmitRing::new(guest.borrow().core(), 12, port(0));
     let mut burst = Burst::new(port(0));
     group.bench_function("1 ring read, head copied, used ring written", |b| {
@@ -51,7 +53,7 @@ fn parts(c: &mut Criterion, len: u64) {
             count.0
         });
     });
-    let receiver = RefCell::new(Guest::receiver());
+    let receiver = RefCell::new(Guest::receiver(Layout::Split));
     let mut receive = ReceiveRing::new(receiver.borrow().core(), 12, true);
     group.bench_function("3 copy and ring write", |b| {
         b.iter(|| {
@@ -88,7 +90,7 @@ fn parts(c: &mut Criterion, len: u64) {
 fn stock(c: &mut Criterion, len: u64) {
     let mut group = c.benchmark_group(format!("{len}B stock rust-vmm"));
     group.throughput(Throughput::Elements(u64::from(BURST)));
-    let (mut sender, mut receiver) = (Guest::sender(len, 1), Guest::receiver());
+    let (mut sender, mut receiver) = (Guest::sender(Layout::Split, len, 1), Guest::receiver(Layout::Split));
     let (from, to) = (stock_ring(&sender), stock_ring(&receiver));
     let (from_memory, to_memory) =
         (GuestMemoryAtomic::new(sender.memory()), GuestMemoryAtomic::new(receiver.memory()));

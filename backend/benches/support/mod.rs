@@ -50,25 +50,15 @@ pub(super) enum Layout {
 }
 
 impl Guest {
-    /// A guest that sends: frames of `frame_len` bytes of `flows` flows in turn.
-    pub(super) fn sender(frame_len: u64, flows: u8) -> Self {
-        Self::sender_in(Layout::Split, frame_len, flows)
-    }
-
-    /// The same in a ring of this layout.
-    pub(super) fn sender_in(layout: Layout, frame_len: u64, flows: u8) -> Self {
+    /// A guest that sends, with a ring of this layout: frames of `frame_len` bytes of `flows` flows in turn.
+    pub(super) fn sender(layout: Layout, frame_len: u64, flows: u8) -> Self {
         let mut guest = Self::empty(layout);
         guest.fill(frame_len + 12, 0, |entry| addresses(u8::try_from(entry).unwrap() % flows).to_vec());
         guest
     }
 
     /// A guest that receives.
-    pub(super) fn receiver() -> Self {
-        Self::receiver_in(Layout::Split)
-    }
-
-    /// The same with a ring of this layout.
-    pub(super) fn receiver_in(layout: Layout) -> Self {
+    pub(super) fn receiver(layout: Layout) -> Self {
         let mut guest = Self::empty(layout);
         guest.fill(BUFFER_LEN, 2, |_| Vec::new());
         guest
