@@ -142,6 +142,11 @@ impl Controller {
         let Prepared { plan, wanted, numbers, policy, access, mut listeners } = prepared;
         let mut free: BTreeMap<PathBuf, Listener> = BTreeMap::new();
         for (name, step) in &plan.ports {
+            if let Step::Remove = step
+                && let Some(port) = self.numbers.ports.get(name).and_then(|index| self.ports.get(*index))
+            {
+                port.ledger.remove();
+            }
             if let Step::Remove | Step::Replace = step
                 && let Some(listener) = self.remove(name, ops)
             {
@@ -218,7 +223,8 @@ impl Controller {
             }
             None => Port::fresh_client(),
         };
-        self.ports.insert(Port::new(name, index, network, config.clone(), link));
+        let folder = &self.config.switch.runtime_dir;
+        self.ports.insert(Port::new(name, index, network, config.clone(), link, folder));
         if config.role == Role::Client {
             self.connect(index, ops);
         }

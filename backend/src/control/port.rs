@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use event_manager::EventSet;
@@ -11,6 +12,7 @@ use crate::config;
 use crate::control::driver::Driver;
 use crate::control::log::PortLog;
 use crate::model::{DropStatus, PortState, PortStatus, Traffic};
+use crate::ring::Ledger;
 use crate::vhost_user::{Allowance, Disposal, Limits, Listener, Session, features};
 
 /// First pause before another attempt to reach a frontend that listens.
@@ -59,6 +61,8 @@ pub(super) struct Port {
     /// What its sessions left behind.
     pub(super) disposal: Disposal,
     crowded_told: bool,
+    /// Where its packed rings note how far they have come.
+    pub(super) ledger: Ledger,
     /// Messages that its frontends may send.
     pub(super) messages: Allowance,
     /// Connections that they may make.
@@ -72,7 +76,9 @@ impl Port {
         network: NetworkIndex,
         config: config::Port,
         link: Link,
+        folder: &Path,
     ) -> Self {
+        let ledger = Ledger::at(Ledger::path_in(folder, name), 2 * usize::from(config.queues));
         let (log, now) = (PortLog::new(name), Instant::now());
         Self {
             name: name.to_owned(),
@@ -86,6 +92,7 @@ impl Port {
             connections: 0,
             disposal: Disposal::default(),
             crowded_told: false,
+            ledger,
             messages: Allowance::of_messages(now),
             frontends: Allowance::of_connections(now),
         }
@@ -98,6 +105,7 @@ impl Port {
     /// Begins a session.
     pub(super) fn connected(&mut self, socket: UnixStream, now: Instant) -> io::Result<&mut Guest> {
         let session = Session::new(socket, self.limits(), self.disposal.clone())?;
+        session.device().keep_notes(self.ledger.clone());
         self.connections += 1;
         self.trouble = None;
         let (watched, told) = (EventSet::empty(), Driver::default());
@@ -218,7 +226,7 @@ mod tests {
             multicast_router: false,
         };
         let (index, network) = (PortIndex::new(0).unwrap(), NetworkIndex::new(0).unwrap());
-        let mut port = Port::new("a", index, network, config, Port::fresh_client());
+        let mut port = Port::new("a", index, network, config, Port::fresh_client(), Path::new("/nowhere"));
         let start = Instant::now();
         let pauses: Vec<u128> = (0..7).map(|_| port.next_pause(None, start).unwrap().as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);

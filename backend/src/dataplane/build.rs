@@ -63,7 +63,9 @@ pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
     let (mut queues, mut kicks, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
     for ring in &setup.rings {
         let log = setup.log.clone().map(|log| RingLog { log, used: ring.used_log });
-        match Core::new(ring, &setup.memory, setup.features).map(|core| core.logged(log)) {
+        let core = Core::new(ring, &setup.memory, setup.features)
+            .map(|core| core.logged(log).kept(setup.ledger.as_ref(), ring, setup.features));
+        match core {
             Err(error) => refused.push((ring.index, error)),
             Ok(core) if ring.index % 2 == 1 => inlets.push(inlet(setup, ring, core)),
             Ok(core) => {

@@ -30,7 +30,7 @@ use viaduct_switch::{Policy, PortIndex};
 pub use self::handle::{Dataplane, DataplaneError};
 use crate::config::Polling;
 use crate::memory::{DirtyLog, GuestMemory};
-use crate::ring::RingError;
+use crate::ring::{Ledger, RingError};
 
 /// What the control side asks of the data path.
 pub trait Datapath {
@@ -79,6 +79,8 @@ pub struct PortSetup {
     pub memory: GuestMemory,
     /// Where writes to the guest's memory are noted while it is being migrated.
     pub log: Option<Arc<DirtyLog>>,
+    /// Where packed rings note how far they have come.
+    pub ledger: Option<Ledger>,
     /// The rings to run: started and enabled ones only.
     pub rings: Vec<RingSetup>,
 }

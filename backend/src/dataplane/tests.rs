@@ -75,6 +75,7 @@ impl Guest {
             features,
             memory: self.memory.clone(),
             log: None,
+            ledger: None,
             rings: vec![ring(0), ring(1)],
         }
     }

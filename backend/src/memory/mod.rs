@@ -198,6 +198,15 @@ impl GuestMemory {
         })
     }
 
+    /// Device and inode of the file that holds the memory at `user_address` of the frontend's address space.
+    pub(crate) fn file_at(&self, user_address: u64) -> Option<(u64, u64)> {
+        self.inner.regions.iter().find_map(|region| {
+            let spec = region.spec();
+            let offset = user_address.checked_sub(spec.user_address)?;
+            (offset < spec.size).then(|| region.file())
+        })
+    }
+
     /// The guest-physical address of a byte of ours inside of this memory: for the dirty log.
     pub(crate) fn guest_address(&self, host: *const u8) -> Option<u64> {
         self.inner.flat.iter().find_map(|row| {

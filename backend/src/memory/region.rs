@@ -32,6 +32,8 @@ pub struct RegionSpec {
 #[derive(Debug)]
 pub struct Region {
     spec: RegionSpec,
+    /// Device and inode of the file.
+    file: (u64, u64),
     host: *mut u8,
     /// Dropped before the mapping, whose addresses may be another's from then on.
     poison: poison::Entry,
@@ -57,7 +59,7 @@ impl Region {
         }
         // The file may shrink at any moment, so its size decides nothing but whether we go on: the mapping has the
         // length that `spec` asks for in any case, and what the file does not fill is the poison handler's.
-        let block = examine(file, &spec)?;
+        let (block, identity) = examine(file, &spec)?;
         // mmap takes whole pages of the file's own size; the frontend may begin inside of a huge one.
         let start = spec.file_offset & !(block - 1);
         let inside = spec.file_offset - start;
@@ -68,13 +70,18 @@ impl Region {
         // SAFETY: `inside` is less than the mapping's length.
         let host = unsafe { mapping.as_ptr().add(inside) };
         let poison = poison::Entry::new(mapping.as_ptr(), length, block);
-        Ok(Self { spec, host, poison, mapping })
+        Ok(Self { spec, file: identity, host, poison, mapping })
     }
 
     /// Where the region lies.
     #[must_use]
     pub fn spec(&self) -> RegionSpec {
         self.spec
+    }
+
+    /// Device and inode of the file.
+    pub(super) fn file(&self) -> (u64, u64) {
+        self.file
     }
 
     /// Whether the file shrank under the mapping.
@@ -104,8 +111,8 @@ impl Drop for Region {
     }
 }
 
-/// Checks the file's kind and size; gives its page size.
-fn examine(file: &File, spec: &RegionSpec) -> Result<u64, MemoryError> {
+/// Checks the file's kind and size; gives its page size, and its device and inode.
+fn examine(file: &File, spec: &RegionSpec) -> Result<(u64, (u64, u64)), MemoryError> {
     // SAFETY: all-zero is a valid `statfs`, which fstatfs overwrites.
     let mut facts: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open for the call and `facts` is a valid place for the answer.
@@ -126,7 +133,8 @@ fn examine(file: &File, spec: &RegionSpec) -> Result<u64, MemoryError> {
     }
     let huge = file_system == HUGETLBFS_MAGIC;
     let block = if huge { metadata.blksize() } else { 4096 };
-    Ok(if block.is_power_of_two() { block.max(4096) } else { 4096 })
+    let block = if block.is_power_of_two() { block.max(4096) } else { 4096 };
+    Ok((block, (metadata.dev(), metadata.ino())))
 }
 
 fn map_shared(file: &File, start: u64, length: usize, spec: &RegionSpec) -> Result<MmapRegion, MemoryError> {

@@ -6,11 +6,13 @@ use virtio_bindings::virtio_config::VIRTIO_F_RING_PACKED;
 
 use super::chain::{Descriptor, Direction, Segments};
 use super::core::{Split, prefetch, prefetch_to_write};
+use super::ledger::{Identity, Ledger};
 use super::packed::Packed;
 use super::receive::Refused;
 use super::{ChainError, RingError};
 use crate::dataplane::RingSetup;
 use crate::memory::{DirtyLog, GuestMemory, Segment};
+use crate::vhost_user::features::LOG_ALL;
 
 /// A ring's part in a dirty log.
 #[derive(Clone, Debug)]
@@ -135,6 +137,20 @@ impl Core {
     /// Notes all writes in a dirty log from now on.
     pub(crate) fn logged(mut self, log: Option<RingLog>) -> Self {
         self.common.log = log;
+        self
+    }
+
+    /// Notes from now on in `ledger` where ring `setup` of a port with these features is, if it is a packed one; goes on
+    /// where the ledger says that a predecessor was killed.
+    pub(crate) fn kept(mut self, ledger: Option<&Ledger>, setup: &RingSetup, features: u64) -> Self {
+        let Self { common, layout: Layout::Packed(packed) } = &mut self else { return self };
+        let file = common.memory.file_at(setup.descriptor);
+        let page = ledger.and_then(|ledger| ledger.page(setup.index));
+        if let Some((file, page)) = file.zip(page) {
+            let addresses = [setup.descriptor, setup.available, setup.used];
+            let identity = Identity { file, addresses, size: setup.size, features: features & !LOG_ALL };
+            packed.keep_notes(common, page, &identity);
+        }
         self
     }
 

@@ -13,7 +13,7 @@ use virtio_bindings::virtio_config::VIRTIO_F_RING_PACKED;
 
 use crate::dataplane::{PortSetup, RingPosition, RingSetup, Signal};
 use crate::memory::{DirtyLog, GuestMemory, MemoryError, REGIONS_MAX, Region, RegionSpec};
-use crate::ring::RingError;
+use crate::ring::{Ledger, RingError};
 use crate::vhost_user::features::{LOG_ALL, OFFERED_MASK, PROTOCOL_FEATURES, PROTOCOL_OFFERED};
 pub use crate::vhost_user::refusal::DeviceError;
 use crate::vhost_user::refusal::{MTU_MIN, SIZE_MAX};
@@ -51,6 +51,7 @@ pub struct Device {
     mtu: Option<u16>,
     memory: GuestMemory,
     log: Option<Arc<DirtyLog>>,
+    ledger: Option<Ledger>,
     rings: Vec<Ring>,
     retired: Retired,
 }
@@ -77,6 +78,7 @@ impl Device {
             mtu: None,
             memory: GuestMemory::default(),
             log: None,
+            ledger: None,
             rings,
             retired: Retired::default(),
         }
@@ -86,6 +88,21 @@ impl Device {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Lets packed rings note in `ledger` how far they have come.
+    pub fn keep_notes(&mut self, ledger: Ledger) {
+        self.ledger = Some(ledger);
+    }
+
+    /// From now on the frontend knows where ring `index` stands, or where it begins.
+    fn close_note(&self, index: usize) {
+        self.ledger.iter().for_each(|ledger| ledger.close(index));
+    }
+
+    /// The same for all rings.
+    fn close_notes(&self) {
+        (0..self.rings.len()).for_each(|index| self.close_note(index));
     }
 
     /// Takes a new largest packet size; a smaller one that the frontend asked for stays in force.
@@ -147,7 +164,10 @@ impl Device {
         let rings: Vec<_> = indices.filter_map(|index| self.ring_setup(index)).collect();
         let (port, features) = (self.limits.port, self.features & !PROTOCOL_FEATURES);
         let log = self.log.clone().filter(|_| self.features & LOG_ALL != 0);
-        (!rings.is_empty()).then(|| PortSetup { port, features, memory: self.memory.clone(), log, rings })
+        (!rings.is_empty()).then(|| {
+            let (memory, ledger) = (self.memory.clone(), self.ledger.clone());
+            PortSetup { port, features, memory, log, ledger, rings }
+        })
     }
 
     /// What the data path should run of one ring; `None` if nothing.
@@ -258,6 +278,7 @@ impl Device {
 
     /// RESET_OWNER: deprecated, "use it to disable all rings".
     pub fn reset_owner(&mut self) {
+        self.close_notes();
         for ring in &mut self.rings {
             ring.stop();
             ring.enabled = false;
@@ -267,6 +288,7 @@ impl Device {
     /// RESET_DEVICE: all of the driver's doing is forgotten. Memory and our eventfds belong to the frontend,
     /// which sends them once per connection, and stay.
     pub fn reset(&mut self) {
+        self.close_notes();
         self.features = 0;
         self.status = 0;
         for ring in &mut self.rings {
@@ -356,7 +378,9 @@ impl Device {
         let halves = if self.is_packed() { 0x1_0001 } else { 1 };
         let ring = self.ring(index)?;
         ring.stop();
-        Ok(u32::from(ring.base) * halves)
+        let base = ring.base;
+        self.close_note(index);
+        Ok(u32::from(base) * halves)
     }
 
     /// SET_VRING_KICK, SET_VRING_CALL and SET_VRING_ERR; `file` is an eventfd, or `None` for "poll instead".
@@ -413,6 +437,7 @@ impl Device {
         self.status = u8::try_from(status).map_err(|_| DeviceError::Status(status))?;
         if self.status == 0 {
             self.features = 0;
+            self.close_notes();
             self.rings.iter_mut().for_each(Ring::stop);
         }
         Ok(())

@@ -12,6 +12,7 @@
 
 mod cursor;
 mod event;
+mod resume;
 mod shadow;
 mod walk;
 
@@ -25,11 +26,13 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VRING_DESC_F_NEXT, V
 
 use self::cursor::Cursor;
 use self::event::{EVENT_LEN, Event, Wish};
-use self::shadow::{Entry, Shadow};
+use self::shadow::Shadow;
+pub(super) use self::shadow::{ENTRIES_MAX as SHADOW_ENTRIES, Entry};
 use self::walk::id_of;
 use super::RingError;
 use super::chain::{Descriptor, Direction};
 use super::layout::{Common, Ready, RingLog, find_part};
+use super::ledger::{Note, Page};
 use crate::dataplane::RingSetup;
 
 /// Bytes of one descriptor (virtio 1.2, 2.8.13).
@@ -63,8 +66,13 @@ pub(super) struct Packed {
     shadow: Shadow,
     /// Slots from `used` to the end of what is in the shadow.
     waiting: u16,
-    /// The driver is owed a notification for what had to be published early.
+    /// The driver is owed a notification: for what had to be published early, or for what was published by a process
+    /// that was killed before it could tell.
     owed: bool,
+    /// Where the last used descriptor stands.
+    last: u16,
+    /// Where is noted how far the ring has come.
+    page: Option<Page>,
 }
 
 // SAFETY: the pointers lead into mappings that the `Common` beside it keeps alive; one thread at a time uses a ring.
@@ -100,7 +108,9 @@ impl Packed {
             known: 0,
             shadow: Shadow::new(size),
             waiting: 0,
-            owed: false,
+            owed: true,
+            last: setup.base,
+            page: None,
         })
     }
 
@@ -238,23 +248,40 @@ impl Packed {
     /// Shows the driver all that was given back, at once; says whether it wants to be notified.
     #[inline]
     pub(super) fn publish(&mut self, common: &Common) -> bool {
-        let owed = std::mem::take(&mut self.owed);
-        let Some((first, others)) = self.shadow.entries().split_first() else { return owed };
-        for entry in others {
-            self.write(*entry, Ordering::Relaxed);
+        let entries = self.shadow.entries();
+        let Some(last) = entries.last() else { return false };
+        let before = self.used;
+        self.used = before.advanced(self.waiting, self.size);
+        if let Some(page) = &self.page {
+            let last = last.place().bits();
+            let count = u16::try_from(entries.len()).unwrap_or(u16::MAX);
+            let note = Note { start: before.bits(), count, end: self.used.bits(), last };
+            page.announce(note, entries);
+            self.write_all();
+            page.done(note);
+            self.last = last;
+        } else {
+            self.write_all();
         }
-        self.write(*first, Ordering::Release);
         if common.log.is_some() {
             self.log_slots(common);
         }
-        let before = self.used;
-        self.used = before.advanced(self.waiting, self.size);
         self.outstanding -= self.waiting;
         let slots = std::mem::take(&mut self.waiting);
         self.shadow.clear();
         // The flags must be visible before we look whether the driver sleeps (virtio 1.2, 2.8.14 and 2.8.22).
         fence(Ordering::SeqCst);
-        owed | self.wants_notification(before, slots)
+        std::mem::take(&mut self.owed) | self.wants_notification(before, slots)
+    }
+
+    /// Writes all that is in the shadow, the first of it last.
+    #[inline]
+    fn write_all(&self) {
+        let Some((first, others)) = self.shadow.entries().split_first() else { return };
+        for entry in others {
+            self.write(*entry, Ordering::Relaxed);
+        }
+        self.write(*first, Ordering::Release);
     }
 
     #[inline]

@@ -1,16 +1,24 @@
 //! Chains that were given back and that the driver does not see yet.
 
+use super::USED;
+use super::cursor::Cursor;
 use crate::ring::CHAIN_MAX;
 
 /// Entries for a ring: two frames in the most buffers.
-const ENTRIES_MAX: usize = 2 * CHAIN_MAX;
+pub(in crate::ring) const ENTRIES_MAX: usize = 2 * CHAIN_MAX;
 
 /// One used descriptor to be written: its second word (length, buffer id, flags) and its slot.
 #[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub(super) struct Entry {
-    pub(super) word: u64,
-    pub(super) slot: u64,
+pub(in crate::ring) struct Entry {
+    pub(in crate::ring) word: u64,
+    pub(in crate::ring) slot: u64,
+}
+
+impl Entry {
+    /// Where it stands.
+    pub(super) fn place(&self) -> Cursor {
+        Cursor { index: u16::try_from(self.slot).unwrap_or(0), wrap: self.word & USED != 0 }
+    }
 }
 
 /// The entries that wait.
