@@ -70,7 +70,7 @@ impl Herd {
                 error: None,
             };
             let (port, features, memory) = (port(index), *features, memory.clone());
-            let setup = PortSetup { port, features, memory, log: None, rings: vec![ring] };
+            let setup = PortSetup { port, features, memory, log: None, ledger: None, rings: vec![ring] };
             build(&setup, None).outlet.map(Arc::new)
         };
         let outlets: Vec<_> = features.iter().enumerate().map(outlet).collect();

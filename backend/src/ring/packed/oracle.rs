@@ -721,7 +721,8 @@ fn used_descriptors_that_were_announced_and_not_all_written_are_written_again() 
     for written in 0..4u16 {
         let ledger = Ledger::at(folder.path().join(format!("{written}.rings")), 2);
         let mut driver = Driver::new(16, 0, true, 0);
-        serve(&mut driver, &mut successor(&driver, &ledger), 7);
+        let mut ring = successor(&driver, &ledger);
+        serve(&mut driver, &mut ring, 7);
         let before = driver.next;
         (0..4).for_each(|number| assert!(driver.offer(&[60], false, false, number)));
         // Its last four used descriptors are noted; the first `written` of them from the end are in the ring.
@@ -762,7 +763,8 @@ fn a_ring_that_was_begun_anew_is_not_taken_for_the_old_one() {
         let ledger = Ledger::at(folder.path().join(format!("{rounds}.rings")), 2);
         let mut driver = Driver::new(16, 0, true, 0);
         for _ in 0..rounds {
-            serve(&mut driver, &mut successor(&driver, &ledger), 5);
+            let mut ring = successor(&driver, &ledger);
+            serve(&mut driver, &mut ring, 5);
         }
         // The guest was reset while no switch was there: the same memory and addresses, zeroed.
         let mut fresh = Driver::new(16, 0, true, 0);
@@ -774,6 +776,7 @@ fn a_ring_that_was_begun_anew_is_not_taken_for_the_old_one() {
         ledger.close(0);
         let place = fresh.used_next | if fresh.used_wrap { 1 << 15 } else { 0 };
         fresh.start = place;
-        serve(&mut fresh, &mut successor(&fresh, &ledger), 3);
+        let mut ring = successor(&fresh, &ledger);
+        serve(&mut fresh, &mut ring, 3);
     }
 }
