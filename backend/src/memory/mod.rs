@@ -11,6 +11,7 @@ mod poison;
 mod region;
 
 pub use log::DirtyLog;
+pub(crate) use poison::Entry as PoisonEntry;
 pub use poison::install as install_poison_handler;
 pub use region::{Region, RegionSpec};
 

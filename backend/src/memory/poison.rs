@@ -1,4 +1,4 @@
-//! What happens when a guest's memory file shrinks under our mapping.
+//! What happens when a guest's memory file, or another one that is mapped, shrinks under our mapping.
 //!
 //! Touching a page beyond the file's end raises SIGBUS. Theory of operation: every mapping is entered in a
 //! fixed table of atomics; the handler, which may only do what is async-signal-safe, looks for the address
@@ -35,12 +35,12 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// A mapping's place in the table, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     slot: Option<usize>,
 }
 
 impl Entry {
-    pub(super) fn new(start: *mut u8, length: usize, page: u64) -> Self {
+    pub(crate) fn new(start: *mut u8, length: usize, page: u64) -> Self {
         let start = start.addr();
         let free =
             |slot: &Slot| slot.start.compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok();

@@ -18,12 +18,14 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use parking_lot::Mutex;
+use rustix::fs::FallocateFlags;
 use vm_memory::{FileOffset, MmapRegion, mmap::MmapRegionBuilder};
 
 use super::packed::{Entry, SHADOW_ENTRIES};
+use crate::memory::PoisonEntry;
 
 /// "This page is in force", and the layout's version.
 const MAGIC: u64 = 0x5649_4144_5250_0001;
@@ -94,8 +96,16 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    map: Option<Arc<MmapRegion>>,
+    map: Option<Arc<Map>>,
     told: bool,
+}
+
+/// The file's mapping.
+#[derive(Debug)]
+struct Map {
+    /// Dropped before the mapping. Should somebody cut the file, the rings go on without notes.
+    _poison: PoisonEntry,
+    region: MmapRegion,
 }
 
 impl Ledger {
@@ -145,24 +155,26 @@ impl Ledger {
         let _ = std::fs::remove_file(&self.inner.path);
     }
 
-    fn map(&self, create: bool) -> io::Result<Arc<MmapRegion>> {
+    fn map(&self, create: bool) -> io::Result<Arc<Map>> {
         let mut state = self.inner.state.lock();
         if let Some(map) = &state.map {
             return Ok(Arc::clone(map));
         }
         let length = self.inner.rings * PAGE_LEN;
         let file = open(&self.inner.path, length, create)?;
-        let map = MmapRegionBuilder::new(length)
+        let region: MmapRegion = MmapRegionBuilder::new(length)
             .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-            .with_mmap_flags(libc::MAP_SHARED | libc::MAP_NORESERVE)
+            .with_mmap_flags(libc::MAP_SHARED)
             .with_file_offset(FileOffset::new(file, 0))
             .build()
             .map_err(io::Error::other)?;
-        Ok(Arc::clone(state.map.insert(Arc::new(map))))
+        let _poison = PoisonEntry::new(region.as_ptr(), length, 4096);
+        Ok(Arc::clone(state.map.insert(Arc::new(Map { _poison, region }))))
     }
 }
 
-/// Opens the file, which must be ours alone.
+/// Opens the file, which must be ours alone, and has room made for `length` bytes. It never becomes shorter: a ring's
+/// page stays valid when the number of queues changes, and is mapped elsewhere for a moment.
 fn open(path: &Path, length: usize, create: bool) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut options = OpenOptions::new();
@@ -172,32 +184,38 @@ fn open(path: &Path, length: usize, create: bool) -> io::Result<File> {
     if !own || metadata.mode() & 0o077 != 0 {
         return Err(io::Error::other("it is there already and not ours alone"));
     }
-    let length = length as u64;
-    if metadata.len() != length {
-        // Of another number of queues: nothing that it says is about today's rings.
-        file.set_len(0)?;
-        file.set_len(length)?;
+    if metadata.len() < length as u64 {
+        reserve(&file, length as u64)?;
     }
     Ok(file)
+}
+
+/// Lengthens the file by bytes that the file system has put aside: without them a store on a full one ends the process.
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length) {
+        // Not every file system knows how.
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(length),
+        result => result.map_err(io::Error::from),
+    }
 }
 
 /// One ring's page.
 pub(crate) struct Page {
     words: *mut u64,
     /// Keeps what `words` points into.
-    _map: Arc<MmapRegion>,
+    _map: Arc<Map>,
 }
 
 // SAFETY: `words` leads into the mapping that `_map` keeps, and is only used atomically.
 unsafe impl Send for Page {}
 
 impl Page {
-    fn of(map: Arc<MmapRegion>, index: usize, rings: usize) -> Option<Self> {
+    fn of(map: Arc<Map>, index: usize, rings: usize) -> Option<Self> {
         if index >= rings {
             return None;
         }
         // SAFETY: the mapping has a page of PAGE_LEN bytes for each of `rings` rings.
-        let words = unsafe { map.as_ptr().add(index * PAGE_LEN) }.cast();
+        let words = unsafe { map.region.as_ptr().add(index * PAGE_LEN) }.cast();
         Some(Self { words, _map: map })
     }
 
@@ -248,6 +266,9 @@ impl Page {
             self.word(at + 1).store(entry.slot, Ordering::Relaxed);
         }
         self.word(1).store(note.to_word(), Ordering::Release);
+        // Nothing of them is written to the ring before. A process that is killed has done all up to some instruction, so
+        // that the compiler's order is the only one that counts.
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Notes that they were.
@@ -255,6 +276,8 @@ impl Page {
     pub(super) fn done(&self, note: Note) {
         let note = Note { start: note.end, count: 0, ..note };
         self.word(1).store(note.to_word(), Ordering::Release);
+        // The next entries are not noted before.
+        compiler_fence(Ordering::SeqCst);
     }
 }
 
@@ -301,6 +324,29 @@ mod tests {
         assert!(page.read(&identity()).is_none());
         ledger.remove();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn more_or_fewer_queues_leave_the_other_rings_notes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Ledger::path_in(folder.path(), "vm1");
+        Ledger::at(path.clone(), 2).page(1).unwrap().begin(&identity(), Note::default());
+        for rings in [8, 2, 4] {
+            assert!(Ledger::at(path.clone(), rings).page(1).unwrap().read(&identity()).is_some(), "{rings}");
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 8 * PAGE_LEN as u64);
+    }
+
+    #[test]
+    fn a_file_that_is_cut_ends_nothing_but_the_notes() {
+        crate::memory::install_poison_handler().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.rings");
+        let page = Ledger::at(path.clone(), 2).page(1).unwrap();
+        page.begin(&identity(), Note::default());
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        page.announce(Note::default(), &[Entry::default(); SHADOW_ENTRIES]);
+        assert!(page.read(&identity()).is_none());
     }
 
     #[test]

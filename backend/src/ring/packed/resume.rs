@@ -41,21 +41,31 @@ impl Packed {
         self.owed = true;
     }
 
-    /// Whether the ring can have come as far as `note` says: the last used descriptor is in its lap, the next slot was
-    /// not used in its own, and from there on there is one that was used or offered a lap ago. In a ring that the driver
-    /// has begun anew, no slot was ever used.
+    /// Whether the ring can have come as far as `note` says, and was not begun anew since, all zero.
+    ///
+    /// The last used descriptor is in its lap, or was offered for the next one: both have the same USED. The next slot
+    /// is not used in its own lap. If it has the flags that it was offered with a lap ago, it was skipped then, as a later
+    /// one of a chain, and nothing was offered since, so that the last used descriptor still stands where it was
+    /// written; in a new ring the slot was offered for the first time, and those before it too.
     fn agrees(&self, note: Note) -> bool {
         let (end, last) = (Cursor::from_bits(note.end), Cursor::from_bits(note.last));
         if end.index >= self.size || last.index >= self.size {
             return false;
         }
-        let flags = |index: u16| self.word(index).load(Ordering::Acquire) & (AVAIL | USED);
-        let is_used_bit = |index: u16, wrap: bool| (flags(index) & USED != 0) == wrap;
-        let here = if end.wrap { AVAIL | USED } else { 0 };
-        let untouched = end.bits() == self.used.bits();
-        untouched
-            || is_used_bit(last.index, last.wrap)
-                && flags(end.index) != here
-                && (end.index..self.size).any(|index| is_used_bit(index, !end.wrap))
+        let (available, used) = self.flags(end.index);
+        let (last_available, last_used) = self.flags(last.index);
+        let as_far = last_used == last.wrap
+            && match (available == end.wrap, used == end.wrap) {
+                (true, true) => false,
+                (false, true) => last_available == last.wrap,
+                (_, false) => true,
+            };
+        as_far || end == self.used
+    }
+
+    /// AVAIL and USED of a slot.
+    fn flags(&self, index: u16) -> (bool, bool) {
+        let word = self.word(index).load(Ordering::Acquire);
+        (word & AVAIL != 0, word & USED != 0)
     }
 }
