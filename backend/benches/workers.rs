@@ -139,7 +139,14 @@ impl Guest {
 
     fn setup(&self) -> PortSetup {
         let (port, memory) = (port(self.port), self.memory.clone());
-        PortSetup { port, features: FEATURES, memory, log: None, rings: vec![self.ring(0), self.ring(1)] }
+        PortSetup {
+            port,
+            features: FEATURES,
+            memory,
+            log: None,
+            ledger: None,
+            rings: vec![self.ring(0), self.ring(1)],
+        }
     }
 }
 

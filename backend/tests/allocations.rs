@@ -134,7 +134,7 @@ impl Guest {
         };
         let features = 1 << virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
         let rings = vec![ring(RECEIVE), ring(TRANSMIT)];
-        PortSetup { port: port(self.number.into()), features, memory, log: None, rings }
+        PortSetup { port: port(self.number.into()), features, memory, log: None, ledger: None, rings }
     }
 
     fn offer(&mut self, ring: u16, count: u16) {

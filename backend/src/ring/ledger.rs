@@ -63,7 +63,7 @@ pub(super) struct Note {
     pub(super) count: u16,
     /// Where the ring goes on after them.
     pub(super) end: u16,
-    /// Where the last used descriptor stands.
+    /// Where the last used descriptor stands that was shown before them.
     pub(super) last: u16,
 }
 
@@ -246,8 +246,12 @@ impl Page {
         (count <= SHADOW_ENTRIES).then(|| (note, (0..count).map(entry).collect()))
     }
 
-    /// Begins to keep notes about a ring that goes on at `place`.
+    /// Begins to keep notes about a ring, or goes on with those that there are: without a moment in between in which a
+    /// kill would leave none.
     pub(super) fn begin(&self, identity: &Identity, note: Note) {
+        if self.read(identity).is_some() {
+            return self.word(1).store(note.to_word(), Ordering::Release);
+        }
         self.close();
         for (at, word) in (2..).zip(identity.words()) {
             self.word(at).store(word, Ordering::Release);
@@ -271,10 +275,10 @@ impl Page {
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// Notes that they were.
+    /// Notes that they were, the last of them at `last`.
     #[inline]
-    pub(super) fn done(&self, note: Note) {
-        let note = Note { start: note.end, count: 0, ..note };
+    pub(super) fn done(&self, note: Note, last: u16) {
+        let note = Note { start: note.end, count: 0, last, ..note };
         self.word(1).store(note.to_word(), Ordering::Release);
         // The next entries are not noted before.
         compiler_fence(Ordering::SeqCst);
@@ -305,10 +309,10 @@ mod tests {
         let page = ledger.page(3).unwrap();
         let (found, written) = page.read(&identity()).unwrap();
         assert_eq!((found, written.len(), written[1].slot), (note, 2, 4));
-        page.done(note);
+        page.done(note, 11);
         assert_eq!(
             page.read(&identity()).unwrap().0,
-            Note { start: 0x8001, count: 0, end: 0x8001, last: 10 }
+            Note { start: 0x8001, count: 0, end: 0x8001, last: 11 }
         );
         for other in [
             Identity { file: (1, 3), ..identity() },

@@ -56,10 +56,16 @@ impl Event {
         }
     }
 
+    /// Whether we have written anything since the driver made the ring: memory of zeros.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.word().load(Ordering::Relaxed) != 0
+    }
+
     /// Says what we ask for; both fields are written at once.
     pub(super) fn write(&self, wish: Wish) {
         let word = match wish {
-            Wish::All => ENABLE << 16,
+            // The place does not count; it is there so that the word is never zero.
+            Wish::All => ENABLE << 16 | u32::from(u16::MAX),
             Wish::Nothing => DISABLE << 16,
             Wish::Slot(place) => DESC << 16 | u32::from(place.bits()),
         };

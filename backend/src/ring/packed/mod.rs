@@ -253,13 +253,12 @@ impl Packed {
         let before = self.used;
         self.used = before.advanced(self.waiting, self.size);
         if let Some(page) = &self.page {
-            let last = last.place().bits();
             let count = u16::try_from(entries.len()).unwrap_or(u16::MAX);
-            let note = Note { start: before.bits(), count, end: self.used.bits(), last };
+            let note = Note { start: before.bits(), count, end: self.used.bits(), last: self.last };
+            self.last = last.place().bits();
             page.announce(note, entries);
             self.write_all();
-            page.done(note);
-            self.last = last;
+            page.done(note, self.last);
         } else {
             self.write_all();
         }

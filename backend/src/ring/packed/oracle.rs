@@ -1,6 +1,8 @@
 //! The packed engine against a plain model of a driver, written from the standard alone (virtio 1.2, 2.8): slot by
 //! slot, with wrap counters that are toggled where the text says so, and lists instead of arithmetic.
 
+mod killed;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::FromRawFd;
@@ -12,8 +14,7 @@ use viaduct_switch::{DropReason, PortIndex};
 
 use crate::dataplane::RingSetup;
 use crate::memory::{DirtyLog, GuestMemory, Region, RegionSpec};
-use crate::ring::ledger::{Identity, Note};
-use crate::ring::{Burst, Core, Ledger, ReceiveRing, Refused, RingError, RingLog, TransmitRing};
+use crate::ring::{Burst, Core, ReceiveRing, Refused, RingError, RingLog, TransmitRing};
 
 /// The guest's memory: two regions that touch each other in guest-physical space, and lie apart in ours.
 const REGION: u64 = 0x40_0000;
@@ -672,111 +673,4 @@ fn rings_that_cannot_be_are_refused() {
     assert!(matches!(attempt(&|setup| setup.used += 2), Some(RingError::Misaligned { align: 4, .. })));
     assert!(matches!(attempt(&|setup| setup.descriptor += 8), Some(RingError::Misaligned { align: 16, .. })));
     assert!(matches!(attempt(&|setup| setup.available += REGION), Some(RingError::Unmapped { .. })));
-}
-
-// After a process that was killed
-
-/// A ring of a process that came after another one: the frontend believes that it stands where it began.
-fn successor(driver: &Driver, ledger: &Ledger) -> TransmitRing {
-    TransmitRing::new(driver.core().kept(Some(ledger), &driver.setup(), driver.features), 12, port())
-}
-
-/// Offers and serves one round; the driver takes back what it shows.
-fn serve(driver: &mut Driver, ring: &mut TransmitRing, count: u8) {
-    let mut burst = Burst::new(port());
-    for number in 0..count {
-        let lens: &[u32] = if number % 3 == 2 { &[30, 60] } else { &[60] };
-        assert!(driver.offer(lens, false, false, number));
-    }
-    let expected: Vec<Vec<u8>> = driver.offered.iter().map(|chain| chain.bytes.clone()).collect();
-    let mut frames = Vec::new();
-    while ring.read(&mut burst).unwrap() > 0 {
-        frames.extend(frames_of(&mut burst));
-        ring.complete(&burst);
-    }
-    assert!(frames == expected, "each frame once and in order");
-    while driver.reclaim().is_some() {}
-    assert!(driver.offered.is_empty());
-    driver.buffer = BUFFERS;
-}
-
-#[test]
-fn a_ring_goes_on_where_its_ledger_says_however_often_its_process_is_killed() {
-    let folder = tempfile::tempdir().unwrap();
-    for features in [0, IN_ORDER] {
-        for size in [16, 23] {
-            let ledger = Ledger::at(folder.path().join(format!("{features}-{size}.rings")), 2);
-            let mut driver = Driver::new(size, 0, true, features);
-            for round in 0..60 {
-                let mut ring = successor(&driver, &ledger);
-                serve(&mut driver, &mut ring, 1 + round % 9);
-            }
-        }
-    }
-}
-
-#[test]
-fn used_descriptors_that_were_announced_and_not_all_written_are_written_again() {
-    let folder = tempfile::tempdir().unwrap();
-    for written in 0..4u16 {
-        let ledger = Ledger::at(folder.path().join(format!("{written}.rings")), 2);
-        let mut driver = Driver::new(16, 0, true, 0);
-        let mut ring = successor(&driver, &ledger);
-        serve(&mut driver, &mut ring, 7);
-        let before = driver.next;
-        (0..4).for_each(|number| assert!(driver.offer(&[60], false, false, number)));
-        // Its last four used descriptors are noted; the first `written` of them from the end are in the ring.
-        let setup = driver.setup();
-        let file = driver.memory().file_at(setup.descriptor).unwrap();
-        let addresses = [setup.descriptor, setup.available, setup.used];
-        let identity = Identity { file, addresses, size: 16, features: driver.features };
-        let page = ledger.page(0).unwrap();
-        let entries: Vec<super::Entry> = (before..before + 4)
-            .zip(&driver.offered)
-            .map(|(slot, chain)| super::Entry {
-                word: u64::from(chain.id) << 32 | super::AVAIL | super::USED,
-                slot: slot.into(),
-            })
-            .collect();
-        let first = 1 << 15;
-        let note =
-            Note { start: before | first, count: 4, end: (before + 4) | first, last: (before + 3) | first };
-        assert!(page.read(&identity).is_some());
-        page.announce(note, &entries);
-        for entry in entries.iter().rev().take(written.into()) {
-            driver.file.write_all_at(&entry.word.to_le_bytes(), RING + entry.slot * 16 + 8).unwrap();
-        }
-        let mut ring = successor(&driver, &ledger);
-        let mut burst = Burst::new(port());
-        assert_eq!(ring.read(&mut burst).unwrap(), 0, "they were delivered already");
-        assert_eq!(driver.reclaim().map(|(chains, ..)| chains.len()), Some(1));
-        while driver.reclaim().is_some() {}
-        assert!(driver.offered.is_empty(), "{written} were written before");
-        serve(&mut driver, &mut ring, 5);
-    }
-}
-
-#[test]
-fn a_ring_that_was_begun_anew_is_not_taken_for_the_old_one() {
-    let folder = tempfile::tempdir().unwrap();
-    for rounds in 1..12 {
-        let ledger = Ledger::at(folder.path().join(format!("{rounds}.rings")), 2);
-        let mut driver = Driver::new(16, 0, true, 0);
-        for _ in 0..rounds {
-            let mut ring = successor(&driver, &ledger);
-            serve(&mut driver, &mut ring, 5);
-        }
-        // The guest was reset while no switch was there: the same memory and addresses, zeroed.
-        let mut fresh = Driver::new(16, 0, true, 0);
-        fresh.file = driver.file.try_clone().unwrap();
-        fresh.file.write_all_at(&[0; 256], RING).unwrap();
-        let mut ring = successor(&fresh, &ledger);
-        serve(&mut fresh, &mut ring, 9);
-        // A ring whose position was handed over goes on where the frontend says.
-        ledger.close(0);
-        let place = fresh.used_next | if fresh.used_wrap { 1 << 15 } else { 0 };
-        fresh.start = place;
-        let mut ring = successor(&fresh, &ledger);
-        serve(&mut fresh, &mut ring, 3);
-    }
 }

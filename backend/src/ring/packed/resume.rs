@@ -3,34 +3,54 @@
 use std::sync::atomic::Ordering;
 
 use super::cursor::Cursor;
-use super::{AVAIL, Packed, USED};
+use super::event::Wish;
+use super::{AVAIL, Entry, Packed, USED};
 use crate::ring::layout::Common;
 use crate::ring::ledger::{Identity, Note, Page};
 
 impl Packed {
     /// Keeps notes in `page` from now on. If they tell of this ring, and the ring agrees, it goes on where they say
     /// instead of where the frontend believes.
+    ///
+    /// A driver that begins anew, because the guest was reset, or DPDK's at each connection, zeroes all parts of the
+    /// ring, the device area among them. We never leave that zero: so a ring of before is told from a new one.
     pub(in crate::ring) fn keep_notes(&mut self, common: &Common, page: Page, identity: &Identity) {
-        let place = page.read(identity).and_then(|(note, entries)| {
-            if note.count > 0 && entries.iter().all(|entry| entry.slot < u64::from(self.size)) {
-                self.show_again(common, Cursor::from_bits(note.start), &entries);
-            }
-            self.agrees(note).then_some(note)
-        });
-        let start = self.used.bits();
-        let note = place.unwrap_or(Note { start, count: 0, end: start, last: start });
-        (self.used, self.taken) = (Cursor::from_bits(note.end), Cursor::from_bits(note.end));
-        self.last = note.last;
-        page.begin(identity, Note { start: note.end, count: 0, ..note });
+        let known = page.read(identity).filter(|_| self.device.is_in_use());
+        let place = known.and_then(|(note, entries)| self.resumed(common, note, &entries));
+        let (end, last) = place.unwrap_or((self.used, self.used));
+        (self.used, self.taken, self.last) = (end, end, last.bits());
+        page.begin(identity, Note { start: end.bits(), count: 0, end: end.bits(), last: self.last });
+        if !self.device.is_in_use() {
+            self.ask(common, Wish::All);
+        }
         self.page = Some(page);
     }
 
-    /// Writes used descriptors that were about to be written, unless the driver has seen them: then the first one, which
-    /// is written last, is no longer available.
-    fn show_again(&mut self, common: &Common, start: Cursor, entries: &[super::Entry]) {
-        if start.index >= self.size || self.available(start).is_none() {
-            return;
+    /// Where the ring goes on and where its last used descriptor stands, if it agrees with the note. What was announced
+    /// and has not all been written is written then.
+    fn resumed(&mut self, common: &Common, note: Note, entries: &[Entry]) -> Option<(Cursor, Cursor)> {
+        let places = [note.start, note.end, note.last].map(Cursor::from_bits);
+        let inside = places.iter().all(|place| place.index < self.size)
+            && entries.iter().all(|entry| entry.slot < u64::from(self.size));
+        let [start, end, before] = inside.then_some(places)?;
+        let Some(newest) = entries.last() else {
+            return self.agrees(end, before).then_some((end, before));
+        };
+        let last = newest.place();
+        if self.available(start).is_none() {
+            // The first one, which is written last, is there, and the driver may have gone on.
+            return self.agrees(end, last).then_some((end, last));
         }
+        let covered = entries.iter().any(|entry| entry.place().index == before.index);
+        let place = (covered || self.agrees(start, before)).then_some((end, last));
+        if place.is_some() {
+            self.show_again(common, entries);
+        }
+        place
+    }
+
+    /// Writes used descriptors that were about to be written.
+    fn show_again(&mut self, common: &Common, entries: &[Entry]) {
         entries.iter().for_each(|entry| self.shadow.push(*entry));
         self.write_all();
         if common.log.is_some() {
@@ -41,17 +61,14 @@ impl Packed {
         self.owed = true;
     }
 
-    /// Whether the ring can have come as far as `note` says, and was not begun anew since, all zero.
+    /// Whether the ring can have come as far as `end`, with its last used descriptor at `last`, and was not begun anew
+    /// since.
     ///
     /// The last used descriptor is in its lap, or was offered for the next one: both have the same USED. The next slot
     /// is not used in its own lap. If it has the flags that it was offered with a lap ago, it was skipped then, as a later
     /// one of a chain, and nothing was offered since, so that the last used descriptor still stands where it was
     /// written; in a new ring the slot was offered for the first time, and those before it too.
-    fn agrees(&self, note: Note) -> bool {
-        let (end, last) = (Cursor::from_bits(note.end), Cursor::from_bits(note.last));
-        if end.index >= self.size || last.index >= self.size {
-            return false;
-        }
+    fn agrees(&self, end: Cursor, last: Cursor) -> bool {
         let (available, used) = self.flags(end.index);
         let (last_available, last_used) = self.flags(last.index);
         let as_far = last_used == last.wrap
