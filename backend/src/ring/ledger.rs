@@ -17,8 +17,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
@@ -96,7 +96,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    map: Option<Arc<Map>>,
+    /// The rings' pages keep it: without rings there is no mapping.
+    map: Weak<Map>,
     told: bool,
 }
 
@@ -157,8 +158,8 @@ impl Ledger {
 
     fn map(&self, create: bool) -> io::Result<Arc<Map>> {
         let mut state = self.inner.state.lock();
-        if let Some(map) = &state.map {
-            return Ok(Arc::clone(map));
+        if let Some(map) = state.map.upgrade() {
+            return Ok(map);
         }
         let length = self.inner.rings * PAGE_LEN;
         let file = open(&self.inner.path, length, create)?;
@@ -169,7 +170,9 @@ impl Ledger {
             .build()
             .map_err(io::Error::other)?;
         let _poison = PoisonEntry::new(region.as_ptr(), length, 4096);
-        Ok(Arc::clone(state.map.insert(Arc::new(Map { _poison, region }))))
+        let map = Arc::new(Map { _poison, region });
+        state.map = Arc::downgrade(&map);
+        Ok(map)
     }
 }
 

@@ -400,16 +400,17 @@ impl Device {
         Ok(())
     }
 
-    /// SET_VRING_ENABLE. QEMU sends it before SET_FEATURES: having negotiated protocol features is enough.
+    /// SET_VRING_ENABLE. QEMU sends it before SET_FEATURES: having negotiated protocol features is enough. DPDK's driver
+    /// begins a new connection by disabling its rings, as they are.
     pub fn enable(&mut self, index: usize, value: u32) -> Result<(), DeviceError> {
-        if self.protocol.is_none() && self.features & PROTOCOL_FEATURES == 0 {
-            return Err(DeviceError::EnableTooEarly);
-        }
         let enabled = match value {
             0 => false,
             1 => true,
             value => return Err(DeviceError::Enable { ring: index, value }),
         };
+        if enabled && self.protocol.is_none() && self.features & PROTOCOL_FEATURES == 0 {
+            return Err(DeviceError::EnableTooEarly);
+        }
         self.ring(index)?.enabled = enabled;
         Ok(())
     }

@@ -61,7 +61,7 @@ pub enum DeviceError {
         value: u32,
     },
     /// Enabling is part of what protocol features negotiate.
-    #[error("rings cannot be enabled or disabled before protocol features are negotiated")]
+    #[error("rings cannot be enabled before protocol features are negotiated")]
     EnableTooEarly,
     /// Memory.
     #[error(transparent)]

@@ -9,6 +9,7 @@ use super::features::{EVENT_IDX, IN_ORDER, INDIRECT_DESC, MODERN, MRG_RXBUF, RIN
 use super::header::NetHeader;
 use super::memory::Memory;
 use super::message::{Message, request};
+use super::packed::Place;
 use super::queue::{Layout, ReceiveQueue, Received, TransmitQueue, buffers_bytes, share, take_buffers};
 use super::ring::{Ring, RingOptions};
 use super::session::{self, Session};
@@ -211,17 +212,24 @@ impl Nic {
 
     /// Tells the switch features, memory and rings, and offers the receive buffers.
     pub fn start(&mut self) {
+        self.start_at(Ring::used_index);
+    }
+
+    fn start_at(&mut self, base: fn(&Ring) -> u16) {
         self.session.take_features(self.options.features);
         self.session.share_memory(&self.memory);
         for index in 0..2 * usize::from(self.options.queue_pairs) {
-            self.start_ring(index);
+            self.start_ring_at(index, base(self.ring(index)));
         }
         assert!(self.session.accepts(&Message::new(request::SET_STATUS).u64(STATUS_RUNNING)), "SET_STATUS");
     }
 
     /// Starts ring `index` where its used index stands, as QEMU does.
     pub fn start_ring(&mut self, index: usize) {
-        let base = self.ring(index).used_index();
+        self.start_ring_at(index, self.ring(index).used_index());
+    }
+
+    fn start_ring_at(&mut self, index: usize, base: u16) {
         let ring =
             if is_receive(index) { &self.receive[index / 2].ring } else { &self.transmit[index / 2].ring };
         self.session.start_ring(index, ring, base);
@@ -232,10 +240,12 @@ impl Nic {
         self.ring(index).kick.write(1).unwrap();
     }
 
-    /// Goes on over a new connection from where the used rings stand, as QEMU does after the switch came back.
+    /// Goes on over a new connection, as QEMU does after the switch came back: from where the used rings stand. Packed
+    /// rings say no such thing, and for these it names the last place that it heard of: where they began.
     pub fn resume(&mut self, stream: UnixStream) {
         self.session = Session::negotiate(stream);
-        self.start();
+        let packed = self.options.features & RING_PACKED != 0;
+        self.start_at(if packed { |_| Place::START.bits() } else { Ring::used_index });
     }
 
     /// Stops ring `index`, forgets what was in it, and starts it from zero.

@@ -69,20 +69,18 @@ impl Packed {
     /// one of a chain, and nothing was offered since, so that the last used descriptor still stands where it was
     /// written; in a new ring the slot was offered for the first time, and those before it too.
     fn agrees(&self, end: Cursor, last: Cursor) -> bool {
-        let (available, used) = self.flags(end.index);
-        let (last_available, last_used) = self.flags(last.index);
-        let as_far = last_used == last.wrap
-            && match (available == end.wrap, used == end.wrap) {
-                (true, true) => false,
-                (false, true) => last_available == last.wrap,
-                (_, false) => true,
+        let [at_end, at_last] = [end, last].map(|place| self.flags(place));
+        let as_far = at_last & USED == 0
+            && match at_end {
+                0 => false,
+                AVAIL => at_last & AVAIL == 0,
+                _ => true,
             };
         as_far || end == self.used
     }
 
-    /// AVAIL and USED of a slot.
-    fn flags(&self, index: u16) -> (bool, bool) {
-        let word = self.word(index).load(Ordering::Acquire);
-        (word & AVAIL != 0, word & USED != 0)
+    /// AVAIL and USED of a slot where they are not as in a descriptor that was used in this lap.
+    fn flags(&self, place: Cursor) -> u64 {
+        (self.word(place.index).load(Ordering::Acquire) ^ place.lap) & (AVAIL | USED)
     }
 }

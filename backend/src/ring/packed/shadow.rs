@@ -1,7 +1,7 @@
 //! Chains that were given back and that the driver does not see yet.
 
-use super::USED;
 use super::cursor::Cursor;
+use super::{AVAIL, USED};
 use crate::ring::CHAIN_MAX;
 
 /// Entries for a ring: two frames in the most buffers.
@@ -17,7 +17,8 @@ pub(in crate::ring) struct Entry {
 impl Entry {
     /// Where it stands.
     pub(super) fn place(&self) -> Cursor {
-        Cursor { index: u16::try_from(self.slot).unwrap_or(0), wrap: self.word & USED != 0 }
+        let lap = if self.word & USED != 0 { AVAIL | USED } else { 0 };
+        Cursor { index: u16::try_from(self.slot).unwrap_or(0), lap }
     }
 }
 

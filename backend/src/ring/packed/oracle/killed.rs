@@ -85,7 +85,8 @@ impl Remains {
         let written = |count: usize| {
             let mut ring = before.ring.clone();
             for entry in entries.iter().skip(1).chain(entries.first()).take(count) {
-                ring[16 * entry.slot as usize + 8..][..8].copy_from_slice(&entry.word.to_le_bytes());
+                ring[16 * usize::from(entry.place().index) + 8..][..8]
+                    .copy_from_slice(&entry.word.to_le_bytes());
             }
             Self { ring, note, entries: entries.clone() }
         };
