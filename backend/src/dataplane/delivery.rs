@@ -324,3 +324,66 @@ impl Send {
         1 << (self.slot % 64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use viaduct_switch::Metadata;
+    use viaduct_switch::frame::Head;
+
+    use super::*;
+    use crate::dataplane::replicator::FloodMemory;
+
+    /// What a frame whose rest lies in segments of these lengths gives to a reader with `room` bytes; `span` says
+    /// which of the segments are the frame's.
+    fn read(lens: &[usize], span: Span, room: usize) -> Vec<u8> {
+        let mut memory: Vec<Vec<u8>> = Vec::new();
+        for len in lens {
+            let start = memory.iter().map(Vec::len).sum::<usize>();
+            // Exactly as long as the segment, so that one byte too many would be noticed by a checker of memory.
+            memory.push((start..start + len).map(|byte| u8::try_from(byte % 251).unwrap()).collect());
+        }
+        let segments: Vec<Segment> = memory
+            .iter_mut()
+            .map(|part| Segment { host: part.as_mut_ptr(), len: u32::try_from(part.len()).unwrap() })
+            .collect();
+        let (mut outbox, mut replicator) =
+            (Outbox::default(), Replicator::new(Arc::<FloodMemory>::default()));
+        let mut collector = Collector {
+            outbox: &mut outbox,
+            replicator: &mut replicator,
+            outlets: &[],
+            segments: &Segments::of(&segments),
+            refused: 0,
+        };
+        let meta = Metadata { source: PortIndex::new(0).unwrap(), length: 0, claims: Claims::default() };
+        let frame = Frame { head: Head::default(), meta, payload: span };
+        // More than the reader asks for, to see that nothing is written behind it.
+        let mut buffer = vec![0xee; room + 64];
+        let filled = collector.read(&frame, &mut buffer[..room]);
+        assert!(buffer[filled..].iter().all(|byte| *byte == 0xee), "bytes behind what was read");
+        buffer.truncate(filled);
+        buffer
+    }
+
+    #[test]
+    fn what_follows_a_head_is_read_from_all_of_its_segments_as_far_as_there_is_room() {
+        let all: Vec<u8> = (0..3000).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
+        for lens in [&[][..], &[0], &[1], &[1500], &[0, 7, 0, 1, 992], &[1000, 1000, 1000]] {
+            let whole: usize = lens.iter().sum();
+            let span = Span { first: 0, count: u32::try_from(lens.len()).unwrap() };
+            for room in [0, 1, 2, 7, 8, 999, 1000, 1001, 1500, 2999, 3000, 3001] {
+                assert_eq!(read(lens, span, room), all[..whole.min(room)], "{lens:?} into {room}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_frames_own_segments_are_read() {
+        let byte = |at: usize| u8::try_from(at % 251).unwrap();
+        let own = read(&[10, 20, 30, 40], Span { first: 1, count: 2 }, 1000);
+        assert_eq!(own, (10..60).map(byte).collect::<Vec<_>>());
+        // A span that is no part of the list.
+        assert!(read(&[10, 20], Span { first: 1, count: 2 }, 1000).is_empty());
+        assert!(read(&[], Span { first: u32::MAX, count: 1 }, 1000).is_empty());
+    }
+}

@@ -49,8 +49,11 @@ impl Outlet {
     }
 }
 
-/// Waiting frames that one visit moves at most, so that no queue keeps a worker for long.
-const DRAIN_FRAMES: usize = 64;
+/// What moving frames that waited may cost one visit, in bytes: as much as a burst has.
+const DRAIN_COST: u64 = 128 << 10;
+
+/// What moving a frame costs beside its bytes.
+const FRAME_COST: u64 = 64;
 
 /// One receive ring and the frames that wait for it.
 pub(super) struct ReceiveQueue {
@@ -71,6 +74,8 @@ pub(super) struct ReceiveQueue {
 #[derive(Default)]
 pub(super) struct Outcome {
     pub(super) sent: Volume,
+    /// Those of them that had waited.
+    pub(super) moved: Volume,
     /// The eventfd to write to, once the queue is unlocked.
     pub(super) notify: Option<RawFd>,
     /// Frames that had waited and did not fit after all.
@@ -81,6 +86,13 @@ pub(super) struct Outcome {
     pub(super) waiting: bool,
     /// The ring broke during this visit.
     pub(super) broke: Option<RingError>,
+}
+
+impl Outcome {
+    /// What it cost to move on frames that had waited, in bytes or what costs as much.
+    pub(super) fn moving_cost(&self) -> u64 {
+        self.moved.bytes + (self.moved.frames + self.lost) * FRAME_COST
+    }
 }
 
 impl ReceiveQueue {
@@ -125,11 +137,14 @@ impl ReceiveQueue {
 
     /// Moves frames that wait into the ring, as far as it has buffers.
     pub(super) fn drain(&mut self, outcome: &mut Outcome) {
-        for _ in 0..DRAIN_FRAMES {
+        while outcome.moving_cost() < DRAIN_COST {
             let Some((first, bytes)) = self.backlog.first() else { break };
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             match self.ring.put(&first.header, bytes, &[], length) {
-                Ok(()) => outcome.sent.add(first.length),
+                Ok(()) => {
+                    outcome.sent.add(first.length);
+                    outcome.moved.add(first.length);
+                }
                 Err(Refused::Frame(DropReason::NoBuffer)) => break,
                 Err(Refused::Frame(_)) => outcome.lost += 1,
                 Err(Refused::Ring(error)) => {

@@ -32,6 +32,9 @@ const SPIN: Duration = Duration::from_micros(50);
 /// Receivers with waiting frames that one round tries at most.
 const RETRIES: usize = 64;
 
+/// What moving waiting frames may cost, in bytes, before a round tries no more receivers.
+const RETRY_COST: u64 = 256 << 10;
+
 /// One transmit ring and what its worker keeps with it.
 pub(super) struct Inlet {
     pub(super) index: u16,
@@ -374,11 +377,17 @@ impl Worker {
     /// Moves on frames that wait for receive buffers. A receiver that takes none for a while is asked to kick. Many
     /// receivers wait for their turn, so that they hold up nobody else.
     fn retry_waiting(&mut self, now: Instant) {
+        let mut cost = 0;
         for _ in 0..self.waiting.len().min(RETRIES) {
+            if cost >= RETRY_COST {
+                return;
+            }
             let at = if self.retry_next < self.waiting.len() { self.retry_next } else { 0 };
             self.retry_next = at;
             let Some(&(port, queue, since)) = self.waiting.get(at) else { return };
-            if self.retry(port, queue, now.saturating_duration_since(since) > SPIN) {
+            let (again, moving) = self.retry(port, queue, now.saturating_duration_since(since) > SPIN);
+            cost += moving;
+            if again {
                 self.retry_next += 1;
             } else {
                 self.waiting.swap_remove(at);
@@ -386,10 +395,12 @@ impl Worker {
         }
     }
 
-    /// Says whether to try again at the next round.
-    fn retry(&mut self, port: PortIndex, number: u16, arm: bool) -> bool {
-        let Some(outlet) = self.outlets.get(port.get()).and_then(Option::as_ref) else { return false };
-        let Some(queue) = outlet.queue(number) else { return false };
+    /// Says whether to try again at the next round, and what moving frames on cost.
+    fn retry(&mut self, port: PortIndex, number: u16, arm: bool) -> (bool, u64) {
+        let outlet = self.outlets.get(port.get()).and_then(Option::as_ref);
+        let Some((outlet, queue)) = outlet.and_then(|outlet| Some((outlet, outlet.queue(number)?))) else {
+            return (false, 0);
+        };
         let mut queue = queue.lock();
         let mut outcome = Outcome::default();
         queue.listed = false;
@@ -404,7 +415,7 @@ impl Worker {
         drop(queue);
         count(&self.switch, port, &outcome);
         after_visit(&self.shared, &self.reporter, outlet, number, &outcome);
-        again
+        (again, outcome.moving_cost())
     }
 
     /// Decides whether a ring that had nothing is polled on.

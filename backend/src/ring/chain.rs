@@ -84,6 +84,12 @@ impl Segments {
         self.list.get_mut(from..).unwrap_or_default()
     }
 
+    /// Just these.
+    #[cfg(test)]
+    pub(crate) fn of(list: &[Segment]) -> Self {
+        Self { list: list.to_vec(), descriptors: 0 }
+    }
+
     #[inline]
     pub(super) fn push(&mut self, segment: Segment) -> Result<(), ChainError> {
         if self.list.len() == self.list.capacity() {

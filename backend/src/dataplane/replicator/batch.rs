@@ -21,8 +21,10 @@ const VISIT_COST: usize = 1024;
 /// Frames of one source, and the receivers that have not got them yet.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// In ascending order; one that needs no copy any more is replaced by the source.
+    /// In ascending order.
     pub(super) receivers: Vec<PortIndex>,
+    /// Which of them need no copy any more, before it is their turn; empty as long as all do.
+    served: Vec<bool>,
     /// The place of the next receiver.
     pub(super) next: usize,
     copies: Vec<Copied>,
@@ -54,6 +56,8 @@ pub(super) struct Means<'a> {
     pub(super) held: usize,
     /// What was done so far: bytes that were written, or what costs as much.
     pub(super) cost: usize,
+    /// What it cost to move frames that had waited in the receivers' queues into their rings.
+    pub(super) moved: u64,
     /// Forms that were made.
     pub(super) forms_made: &'a mut u64,
 }
@@ -62,9 +66,42 @@ impl Batch {
     /// Whether a frame of `length` bytes may join.
     pub(super) fn may_join(&self, receivers: &[PortIndex], length: usize) -> bool {
         self.next == 0
+            && self.served.is_empty()
             && self.copies.len() < BATCH_FRAMES
             && self.bytes + length <= BATCH_BYTES
             && self.receivers == receivers
+    }
+
+    /// Bytes that the list of these receivers takes.
+    pub(super) fn list_bytes(receivers: &[PortIndex]) -> usize {
+        size_of_val(receivers) + receivers.len() * size_of::<bool>()
+    }
+
+    /// The place of a receiver whose turn has not come yet, and that still needs its copies.
+    pub(super) fn place_of(&self, to: PortIndex) -> Option<usize> {
+        let left = self.receivers.get(self.next..)?;
+        let place = self.next + left.binary_search(&to).ok()?;
+        (!self.is_served(place)).then_some(place)
+    }
+
+    pub(super) fn is_served(&self, place: usize) -> bool {
+        self.served.get(place).is_some_and(|served| *served)
+    }
+
+    pub(super) fn set_served(&mut self, place: usize) {
+        self.served.resize(self.receivers.len(), false);
+        if let Some(served) = self.served.get_mut(place) {
+            *served = true;
+        }
+    }
+
+    /// Leaves out the receivers that `stays` does not hold of.
+    pub(super) fn keep(&mut self, stays: impl Fn(PortIndex) -> bool) {
+        for place in 0..self.receivers.len() {
+            if self.receivers.get(place).is_some_and(|to| !stays(*to)) {
+                self.set_served(place);
+            }
+        }
     }
 
     pub(super) fn push(&mut self, copied: Copied) {
@@ -81,6 +118,7 @@ impl Batch {
     /// Empties it and gives its buffers.
     pub(super) fn clear(&mut self) -> impl Iterator<Item = Box<[u8]>> {
         self.receivers.clear();
+        self.served.clear();
         (self.next, self.bytes, self.taken) = (0, 0, 0);
         (self.reached, self.unicast) = (false, false);
         self.copies.drain(..).map(|copied| copied.buffer)
@@ -123,6 +161,7 @@ impl Batch {
         }
         queue.finish(&mut outcome);
         drop(queue);
+        means.moved += outcome.moving_cost();
         count(means.switch, outlet.port, &outcome);
         outcome
     }

@@ -4,7 +4,7 @@
 //! ([`Replicator::take`]) and the receivers get their copies in small portions, one [`Replicator::serve`] each
 //! round of the worker. Sources take turns by bytes, whatever they have waiting. Floods of one source stay in
 //! order, and [`Replicator::serve_first`] keeps a station's frames in order when its port becomes known while
-//! earlier ones, flooded for want of it, still wait.
+//! earlier ones, flooded for want of it, still wait: as far as a burst's budget goes.
 
 mod batch;
 mod form;
@@ -35,6 +35,12 @@ const QUANTUM: i64 = 4 << 10;
 
 /// What passing the turn on, or passing by a receiver that needs no copy, costs.
 const STEP_COST: i64 = 16;
+
+/// What one burst's receivers may cost that have earlier frames of its source first.
+const FIRST_BUDGET: i64 = 64 << 10;
+
+/// What looking for a receiver in a batch costs.
+const LOOKUP_COST: i64 = 128;
 
 /// A frame for many receivers.
 pub(super) struct Flood<'a> {
@@ -77,13 +83,16 @@ pub(super) struct Replicator {
     turns: VecDeque<PortIndex>,
     /// What earlier rounds spent too much.
     debt: i64,
+    /// What it cost visits to move on frames that had waited already: no business of the source's.
+    moved: i64,
     /// Forms that were made.
     forms_made: u64,
 }
 
 impl Replicator {
     pub(super) fn new(memory: Arc<FloodMemory>) -> Self {
-        Self { pool: Pool::new(memory), sources: Vec::new(), turns: VecDeque::new(), debt: 0, forms_made: 0 }
+        let (sources, turns) = (Vec::new(), VecDeque::new());
+        Self { pool: Pool::new(memory), sources, turns, debt: 0, moved: 0, forms_made: 0 }
     }
 
     /// Whether nothing waits.
@@ -115,7 +124,7 @@ impl Replicator {
         let Some(source) = self.sources.get_mut(port.get()) else { return false };
         let last = source.batches.back_mut();
         let joined = last.filter(|batch| batch.may_join(flood.receivers, length));
-        let list = if joined.is_some() { 0 } else { size_of_val(flood.receivers) };
+        let list = if joined.is_some() { 0 } else { Batch::list_bytes(flood.receivers) };
         if !self.pool.take(room + list, source.held) {
             return false;
         }
@@ -162,7 +171,7 @@ impl Replicator {
                 continue;
             }
             let cost = self.step(port, receivers, visited);
-            budget -= cost;
+            budget -= cost + std::mem::take(&mut self.moved);
             let Some(source) = self.sources.get_mut(port.get()) else { break };
             source.credit -= cost;
             if source.batches.is_empty() {
@@ -185,8 +194,9 @@ impl Replicator {
             self.finish_first(port, receivers.switch);
             return STEP_COST;
         };
+        let is_served = batch.is_served(batch.next);
         batch.next += 1;
-        if to == port {
+        if to == port || is_served {
             return STEP_COST;
         }
         self.visit(port, 0, to, receivers, visited)
@@ -212,10 +222,12 @@ impl Replicator {
             now_s: receivers.now_s,
             held: source.held,
             cost: 0,
+            moved: 0,
             forms_made: &mut self.forms_made,
         };
         batch.deliver(outlet, &mut means, visited);
         let cost = means.cost;
+        self.moved += i64::try_from(means.moved).unwrap_or(i64::MAX);
         batch.taken += means.held - source.held;
         source.held = means.held;
         i64::try_from(cost).unwrap_or(i64::MAX)
@@ -233,24 +245,47 @@ impl Replicator {
         self.pool.recycle(batch);
     }
 
-    /// Lets `to` have all that waits for it from `port`, before frames of the same flow overtake it. Rounds to come
-    /// pay for it.
+    /// Lets `first` have what waits for them from `port`, before frames of the same flows overtake it. It is paid for
+    /// by the turns of `port` to come, and ends when it cost [`FIRST_BUDGET`]: whoever floods so much overtakes
+    /// himself, and holds up nobody else. Gives what it cost.
     pub(super) fn serve_first(
         &mut self,
         port: PortIndex,
+        first: impl Iterator<Item = PortIndex>,
+        receivers: &mut Receivers<'_>,
+        visited: &mut impl FnMut(&Outlet, u16, &Outcome),
+    ) -> i64 {
+        let mut spent = 0;
+        for to in first {
+            let count = self.sources.get(port.get()).map_or(0, |source| source.batches.len());
+            for number in 0..count {
+                if spent >= FIRST_BUDGET {
+                    return spent;
+                }
+                let cost = LOOKUP_COST + self.serve_batch_first(port, number, to, receivers, visited);
+                spent += cost + std::mem::take(&mut self.moved);
+                if let Some(source) = self.sources.get_mut(port.get()) {
+                    source.credit -= cost;
+                }
+            }
+        }
+        spent
+    }
+
+    /// Lets `to` have the frames of the port's batch `number`, if they wait for it. Gives what that cost.
+    fn serve_batch_first(
+        &mut self,
+        port: PortIndex,
+        number: usize,
         to: PortIndex,
         receivers: &mut Receivers<'_>,
         visited: &mut impl FnMut(&Outlet, u16, &Outcome),
-    ) {
-        let count = self.sources.get(port.get()).map_or(0, |source| source.batches.len());
-        for number in 0..count {
-            let Some(source) = self.sources.get_mut(port.get()) else { return };
-            let Some(batch) = source.batches.get_mut(number) else { return };
-            let left = batch.receivers.get_mut(batch.next..).unwrap_or_default();
-            let Some(place) = left.iter_mut().find(|waiting| **waiting == to) else { continue };
-            *place = port;
-            self.debt += self.visit(port, number, to, receivers, visited);
-        }
+    ) -> i64 {
+        let source = self.sources.get_mut(port.get());
+        let Some(batch) = source.and_then(|source| source.batches.get_mut(number)) else { return 0 };
+        let Some(place) = batch.place_of(to).filter(|_| to != port) else { return 0 };
+        batch.set_served(place);
+        self.visit(port, number, to, receivers, visited)
     }
 
     /// After a change of policy: nobody gets a frame of a network that it left, and a port that left its network
@@ -262,10 +297,8 @@ impl Replicator {
             let network = before.port(port).map(|policy| policy.network);
             let stays = after.port(port).map(|policy| policy.network) == network;
             let is_member = |to: PortIndex| network.is_some_and(|network| after.is_member(to, network));
-            for to in source.batches.iter_mut().flat_map(|batch| &mut batch.receivers) {
-                if !stays || !is_member(*to) {
-                    *to = port;
-                }
+            for batch in &mut source.batches {
+                batch.keep(|to| stays && is_member(to));
             }
         }
     }

@@ -45,8 +45,6 @@ impl Worker {
         let now_s = seconds(now - self.started);
         let mut receivers = Receivers { switch, outlets, workshop, now_s };
         let Some(source) = source else { return self.replicator.serve(&mut receivers, &mut visited) };
-        for to in self.outbox.receivers() {
-            self.replicator.serve_first(source, to, &mut receivers, &mut visited);
-        }
+        self.replicator.serve_first(source, self.outbox.receivers(), &mut receivers, &mut visited);
     }
 }

@@ -138,7 +138,17 @@ impl Herd {
     }
 
     fn flood_with(&mut self, source: usize, bytes: &[u8], claims: Claims) -> bool {
-        let receivers: Vec<_> = (0..self.outlets.len()).map(port).collect();
+        self.flood_to(source, 0..self.outlets.len(), bytes, claims)
+    }
+
+    fn flood_to(
+        &mut self,
+        source: usize,
+        receivers: std::ops::Range<usize>,
+        bytes: &[u8],
+        claims: Claims,
+    ) -> bool {
+        let receivers: Vec<_> = receivers.map(port).collect();
         let length = u32::try_from(bytes.len()).unwrap();
         let meta = Metadata { source: port(source), length, claims };
         // The head apart from the rest, as it comes from a ring.
@@ -172,10 +182,14 @@ impl Herd {
         rounds
     }
 
-    fn serve_first(&mut self, source: usize, to: usize) {
+    /// Serves `first` first: how many visits that were, and what it cost.
+    fn serve_first(&mut self, source: usize, first: impl IntoIterator<Item = usize>) -> (usize, i64) {
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
         let mut receivers = Receivers { switch, outlets, workshop, now_s: 0 };
-        self.replicator.serve_first(port(source), port(to), &mut receivers, &mut |_, _, _| {});
+        let (mut visits, first) = (0, first.into_iter().map(port));
+        let cost =
+            self.replicator.serve_first(port(source), first, &mut receivers, &mut |_, _, _| visits += 1);
+        (visits, cost)
     }
 
     fn drops(&self, index: usize, reason: DropReason) -> u64 {
@@ -356,13 +370,88 @@ fn frames_of_one_station_are_not_overtaken_when_its_port_becomes_known() {
     herd.flood(0, &unknown);
     herd.flood(0, &frame(2, 16_000));
     assert!(herd.replicator.holds_unicast(port(0)) && !herd.replicator.holds_unicast(port(1)));
-    herd.serve_first(0, 150);
+    herd.serve_first(0, [150]);
     assert_eq!(numbers(&herd.received(150)), [0, 1, 2]);
     assert_eq!(herd.used(149), 0);
     herd.rounds();
     assert!(!herd.replicator.holds_unicast(port(0)));
     for index in 1..200 {
         assert_eq!(numbers(&herd.received(index)), [0, 1, 2], "port {index}");
+    }
+}
+
+/// Floods for two sets of receivers in turn make a batch of each frame.
+fn fill_with_batches(herd: &mut Herd, source: usize) -> usize {
+    let count = herd.outlets.len();
+    let mut unknown = frame(7, 60);
+    unknown[0] = 2;
+    (0..).take_while(|turn| herd.flood_to(source, 0..count - turn % 2, &unknown, Claims::default())).count()
+}
+
+#[test]
+fn frames_that_go_first_cost_a_burst_little_however_many_wait() {
+    let mut herd = Herd::new(1000);
+    let batches = fill_with_batches(&mut herd, 0);
+    assert!(batches > 150 && herd.replicator.sources[0].batches.len() == batches, "{batches} batches");
+    // 64 stations on as many ports: 64 times as many visits as there are batches.
+    let (visits, cost) = herd.serve_first(0, 1..65);
+    // The last visit may go beyond by its frames.
+    assert!(cost <= FIRST_BUDGET + LOOKUP_COST + 1024 + 60, "{cost}");
+    assert!(visits <= 64, "{visits} visits");
+    // A look that finds nothing costs, too: once all of port 500's are served, bursts for it look in vain.
+    while herd.serve_first(0, [500]).0 > 0 {}
+    let (visits, cost) = herd.serve_first(0, std::iter::repeat_n(500, 64));
+    assert_eq!(visits, 0);
+    assert!((FIRST_BUDGET..FIRST_BUDGET + LOOKUP_COST).contains(&cost), "{cost}");
+    // What was served is not served again, and the rest comes.
+    herd.rounds();
+    for index in [1, 500, 998] {
+        assert_eq!(usize::from(herd.used(index)), batches.min(usize::from(SIZE)), "port {index}");
+    }
+    assert_eq!(herd.memory.taken(), 0);
+}
+
+#[test]
+fn frames_that_go_first_are_paid_for_by_their_own_source() {
+    let mut herd = Herd::new(1000);
+    fill_with_batches(&mut herd, 0);
+    assert!(herd.flood(5, &frame(2, 60)));
+    let (mut rounds, mut next) = (0, 1);
+    while herd.replicator.holds(port(5)) {
+        // Each round the other one has as much served first as he may.
+        herd.serve_first(0, next..next + 64);
+        next = next % 900 + 64;
+        herd.round();
+        rounds += 1;
+        assert!(rounds < 1000, "the neighbour's flood is starved");
+    }
+    // Alone it takes 17 rounds.
+    assert!(rounds <= 24, "{rounds} rounds");
+    assert!(herd.replicator.holds(port(0)));
+}
+
+#[test]
+fn receivers_that_hoard_frames_and_take_them_all_at_once_hold_up_no_round() {
+    let mut herd = Herd::new(100);
+    // Rings of 128 buffers take four of these, and each backlog 16 more.
+    for number in 0..20 {
+        herd.flood(0, &frame(number, 65_000));
+        herd.rounds();
+    }
+    for index in 1..100 {
+        herd.offer(index, SIZE);
+    }
+    let bytes = |herd: &Herd| {
+        let sent = |index| herd.switch.counters().port(port(index)).snapshot().sent.bytes;
+        (1..100).map(sent).sum::<u64>()
+    };
+    herd.flood(0, &frame(99, 60));
+    while !herd.replicator.is_empty() {
+        let before = bytes(&herd);
+        herd.round();
+        // One visit that moves 128 KiB and the rest of a frame spends all of the round's budget.
+        let moved = bytes(&herd) - before;
+        assert!(moved <= (128 << 10) + 65_000 + 64 * 60, "{moved} bytes in one round");
     }
 }
 
