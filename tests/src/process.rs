@@ -1,7 +1,7 @@
 //! Processes that a test starts: their output in a file, ended by their id whatever happens to the test.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,14 +44,36 @@ impl Process {
     /// # Panics
     /// If it cannot be started; the message names the program.
     pub fn spawn(name: &str, command: &Command, folder: &Path) -> Self {
+        Self::spawn_with(name, command, folder, Stdio::null())
+    }
+
+    /// As [`Process::start`], for a program that is told what to do by [`Process::tell`].
+    ///
+    /// # Panics
+    /// If it cannot be started; the message names the program.
+    pub fn start_listening(name: &str, program: &str, arguments: &[String], folder: &Path) -> Self {
+        Self::spawn_with(name, Command::new(program).args(arguments), folder, Stdio::piped())
+    }
+
+    fn spawn_with(name: &str, command: &Command, folder: &Path, input: Stdio) -> Self {
         let log = folder.join(format!("{name}.log"));
         let child = File::options().create(true).append(true).open(&log).and_then(|output| {
-            wrapped(command).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn()
+            wrapped(command).stdin(input).stdout(output.try_clone()?).stderr(output).spawn()
         });
         match child {
             Ok(child) => Self { name: name.to_owned(), child, log },
             Err(error) => panic!("cannot start {name} ({}): {error}", command.get_program().display()),
         }
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Panics
+    /// If it does not listen.
+    pub fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut();
+        let told = input.map(|input| input.write_all(format!("{line}\n").as_bytes()));
+        assert!(matches!(told, Some(Ok(()))), "{} does not listen: {told:?}", self.name);
     }
 
     /// All that it has printed so far.

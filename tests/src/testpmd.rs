@@ -22,6 +22,10 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 /// Addresses of the two virtio-user ports.
 const ADDRESSES: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
 
+/// What DPDK itself is told: two threads on one processor, and ordinary memory.
+const EAL: [&str; 8] =
+    ["--lcores", "0@1,1@1", "--no-pci", "--no-huge", "--no-shconf", "-m", "256", "--no-telemetry"];
+
 /// What the driver is told to do.
 #[derive(Clone, Debug)]
 pub struct Driver {
@@ -149,10 +153,7 @@ impl Driver {
         let commands = folder.join("commands");
         let scatter = if self.buffer_bytes < self.largest { SCATTER } else { "" };
         fs::write(&commands, format!("{scatter}{START}")).expect("testpmd's commands");
-        let mut line: Vec<String> =
-            ["--lcores", "0@1,1@1", "--no-pci", "--no-huge", "--no-shconf", "-m", "256", "--no-telemetry"]
-                .map(str::to_owned)
-                .to_vec();
+        let mut line: Vec<String> = EAL.map(str::to_owned).to_vec();
         for device in [pcap(0), self.virtio_user(0), self.virtio_user(1), pcap(1)] {
             line.extend(["--vdev".to_owned(), device]);
         }
@@ -208,6 +209,76 @@ impl Driver {
         testpmd.signal(libc::SIGINT);
         let status = testpmd.wait(END_WITHIN);
         assert!(status.success(), "testpmd failed ({status}):\n{}", testpmd.tail());
+    }
+}
+
+/// A testpmd whose two ports listen for the switch, and send to one another when they are told.
+pub struct Talkers {
+    testpmd: Process,
+    commands: usize,
+    _folder: tempfile::TempDir,
+}
+
+impl Talkers {
+    /// Listens at `sockets`; `options` are more ones of `net_virtio_user`.
+    ///
+    /// # Panics
+    /// If it is not installed.
+    #[must_use]
+    pub fn listen(sockets: &[PathBuf; 2], options: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("viaduct-testpmd-").tempdir().expect("a folder");
+        let mut line: Vec<String> = EAL.map(str::to_owned).to_vec();
+        for (port, socket) in sockets.iter().enumerate() {
+            let ([.., last], path) = (ADDRESSES[port], socket.display());
+            let device =
+                format!("net_virtio_user{port},path={path},server=1,mac=02:00:00:00:00:0{last},{options}");
+            line.extend(["--vdev".to_owned(), device]);
+        }
+        let own = ["--", "-i", "--no-mlockall", "--total-num-mbufs=16384", "--forward-mode=flowgen"];
+        line.extend(own.map(str::to_owned));
+        line.extend([1, 0].map(|port| format!("--eth-peer={},02:00:00:00:00:0{}", 1 - port, port + 1)));
+        let testpmd = Process::start_listening("testpmd", "dpdk-testpmd", &line, folder.path());
+        Self { testpmd, commands: 0, _folder: folder }
+    }
+
+    /// Lets them send.
+    ///
+    /// # Panics
+    /// If they do not listen.
+    pub fn start(&mut self) {
+        self.told("start");
+    }
+
+    /// Has them stop, and waits until they have. While they send, DPDK's driver does not survive every end of the switch
+    /// on a busy machine: it begins its packed rings anew a millisecond after it has asked its own threads to leave them
+    /// alone, which is too early for one that is in the middle of a burst.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub fn stop(&mut self) {
+        self.told("stop");
+    }
+
+    /// Gives a command, and waits until the next one is asked for.
+    fn told(&mut self, command: &str) {
+        self.testpmd.tell(command);
+        self.commands += 1;
+        wait_for(&format!("testpmd to {command}"), END_WITHIN, || {
+            (self.testpmd.output().matches("testpmd> ").count() > self.commands).then_some(())
+        });
+    }
+
+    /// Ends it.
+    ///
+    /// # Panics
+    /// If it ended before, or fails at its end.
+    pub fn finish(mut self) {
+        if let Some(status) = self.testpmd.ended() {
+            panic!("testpmd ended early ({status}):\n{}", self.testpmd.tail());
+        }
+        self.testpmd.tell("quit");
+        let status = self.testpmd.wait(END_WITHIN);
+        assert!(status.success(), "testpmd failed ({status}):\n{}", self.testpmd.tail());
     }
 }
 

@@ -3,8 +3,12 @@
 //! bytes, and that it comes after its predecessors of the same flow. None may go missing unnoticed: what did
 //! not arrive has to be in the switch's counters of drops.
 
+use std::time::Duration;
+
 use viaduct_tests::daemon::Daemon;
-use viaduct_tests::testpmd::{Driver, Passed};
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::snapshot::Port;
+use viaduct_tests::testpmd::{Driver, Passed, Talkers};
 
 /// Frames into each port: both together a million for each test.
 const FRAMES: u32 = 500_000;
@@ -195,4 +199,36 @@ fn frames_pass_through_four_packed_queue_pairs_in_the_order_of_their_flows() {
 #[test]
 fn frames_pass_a_packed_driver_with_vector_instructions() {
     pass(1, |driver| driver.options = "packed_vq=1,vectorized=1,mrg_rxbuf=0,in_order=1".to_owned());
+}
+
+// A switch that is killed
+
+/// DPDK's driver begins packed rings anew at each connection, in the same memory: what the switch noted of the old ones
+/// must not mislead its successor.
+#[test]
+fn a_switch_that_is_killed_twenty_times_serves_drivers_on() {
+    for options in ["packed_vq=1,in_order=1", "packed_vq=1,in_order=0,mrg_rxbuf=0", "in_order=1"] {
+        let port = |name: &str| format!("[port.{name}]\nnetwork = \"lab\"\nrole = \"client\"\n");
+        let mut daemon = Daemon::start(&format!("[network.lab]\n{}{}", port("a"), port("b")));
+        let mut talkers = Talkers::listen(&["a", "b"].map(|port| daemon.socket(port)), options);
+        for kill in 0..=20 {
+            await_ports(&daemon, "rings that run", |port| port.state == "running");
+            talkers.start();
+            let what = format!("traffic both ways after {kill} kills, {options}");
+            await_ports(&daemon, &what, |port| port.sent.frames > 5_000);
+            if kill < 20 {
+                talkers.stop();
+                daemon.kill();
+                daemon.restart();
+            }
+        }
+        talkers.finish();
+    }
+}
+
+fn await_ports(daemon: &Daemon, what: &str, is_there: impl Fn(&Port) -> bool) {
+    wait_until(what, Duration::from_secs(20), || {
+        let state = daemon.show();
+        ["a", "b"].iter().all(|port| is_there(state.port(port)))
+    });
 }

@@ -55,7 +55,7 @@ impl Split {
         let descriptors = part("descriptor table", setup.descriptor, DESCRIPTOR_LEN * entries, 16)?;
         let available = part("available ring", setup.available, 6 + 2 * entries, 2)?;
         let used = part("used ring", setup.used, 6 + 8 * entries, 4)?;
-        Ok(Self {
+        let mut ring = Self {
             descriptors: descriptors.cast(),
             available: available.cast(),
             used: used.cast(),
@@ -65,7 +65,18 @@ impl Split {
             seen: setup.base,
             published: setup.base,
             notified: None,
-        })
+        };
+        if setup.base == 0 {
+            ring.begin_at_used_index();
+        }
+        Ok(ring)
+    }
+
+    /// DPDK's driver says 0 when it goes on with rings whose switch was killed. A driver's new ring is zero
+    /// (virtio 1.2, 4.1.5.1.3), so that its used index tells the same; and in one that is not new, the truth.
+    fn begin_at_used_index(&mut self) {
+        let place = self.used_index().load(Ordering::Acquire);
+        (self.taken, self.seen, self.published) = (place, place, place);
     }
 
     /// Notes that the used ring was written to: all of it, since it has few pages.
