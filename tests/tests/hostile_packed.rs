@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::features::{EVENT_IDX, IN_ORDER, INDIRECT_DESC, MODERN, RING_PACKED};
 use viaduct_tests::driver::memory::Memory;
+use viaduct_tests::driver::message::{Message, request};
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::driver::packed::{AVAIL, Place, USED};
 use viaduct_tests::driver::ring::{INDIRECT, NEXT, Piece, Ring, WRITE, readable};
+use viaduct_tests::driver::session::address_message;
 use viaduct_tests::hostile::{LIMIT, Stage, mended};
 use viaduct_tests::raw::{RECEIVE, Raw, SEND, good_frame};
-use viaduct_tests::stream::{frame, mac, number_of};
+use viaduct_tests::stream::{Flow, frame, mac, number_of};
 
 fn packed(optional: u64) -> NicOptions {
     NicOptions { features: MODERN | RING_PACKED | optional, ..NicOptions::default() }
@@ -387,4 +389,111 @@ fn positions_beyond_the_ring_and_garbage_in_the_drivers_area_harm_nobody_else() 
     mended(&mut x, &mut y, SEND);
     drop((x, y));
     stage.finish("positions beyond the ring");
+}
+
+// Where the parts lie, and sizes
+
+/// Stops ring `index` and starts it with its parts elsewhere: ring, device area and driver area.
+fn start_at(x: &mut Nic, index: usize, [slots, device, driver]: [u64; 3]) -> bool {
+    let _ = x.session.stop_ring(index);
+    let kick = Message::new(request::SET_VRING_KICK).u64(index as u64).descriptor(&x.ring(index).kick);
+    let accepted =
+        x.session.accepts(&address_message(index as u32, slots, device, driver)) && x.session.accepts(&kick);
+    x.ring(index).kick.write(1).unwrap();
+    accepted
+}
+
+#[test]
+fn parts_of_packed_rings_at_odd_places_or_outside_of_the_memory_do_not_run_and_the_port_says_so() {
+    let mut stage = Stage::new();
+    let [mut x, mut y] = stage.cards(&packed(EVENT_IDX));
+    let last = x.memory.regions.last().unwrap();
+    let end = last.user_address + last.size;
+    for index in [SEND, RECEIVE] {
+        let ring = x.ring(index);
+        let [slots, driver, device] =
+            [ring.descriptor, ring.available, ring.used].map(|at| x.memory.to_user(at));
+        for (what, slots, device, driver) in [
+            ("a driver area aligned as an available ring", slots, device, driver + 2),
+            ("a driver area outside", slots, device, end),
+            ("a driver area before all memory", slots, device, 0),
+            ("a device area outside", slots, end, driver),
+            ("a device area at the end of all addresses", slots, u64::MAX - 3, driver),
+            ("a ring across the end", end - 16, device, driver),
+            ("a ring at the end of all addresses", u64::MAX - 15, device, driver),
+        ] {
+            assert!(start_at(&mut x, index, [slots, device, driver]), "{what}");
+            wait_until(what, LIMIT, || stage.port("x").rings_running == 1);
+            assert!(stage.port("x").detail.is_some(), "{what}: the port says why");
+            stage.assert_unharmed(what);
+            mended(&mut x, &mut y, index);
+        }
+    }
+    drop((x, y));
+    stage.finish("parts of packed rings");
+}
+
+/// The driver's and the device's area may lie on top of each other or of the ring: the guest harms itself alone.
+#[test]
+fn parts_of_packed_rings_that_overlap_harm_nobody_else() {
+    let mut stage = Stage::new();
+    let [mut x, mut y] = stage.cards(&packed(EVENT_IDX));
+    for index in [SEND, RECEIVE] {
+        let ring = x.ring(index);
+        let [slots, driver] = [ring.descriptor, ring.available].map(|at| x.memory.to_user(at));
+        for (device, driver) in [(driver, driver), (slots + 8, driver), (slots + 12, slots), (slots, slots)] {
+            assert!(start_at(&mut x, index, [slots, device, driver]));
+            for number in 0..20 {
+                let _ = x.transmit[0].try_put(Default::default(), &frame(mac(2), mac(1), number, 60));
+                x.transmit[0].ring.publish();
+                y.transmit[0].put(Default::default(), &frame(mac(1), mac(2), number, 60));
+                y.transmit[0].ring.publish();
+                x.ring(index).kick.write(1).unwrap();
+            }
+            stage.assert_unharmed("parts that overlap");
+            for index in [SEND, RECEIVE] {
+                x.reset_ring_wherever(index);
+            }
+            // What waited for the receiver comes now.
+            x.collect(Duration::from_millis(100));
+            mended(&mut x, &mut y, index);
+        }
+    }
+    drop((x, y));
+    stage.finish("overlapping parts of packed rings");
+}
+
+#[test]
+fn packed_rings_of_any_size_carry_frames() {
+    let stage = Stage::new();
+    for queue_size in [1, 2, 3, 7, 100, 1000] {
+        for optional in [0, IN_ORDER | EVENT_IDX] {
+            let [mut x, mut y] = stage.cards(&NicOptions { queue_size, ..packed(optional) });
+            for _ in 0..2 * 1000 / queue_size {
+                Flow::new(mac(1), mac(2)).carry(&mut x, &mut y, [60]);
+            }
+            Flow::new(mac(2), mac(1)).carry(&mut y, &mut x, [60, 1000]);
+        }
+    }
+    stage.finish("packed rings of any size");
+}
+
+/// Between two runs of its rings a frontend may negotiate another layout, with sizes and positions that only the one
+/// before could have.
+#[test]
+fn a_layout_that_changes_under_sizes_and_positions_of_the_other_one_harms_nobody_else() {
+    let mut stage = Stage::new();
+    let options = NicOptions { queue_size: 100, ..packed(0) };
+    let [mut x, mut y] = stage.cards(&options);
+    Flow::new(mac(1), mac(2)).carry(&mut x, &mut y, [60, 700]);
+    x.session.take_features(MODERN);
+    wait_until("rings that cannot be split to stop", LIMIT, || stage.port("x").rings_running == 0);
+    stage.assert_unharmed("a size that is no power of two");
+    x.session.take_features(options.features);
+    for index in [RECEIVE, SEND] {
+        x.reset_ring_wherever(index);
+    }
+    mended(&mut x, &mut y, SEND);
+    drop((x, y));
+    stage.finish("another layout");
 }

@@ -152,8 +152,10 @@ impl Ledger {
     /// Removes the file of a port that is gone.
     pub fn remove(&self) {
         *self.inner.state.lock() = State::default();
-        // It is there only if the port ever had a packed ring.
-        let _ = std::fs::remove_file(&self.inner.path);
+        // It is there only if the port ever had a packed ring; what is no file may be another port's socket.
+        if std::fs::symlink_metadata(&self.inner.path).is_ok_and(|metadata| metadata.is_file()) {
+            let _ = std::fs::remove_file(&self.inner.path);
+        }
     }
 
     fn map(&self, create: bool) -> io::Result<Arc<Map>> {
