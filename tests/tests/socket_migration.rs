@@ -8,13 +8,13 @@ use std::time::Duration;
 use vhost::{VhostBackend, VhostUserDirtyLogRegion, VringConfigData};
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
-use viaduct_tests::driver::features::{EVENT_IDX, INDIRECT_DESC, LOG_ALL, MODERN, RING_PACKED};
+use viaduct_tests::driver::features::{EVENT_IDX, IN_ORDER, INDIRECT_DESC, LOG_ALL, MODERN, RING_PACKED};
 use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::driver::memory::{Memory, Region, memfd};
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::driver::queue::Layout;
 use viaduct_tests::driver::ring::Ring;
-use viaduct_tests::driver::session::ring_addresses;
+use viaduct_tests::driver::session::{self, Session, ring_addresses};
 use viaduct_tests::lab::{FRAME_MAX, pair, two_ports};
 use viaduct_tests::stream::{Flow, frame, mac, number_of};
 
@@ -231,5 +231,40 @@ fn copy_under_load([a, b]: &mut [Nic; 2]) {
             copy.load_u16(b.ring(0).used + 2),
             "the used index"
         );
+    }
+}
+
+/// What a migration does in the end: the rings are stopped, and another switch goes on where they stood.
+#[test]
+fn rings_that_are_stopped_under_load_go_on_at_another_switch_and_nothing_is_lost() {
+    let daemons = [Daemon::start(&two_ports()), Daemon::start(&two_ports())];
+    for features in [EVENT_IDX, EVENT_IDX | RING_PACKED, RING_PACKED | IN_ORDER] {
+        let options = NicOptions { features: MODERN | features, queue_size: 100, ..NicOptions::default() };
+        let size = if features & RING_PACKED == 0 { 128 } else { options.queue_size };
+        let [a, b] = &mut pair(&daemons[0], &NicOptions { queue_size: size, ..options });
+        let mut number = 0;
+        for round in 1..=40 {
+            for _ in 0..50 {
+                a.transmit[0].put(NetHeader::default(), &frame(mac(2), mac(1), number, 90));
+                number += 1;
+            }
+            a.transmit[0].ring.publish();
+            std::thread::sleep(Duration::from_micros(7 * round));
+            for card in [&mut *a, &mut *b] {
+                for index in [1, 0] {
+                    let stood = card.session.stop_ring(index);
+                    assert_eq!(stood, card.ring(index).used_index(), "it has completed what it took");
+                }
+            }
+            let next = &daemons[round as usize % 2];
+            for (card, port) in [(&mut *b, "b"), (&mut *a, "a")] {
+                card.session = Session::negotiate(session::connect(&next.socket(port)));
+                card.start();
+            }
+            for expected in number - 50..number {
+                let received = b.expect_frame("a frame that was sent before or after the switch changed");
+                assert_eq!(number_of(&received.bytes), Some(expected));
+            }
+        }
     }
 }
