@@ -60,6 +60,26 @@ mod tests {
     }
 
     #[test]
+    fn every_figure_comes_back_to_its_last_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let mut report = Report::begin("viaduct bench").unwrap();
+        let shares = (1..=100).flat_map(|all| (0..=all).map(move |busy| f64::from(busy) / f64::from(all)));
+        for share in shares {
+            report.rows.push(Row::new(
+                "idle",
+                "1 port",
+                "CPU",
+                "viaduct",
+                ("%", Better::Less),
+                100.0 * share,
+            ));
+        }
+        save(&report, &path).unwrap();
+        assert_eq!(read(&path).unwrap(), report);
+    }
+
+    #[test]
     fn machines_and_loads_that_differ_are_named() {
         let a = Report::begin("viaduct bench").unwrap();
         let mut b = Report::begin("viaduct bench").unwrap();
