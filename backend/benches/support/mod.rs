@@ -189,10 +189,10 @@ pub(super) fn switch(ports: usize, flows: u8) -> (Switch, WorkerState) {
     (switch, state)
 }
 
-/// A switch with `ports` ports on one network, which knows nobody.
+/// A switch with `ports` ports on one network, which knows nobody. Frames of 1518 bytes, without FCS, fit its MTU.
 fn empty(ports: usize) -> (Switch, WorkerState) {
     let network = NetworkIndex::new(0).unwrap();
-    let ports = (0..ports).map(|index| (port(index), PortPolicy::new(network, 1500)));
+    let ports = (0..ports).map(|index| (port(index), PortPolicy::new(network, 9000)));
     let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
     (Switch::new(7, Limits::default()), WorkerState::new(Arc::new(policy)))
 }
