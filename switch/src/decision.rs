@@ -41,6 +41,8 @@ pub(crate) enum Action {
     /// Note what an IGMP or MLD message says, and let the frame leave by the ports that want it now: who they
     /// are is found out for each frame, so that no decision depends on it.
     Multicast(NetworkIndex),
+    /// Hand the frame to the control side, if the port did not send too many of them.
+    Punt,
     /// Do not deliver the frame.
     Drop(DropReason),
 }

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod claims;
+pub mod control;
 pub mod counters;
 mod decision;
 pub mod drops;
@@ -30,6 +31,7 @@ pub mod switch;
 pub mod time;
 
 pub use claims::RawClaims;
+pub use control::{ControlPolicy, ControlProtocol};
 pub use counters::{
     Counters, FdbSnapshot, FlowCacheCounters, FlowCacheSnapshot, PortCounters, PortSnapshot, Volume,
 };

@@ -5,6 +5,7 @@
 
 use thiserror::Error;
 
+use crate::control::ControlPolicy;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::storm::StormLimits;
 
@@ -26,13 +27,16 @@ pub struct PortPolicy {
     pub storm: StormLimits,
     /// Whether a multicast router may be behind the port: its queries are believed.
     pub multicast_router: bool,
+    /// Which control frames it takes.
+    pub control: ControlPolicy,
 }
 
 impl PortPolicy {
     /// A port in `network` that takes packets of up to `mtu` bytes, everything else by default.
     #[must_use]
     pub fn new(network: NetworkIndex, mtu: u16) -> Self {
-        Self { network, mtu, storm: StormLimits::default(), multicast_router: false }
+        let (storm, control) = (StormLimits::default(), ControlPolicy::GUEST);
+        Self { network, mtu, storm, multicast_router: false, control }
     }
 }
 

@@ -8,6 +8,7 @@
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::control::CONTROL_RATE;
 use crate::drops::DropReason;
 use crate::ids::{PORTS_MAX, PortIndex};
 use crate::time::Nanos;
@@ -142,6 +143,7 @@ pub(crate) struct StormMeters(Box<[PortMeters]>);
 struct PortMeters {
     storm: [Bucket; StormClass::COUNT],
     messages: Bucket,
+    control: Bucket,
 }
 
 impl Default for StormMeters {
@@ -168,6 +170,11 @@ impl StormMeters {
     /// Whether an IGMP or MLD message that comes from `port` now is not one too many; counts it if so.
     pub(crate) fn admits_message(&self, port: PortIndex, now: Nanos) -> bool {
         self.0[port.get()].messages.admits(MESSAGES, now.0)
+    }
+
+    /// Whether a control frame that comes from `port` now is not one too many; counts it if so.
+    pub(crate) fn admits_control(&self, port: PortIndex, now: Nanos) -> bool {
+        self.0[port.get()].control.admits(CONTROL_RATE, now.0)
     }
 }
 

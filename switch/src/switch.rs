@@ -29,6 +29,13 @@ pub trait Egress<P> {
     /// but the frame's own port, which may be among them. `receivers` ascend.
     fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<P>);
 
+    /// Hands `frame`, which stands at position `slot` of the burst, to the control side; says whether there was room
+    /// for it. Whoever never has a policy in which a [`ControlProtocol`](crate::ControlProtocol) runs is never called.
+    fn punt(&mut self, slot: usize, frame: &Frame<P>) -> bool {
+        let _ = (slot, frame);
+        false
+    }
+
     /// Copies the bytes after the frame's head to `to` and says how many there were: for messages to the
     /// switch that are longer than a head. They are the sender's, and may change from call to call.
     fn read(&mut self, frame: &Frame<P>, to: &mut [u8]) -> usize {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use viaduct_switch::{
-    MulticastSettings, NetworkIndex, NetworkSettings, Policy, PolicyError, PortIndex, PortPolicy,
+    ControlPolicy, MulticastSettings, NetworkIndex, NetworkSettings, Policy, PolicyError, PortIndex,
+    PortPolicy,
 };
 
 use crate::config::Config;
@@ -37,6 +38,7 @@ impl Numbers {
                     mtu: port.mtu,
                     storm: port.storm,
                     multicast_router: port.multicast_router,
+                    control: ControlPolicy::GUEST,
                 },
             ))
         });

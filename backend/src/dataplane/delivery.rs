@@ -8,6 +8,7 @@ use viaduct_switch::{Claims, DropReason, Egress, Frame, PortIndex, RawClaims, Sw
 
 use super::outlet::{Outcome, Outlet, ReceiveQueue};
 use super::replicator::{Flood, Replicator};
+use super::shared::Reporter;
 use super::sync::primitives::MutexGuard;
 use crate::memory::Segment;
 use crate::ring::{BURST_FRAMES, Segments, Span, prefetch_ahead};
@@ -49,6 +50,8 @@ pub(super) struct Collector<'a> {
     pub(super) replicator: &'a mut Replicator,
     pub(super) outlets: &'a [Option<Arc<Outlet>>],
     pub(super) segments: &'a Segments,
+    /// Takes control frames.
+    pub(super) reporter: &'a Reporter,
     /// Floods for which there was no room.
     pub(super) refused: u64,
 }
@@ -75,6 +78,17 @@ impl Egress<Span> for Collector<'_> {
             receivers,
         };
         self.refused += u64::from(!self.replicator.take(&flood));
+    }
+
+    #[cold]
+    fn punt(&mut self, _slot: usize, frame: &Frame<Span>) -> bool {
+        let reporter = self.reporter;
+        reporter.punt(frame.meta.source, 0, |room| {
+            let head = frame.head.bytes();
+            let (start, rest) = room.split_at_mut(head.len());
+            start.copy_from_slice(head);
+            head.len() + self.read(frame, rest)
+        })
     }
 
     fn read(&mut self, frame: &Frame<Span>, to: &mut [u8]) -> usize {
@@ -113,7 +127,7 @@ impl Collector<'_> {
 
 impl Outbox {
     #[inline]
-    fn push(&mut self, to: PortIndex, slot: usize, flooded: bool) {
+    pub(super) fn push(&mut self, to: PortIndex, slot: usize, flooded: bool) {
         self.mixed |= self.sends.last().is_some_and(|last| last.to != to);
         let slot = u8::try_from(slot).unwrap_or(u8::MAX);
         self.sends.push(Send { to, slot, flooded });
@@ -327,10 +341,14 @@ impl Send {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use viaduct_switch::Metadata;
     use viaduct_switch::frame::Head;
+    use vmm_sys_util::eventfd::EventFd;
 
     use super::*;
+    use crate::dataplane::punts::punts;
     use crate::dataplane::replicator::FloodMemory;
 
     /// What a frame whose rest lies in segments of these lengths gives to a reader with `room` bytes; `span` says
@@ -348,11 +366,15 @@ mod tests {
             .collect();
         let (mut outbox, mut replicator) =
             (Outbox::default(), Replicator::new(Arc::<FloodMemory>::default()));
+        let (events, _) = channel();
+        let wake = Arc::new(EventFd::new(0).unwrap());
+        let reporter = Reporter { events, wake, punts: punts().0 };
         let mut collector = Collector {
             outbox: &mut outbox,
             replicator: &mut replicator,
             outlets: &[],
             segments: &Segments::of(&segments),
+            reporter: &reporter,
             refused: 0,
         };
         let meta = Metadata { source: PortIndex::new(0).unwrap(), length: 0, claims: Claims::default() };

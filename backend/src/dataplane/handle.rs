@@ -17,6 +17,7 @@ use super::build::{Parked, build};
 use super::message::{Belongings, Done, Message};
 use super::outlet::Outlet;
 use super::poller::{Poller, Wake};
+use super::punts::{PuntReceiver, punts};
 use super::replicator::FloodMemory;
 use super::shared::{Reporter, WorkerShared};
 use super::sync::mailbox::{Answer, Answers, Postbox, mailbox};
@@ -72,6 +73,7 @@ pub struct Dataplane {
     ticks: u64,
     reporter: Reporter,
     events: Receiver<DataplaneEvent>,
+    punted: PuntReceiver,
 }
 
 /// What the control thread keeps of a port whose rings run.
@@ -120,7 +122,8 @@ impl Dataplane {
         let (sender, events) = channel();
         let refused = |error| DataplaneError::Start { cpu: cpus[0], error };
         let wake = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused)?;
-        let reporter = Reporter { events: sender, wake: Arc::new(wake) };
+        let (punts, punted) = punts();
+        let reporter = Reporter { events: sender, wake: Arc::new(wake), punts };
         let started = Instant::now();
         let mut dataplane = Self {
             switch,
@@ -135,6 +138,7 @@ impl Dataplane {
             ticks: 0,
             reporter,
             events,
+            punted,
         };
         for &cpu in cpus {
             let worker = dataplane.start_worker(cpu, polling);
@@ -194,7 +198,8 @@ impl Dataplane {
     pub fn take_events(&mut self) -> Vec<DataplaneEvent> {
         // Nothing to read means that nothing was reported.
         let _ = self.reporter.wake.read();
-        self.events.try_iter().collect()
+        let control = self.punted.take().map(DataplaneEvent::Control);
+        self.events.try_iter().chain(control).collect()
     }
 
     /// To be called about every 100 ms while ports are attached: frees workers that a peer blocked, lets
@@ -407,6 +412,12 @@ impl Datapath for Dataplane {
     fn inject(&mut self, port: PortIndex, frame: Vec<u8>) {
         if let Some(worker) = self.workers.get(self.worker_of(port)) {
             worker.postbox.post(Message::Inject { port, frame });
+        }
+    }
+
+    fn emit(&mut self, port: PortIndex, link: u8, frame: Vec<u8>) {
+        if let Some(worker) = self.workers.get(self.worker_of(port)) {
+            worker.postbox.post(Message::Emit { port, link, frame });
         }
     }
 

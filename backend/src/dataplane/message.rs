@@ -32,6 +32,8 @@ pub(super) enum Message {
     Mute { port: PortIndex, descriptor: RawFd },
     /// Let this frame enter the switch.
     Inject { port: PortIndex, frame: Vec<u8> },
+    /// Let this frame leave by a link of the port.
+    Emit { port: PortIndex, link: u8, frame: Vec<u8> },
     /// End.
     Stop,
 }

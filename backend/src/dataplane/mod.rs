@@ -14,6 +14,7 @@ mod message;
 mod outlet;
 mod pace;
 mod poller;
+mod punts;
 mod replicator;
 mod shared;
 mod signal;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use viaduct_switch::{Policy, PortIndex};
 
 pub use self::handle::{Dataplane, DataplaneError};
+pub use self::punts::ControlFrame;
 use crate::config::Polling;
 use crate::memory::{DirtyLog, GuestMemory};
 use crate::ring::{Ledger, RingError};
@@ -43,6 +45,9 @@ pub trait Datapath {
 
     /// Lets a frame enter the switch at `port` as if its guest had sent it.
     fn inject(&mut self, port: PortIndex, frame: Vec<u8>);
+
+    /// Lets a frame leave by link `link` (0 where a port has one) of `port`, whatever the switch thinks of it.
+    fn emit(&mut self, port: PortIndex, link: u8, frame: Vec<u8>);
 
     /// Makes every worker use `policy`; returns once they do.
     fn set_policy(&mut self, policy: Arc<Policy>);
@@ -63,6 +68,8 @@ pub enum DataplaneEvent {
         /// What was wrong.
         error: RingError,
     },
+    /// A frame came in for a protocol that the control side speaks on the port.
+    Control(ControlFrame),
 }
 
 /// An eventfd shared by the session and the data path; checked to be an eventfd when it came in.

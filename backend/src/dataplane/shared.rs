@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
+use viaduct_switch::PortIndex;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::DataplaneEvent;
+use super::punts::PuntSender;
 use super::signal::SignalWatch;
 
 /// A worker's counters, and the watch over its writes to eventfds.
@@ -33,6 +35,7 @@ pub(super) fn add(counter: &AtomicU64, count: u64) {
 pub(super) struct Reporter {
     pub(super) events: Sender<DataplaneEvent>,
     pub(super) wake: Arc<EventFd>,
+    pub(super) punts: PuntSender,
 }
 
 impl Reporter {
@@ -40,5 +43,12 @@ impl Reporter {
     pub(super) fn report(&self, event: DataplaneEvent) {
         let _ = self.events.send(event);
         let _ = self.wake.write(1);
+    }
+
+    /// Leaves a control frame, whose bytes `fill` writes and counts; says whether there was room.
+    pub(super) fn punt(&self, port: PortIndex, link: u8, fill: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let had_room = self.punts.push(port, link, fill);
+        let _ = self.wake.write(1);
+        had_room
     }
 }

@@ -12,6 +12,7 @@ use viaduct_switch::{DropReason, Limits, NetworkIndex, NetworkSettings, PortPoli
 use super::*;
 use crate::memory::{Region, RegionSpec};
 
+mod control;
 mod floods;
 mod sharing;
 mod waiting;
@@ -249,7 +250,7 @@ fn a_ring_with_an_impossible_index_is_stopped_and_reported_alone() {
         }
         assert!(Instant::now() < deadline, "no event came");
     };
-    let DataplaneEvent::RingBroken { port: broken, ring, error } = events[0];
+    let DataplaneEvent::RingBroken { port: broken, ring, error } = events[0] else { panic!("{events:?}") };
     assert_eq!((broken, ring), (port(0), 1));
     assert!(matches!(error, RingError::IndexJump { found: 65, consumed: 0, size: 64 }));
     a.offer(0, &[]);
@@ -281,7 +282,8 @@ fn a_call_that_would_block_does_not_stop_a_worker() {
         dataplane.tick();
         thread::sleep(Duration::from_millis(20));
     }
-    let DataplaneEvent::RingBroken { port: stuck, error, .. } = dataplane.take_events()[0];
+    let events = dataplane.take_events();
+    let DataplaneEvent::RingBroken { port: stuck, error, .. } = events[0] else { panic!("{events:?}") };
     assert_eq!((stuck, error), (port(0), RingError::CallBlocked));
     // Filled again, the counter can block nobody any more.
     // SAFETY: eight bytes of our own.

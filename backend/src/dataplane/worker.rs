@@ -176,6 +176,7 @@ impl Worker {
                 }
                 Message::Mute { port, descriptor } => self.mute(port, descriptor),
                 Message::Inject { port, mut frame } => self.inject(port, &mut frame),
+                Message::Emit { port, link, mut frame } => self.emit(port, link, &mut frame),
                 Message::Stop => return true,
             }
         }
@@ -338,11 +339,35 @@ impl Worker {
             replicator: &mut self.replicator,
             outlets: &self.outlets,
             segments,
+            reporter: &self.reporter,
             refused: 0,
         };
         self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut collector);
         let refused = collector.refused;
         self.catch_up(refused, now);
+        let addressees = self.deliver(now);
+        if self.polling == Polling::Adaptive && now >= self.crowded {
+            for (port, queue) in addressees.into_iter().flatten() {
+                self.await_answer(port, usize::from(queue), now);
+            }
+        }
+    }
+
+    /// Lets a frame of the control thread's leave by a link of `port`, without asking the switch. Every port has one
+    /// link, number 0.
+    fn emit(&mut self, port: PortIndex, link: u8, frame: &mut [u8]) {
+        if link != 0 {
+            return self.switch.counters().port(port).add_drops(DropReason::ReceiverDown, 1);
+        }
+        self.burst.load(port, frame);
+        self.outbox.clear();
+        self.outbox.push(port, 0, false);
+        self.deliver(Instant::now());
+    }
+
+    /// Brings the burst to its receivers; gives some of those who may answer.
+    #[inline]
+    fn deliver(&mut self, now: Instant) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
         let (frames, segments) = self.burst.frames();
         let frames_len = frames.len() as u64;
         let flooded = self.outbox.flooded();
@@ -367,11 +392,7 @@ impl Worker {
         }
         add(&self.shared.bursts, 1);
         add(&self.shared.frames, frames_len);
-        if self.polling == Polling::Adaptive && now >= self.crowded {
-            for (port, queue) in addressees.into_iter().flatten() {
-                self.await_answer(port, usize::from(queue), now);
-            }
-        }
+        addressees
     }
 
     /// Moves on frames that wait for receive buffers. A receiver that takes none for a while is asked to kick. Many

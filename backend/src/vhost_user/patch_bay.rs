@@ -6,7 +6,7 @@ use std::sync::Arc;
 use viaduct_switch::{Nanos, Policy, PortIndex};
 
 use crate::config::Polling;
-use crate::dataplane::{Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition};
+use crate::dataplane::{ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
 
@@ -50,6 +50,9 @@ impl Engine for Dataplane {
     }
 }
 
+/// Control frames that are kept until they are asked for.
+const CONTROL_FRAMES: usize = 1024;
+
 /// A ring that its guest broke.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BrokenRing {
@@ -77,6 +80,7 @@ pub struct Detached {
 pub struct PatchBay {
     engine: Box<dyn Engine>,
     broken: Vec<BrokenRing>,
+    control: Vec<ControlFrame>,
     attached: usize,
 }
 
@@ -84,7 +88,7 @@ impl PatchBay {
     /// Access to `engine`.
     #[must_use]
     pub fn new(engine: Box<dyn Engine>) -> Self {
-        Self { engine, broken: Vec::new(), attached: 0 }
+        Self { engine, broken: Vec::new(), control: Vec::new(), attached: 0 }
     }
 
     /// Starts a port's rings; gives those that could not start. [`PatchBay::detach`] must follow one day.
@@ -127,6 +131,17 @@ impl PatchBay {
         self.engine.inject(port, frame);
     }
 
+    /// Lets a frame leave by a link of `port`.
+    pub fn emit(&mut self, port: PortIndex, link: u8, frame: Vec<u8>) {
+        self.engine.emit(port, link, frame);
+    }
+
+    /// Control frames that came in, of all ports, in order.
+    pub fn take_control(&mut self) -> Vec<ControlFrame> {
+        self.collect();
+        std::mem::take(&mut self.control)
+    }
+
     /// Makes every worker use `policy`.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         self.engine.set_policy(policy);
@@ -155,13 +170,17 @@ impl PatchBay {
     }
 
     fn collect(&mut self) {
-        let events = self.engine.take_events();
-        self.broken.extend(
-            events.into_iter().map(|DataplaneEvent::RingBroken { port, ring, error }| BrokenRing {
-                port,
-                ring,
-                error,
-            }),
-        );
+        for event in self.engine.take_events() {
+            match event {
+                DataplaneEvent::RingBroken { port, ring, error } => {
+                    self.broken.push(BrokenRing { port, ring, error });
+                }
+                DataplaneEvent::Control(frame) if self.control.len() < CONTROL_FRAMES => {
+                    self.control.push(frame);
+                }
+                // Whoever sent it will say it again.
+                DataplaneEvent::Control(_) => {}
+            }
+        }
     }
 }

@@ -68,6 +68,8 @@ impl Datapath for Mock {
         self.0.lock().unwrap().injected.push(frame);
     }
 
+    fn emit(&mut self, _port: PortIndex, _link: u8, _frame: Vec<u8>) {}
+
     fn set_policy(&mut self, _policy: Arc<Policy>) {}
 
     fn set_polling(&mut self, _polling: Polling) {}

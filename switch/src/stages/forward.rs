@@ -12,9 +12,6 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
     let Some(port) = recording.port() else { return recording.drop(DropReason::NoNetwork) };
     let destination = recording.destination();
     if destination.is_group() {
-        if destination.is_link_local() {
-            return recording.drop(DropReason::LinkLocal);
-        }
         return flood(recording, port.network);
     }
     let known = recording.look_up(port.network, destination);

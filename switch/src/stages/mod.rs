@@ -1,6 +1,7 @@
 //! The stages, in their order. A stage is one file; adding one is that file and its line here.
 
 mod admit;
+mod control;
 mod forward;
 mod learn;
 mod multicast;
@@ -29,6 +30,8 @@ macro_rules! stages {
 stages! {
     /// Refuses frames that no port of a bridge may send.
     Admit => admit,
+    /// Hands control frames to the control side, or drops them.
+    Control => control,
     /// Notes at which port the source address was seen.
     Learn => learn,
     /// Meters frames that reach many ports.

@@ -10,7 +10,7 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
     let destination = recording.destination();
     if destination == crate::MacAddress::BROADCAST {
         meter(recording, StormClass::Broadcast);
-    } else if destination.is_group() && !destination.is_link_local() {
+    } else if destination.is_group() {
         meter(recording, StormClass::Multicast);
     }
     Step::Continue

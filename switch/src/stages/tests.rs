@@ -99,5 +99,8 @@ fn deciding_changes_nothing() {
 
 #[test]
 fn the_order_of_the_stages_is_the_pipelines() {
-    assert_eq!(STAGES, [Stage::Admit, Stage::Learn, Stage::Storm, Stage::Multicast, Stage::Forward]);
+    assert_eq!(
+        STAGES,
+        [Stage::Admit, Stage::Control, Stage::Learn, Stage::Storm, Stage::Multicast, Stage::Forward]
+    );
 }

@@ -3,6 +3,7 @@
 use super::Egress;
 use crate::counters::{Counters, FlowTally, Tally};
 use crate::decision::{Action, Covered, Decision, Learned, Lengths, Scene, address_at};
+use crate::drops::DropReason;
 use crate::fdb::{Key, Sighting};
 use crate::flow_cache::{Entry, FlowCache, FlowHasher, FlowKey, Kept, Place, Verification};
 use crate::frame::Frame;
@@ -237,6 +238,7 @@ impl<E> Commit<'_, E> {
                     self.egress.flood(members, slot, frame);
                 }
                 Action::Multicast(network) => self.multicast(slot, frame, network),
+                Action::Punt => self.punt(slot, frame),
                 Action::Drop(reason) => self.tally.dropped(reason),
             }
         }
@@ -258,6 +260,18 @@ impl<E> Commit<'_, E> {
                 self.egress.flood(members, slot, frame);
             }
             Verdict::Drop(reason) => self.tally.dropped(reason),
+        }
+    }
+
+    #[cold]
+    fn punt<P>(&mut self, slot: usize, frame: &Frame<P>)
+    where
+        E: Egress<P>,
+    {
+        if !self.storm.admits_control(self.scene.source, self.now) {
+            self.tally.dropped(DropReason::StormControl);
+        } else if !self.egress.punt(slot, frame) {
+            self.tally.dropped(DropReason::ControlQueueFull);
         }
     }
 
