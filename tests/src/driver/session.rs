@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use vhost::vhost_user::message::VhostUserHeaderFlag;
@@ -29,7 +28,7 @@ const TABLE_REGIONS_MAX: usize = 8;
 pub struct Session {
     /// The `vhost` crate's frontend.
     pub frontend: Frontend,
-    watch: Arc<Watch>,
+    watch: Watch,
     /// The same socket, for messages of the test's own.
     pub stream: UnixStream,
     /// Virtio features that the port offers.
