@@ -25,6 +25,7 @@ pub mod mac;
 mod multicast;
 pub mod offload;
 pub mod policy;
+pub mod spanning_tree;
 mod stages;
 pub mod storm;
 pub mod switch;
