@@ -176,7 +176,7 @@ impl Lab {
     fn start() -> Self {
         let network = NetworkIndex::new(0).unwrap();
         let policy = PortPolicy { storm: StormLimits::UNLIMITED, ..PortPolicy::new(network, 1500) };
-        let ports = (0..PORTS).map(|index| (port(index), policy));
+        let ports = (0..PORTS).map(|index| (port(index), policy.clone()));
         let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
         let switch = Arc::new(Switch::new(1, Limits::default()));
         let mut dataplane = Dataplane::start(switch, Arc::new(policy), &[0], Polling::Busy).unwrap();

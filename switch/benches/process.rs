@@ -24,7 +24,7 @@ impl Egress<()> for Sink {
         self.0 = self.0.wrapping_add(to.get() ^ slot);
     }
 
-    fn flood(&mut self, receivers: &[PortIndex], slot: usize, _: &Frame<()>) {
+    fn flood(&mut self, _: NetworkIndex, receivers: &[PortIndex], slot: usize, _: &Frame<()>) {
         self.0 = self.0.wrapping_add(receivers.len() ^ slot);
     }
 }
@@ -51,7 +51,7 @@ fn frame(source: usize, to: u16, from: u16, flow: u16) -> Frame<()> {
     bytes[10..12].copy_from_slice(&from.to_be_bytes());
     bytes[12] = 8;
     bytes[34..36].copy_from_slice(&flow.to_be_bytes());
-    let meta = Metadata { source: port(source), length: 60, claims: Claims::default() };
+    let meta = Metadata::new(port(source), 60, Claims::default());
     Frame { head: Head::from_bytes(&bytes), meta, payload: () }
 }
 

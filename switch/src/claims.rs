@@ -1,7 +1,7 @@
 //! What a guest claims about a frame (virtio 1.2, 5.1.6): raw until it is checked.
 
 use crate::drops::DropReason;
-use crate::frame::{Claims, Gso, GsoKind, PartialChecksum};
+use crate::frame::{Claims, ETHERNET, Gso, GsoKind, PartialChecksum};
 
 /// The checksum has to be finished (virtio 1.2, 5.1.6: `VIRTIO_NET_HDR_F_NEEDS_CSUM`).
 pub const FLAG_NEEDS_CHECKSUM: u8 = 1;
@@ -18,9 +18,6 @@ const GSO_UDP_FRAGMENT: u8 = 3;
 const GSO_TCP6: u8 = 4;
 const GSO_UDP: u8 = 5;
 const GSO_ECN: u8 = 0x80;
-
-/// The bytes of an Ethernet header, which no checksum covers.
-const ETHERNET: u16 = 14;
 
 /// A virtio-net header's offload fields, as they stand in the ring but in the host's byte order
 /// (virtio 1.2, 5.1.6, `struct virtio_net_hdr`).

@@ -4,7 +4,8 @@
 //! becomes an [`Action`], carried out after the last stage. The flow cache replays a record for later frames
 //! of the same key, so whatever a recording lets a stage look at is
 //!
-//! * covered by the key (addresses, type field, VLAN tags, the source port: see `flow_cache/key.rs`),
+//! * covered by the key (addresses, type field, that there are VLAN tags, source port and network: see
+//!   `flow_cache/key.rs`),
 //! * or a question about a length, whose answer narrows the [`Lengths`] for which the record holds,
 //! * or noted as a dependency, with the second until which it holds,
 //! * or part of the policy, whose epoch ends all records,
@@ -14,11 +15,12 @@ use arrayvec::ArrayVec;
 
 use crate::drops::DropReason;
 use crate::fdb::{Fdb, Key, Seen};
-use crate::frame::Metadata;
+use crate::frame::{Frame, Metadata};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
 use crate::policy::{Policy, PortPolicy};
 use crate::storm::StormClass;
+use crate::vlan::is_tag_at;
 
 /// The most actions in one decision.
 const ACTIONS_MAX: usize = 4;
@@ -222,16 +224,39 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Recording<'a> {
     scene: &'a Scene<'a>,
-    head: &'a [u8],
-    lengths: Lengths,
+    subject: &'a Subject<'a>,
     decision: Decision,
+}
+
+/// The frame that is decided about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    /// Its beginning, without the tags that told its network.
+    pub(crate) head: &'a [u8],
+    pub(crate) lengths: Lengths,
+    /// The network to which it belongs, or why it belongs to none.
+    pub(crate) network: Result<NetworkIndex, DropReason>,
+    /// Whether no tag was taken off.
+    pub(crate) is_bare: bool,
+}
+
+impl<'a> Subject<'a> {
+    /// The frame that belongs to `network`.
+    #[inline]
+    pub(crate) fn of<P>(
+        frame: &'a Frame<P>,
+        lengths: Lengths,
+        network: Result<NetworkIndex, DropReason>,
+    ) -> Self {
+        Self { head: frame.head.bytes(), lengths, network, is_bare: frame.meta.tag.is_none() }
+    }
 }
 
 impl<'a> Recording<'a> {
     /// Begins the decision about one frame.
     #[inline]
-    pub(crate) fn new(scene: &'a Scene<'a>, head: &'a [u8], lengths: Lengths) -> Self {
-        Self { scene, head, lengths, decision: Decision::default() }
+    pub(crate) fn new(scene: &'a Scene<'a>, subject: &'a Subject<'a>) -> Self {
+        Self { scene, subject, decision: Decision::default() }
     }
 
     /// Ends it.
@@ -263,45 +288,56 @@ impl<'a> Recording<'a> {
     /// Whether the whole frame has more than `limit` bytes.
     #[inline]
     pub(crate) fn is_longer_than(&mut self, limit: u32) -> bool {
-        self.decision.covered.whole.narrow(self.lengths.whole, limit)
+        self.decision.covered.whole.narrow(self.subject.lengths.whole, limit)
     }
 
     /// Whether the frame, or a super-frame's longest segment, has more than `limit` bytes.
     #[inline]
     pub(crate) fn is_longer_on_the_wire_than(&mut self, limit: u32) -> bool {
-        self.decision.covered.wire.narrow(self.lengths.wire, limit)
+        self.decision.covered.wire.narrow(self.subject.lengths.wire, limit)
     }
 
     /// Whether the head holds an Ethernet header; always so for frames that have a key.
     #[inline]
     pub(crate) fn has_ethernet(&self) -> bool {
-        self.head.len() >= 14
+        self.subject.head.len() >= 14
     }
 
     /// The destination address; zero if the head is too short.
     #[inline]
     pub(crate) fn destination(&self) -> MacAddress {
-        address_at::<0>(self.head)
+        address_at::<0>(self.subject.head)
     }
 
     /// The source address; zero if the head is too short.
     #[inline]
     pub(crate) fn source_address(&self) -> MacAddress {
-        address_at::<6>(self.head)
+        address_at::<6>(self.subject.head)
     }
 
-    /// How many VLAN tags stand before the type field, at most two (IEEE 802.1Q-2018, 9.6 and 9.5: types
-    /// 0x8100 and 0x88a8).
+    /// How many VLAN tags still stand before the type field, at most two.
     #[inline]
     pub(crate) fn vlan_tags(&self) -> u32 {
-        let is_tag = |at: usize| matches!(self.head.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8]));
+        let is_tag = |at: usize| is_tag_at(self.subject.head, at);
         u32::from(is_tag(12)) + u32::from(is_tag(12) && is_tag(16))
+    }
+
+    /// Whether no tag was taken off. The key tells such frames from others, unless another tag stands behind.
+    #[inline]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.subject.is_bare
+    }
+
+    /// The network to which the frame belongs, or why it belongs to none. Covered by the key.
+    #[inline]
+    pub(crate) fn network(&self) -> Result<NetworkIndex, DropReason> {
+        self.subject.network
     }
 
     /// The type field of an untagged frame, and the tag's type of a tagged one.
     #[inline]
     pub(crate) fn ether_type(&self) -> [u8; 2] {
-        self.head.get(12..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
+        self.subject.head.get(12..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
     }
 
     /// Whether `network` looks who wants which multicast group.

@@ -1,11 +1,16 @@
 //! One number for both directions of a flow: by it a guest's queue is chosen.
 
+use crate::vlan::{TAG_LEN, TYPE_FIELD, is_tag_at};
+
+/// VLAN tags that are passed over at most: those of a trunk, and two of a guest's own.
+const TAGS_PASSED: usize = 4;
+
 /// Headers of IPv6 that are passed over at most, to find the transport's.
 const EXTENSIONS_MAX: usize = 4;
 
 /// A hash of the flow that a frame belongs to, the same for both directions: of addresses and ports of TCP and UDP
 /// over IPv4 and IPv6; of the addresses alone for fragments, of which only the first shows ports, and for other
-/// protocols; of the MAC addresses for all else. At most two VLAN tags are passed over. `seed` must be random and
+/// protocols; of the MAC addresses for all else. At most four VLAN tags are passed over. `seed` must be random and
 /// unknown to the guests, which choose the flows.
 #[must_use]
 pub fn flow_hash(head: &[u8], seed: u64) -> u32 {
@@ -51,13 +56,12 @@ fn mix(hash: u64, word: u64, seed: u64) -> u64 {
 
 /// The flow of an IP packet; `None`: it is none, or cut short.
 fn network_flow(head: &[u8]) -> Option<Flow<'_>> {
-    let mut at = 12;
-    for _ in 0..2 {
-        // IEEE 802.1Q-2018, 9.6: the types of a customer's and a service's tag.
-        if !matches!(word(head, at)?, 0x8100 | 0x88a8) {
+    let mut at = TYPE_FIELD;
+    for _ in 0..TAGS_PASSED {
+        if !is_tag_at(head, at) {
             break;
         }
-        at += 4;
+        at += TAG_LEN;
     }
     match word(head, at)? {
         0x0800 => ipv4_flow(head.get(at + 2..)?),

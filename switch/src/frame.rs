@@ -1,6 +1,8 @@
 //! What the switch may look at and change of a frame: a private copy of its head.
 
-use crate::ids::PortIndex;
+use crate::drops::DropReason;
+use crate::ids::{NetworkIndex, PortIndex};
+use crate::vlan::{Priority, TAG_LEN, TAGS_MAX, TagStack};
 
 /// Bytes kept free before the head, for tags and tunnel headers that an egress prepends.
 pub const HEADROOM: usize = 64;
@@ -35,7 +37,13 @@ impl Default for Head {
 }
 
 const HEADROOM_U16: u16 = 64;
-const _: () = assert!(HEADROOM_U16 as usize == HEADROOM);
+const _: () = assert!(HEADROOM_U16 as usize == HEADROOM && HEADROOM >= TAGS_MAX * TAG_LEN);
+
+/// The bytes of both addresses, behind which tags stand.
+const ADDRESSES: usize = 12;
+
+/// The bytes of an Ethernet header, which no checksum covers.
+pub(crate) const ETHERNET: u16 = 14;
 
 impl Head {
     /// The head's bytes, from the Ethernet header on.
@@ -75,6 +83,34 @@ impl Head {
         self.end = HEADROOM_U16 + len;
     }
 
+    /// Takes `len` bytes off that stand behind the addresses, which move up to what follows; says whether there were
+    /// as many.
+    #[inline]
+    fn take_tags(&mut self, len: u16) -> bool {
+        let Some(addresses) = self.bytes().first_chunk::<ADDRESSES>().copied() else { return false };
+        let fits = self.bytes().len() >= ADDRESSES + usize::from(len);
+        if fits {
+            self.start += len;
+            self.bytes_mut()[..ADDRESSES].copy_from_slice(&addresses);
+        }
+        fits
+    }
+
+    /// Puts `tags` behind the addresses, which move into the room before the head; says whether there was room.
+    #[inline]
+    fn put_tags(&mut self, tags: &TagStack) -> bool {
+        let Some(addresses) = self.bytes().first_chunk::<ADDRESSES>().copied() else { return false };
+        let fits = self.start >= tags.len();
+        if fits {
+            self.start -= tags.len();
+            let tags = tags.bytes();
+            let (front, rest) = self.bytes_mut().split_at_mut(ADDRESSES);
+            front.copy_from_slice(&addresses);
+            rest[..tags.len()].copy_from_slice(tags);
+        }
+        fits
+    }
+
     /// A head with a copy of the first [`HEAD_MAX`] bytes of `bytes`.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
@@ -95,6 +131,67 @@ pub struct Metadata {
     pub length: u32,
     /// What the sender left to be done: checked against the length, not against the bytes.
     pub claims: Claims,
+    /// What its tag said that was taken off; `None` where it had none, as frames that are just being read do.
+    pub tag: Option<TakenTag>,
+}
+
+/// What a frame's tags said that were taken off where it entered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TakenTag {
+    /// The network to which the frame belongs.
+    pub network: NetworkIndex,
+    /// Its priority; `None`: that of frames which enter at its port without one.
+    pub priority: Option<Priority>,
+}
+
+impl Metadata {
+    /// What is known about a frame of `length` bytes that is about to enter at `source`.
+    #[must_use]
+    #[inline]
+    pub fn new(source: PortIndex, length: u32, claims: Claims) -> Self {
+        Self { source, length, claims, tag: None }
+    }
+}
+
+impl<P> Frame<P> {
+    /// Takes `len` bytes of tags off.
+    ///
+    /// # Errors
+    /// [`DropReason::BadOffload`] if the checksum's start is claimed to lie within them.
+    #[inline]
+    pub(crate) fn take_tags(&mut self, len: u16) -> Result<(), DropReason> {
+        if let Some(checksum) = &mut self.meta.claims.checksum {
+            let start = checksum.start.checked_sub(len).filter(|start| *start >= ETHERNET);
+            checksum.start = start.ok_or(DropReason::BadOffload)?;
+        }
+        if !self.head.take_tags(len) {
+            return Err(DropReason::VlanTruncated);
+        }
+        self.meta.length = self.meta.length.saturating_sub(len.into());
+        Ok(())
+    }
+
+    /// Puts tags before the frame for a receiver that wants them; the claims follow. [`Frame::take_back`] undoes it.
+    ///
+    /// # Errors
+    /// [`DropReason::BadOffload`] if the checksum's start would lie beyond what a header can say.
+    #[inline]
+    pub fn put_tags(&mut self, tags: &TagStack) -> Result<(), DropReason> {
+        let claims = self.meta.claims.behind(tags).ok_or(DropReason::BadOffload)?;
+        if !self.head.put_tags(tags) {
+            return Err(DropReason::BadOffload);
+        }
+        self.meta.claims = claims;
+        self.meta.length += u32::from(tags.len());
+        Ok(())
+    }
+
+    /// Takes `tags` off that were put before the frame.
+    #[inline]
+    pub fn take_back(&mut self, tags: &TagStack) {
+        let taken = self.take_tags(tags.len());
+        debug_assert!(taken.is_ok(), "they were put before it");
+    }
 }
 
 /// What a sender left for later: a checksum, segmentation, or both (virtio 1.2, 5.1.6.2).
@@ -104,6 +201,18 @@ pub struct Claims {
     pub checksum: Option<PartialChecksum>,
     /// The frame is a super-frame.
     pub gso: Option<Gso>,
+}
+
+impl Claims {
+    /// The claims of the same frame with `tags` before it; `None` if the checksum's start would lie beyond what a header
+    /// can say.
+    #[must_use]
+    #[inline]
+    pub fn behind(self, tags: &TagStack) -> Option<Self> {
+        let Some(checksum) = self.checksum else { return Some(self) };
+        let start = checksum.start.checked_add(tags.len())?;
+        Some(Self { checksum: Some(PartialChecksum { start, ..checksum }), ..self })
+    }
 }
 
 /// Where a checksum still has to be computed (virtio 1.2, 5.1.6.2: `csum_start`, `csum_offset`).

@@ -30,6 +30,7 @@ mod stages;
 pub mod storm;
 pub mod switch;
 pub mod time;
+pub mod vlan;
 
 pub use claims::RawClaims;
 pub use control::{ControlPolicy, ControlProtocol};
@@ -39,12 +40,16 @@ pub use counters::{
 pub use drops::{DROP_REASONS, DropReason};
 pub use fdb::{FdbEntry, Limits};
 pub use flow_cache::FlowMismatch;
-pub use frame::{Claims, Frame, Gso, GsoKind, Head, Metadata, PartialChecksum};
+pub use frame::{Claims, Frame, Gso, GsoKind, Head, Metadata, PartialChecksum, TakenTag};
 pub use ids::{NetworkIndex, PortIndex};
 pub use mac::MacAddress;
 pub use multicast::{GroupEntry, GroupLimits, GroupSnapshot};
-pub use policy::{MulticastSettings, NetworkPolicy, NetworkSettings, Policy, PolicyError, PortPolicy};
+pub use policy::{
+    Membership, MulticastSettings, NetworkPolicy, NetworkSettings, Policy, PolicyError, PortPolicy, TagsOf,
+    Trunk,
+};
 pub use stages::{STAGES, Stage};
 pub use storm::{FrameRate, StormClass, StormLimits};
 pub use switch::{Egress, Switch, WorkerState};
 pub use time::Nanos;
+pub use vlan::{Priority, TagStack, TagTypes, VlanId};

@@ -3,11 +3,18 @@
 //! A policy is immutable. The control side compiles a new one and hands it to every worker; nothing is
 //! ever changed in place.
 
-use thiserror::Error;
+mod egress;
+mod ingress;
+mod membership;
 
 use crate::control::ControlPolicy;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::storm::StormLimits;
+use crate::vlan::{Priority, VlanId};
+pub use egress::TagsOf;
+pub(crate) use ingress::{Classified, Ingress, Refused};
+use membership::{Compiled, compile_ports};
+pub use membership::{Membership, PolicyError, Trunk};
 
 /// The smallest MTU in bytes that a port may have (RFC 791, 3.2: every module forwards 68 octets).
 pub const MTU_MIN: u16 = 68;
@@ -17,10 +24,10 @@ pub const MTU_MIN: u16 = 68;
 pub const AGEING_DEFAULT_S: u32 = 300;
 
 /// What the control side says about a port.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortPolicy {
-    /// The network that the port belongs to.
-    pub network: NetworkIndex,
+    /// The networks that the port belongs to.
+    pub membership: Membership,
     /// The longest layer-3 packet in bytes that may enter here, without Ethernet header and VLAN tags.
     pub mtu: u16,
     /// What may be sent to many receivers at once.
@@ -29,14 +36,27 @@ pub struct PortPolicy {
     pub multicast_router: bool,
     /// Which control frames it takes.
     pub control: ControlPolicy,
+    /// The priority of frames that enter without one.
+    pub priority: Priority,
 }
 
 impl PortPolicy {
-    /// A port in `network` that takes packets of up to `mtu` bytes, everything else by default.
+    /// An access port of `network` that takes packets of up to `mtu` bytes, everything else by default.
     #[must_use]
     pub fn new(network: NetworkIndex, mtu: u16) -> Self {
-        let (storm, control) = (StormLimits::default(), ControlPolicy::GUEST);
-        Self { network, mtu, storm, multicast_router: false, control }
+        Self::of(Membership::Access(network), mtu)
+    }
+
+    /// A trunk that takes packets of up to `mtu` bytes, everything else by default.
+    #[must_use]
+    pub fn trunk(trunk: Trunk, mtu: u16) -> Self {
+        Self::of(Membership::Trunk(trunk), mtu)
+    }
+
+    fn of(membership: Membership, mtu: u16) -> Self {
+        let (storm, priority) = (StormLimits::default(), Priority::default());
+        let control = ControlPolicy::GUEST;
+        Self { membership, mtu, storm, multicast_router: false, control, priority }
     }
 }
 
@@ -47,11 +67,17 @@ pub struct NetworkSettings {
     pub ageing_s: u32,
     /// How multicast is snooped if one of the network's ports may be a multicast router's; `None`: not.
     pub multicast: Option<MulticastSettings>,
+    /// The VLAN id of the network's tag on trunks; `None`: trunks can have it as their native network only.
+    pub vlan: Option<VlanId>,
+    /// Whether the network's own stations may use VLAN tags among themselves: what stands behind the network's tag,
+    /// or comes from its access ports, may be another tag, and is passed on as it is.
+    pub inner_tags: bool,
 }
 
 impl Default for NetworkSettings {
     fn default() -> Self {
-        Self { ageing_s: AGEING_DEFAULT_S, multicast: Some(MulticastSettings::default()) }
+        let multicast = Some(MulticastSettings::default());
+        Self { ageing_s: AGEING_DEFAULT_S, multicast, vlan: None, inner_tags: false }
     }
 }
 
@@ -77,6 +103,7 @@ pub struct NetworkPolicy {
     members: Box<[PortIndex]>,
     ageing_s: u32,
     multicast: Option<MulticastSettings>,
+    vlan: Option<VlanId>,
 }
 
 impl NetworkPolicy {
@@ -100,45 +127,20 @@ impl NetworkPolicy {
     pub fn multicast(&self) -> Option<MulticastSettings> {
         self.multicast
     }
+
+    /// The VLAN id of the network's tag on trunks.
+    #[must_use]
+    #[inline]
+    pub fn vlan(&self) -> Option<VlanId> {
+        self.vlan
+    }
 }
 
 /// All that the data path knows about ports and networks.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    ports: Box<[Option<PortPolicy>]>,
+    ports: Box<[Option<Compiled>]>,
     networks: Box<[Option<NetworkPolicy>]>,
-}
-
-/// Why a policy was not compiled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum PolicyError {
-    /// Port {0} is given twice; give each port once.
-    #[error("port {0} is given twice; give each port once")]
-    DuplicatePort(PortIndex),
-    /// Network {0} is given twice; give each network once.
-    #[error("network {0} is given twice; give each network once")]
-    DuplicateNetwork(NetworkIndex),
-    /// A port belongs to a network that is not given.
-    #[error(
-        "port {port} belongs to network {network}, which is not given; give the network or leave out the port"
-    )]
-    UnknownNetwork {
-        /// The port in question.
-        port: PortIndex,
-        /// The network that is missing.
-        network: NetworkIndex,
-    },
-    /// A port's MTU is below the smallest that IPv4 allows.
-    #[error("port {port} has an MTU of {mtu} bytes; use at least 68 (RFC 791, 3.2)")]
-    SmallMtu {
-        /// The port in question.
-        port: PortIndex,
-        /// Its MTU in bytes.
-        mtu: u16,
-    },
-    /// A network's addresses would be forgotten at once.
-    #[error("network {0} has an ageing time of 0 s; use at least 1 s")]
-    NoAgeing(NetworkIndex),
 }
 
 impl Policy {
@@ -151,23 +153,19 @@ impl Policy {
         networks: impl IntoIterator<Item = (NetworkIndex, NetworkSettings)>,
     ) -> Result<Self, PolicyError> {
         let networks = compile_networks(networks)?;
-        let ports = compile_ports(ports)?;
-        let mut members = vec![Vec::new(); networks.len()];
-        for (port, policy) in numbered(&ports) {
-            let network = policy.network;
-            let known = networks.get(network.get()).is_some_and(Option::is_some);
-            if !known {
-                return Err(PolicyError::UnknownNetwork { port, network });
+        let ports = compile_ports(ports, &networks)?;
+        let mut members = vec![(Vec::new(), false); networks.len()];
+        for (port, compiled) in numbered(&ports) {
+            for network in compiled.networks() {
+                let (members, has_router) = &mut members[network.get()];
+                members.push(port);
+                *has_router |= compiled.policy.multicast_router;
             }
-            members[network.get()].push(port);
         }
-        let networks = networks.into_iter().zip(members).map(|(settings, members)| {
-            let has_router = members.iter().any(|port: &PortIndex| {
-                ports[port.get()].as_ref().is_some_and(|policy| policy.multicast_router)
-            });
-            settings.map(|NetworkSettings { ageing_s, multicast }| {
+        let networks = networks.into_iter().zip(members).map(|(settings, (members, has_router))| {
+            settings.map(|NetworkSettings { ageing_s, multicast, vlan, .. }| {
                 let multicast = multicast.filter(|_| has_router);
-                NetworkPolicy { members: members.into(), ageing_s, multicast }
+                NetworkPolicy { members: members.into(), ageing_s, multicast, vlan }
             })
         });
         Ok(Self { networks: networks.collect(), ports: ports.into() })
@@ -177,6 +175,11 @@ impl Policy {
     #[must_use]
     #[inline]
     pub fn port(&self, port: PortIndex) -> Option<&PortPolicy> {
+        self.compiled(port).map(|compiled| &compiled.policy)
+    }
+
+    #[inline]
+    fn compiled(&self, port: PortIndex) -> Option<&Compiled> {
         self.ports.get(port.get())?.as_ref()
     }
 
@@ -191,7 +194,12 @@ impl Policy {
     #[must_use]
     #[inline]
     pub fn is_member(&self, port: PortIndex, network: NetworkIndex) -> bool {
-        self.port(port).is_some_and(|policy| policy.network == network)
+        self.compiled(port).is_some_and(|compiled| {
+            compiled.is_native(network) || {
+                let vlan = self.network(network).and_then(NetworkPolicy::vlan);
+                vlan.is_some_and(|vlan| compiled.allows(vlan, network))
+            }
+        })
     }
 }
 
@@ -210,21 +218,6 @@ fn compile_networks(
     Ok(table)
 }
 
-fn compile_ports(
-    given: impl IntoIterator<Item = (PortIndex, PortPolicy)>,
-) -> Result<Vec<Option<PortPolicy>>, PolicyError> {
-    let mut table = Vec::new();
-    for (port, policy) in given {
-        if policy.mtu < MTU_MIN {
-            return Err(PolicyError::SmallMtu { port, mtu: policy.mtu });
-        }
-        if place(&mut table, port.get(), policy).is_some() {
-            return Err(PolicyError::DuplicatePort(port));
-        }
-    }
-    Ok(table)
-}
-
 /// Puts `value` at `index` of a table that grows as needed; gives back what stood there.
 fn place<T>(table: &mut Vec<Option<T>>, index: usize, value: T) -> Option<T> {
     if table.len() <= index {
@@ -234,58 +227,10 @@ fn place<T>(table: &mut Vec<Option<T>>, index: usize, value: T) -> Option<T> {
 }
 
 /// The ports that a table holds, in ascending order.
-fn numbered(ports: &[Option<PortPolicy>]) -> impl Iterator<Item = (PortIndex, &PortPolicy)> {
+fn numbered(ports: &[Option<Compiled>]) -> impl Iterator<Item = (PortIndex, &Compiled)> {
     let numbered = ports.iter().enumerate();
-    numbered.filter_map(|(index, policy)| Some((PortIndex::new(index)?, policy.as_ref()?)))
+    numbered.filter_map(|(index, compiled)| Some((PortIndex::new(index)?, compiled.as_ref()?)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn port(index: usize) -> PortIndex {
-        PortIndex::new(index).unwrap()
-    }
-
-    fn network(index: usize) -> NetworkIndex {
-        NetworkIndex::new(index).unwrap()
-    }
-
-    fn in_network(index: usize) -> PortPolicy {
-        PortPolicy::new(network(index), 1500)
-    }
-
-    const SETTINGS: NetworkSettings = NetworkSettings { ageing_s: 300, multicast: None };
-
-    #[test]
-    fn members_are_sorted_and_each_network_has_its_own() {
-        let ports = [(port(7), in_network(1)), (port(2), in_network(1)), (port(3), in_network(4))];
-        let policy = Policy::compile(ports, [(network(1), SETTINGS), (network(4), SETTINGS)]).unwrap();
-        assert_eq!(policy.network(network(1)).unwrap().members(), [port(2), port(7)]);
-        assert_eq!(policy.network(network(4)).unwrap().members(), [port(3)]);
-        assert!(policy.network(network(0)).is_none());
-        assert!(policy.port(port(0)).is_none());
-        assert!(policy.port(port(4000)).is_none());
-        assert!(policy.is_member(port(7), network(1)));
-        assert!(!policy.is_member(port(7), network(4)));
-    }
-
-    #[test]
-    fn contradictions_are_named() {
-        let compile = |ports: &[(PortIndex, PortPolicy)], networks: &[(NetworkIndex, NetworkSettings)]| {
-            Policy::compile(ports.iter().copied(), networks.iter().copied()).unwrap_err()
-        };
-        let lab = (network(0), SETTINGS);
-        let one = (port(1), in_network(0));
-        assert_eq!(compile(&[one, one], &[lab]), PolicyError::DuplicatePort(port(1)));
-        assert_eq!(compile(&[one], &[lab, lab]), PolicyError::DuplicateNetwork(network(0)));
-        assert_eq!(
-            compile(&[], &[(network(0), NetworkSettings { ageing_s: 0, ..SETTINGS })]),
-            PolicyError::NoAgeing(network(0))
-        );
-        let lost = PolicyError::UnknownNetwork { port: port(1), network: network(9) };
-        assert_eq!(compile(&[(port(1), in_network(9))], &[lab]), lost);
-        let small = PortPolicy::new(network(0), 67);
-        assert_eq!(compile(&[(port(1), small)], &[lab]), PolicyError::SmallMtu { port: port(1), mtu: 67 });
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use crate::decision::Scene;
 use crate::fdb::{Fdb, FdbEntry, Limits};
 use crate::flow_cache::{FlowCache, FlowHasher, FlowMismatch, Verification};
 use crate::frame::Frame;
-use crate::ids::PortIndex;
+use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups, Scratch};
 use crate::policy::Policy;
 use crate::storm::StormMeters;
@@ -26,8 +26,8 @@ pub trait Egress<P> {
     fn send(&mut self, to: PortIndex, slot: usize, frame: &Frame<P>);
 
     /// Lets copies of `frame`, which stands at position `slot` of the burst, leave by all of `receivers`
-    /// but the frame's own port, which may be among them. `receivers` ascend.
-    fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<P>);
+    /// but the frame's own port, which may be among them. `receivers` ascend, and are members of `network`.
+    fn flood(&mut self, network: NetworkIndex, receivers: &[PortIndex], slot: usize, frame: &Frame<P>);
 
     /// Hands `frame`, which stands at position `slot` of the burst, to the control side; says whether there was room
     /// for it. Whoever never has a policy in which a [`ControlProtocol`](crate::ControlProtocol) runs is never called.
@@ -111,8 +111,9 @@ impl Switch {
         Self { fdb: Fdb::new(seed, limits), flow_hasher, counters, storm, groups, verification }
     }
 
-    /// Takes in a burst of frames, all from one source port, and sends them on in order. No lock is
-    /// waited for and nothing is allocated.
+    /// Takes in a burst of frames, all from one source port, and sends them on in order. A tag that told a frame's
+    /// network is taken off; what a receiver wants before it instead, [`Policy::tags_of`] tells. No lock is waited for
+    /// and nothing is allocated.
     pub fn process<P>(
         &self,
         worker: &mut WorkerState,
@@ -136,8 +137,11 @@ impl Switch {
             learned: None,
             egress,
         };
+        let ingress = policy.ingress(source);
         let mut run = Run {
             commit,
+            ingress,
+            untagged: ingress.untagged(),
             flows,
             hasher: &self.flow_hasher,
             verification: &self.verification,
@@ -146,7 +150,7 @@ impl Switch {
             steady: None,
             once: None,
         };
-        for (slot, frame) in burst.iter().enumerate() {
+        for (slot, frame) in burst.iter_mut().enumerate() {
             debug_assert_eq!(frame.meta.source, source, "a burst comes from one port");
             run.frame(slot, frame);
         }

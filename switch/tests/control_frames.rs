@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use viaduct_switch::{
     Claims, ControlPolicy, ControlProtocol, DropReason, Egress, Frame, Head, Limits, Metadata, Nanos,
-    NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch, WorkerState,
+    NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch, Trunk, VlanId, WorkerState,
 };
 
 const BPDU: [u8; 6] = [1, 0x80, 0xc2, 0, 0, 0];
@@ -31,7 +31,7 @@ impl Egress<()> for Told {
         self.sent += 1;
     }
 
-    fn flood(&mut self, _: &[PortIndex], _: usize, _: &Frame<()>) {
+    fn flood(&mut self, _: NetworkIndex, _: &[PortIndex], _: usize, _: &Frame<()>) {
         self.sent += 1;
     }
 
@@ -86,7 +86,7 @@ fn frame(from: usize, to: [u8; 6], kind: u16) -> Frame<()> {
     bytes[..6].copy_from_slice(&to);
     bytes[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 9]);
     bytes[12..14].copy_from_slice(&kind.to_be_bytes());
-    let meta = Metadata { source: port(from), length: 60, claims: Claims::default() };
+    let meta = Metadata::new(port(from), 60, Claims::default());
     Frame { head: Head::from_bytes(&bytes), meta, payload: () }
 }
 
@@ -120,9 +120,9 @@ fn a_guests_spanning_tree_messages_for_each_vlan_are_guarded_against_too() {
 #[test]
 fn a_frame_that_is_longer_than_ethernet_allows_is_no_control_frame() {
     let mut bench = Bench::new();
-    let mut policy = *bench.worker.policy().port(port(UPLINK)).unwrap();
+    let mut policy = bench.worker.policy().port(port(UPLINK)).unwrap().clone();
     policy.mtu = 9000;
-    let network = (policy.network, NetworkSettings::default());
+    let network = (policy.native().unwrap(), NetworkSettings::default());
     let compiled = Policy::compile([(port(UPLINK), policy)], [network]).unwrap();
     bench.worker.set_policy(Arc::new(compiled));
     for (length, punted) in [(1522, 1), (1523, 0)] {
@@ -156,4 +156,26 @@ fn a_frame_for_which_there_is_no_room_is_counted() {
     let mut told = Told { is_full: true, ..Told::default() };
     bench.process(Nanos(0), &mut [frame(UPLINK, BPDU, 39)], &mut told);
     assert_eq!((told.punted.len(), bench.drops(UPLINK, DropReason::ControlQueueFull)), (1, 1));
+}
+
+#[test]
+fn what_has_a_tag_is_no_control_frame_and_what_has_none_is_one_on_any_trunk() {
+    let network = NetworkIndex::new(0).unwrap();
+    let settings = NetworkSettings { vlan: VlanId::new(5), ..NetworkSettings::default() };
+    for (native, service_vlan) in [(Some(network), None), (None, None), (None, VlanId::new(300))] {
+        let mut bench = Bench::new();
+        let trunk = Trunk { native, networks: vec![network], service_vlan, ..Trunk::default() };
+        let control = ControlPolicy::UPLINK.with(ControlProtocol::Slow);
+        let policy = PortPolicy { control, ..PortPolicy::trunk(trunk, 1500) };
+        let compiled = Policy::compile([(port(UPLINK), policy)], [(network, settings)]).unwrap();
+        bench.worker.set_policy(Arc::new(compiled));
+        let mut told = Told::default();
+        for control in [0, 5, 6] {
+            let mut tagged = frame(UPLINK, SLOW, 0x8100);
+            tagged.head.bytes_mut()[14..18].copy_from_slice(&[0, control, 0x88, 0x09]);
+            bench.process(Nanos(0), &mut [tagged], &mut told);
+        }
+        assert_eq!((told.punted.len(), bench.drops(UPLINK, DropReason::LinkLocal)), (0, 3));
+        assert!(bench.punts(UPLINK, SLOW, 0x8809) && bench.punts(UPLINK, SLOW, 0x8809));
+    }
 }

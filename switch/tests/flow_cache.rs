@@ -7,8 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use viaduct_switch::storm::{FrameRate, StormLimits};
 use viaduct_switch::{
-    Claims, Egress, Frame, GroupLimits, Gso, GsoKind, Head, Limits, Metadata, Nanos, NetworkIndex,
-    NetworkSettings, PartialChecksum, Policy, PortIndex, PortPolicy, Switch, WorkerState,
+    Claims, Egress, Frame, GroupLimits, Gso, GsoKind, Head, Limits, Membership, Metadata, Nanos,
+    NetworkIndex, NetworkSettings, PartialChecksum, Policy, PortIndex, PortPolicy, Switch, TagTypes, Trunk,
+    VlanId, WorkerState,
 };
 
 const PORTS: usize = 6;
@@ -63,7 +64,8 @@ fn address(index: usize) -> [u8; 6] {
     }
 }
 
-/// Policies that differ in what frames may be sent, and in who belongs to whom. Port 5 has no network in the first.
+/// Policies that differ in what frames may be sent, and in who belongs to whom. Port 5 has no network in the first;
+/// ports 3 and 4 are trunks of some kind or other in the others.
 fn policy(number: usize) -> Policy {
     let network = |index| NetworkIndex::new(index).unwrap();
     let storm = StormLimits { broadcast: FrameRate::new(400), ..StormLimits::default() };
@@ -71,11 +73,29 @@ fn policy(number: usize) -> Policy {
         let of = network(usize::from(number == 2 && index % 2 == 1));
         let mtu = if number == 1 { 1400 } else { 1500 };
         let storm = if index == 0 { storm } else { StormLimits::UNLIMITED };
-        (port(index), PortPolicy { storm, ..PortPolicy::new(of, mtu) })
+        let membership = match (number, index) {
+            (1, 3) => trunk(None, &[0, 1], None),
+            (1, 4) => trunk(Some(0), &[1], None),
+            (2, 3) => trunk(Some(0), &[1], VlanId::new(0x800)),
+            (2, 4) => trunk(Some(1), &[], None),
+            _ => Membership::Access(of),
+        };
+        (port(index), PortPolicy { storm, membership, ..PortPolicy::new(of, mtu) })
     });
     let ageing_s = if number == 1 { 3 } else { 8 };
-    let networks = (0..2).map(|index| (network(index), NetworkSettings { ageing_s, multicast: None }));
+    let networks = (0..2).map(|index| {
+        let vlan = VlanId::new(if index == 0 { 0x800 } else { 0x7d });
+        let inner_tags = number == 2 && index == 1;
+        (network(index), NetworkSettings { ageing_s, multicast: None, vlan, inner_tags })
+    });
     Policy::compile(ports, networks).unwrap()
+}
+
+fn trunk(native: Option<usize>, networks: &[usize], service_vlan: Option<VlanId>) -> Membership {
+    let network = |index| NetworkIndex::new(index).unwrap();
+    let tag_types = TagTypes { service: native.is_some(), legacy: true };
+    let networks = networks.iter().copied().map(network).collect();
+    Membership::Trunk(Trunk { native: native.map(network), networks, service_vlan, tag_types })
 }
 
 impl Drawn {
@@ -87,7 +107,7 @@ impl Drawn {
             checksum: Some(PartialChecksum { start: 34, offset: 16 }),
             gso: Some(Gso { kind, size, ecn: false }),
         });
-        let meta = Metadata { source: port(source), length: self.length, claims };
+        let meta = Metadata::new(port(source), self.length, claims);
         Frame { head: Head::from_bytes(&bytes), meta, payload: () }
     }
 }
@@ -96,7 +116,11 @@ impl Drawn {
 fn drawn() -> impl Strategy<Value = Drawn> {
     let to = prop_oneof![8 => 0..12usize, 2 => 12..16usize];
     let from = prop_oneof![20 => 0..12usize, 1 => 12..16usize];
-    let word = prop_oneof![8 => Just(0x0800), 2 => Just(0x8100), 1 => Just(0x88a8), 1 => Just(0x86dd)];
+    // The word behind a tag's type is tag control information: 0x0800 is a VLAN id as well.
+    let word = prop_oneof![
+        8 => Just(0x0800), 2 => Just(0x8100), 1 => Just(0x88a8), 1 => Just(0x86dd), 1 => Just(0x9100),
+        2 => Just(0x607d), 1 => Just(0xe000), 1 => Just(0x0fff),
+    ];
     let head = prop_oneof![20 => Just(126usize), 1 => 0..30usize];
     let length = prop_oneof![
         10 => Just(60),
@@ -106,7 +130,14 @@ fn drawn() -> impl Strategy<Value = Drawn> {
     let kind = prop::sample::select(vec![GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp, GsoKind::UdpFragment]);
     let size = prop::sample::select(vec![100, 1346, 1347, 1446, 1447, 1448, 1449, 1480, 1481]);
     let gso = prop_oneof![6 => Just(None), 1 => (kind, size).prop_map(Some)];
-    let types = prop_oneof![3 => Just([0x0800; 5]), 2 => prop::array::uniform5(word)];
+    let tagged = prop::sample::select(vec![
+        [0x8100, 0x0800, 0x0800, 0, 0],
+        [0x8100, 0x607d, 0x0800, 0, 0],
+        [0x8100, 0x607d, 0x8100, 5, 0x0800],
+        [0x88a8, 0x0800, 0x8100, 0x607d, 0x0800],
+        [0x8100, 0xa000, 0x0800, 0, 0],
+    ]);
+    let types = prop_oneof![3 => Just([0x0800; 5]), 2 => prop::array::uniform5(word), 2 => tagged];
     (to, from, types, head, length, gso).prop_map(|(to, from, types, head, length, gso)| {
         let length = if gso.is_some() { 20_000 } else { length };
         Drawn { to, from, types, head, length, gso }
@@ -132,17 +163,20 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// The frame's place, its network if it is flooded, where it goes, its head, and what else is known of it.
+type Said = (usize, Option<NetworkIndex>, Vec<PortIndex>, Vec<u8>, Metadata);
+
 /// Everything that an egress was told, in order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Told(Vec<(usize, Vec<PortIndex>)>);
+struct Told(Vec<Said>);
 
 impl Egress<()> for Told {
-    fn send(&mut self, to: PortIndex, slot: usize, _: &Frame<()>) {
-        self.0.push((slot, vec![to]));
+    fn send(&mut self, to: PortIndex, slot: usize, frame: &Frame<()>) {
+        self.0.push((slot, None, vec![to], frame.head.bytes().to_vec(), frame.meta));
     }
 
-    fn flood(&mut self, receivers: &[PortIndex], slot: usize, _: &Frame<()>) {
-        self.0.push((slot, receivers.to_vec()));
+    fn flood(&mut self, network: NetworkIndex, receivers: &[PortIndex], slot: usize, frame: &Frame<()>) {
+        self.0.push((slot, Some(network), receivers.to_vec(), frame.head.bytes().to_vec(), frame.meta));
     }
 }
 

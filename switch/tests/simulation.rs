@@ -104,7 +104,7 @@ impl Egress<Message> for Outbox {
         self.0.entry(to.get()).or_default().push(frame.clone());
     }
 
-    fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<Message>) {
+    fn flood(&mut self, _: NetworkIndex, receivers: &[PortIndex], slot: usize, frame: &Frame<Message>) {
         for &to in receivers.iter().filter(|&&port| port != frame.meta.source) {
             self.send(to, slot, frame);
         }
@@ -197,7 +197,7 @@ impl World {
             let message = self.fates.len() as Message;
             self.fates.push(Fate { sender, receiver, arrived: Vec::new(), crossed: 0 });
             let bytes = [to.0.as_slice(), &mac.0, &[0x88, 0xb5], &message.to_be_bytes()].concat();
-            let meta = Metadata { source: at.index(), length: 60, claims: Claims::default() };
+            let meta = Metadata::new(at.index(), 60, Claims::default());
             Frame { head: Head::from_bytes(&bytes), meta, payload: message }
         });
         let frames = frames.collect();

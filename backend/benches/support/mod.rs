@@ -163,7 +163,7 @@ impl<P> Egress<P> for Count {
         self.0 += 1;
     }
 
-    fn flood(&mut self, _receivers: &[PortIndex], _slot: usize, _frame: &Frame<P>) {
+    fn flood(&mut self, _network: NetworkIndex, _receivers: &[PortIndex], _slot: usize, _frame: &Frame<P>) {
         self.0 += 1;
     }
 }

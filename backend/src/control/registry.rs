@@ -34,11 +34,10 @@ impl Numbers {
             Some((
                 *self.ports.get(name)?,
                 PortPolicy {
-                    network,
-                    mtu: port.mtu,
                     storm: port.storm,
                     multicast_router: port.multicast_router,
                     control: ControlPolicy::GUEST,
+                    ..PortPolicy::new(network, port.mtu)
                 },
             ))
         });
@@ -47,7 +46,10 @@ impl Numbers {
             let membership_s = u32::try_from(network.multicast_membership.as_secs()).unwrap_or(u32::MAX);
             let settings = MulticastSettings { membership_s, fast_leave: network.multicast_fast_leave };
             let multicast = network.multicast_snooping.then_some(settings);
-            Some((*self.networks.get(name)?, NetworkSettings { ageing_s, multicast }))
+            Some((
+                *self.networks.get(name)?,
+                NetworkSettings { ageing_s, multicast, ..NetworkSettings::default() },
+            ))
         });
         Policy::compile(ports, networks)
     }

@@ -4,7 +4,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use viaduct_switch::offload::{Checksums, Segmenter, Treatment, finish_checksum};
-use viaduct_switch::{Claims, DropReason, Egress, Frame, PortIndex, RawClaims, Switch};
+use viaduct_switch::{
+    Claims, DropReason, Egress, Frame, NetworkIndex, Policy, PortIndex, RawClaims, Switch, TagStack, TagsOf,
+};
+
+use viaduct_switch::vlan::{TAG_LEN, TAGS_MAX};
 
 use super::outlet::{Outcome, Outlet, ReceiveQueue};
 use super::replicator::{Flood, Replicator};
@@ -13,8 +17,8 @@ use super::sync::primitives::MutexGuard;
 use crate::memory::Segment;
 use crate::ring::{BURST_FRAMES, Segments, Span, prefetch_ahead};
 
-/// Bytes of the longest frame.
-const FRAME_MAX: usize = 65_550;
+/// Bytes of the longest frame, with the tags that it may have.
+pub(super) const FRAME_MAX: usize = 65_550 + TAGS_MAX * TAG_LEN;
 
 /// One copy of a frame that leaves by one port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -62,7 +66,7 @@ impl Egress<Span> for Collector<'_> {
         self.outbox.push(to, slot, false);
     }
 
-    fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<Span>) {
+    fn flood(&mut self, network: NetworkIndex, receivers: &[PortIndex], slot: usize, frame: &Frame<Span>) {
         if self.is_short(receivers, frame) {
             self.outbox.flooded |= 1 << (slot % 64);
             for &to in receivers.iter().filter(|&&port| port != frame.meta.source) {
@@ -73,6 +77,7 @@ impl Egress<Span> for Collector<'_> {
         let Span { first, count } = frame.payload;
         let flood = Flood {
             meta: &frame.meta,
+            network,
             head: frame.head.bytes(),
             rest: self.segments.get(first as usize, count as usize),
             receivers,
@@ -179,6 +184,23 @@ impl Workshop {
         (&mut self.segment, self.fragment_id)
     }
 
+    /// Room with a copy of `frame` behind tags, if there are some; [`Workshop::give_back`] takes it.
+    pub(super) fn take_whole(&mut self, frame: &[u8], tags: &TagStack) -> Vec<u8> {
+        let mut whole = std::mem::take(&mut self.whole);
+        whole.clear();
+        if let Some((addresses, behind)) = frame.split_at_checked(12).filter(|_| !tags.is_empty()) {
+            for part in [addresses, tags.bytes(), behind] {
+                whole.extend_from_slice(part);
+            }
+        }
+        whole
+    }
+
+    /// Takes back the room that [`Workshop::take_whole`] gave.
+    pub(super) fn give_back(&mut self, whole: Vec<u8>) {
+        self.whole = whole;
+    }
+
     /// The whole frame as an owned copy.
     fn collect(&mut self, head: &[u8], rest: &[Segment]) {
         self.whole.clear();
@@ -198,7 +220,10 @@ impl Workshop {
 /// What delivering a burst needs.
 pub(super) struct Delivered<'a> {
     pub(super) switch: &'a Switch,
-    pub(super) frames: &'a [Frame<Span>],
+    /// What tells the tags that receivers want; `None` for control frames, which have none.
+    pub(super) policy: Option<&'a Policy>,
+    /// While a frame is delivered to a receiver that wants tags, they stand in its head's room.
+    pub(super) frames: &'a mut [Frame<Span>],
     pub(super) segments: &'a Segments,
     pub(super) workshop: &'a mut Workshop,
 }
@@ -217,12 +242,17 @@ impl Delivered<'_> {
         group: &[Send],
     ) -> Outcome {
         let mut outcome = Outcome::default();
+        let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port));
         queue.prepare(group.len());
         for (at, send) in group.iter().enumerate() {
             if let Some(next) = group.get(at + 1) {
                 self.fetch(next);
             }
-            if let Err(reason) = self.frame(outlet, &mut queue, send, &mut outcome) {
+            let delivered = match &tags {
+                None => self.frame(outlet, &mut queue, send, &mut outcome),
+                Some(tags) => self.tagged(outlet, &mut queue, send, &mut outcome, tags),
+            };
+            if let Err(reason) = delivered {
                 self.switch.counters().port(outlet.port).add_drops(reason, 1);
             }
         }
@@ -268,6 +298,26 @@ impl Delivered<'_> {
                 self.cut(queue, claims, checksums, outcome)
             }
         }
+    }
+
+    /// Delivers a frame to a receiver that wants tags before it: they are put into the room before its head, where the
+    /// addresses make way for them, and taken off again.
+    fn tagged(
+        &mut self,
+        outlet: &Outlet,
+        queue: &mut ReceiveQueue,
+        send: &Send,
+        outcome: &mut Outcome,
+        tags: &TagsOf<'_>,
+    ) -> Result<(), DropReason> {
+        let Some(frame) = self.frames.get_mut(usize::from(send.slot)) else { return Ok(()) };
+        let tags = tags.of(&frame.meta).ok_or(DropReason::NoNetwork)?;
+        frame.put_tags(&tags)?;
+        let delivered = self.frame(outlet, queue, send, outcome);
+        if let Some(frame) = self.frames.get_mut(usize::from(send.slot)) {
+            frame.take_back(&tags);
+        }
+        delivered
     }
 
     /// Delivers the frame in the workshop to a receiver that wants its checksum finished.
@@ -377,7 +427,7 @@ mod tests {
             reporter: &reporter,
             refused: 0,
         };
-        let meta = Metadata { source: PortIndex::new(0).unwrap(), length: 0, claims: Claims::default() };
+        let meta = Metadata::new(PortIndex::new(0).unwrap(), 0, Claims::default());
         let frame = Frame { head: Head::default(), meta, payload: span };
         // More than the reader asks for, to see that nothing is written behind it.
         let mut buffer = vec![0xee; room + 64];

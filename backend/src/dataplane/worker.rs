@@ -166,7 +166,7 @@ impl Worker {
                 }
                 Message::Detach { what, acknowledge } => acknowledge.done(self.detach(&what)),
                 Message::SetPolicy { policy, acknowledge } => {
-                    self.replicator.keep_to(self.state.policy(), &policy);
+                    self.replicator.keep_to(&policy);
                     self.state.set_policy(policy);
                     acknowledge.done(Vec::new());
                 }
@@ -345,7 +345,7 @@ impl Worker {
         self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut collector);
         let refused = collector.refused;
         self.catch_up(refused, now);
-        let addressees = self.deliver(now);
+        let addressees = self.deliver(now, true);
         if self.polling == Polling::Adaptive && now >= self.crowded {
             for (port, queue) in addressees.into_iter().flatten() {
                 self.await_answer(port, usize::from(queue), now);
@@ -362,17 +362,24 @@ impl Worker {
         self.burst.load(port, frame);
         self.outbox.clear();
         self.outbox.push(port, 0, false);
-        self.deliver(Instant::now());
+        self.deliver(Instant::now(), false);
     }
 
-    /// Brings the burst to its receivers; gives some of those who may answer.
+    /// Brings the burst to its receivers, with the tags of its frames' networks if they have some; gives some of those
+    /// who may answer.
     #[inline]
-    fn deliver(&mut self, now: Instant) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
-        let (frames, segments) = self.burst.frames();
-        let frames_len = frames.len() as u64;
+    fn deliver(&mut self, now: Instant, has_network: bool) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
+        let (frames, segments) = self.burst.parts();
+        let (frames_len, source) = (frames.len() as u64, frames.first().map(|frame| frame.meta.source));
         let flooded = self.outbox.flooded();
         let mut delivery = Delivery {
-            to: Delivered { switch: &self.switch, frames, segments, workshop: &mut self.workshop },
+            to: Delivered {
+                switch: &self.switch,
+                policy: has_network.then_some(self.state.policy()),
+                frames,
+                segments,
+                workshop: &mut self.workshop,
+            },
             outlets: &self.outlets,
             shared: &self.shared,
             reporter: &self.reporter,
@@ -387,8 +394,8 @@ impl Worker {
         let (reached, addressees) = (delivery.reached, delivery.addressees);
         // A flood passes ports by whose drivers don't run; one that met no other was for nobody.
         let alone = u64::from((flooded & !reached).count_ones());
-        if let (true, Some(frame)) = (alone > 0, frames.first()) {
-            self.switch.counters().port(frame.meta.source).add_drops(DropReason::NoReceiver, alone);
+        if let (true, Some(source)) = (alone > 0, source) {
+            self.switch.counters().port(source).add_drops(DropReason::NoReceiver, alone);
         }
         add(&self.shared.bursts, 1);
         add(&self.shared.frames, frames_len);

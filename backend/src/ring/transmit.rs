@@ -18,8 +18,8 @@ const BURST_BYTES: u64 = 128 * 1024;
 /// Descriptors after which a burst ends.
 const BURST_SEGMENTS: usize = 512;
 
-/// Bytes of the longest frame that virtio-net allows (virtio 1.2, 5.1.6.3.1: 65550 and the header).
-const FRAME_MAX: u64 = 65_550;
+/// Bytes of the longest frame that virtio-net allows (virtio 1.2, 5.1.6.3.1: 65550 and the header), with two tags.
+const FRAME_MAX: u64 = 65_550 + 8;
 
 /// Bytes of the header before each frame, in a driver of virtio 1.0 or later (virtio 1.2, 5.1.6.1).
 const HEADER_LEN: usize = 12;
@@ -53,7 +53,7 @@ impl Burst {
     /// An empty burst.
     #[must_use]
     pub fn new(port: PortIndex) -> Self {
-        let meta = Metadata { source: port, length: 0, claims: Default::default() };
+        let meta = Metadata::new(port, 0, Default::default());
         let frame = Frame { head: Head::default(), meta, payload: Span::default() };
         Self {
             frames: vec![frame; BURST_FRAMES],
@@ -90,7 +90,7 @@ impl Burst {
         self.clear();
         let (Ok(length), Some(frame)) = (u32::try_from(bytes.len()), self.frames.first_mut()) else { return };
         frame.head = Head::from_bytes(bytes);
-        frame.meta = Metadata { source: port, length, claims: Default::default() };
+        frame.meta = Metadata::new(port, length, Default::default());
         frame.payload = Span::default();
         if let Some(rest) = bytes.get_mut(HEAD_MAX..) {
             let len = u32::try_from(rest.len()).unwrap_or(0);
@@ -225,7 +225,7 @@ impl TransmitRing {
             frame.payload = span(first, 1);
         }
         let claims = claims_in(&header).check(length)?;
-        frame.meta = Metadata { source: self.port, length, claims };
+        frame.meta = Metadata::new(self.port, length, claims);
         burst.filled += 1;
         burst.bytes += u64::from(length);
         Ok(())
@@ -257,7 +257,7 @@ impl TransmitRing {
         frame.payload = span(first + done, burst.segments.len() - first - done);
         let length = u32::try_from(length).map_err(|_| Refused::Frame(DropReason::TooLong))?;
         let claims = claims_in(&header).check(length).map_err(Refused::Frame)?;
-        frame.meta = Metadata { source: self.port, length, claims };
+        frame.meta = Metadata::new(self.port, length, claims);
         burst.filled += 1;
         burst.bytes += u64::from(length);
         Ok(())

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::decision::{Decision, Learned};
 use crate::fdb::Limits;
+use crate::ids::NetworkIndex;
 
 const SHORT: Lengths = Lengths { whole: 60, wire: 60 };
 
@@ -16,7 +17,7 @@ fn port(index: usize) -> PortIndex {
 fn key(source: usize, number: u32) -> FlowKey {
     let mut head = [0; 60];
     head[2..6].copy_from_slice(&number.to_be_bytes());
-    FlowKey::of(port(source), &head).unwrap()
+    FlowKey::untagged(port(source), &head).unwrap()
 }
 
 fn hash(key: FlowKey) -> u64 {
@@ -149,7 +150,7 @@ fn a_key_covers_addresses_types_and_tags_and_nothing_behind_them() {
         for &(at, value) in changed {
             head[at] = value;
         }
-        FlowKey::of(port(3), &head).unwrap()
+        FlowKey::untagged(port(3), &head).unwrap()
     };
     for at in 0..14 {
         assert_ne!(head(&[(at, 1)]), head(&[]), "byte {at}");
@@ -157,15 +158,38 @@ fn a_key_covers_addresses_types_and_tags_and_nothing_behind_them() {
     for at in 14..60 {
         assert_eq!(head(&[(at, 1)]), head(&[]), "byte {at} of an untagged frame");
     }
-    let tag = [(12, 0x81), (13, 0)];
-    for at in 14..60 {
-        let alike = head(&[tag[0], tag[1], (at, 1)]) == head(&tag);
-        assert_eq!(alike, at >= 18, "byte {at} of a tagged frame");
+}
+
+#[test]
+fn a_key_covers_the_network_and_the_type_behind_a_tag_but_not_what_the_tag_says() {
+    let key = |network: usize, changed: &[(usize, u8)]| {
+        let mut head = [0u8; 60];
+        head[12] = 8;
+        for &(at, value) in changed {
+            head[at] = value;
+        }
+        FlowKey::classified(port(3), NetworkIndex::new(network).unwrap(), &head).unwrap()
+    };
+    assert_ne!(key(0, &[]), key(1, &[]));
+    assert_ne!(
+        key(0, &[]),
+        FlowKey::untagged(port(3), &{
+            let mut head = [0u8; 60];
+            head[12] = 8;
+            head
+        })
+        .unwrap()
+    );
+    for kind in [[0x81, 0], [0x88, 0xa8], [0x91, 0]] {
+        let tag = [(12, kind[0]), (13, kind[1])];
+        assert!(key(4095, &tag).is_tagged() && !key(4095, &[]).is_tagged());
+        for at in 14..60 {
+            let changed: Vec<_> = tag.iter().copied().chain([(at, 1)]).collect();
+            assert_eq!(key(5, &changed) != key(5, &tag), (16..18).contains(&at), "byte {at}");
+        }
     }
-    let tags = [(12, 0x88), (13, 0xa8), (16, 0x81), (17, 0)];
-    for at in 18..60 {
-        let changed: Vec<_> = tags.iter().copied().chain([(at, 1)]).collect();
-        assert_eq!(head(&changed) == head(&tags), at >= 22, "byte {at} of a frame with two tags");
+    for at in 14..60 {
+        assert_eq!(key(5, &[(at, 1)]), key(5, &[]), "byte {at} of a frame without a tag");
     }
 }
 
@@ -177,8 +201,8 @@ fn a_key_covers_the_source_port() {
 
 #[test]
 fn a_frame_shorter_than_two_tags_has_no_key() {
-    assert!(FlowKey::of(port(0), &[0; 21]).is_none());
-    assert!(FlowKey::of(port(0), &[0; 22]).is_some());
+    assert!(FlowKey::untagged(port(0), &[0; 21]).is_none());
+    assert!(FlowKey::untagged(port(0), &[0; 22]).is_some());
 }
 
 proptest! {

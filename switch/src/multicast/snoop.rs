@@ -35,8 +35,8 @@ pub(crate) struct Scratch {
     ports: PortSet,
     receivers: Vec<PortIndex>,
     message: Box<[u8]>,
-    /// The group whose receivers stand there, and whether they are known. A burst mostly has one group.
-    recent: Option<(IpAddr, bool)>,
+    /// The group of a network whose receivers stand there, and whether they are known. A burst mostly has one.
+    recent: Option<(NetworkIndex, IpAddr, bool)>,
 }
 
 impl Default for Scratch {
@@ -110,7 +110,7 @@ impl Snooping<'_> {
     fn to<'s>(&self, scratch: &'s mut Scratch, group: IpAddr) -> Verdict<'s> {
         let Scratch { ports, receivers, recent, .. } = scratch;
         let is_known = match *recent {
-            Some((last, is_known)) if last == group => is_known,
+            Some((network, last, is_known)) if (network, last) == (self.network, group) => is_known,
             _ => {
                 let is_known = self.groups.receivers(self.network, group, self.now.seconds(), ports);
                 receivers.clear();
@@ -119,7 +119,7 @@ impl Snooping<'_> {
                 is_known
             }
         };
-        *recent = Some((group, is_known));
+        *recent = Some((self.network, group, is_known));
         let is_other = |&port: &PortIndex| port != self.source;
         match is_known {
             false => Verdict::Flood,

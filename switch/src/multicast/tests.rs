@@ -32,7 +32,7 @@ impl Egress<Vec<u8>> for Sent {
         self.0.push(to.get());
     }
 
-    fn flood(&mut self, receivers: &[PortIndex], _: usize, frame: &Frame<Vec<u8>>) {
+    fn flood(&mut self, _: NetworkIndex, receivers: &[PortIndex], _: usize, frame: &Frame<Vec<u8>>) {
         assert!(receivers.is_sorted());
         self.0.extend(receivers.iter().filter(|&&port| port != frame.meta.source).map(|port| port.get()));
     }
@@ -91,7 +91,7 @@ impl Bench {
 
     fn try_send(&mut self, from: usize, bytes: &[u8]) -> (Vec<usize>, Vec<DropReason>) {
         let length = u32::try_from(bytes.len()).unwrap();
-        let meta = Metadata { source: port(from), length, claims: Claims::default() };
+        let meta = Metadata::new(port(from), length, Claims::default());
         let rest = bytes.get(crate::frame::HEAD_MAX..).unwrap_or_default().to_vec();
         let frame = Frame { head: Head::from_bytes(bytes), meta, payload: rest };
         let mut sent = Sent::default();
@@ -379,7 +379,7 @@ fn a_worker_that_finds_the_lock_taken_floods() {
         });
         wait.recv().unwrap();
         let report = igmp_2(0x16, GROUP);
-        let meta = Metadata { source: port(2), length: 46, claims: Claims::default() };
+        let meta = Metadata::new(port(2), 46, Claims::default());
         let frame = Frame { head: Head::from_bytes(&report), meta, payload: Vec::new() };
         let now = Nanos::from_seconds(bench.now_s);
         switch.process(&mut bench.worker, now, &mut [frame], &mut Sent::default());
@@ -398,11 +398,8 @@ fn readers_beside_a_writer_send_to_a_port_of_the_group_or_to_all() {
     let now = Nanos::from_seconds(bench.now_s);
     let switch = &bench.switch;
     let run = |from: usize, bytes: Vec<u8>, worker: &mut WorkerState| {
-        let meta = Metadata {
-            source: port(from),
-            length: u32::try_from(bytes.len()).unwrap(),
-            claims: Claims::default(),
-        };
+        let length = u32::try_from(bytes.len()).unwrap();
+        let meta = Metadata::new(port(from), length, Claims::default());
         let mut sent = Sent::default();
         let frame = Frame { head: Head::from_bytes(&bytes), meta, payload: Vec::new() };
         switch.process(worker, now, &mut [frame], &mut sent);

@@ -1,5 +1,7 @@
-//! Where a frame's headers are: Ethernet with up to two VLAN tags, IPv4 with options or IPv6 with
+//! Where a frame's headers are: Ethernet with up to four VLAN tags, IPv4 with options or IPv6 with
 //! extension headers, and what they carry.
+
+use crate::vlan::{TAG_LEN, TYPE_FIELD, is_tag_at};
 
 /// The most IPv6 extension headers that are walked.
 const EXTENSIONS_MAX: usize = 8;
@@ -39,14 +41,13 @@ pub(super) struct Layout {
     pub(super) names_fragmentable: usize,
 }
 
-/// Where the type field stands, behind at most two VLAN tags.
+/// The most VLAN tags that are passed over: two that a trunk puts before a frame, and two of a tenant's own.
+const TAGS_PASSED: usize = 4;
+
+/// Where the type field stands, behind at most [`TAGS_PASSED`] VLAN tags.
 pub(super) fn type_field(frame: &[u8]) -> usize {
-    let is_tag = |at: usize| matches!(frame.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8]));
-    match (is_tag(12), is_tag(16)) {
-        (false, _) => 12,
-        (true, false) => 16,
-        (true, true) => 20,
-    }
+    let places = (0..TAGS_PASSED).map(|tag| TYPE_FIELD + TAG_LEN * tag);
+    places.take_while(|&at| is_tag_at(frame, at)).last().map_or(TYPE_FIELD, |last| last + TAG_LEN)
 }
 
 /// The IP version that the type field names, and where the IP header begins.

@@ -22,7 +22,9 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
         let refused = port.control.guards_against(destination);
         return if refused { recording.drop(DropReason::BpduGuard) } else { Step::Continue };
     }
-    match ControlProtocol::of(destination, recording.ether_type()) {
+    // Bridges say these things without tags; with one, they are a network's station's.
+    let protocol = ControlProtocol::of(destination, recording.ether_type()).filter(|_| recording.is_bare());
+    match protocol {
         Some(protocol) if port.control.runs(protocol) && !recording.is_longer_than(LENGTH_MAX) => {
             recording.act(Action::Punt);
             Step::Done

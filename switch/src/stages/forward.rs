@@ -9,12 +9,15 @@ use crate::storm::StormClass;
 /// Chooses the ports by which the frame leaves.
 #[inline]
 pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
-    let Some(port) = recording.port() else { return recording.drop(DropReason::NoNetwork) };
+    let network = match recording.network() {
+        Ok(network) => network,
+        Err(reason) => return recording.drop(reason),
+    };
     let destination = recording.destination();
     if destination.is_group() {
-        return flood(recording, port.network);
+        return flood(recording, network);
     }
-    let known = recording.look_up(port.network, destination);
+    let known = recording.look_up(network, destination);
     // A frame to its own sender may come before its address was learned.
     if known == Some(recording.source()) || destination == recording.source_address() {
         return recording.drop(DropReason::SamePort);
@@ -25,10 +28,10 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
             Step::Done
         }
         None => {
-            if recording.has_others(port.network) {
+            if recording.has_others(network) {
                 storm::meter(recording, StormClass::UnknownUnicast);
             }
-            flood(recording, port.network)
+            flood(recording, network)
         }
     }
 }

@@ -5,9 +5,9 @@ use crate::decision::{Action, Recording, Step};
 /// Records that the source address was seen. Admission has refused group addresses.
 #[inline]
 pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
-    if let Some(port) = recording.port() {
+    if let Ok(network) = recording.network() {
         recording.source_address();
-        recording.act(Action::Learn(port.network));
+        recording.act(Action::Learn(network));
     }
     Step::Continue
 }

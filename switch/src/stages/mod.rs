@@ -6,8 +6,9 @@ mod forward;
 mod learn;
 mod multicast;
 mod storm;
+mod vlan;
 
-use crate::decision::{Decision, Lengths, Recording, Scene, Step};
+use crate::decision::{Decision, Recording, Scene, Step, Subject};
 
 /// Declares the stages once, in the order in which they are asked.
 macro_rules! stages {
@@ -32,6 +33,8 @@ stages! {
     Admit => admit,
     /// Hands control frames to the control side, or drops them.
     Control => control,
+    /// Refuses frames that belong to no network of their port.
+    Vlan => vlan,
     /// Notes at which port the source address was seen.
     Learn => learn,
     /// Meters frames that reach many ports.
@@ -44,8 +47,8 @@ stages! {
 
 /// Decides about one frame, without any effect.
 #[inline]
-pub(crate) fn decide(scene: &Scene<'_>, head: &[u8], lengths: Lengths) -> Decision {
-    let mut recording = Recording::new(scene, head, lengths);
+pub(crate) fn decide(scene: &Scene<'_>, subject: &Subject<'_>) -> Decision {
+    let mut recording = Recording::new(scene, subject);
     for &stage in STAGES {
         if ask(stage, &mut recording) == Step::Done {
             break;

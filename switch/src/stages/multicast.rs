@@ -11,15 +11,15 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
     if !destination.is_group() {
         return Step::Continue;
     }
-    let Some(port) = recording.port().filter(|port| recording.snoops(port.network)) else {
+    let Some(network) = recording.network().ok().filter(|network| recording.snoops(*network)) else {
         return Step::Continue;
     };
     if !is_ip_multicast(destination, recording.ether_type()) {
         return Step::Continue;
     }
-    if !recording.has_others(port.network) {
+    if !recording.has_others(network) {
         return recording.drop(DropReason::NoReceiver);
     }
-    recording.act(Action::Multicast(port.network));
+    recording.act(Action::Multicast(network));
     Step::Done
 }

@@ -20,8 +20,8 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
 /// is as good as unicast: it reaches one, and is no storm.
 #[inline]
 pub(super) fn meter(recording: &mut Recording<'_>, class: StormClass) {
-    let limited = recording.port().filter(|port| port.storm.of(class).is_some());
-    if limited.is_some_and(|port| recording.members(port.network) > 2) {
+    let is_limited = recording.port().is_some_and(|port| port.storm.of(class).is_some());
+    if is_limited && recording.network().is_ok_and(|network| recording.members(network) > 2) {
         recording.act(Action::Meter(class));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::counters::FdbCounters;
-use crate::decision::Action;
+use crate::decision::{Action, Lengths};
 use crate::fdb::{Fdb, Key, Limits, Sighting};
 use crate::mac::MacAddress;
 use crate::policy::{NetworkSettings, Policy, PortPolicy};
@@ -43,7 +43,11 @@ impl Bench {
         let source = port(0);
         let scene =
             Scene { policy: &self.policy, fdb: &self.fdb, now_s: 0, source, port: self.policy.port(source) };
-        decide(&scene, &head, Lengths { whole: 60, wire: 60 })
+        let lengths = Lengths { whole: 60, wire: 60 };
+        decide(
+            &scene,
+            &Subject { head: &head, lengths, network: Ok(NetworkIndex::new(0).unwrap()), is_bare: true },
+        )
     }
 }
 
@@ -101,6 +105,14 @@ fn deciding_changes_nothing() {
 fn the_order_of_the_stages_is_the_pipelines() {
     assert_eq!(
         STAGES,
-        [Stage::Admit, Stage::Control, Stage::Learn, Stage::Storm, Stage::Multicast, Stage::Forward]
+        [
+            Stage::Admit,
+            Stage::Control,
+            Stage::Vlan,
+            Stage::Learn,
+            Stage::Storm,
+            Stage::Multicast,
+            Stage::Forward
+        ]
     );
 }

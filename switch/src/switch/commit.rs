@@ -2,13 +2,14 @@
 
 use super::Egress;
 use crate::counters::{Counters, FlowTally, Tally};
-use crate::decision::{Action, Covered, Decision, Learned, Lengths, Scene, address_at};
+use crate::decision::{Action, Covered, Decision, Learned, Lengths, Scene, Subject, address_at};
 use crate::drops::DropReason;
 use crate::fdb::{Key, Sighting};
 use crate::flow_cache::{Entry, FlowCache, FlowHasher, FlowKey, Kept, Place, Verification};
-use crate::frame::Frame;
+use crate::frame::{Frame, TakenTag};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{Groups, Scratch, Snooping, Verdict};
+use crate::policy::{Classified, Ingress, Refused};
 use crate::stages;
 use crate::storm::{StormClass, StormMeters};
 use crate::time::Nanos;
@@ -28,9 +29,15 @@ pub(super) struct Steady {
     to: PortIndex,
 }
 
+/// The network to which a frame belongs, or why it belongs to none.
+type Home = Result<NetworkIndex, Refused>;
+
 /// One burst with what it needs.
 pub(super) struct Run<'a, E> {
     pub(super) commit: Commit<'a, E>,
+    pub(super) ingress: Ingress<'a>,
+    /// Where frames without a tag belong.
+    pub(super) untagged: Home,
     pub(super) flows: &'a mut FlowCache,
     pub(super) hasher: &'a FlowHasher,
     pub(super) verification: &'a Verification,
@@ -46,26 +53,51 @@ pub(super) struct Run<'a, E> {
 impl<E> Run<'_, E> {
     /// Replays the record of the frame's kind, or makes it.
     #[inline(always)]
-    pub(super) fn frame<P>(&mut self, slot: usize, frame: &Frame<P>)
+    pub(super) fn frame<P>(&mut self, slot: usize, frame: &mut Frame<P>)
     where
         E: Egress<P>,
     {
         let head = frame.head.bytes();
-        let lengths = Lengths::of(head, &frame.meta);
-        let Some(key) = FlowKey::of(frame.meta.source, head) else {
-            return self.decide(slot, frame, lengths);
+        let Some(key) = FlowKey::untagged(frame.meta.source, head) else {
+            return self.enter(slot, frame);
         };
+        let lengths = Lengths::of(head, &frame.meta);
         match self.steady {
+            // No kind that has a tag is ever a steady one.
             Some(steady) if steady.key.is(key) && steady.covered.contains(lengths) => {
                 self.commit.forward(slot, frame, steady.to);
             }
-            _ => self.replay(slot, frame, lengths, key),
+            _ if key.is_tagged() => self.enter(slot, frame),
+            _ => self.replay(slot, frame, lengths, key, self.untagged),
+        }
+    }
+
+    /// Finds out to which network a frame belongs that has a tag, or is too short for a key, and takes off the tags
+    /// that tell it; then goes on as with any other.
+    #[inline(never)]
+    fn enter<P>(&mut self, slot: usize, frame: &mut Frame<P>)
+    where
+        E: Egress<P>,
+    {
+        let home = match self.ingress.classify(frame.head.bytes()) {
+            Ok(classified) => take_off(frame, classified).map(|()| classified.network),
+            Err(reason) => Err(reason),
+        };
+        let head = frame.head.bytes();
+        let lengths = Lengths::of(head, &frame.meta);
+        let key = home.ok().and_then(|network| FlowKey::classified(frame.meta.source, network, head));
+        match (key, self.steady) {
+            (Some(key), Some(steady)) if steady.key.is(key) && steady.covered.contains(lengths) => {
+                self.commit.forward(slot, frame, steady.to);
+            }
+            (Some(key), _) => self.replay(slot, frame, lengths, key, home),
+            (None, _) => self.decide(slot, frame, lengths, home),
         }
     }
 
     /// Replays the record of a frame that is of another kind than the one before it, or makes it.
-    #[inline]
-    fn replay<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, key: FlowKey)
+    #[inline(always)]
+    fn replay<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, key: FlowKey, home: Home)
     where
         E: Egress<P>,
     {
@@ -76,19 +108,20 @@ impl<E> Run<'_, E> {
         }
         let hash = key.hash(self.hasher);
         let Some(place) = self.flows.find(hash, key, lengths) else {
-            return self.miss(slot, frame, lengths, Wanted { key, hash });
+            return self.miss(slot, frame, lengths, Wanted { key, hash }, home);
         };
         let scene = self.commit.scene;
         let entry = self.flows.at(place);
         if self.verifies || !entry.decision.is_current(scene.fdb, scene.now_s) {
-            return self.doubt(slot, frame, lengths, place);
+            return self.doubt(slot, frame, lengths, place, home);
         }
         self.once = None;
         // By far the most frames: from one known station to another.
         if let &[Action::Learn(_), Action::Output(to)] = entry.decision.actions()
             && entry.learned.is_known(scene)
         {
-            self.steady = Some(Steady { key, covered: entry.decision.covered(), to });
+            let steady = Steady { key, covered: entry.decision.covered(), to };
+            self.steady = (!key.is_tagged()).then_some(steady);
             return self.commit.forward(slot, frame, to);
         }
         self.commit.frame(slot, frame, entry.decision.actions(), &mut entry.learned);
@@ -96,24 +129,24 @@ impl<E> Run<'_, E> {
 
     /// Decides about a frame that has no key.
     #[inline(never)]
-    fn decide<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths)
+    fn decide<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, home: Home)
     where
         E: Egress<P>,
     {
         self.steady = None;
         self.once = None;
-        self.make(slot, frame, lengths);
+        self.make(slot, frame, lengths, home);
     }
 
     /// Decides about a frame of a kind that is not known, and keeps the record. One that holds once only serves
     /// for the frames of its kind that follow directly: no time passes within a burst, and they teach nothing
     /// that the first one did not.
     #[inline(never)]
-    fn miss<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, wanted: Wanted)
+    fn miss<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, wanted: Wanted, home: Home)
     where
         E: Egress<P>,
     {
-        let (decision, learned) = self.make(slot, frame, lengths);
+        let (decision, learned) = self.make(slot, frame, lengths, home);
         self.once = None;
         if !decision.is_cacheable() {
             self.once = (!self.verifies).then(|| Entry::new(wanted.key, decision, learned));
@@ -131,17 +164,17 @@ impl<E> Run<'_, E> {
 
     /// Goes by a record that is not to be trusted: it is out of date, or every hit is verified.
     #[inline(never)]
-    fn doubt<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, place: Place)
+    fn doubt<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, place: Place, home: Home)
     where
         E: Egress<P>,
     {
         let scene = self.commit.scene;
         if self.flows.at(place).decision.is_current(scene.fdb, scene.now_s) {
-            return self.verify(slot, frame, lengths, place);
+            return self.verify(slot, frame, lengths, place, home);
         }
         self.counted.invalidated += 1;
         self.once = None;
-        let (decision, learned) = self.make(slot, frame, lengths);
+        let (decision, learned) = self.make(slot, frame, lengths, home);
         if decision.is_cacheable() {
             self.flows.at(place).renew(decision, learned);
         } else {
@@ -152,12 +185,12 @@ impl<E> Run<'_, E> {
     /// Decides about a frame although its record is current, and compares. What another worker changed in
     /// between changed a generation before it could be seen.
     #[cold]
-    fn verify<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, place: Place)
+    fn verify<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, place: Place, home: Home)
     where
         E: Egress<P>,
     {
         let scene = self.commit.scene;
-        let decision = stages::decide(scene, frame.head.bytes(), lengths);
+        let decision = stages::decide(scene, &Subject::of(frame, lengths, home));
         let entry = self.flows.at(place);
         if !entry.decision.agrees_with(&decision) && entry.decision.is_current(scene.fdb, scene.now_s) {
             self.counted.mismatched += 1;
@@ -168,16 +201,26 @@ impl<E> Run<'_, E> {
 
     /// Decides about a frame and carries it out.
     #[inline(always)]
-    fn make<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths) -> (Decision, Learned)
+    fn make<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, home: Home) -> (Decision, Learned)
     where
         E: Egress<P>,
     {
         self.counted.misses += 1;
-        let decision = stages::decide(self.commit.scene, frame.head.bytes(), lengths);
+        let decision = stages::decide(self.commit.scene, &Subject::of(frame, lengths, home));
         let mut learned = Learned::default();
         self.commit.frame(slot, frame, decision.actions(), &mut learned);
         (decision, learned)
     }
+}
+
+/// Takes off the tags that told a frame's network, and keeps what they said.
+fn take_off<P>(frame: &mut Frame<P>, classified: Classified) -> Result<(), DropReason> {
+    let Classified { network, priority, tags } = classified;
+    if tags > 0 {
+        frame.take_tags(u16::try_from(tags).unwrap_or(u16::MAX))?;
+        frame.meta.tag = Some(TakenTag { network, priority });
+    }
+    Ok(())
 }
 
 /// Carries out decisions: the only place where a frame has effects.
@@ -235,7 +278,7 @@ impl<E> Commit<'_, E> {
                 Action::Output(port) => self.egress.send(port, slot, frame),
                 Action::Flood(network) => {
                     let members = self.scene.policy.network(network).map_or(&[][..], |n| n.members());
-                    self.egress.flood(members, slot, frame);
+                    self.egress.flood(network, members, slot, frame);
                 }
                 Action::Multicast(network) => self.multicast(slot, frame, network),
                 Action::Punt => self.punt(slot, frame),
@@ -254,10 +297,10 @@ impl<E> Commit<'_, E> {
         let snooping = Snooping { groups, meters, policy, network, source, now: self.now };
         let rest = |to: &mut [u8]| self.egress.read(frame, to);
         match snooping.verdict(self.scratch, frame.head.bytes(), &frame.meta, rest) {
-            Verdict::To(receivers) => self.egress.flood(receivers, slot, frame),
+            Verdict::To(receivers) => self.egress.flood(network, receivers, slot, frame),
             Verdict::Flood => {
                 let members = policy.network(network).map_or(&[][..], |network| network.members());
-                self.egress.flood(members, slot, frame);
+                self.egress.flood(network, members, slot, frame);
             }
             Verdict::Drop(reason) => self.tally.dropped(reason),
         }

@@ -32,7 +32,7 @@ impl Egress<()> for Sent {
         self.0.push((to.get(), Cast::Unicast, slot));
     }
 
-    fn flood(&mut self, receivers: &[PortIndex], slot: usize, frame: &Frame<()>) {
+    fn flood(&mut self, _: NetworkIndex, receivers: &[PortIndex], slot: usize, frame: &Frame<()>) {
         assert!(receivers.is_sorted());
         let others = receivers.iter().filter(|&&port| port != frame.meta.source);
         self.0.extend(others.map(|port| (port.get(), Cast::Flood, slot)));
@@ -60,7 +60,7 @@ fn frame(source: usize, to: [u8; 6], from: [u8; 6]) -> Frame<()> {
     bytes[..6].copy_from_slice(&to);
     bytes[6..12].copy_from_slice(&from);
     bytes[12] = 8;
-    let meta = Metadata { source: port(source), length: 60, claims: Claims::default() };
+    let meta = Metadata::new(port(source), 60, Claims::default());
     Frame { head: Head::from_bytes(&bytes), meta, payload: () }
 }
 
@@ -176,12 +176,18 @@ fn a_frame_is_neither_shorter_than_its_header_nor_longer_than_virtio_allows() {
 }
 
 #[test]
-fn the_mtu_counts_neither_ethernet_nor_two_tags() {
+fn the_mtu_counts_neither_ethernet_nor_two_tags_of_the_stations_own() {
     let mut bench = Bench::new();
+    let network = |index| NetworkIndex::new(index).unwrap();
+    let ports = (0..4).map(|index| (port(index), PortPolicy::new(network(0), 1500)));
+    let settings = NetworkSettings { inner_tags: true, ..NetworkSettings::default() };
+    let policy = Policy::compile(ports, [(network(0), settings)]).unwrap();
+    bench.worker.set_policy(Arc::new(policy));
     let tagged = |length, tags: usize| {
         let mut frame = long(length);
         for tag in 0..tags {
             frame.head.bytes_mut()[12 + 4 * tag..14 + 4 * tag].copy_from_slice(&[0x81, 0]);
+            frame.head.bytes_mut()[15 + 4 * tag] = 7;
         }
         frame
     };

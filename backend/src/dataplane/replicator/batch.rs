@@ -1,13 +1,15 @@
 //! Flooded frames that wait together, since they go to the same receivers.
 
 use viaduct_switch::offload::Treatment;
-use viaduct_switch::{Claims, DropReason, PortIndex, Switch};
+use viaduct_switch::{Claims, DropReason, NetworkIndex, Policy, PortIndex, Priority, Switch, TagStack};
 
 use super::form::Form;
 use super::pool::Pool;
+use super::tagged::Tagged;
 use crate::dataplane::delivery::{Workshop, count, header_of, length_of};
 use crate::dataplane::outlet::{Outcome, Outlet, ReceiveQueue};
 use crate::dataplane::sync::turn;
+use crate::memory::Segment;
 
 /// Frames in one batch at most.
 const BATCH_FRAMES: usize = 16;
@@ -21,6 +23,8 @@ const VISIT_COST: usize = 1024;
 /// Frames of one source, and the receivers that have not got them yet.
 #[derive(Default)]
 pub(super) struct Batch {
+    /// The network of all of them; `None` only in an empty one.
+    pub(super) network: Option<NetworkIndex>,
     /// In ascending order.
     pub(super) receivers: Vec<PortIndex>,
     /// Which of them need no copy any more, before it is their turn; empty as long as all do.
@@ -43,12 +47,16 @@ pub(super) struct Copied {
     pub(super) buffer: Box<[u8]>,
     pub(super) length: usize,
     pub(super) claims: Claims,
+    /// `None`: its port's.
+    pub(super) priority: Option<Priority>,
     pub(super) forms: Vec<Form>,
 }
 
 /// What a visit needs beside the batch.
 pub(super) struct Means<'a> {
     pub(super) switch: &'a Switch,
+    pub(super) policy: &'a Policy,
+    pub(super) source: PortIndex,
     pub(super) workshop: &'a mut Workshop,
     pub(super) pool: &'a Pool,
     pub(super) now_s: u16,
@@ -64,8 +72,9 @@ pub(super) struct Means<'a> {
 
 impl Batch {
     /// Whether a frame of `length` bytes may join.
-    pub(super) fn may_join(&self, receivers: &[PortIndex], length: usize) -> bool {
+    pub(super) fn may_join(&self, network: NetworkIndex, receivers: &[PortIndex], length: usize) -> bool {
         self.next == 0
+            && self.network == Some(network)
             && self.served.is_empty()
             && self.copies.len() < BATCH_FRAMES
             && self.bytes + length <= BATCH_BYTES
@@ -95,10 +104,12 @@ impl Batch {
         }
     }
 
-    /// Leaves out the receivers that `stays` does not hold of.
-    pub(super) fn keep(&mut self, stays: impl Fn(PortIndex) -> bool) {
+    /// Leaves out the receivers that may not have it under `policy`, which are all of them if `source` may not send it.
+    pub(super) fn keep_to(&mut self, policy: &Policy, source: PortIndex) {
+        let Some(network) = self.network else { return };
+        let stays = policy.is_member(source, network);
         for place in 0..self.receivers.len() {
-            if self.receivers.get(place).is_some_and(|to| !stays(*to)) {
+            if self.receivers.get(place).is_some_and(|to| !stays || !policy.is_member(*to, network)) {
                 self.set_served(place);
             }
         }
@@ -120,7 +131,7 @@ impl Batch {
         self.receivers.clear();
         self.served.clear();
         (self.next, self.bytes, self.taken) = (0, 0, 0);
-        (self.reached, self.unicast) = (false, false);
+        (self.reached, self.unicast, self.network) = (false, false, None);
         self.copies.drain(..).map(|copied| copied.buffer)
     }
 
@@ -153,9 +164,15 @@ impl Batch {
         let Some(queue) = outlet.queue(number) else { return outcome };
         let mut queue = turn::patiently(queue);
         queue.prepare(self.copies.len());
+        let wanted = self.network.zip(means.policy.tags_of(outlet.port));
+        let own = means.policy.port(means.source).map(|source| source.priority).unwrap_or_default();
         let copies = self.copies.iter_mut().zip(numbers).filter(|(_, chosen)| **chosen == number);
         for (copied, _) in copies {
-            if let Err(reason) = copied.put(outlet, &mut queue, &mut outcome, means) {
+            let tags = wanted.map_or(TagStack::default(), |(network, tags)| {
+                tags.frame(network, copied.priority.unwrap_or(own))
+            });
+            let mut to = Place { outlet, queue: &mut queue, outcome: &mut outcome };
+            if let Err(reason) = copied.put(&mut to, &tags, means) {
                 means.switch.counters().port(outlet.port).add_drops(reason, 1);
             }
         }
@@ -167,44 +184,68 @@ impl Batch {
     }
 }
 
+/// A receiver's queue, and what becomes of this visit to it.
+struct Place<'a> {
+    outlet: &'a Outlet,
+    queue: &'a mut ReceiveQueue,
+    outcome: &'a mut Outcome,
+}
+
 impl Copied {
     fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.length).unwrap_or_default()
     }
 
-    fn put(
-        &mut self,
-        outlet: &Outlet,
-        queue: &mut ReceiveQueue,
-        outcome: &mut Outcome,
-        means: &mut Means<'_>,
-    ) -> Result<(), DropReason> {
-        let bytes = self.bytes();
-        let treatment = outlet.capabilities.treatment(&self.claims, bytes);
+    /// Puts the frame, with `tags` before it, into a receiver's queue in the form that it takes.
+    fn put(&mut self, to: &mut Place<'_>, tags: &TagStack, means: &mut Means<'_>) -> Result<(), DropReason> {
+        // No treatment depends on tags.
+        let treatment = to.outlet.capabilities.treatment(&self.claims, self.bytes());
         if treatment != Treatment::AsIs {
-            return self.put_form(treatment, queue, outcome, means);
+            return self.put_form(to, tags, treatment, means);
         }
+        if !tags.is_empty() {
+            return self.put_tagged(to, tags, means);
+        }
+        let bytes = self.bytes();
         means.cost += bytes.len();
         let header = header_of(self.claims.to_raw(bytes));
-        queue.send(&header, bytes, &[], length_of(bytes), outcome)
+        to.queue.send(&header, bytes, &[], length_of(bytes), to.outcome)
+    }
+
+    /// Puts the frame as it is, behind its addresses and the tags, which are put together beside it.
+    fn put_tagged(
+        &mut self,
+        to: &mut Place<'_>,
+        tags: &TagStack,
+        means: &mut Means<'_>,
+    ) -> Result<(), DropReason> {
+        let claims = self.claims.behind(tags).ok_or(DropReason::BadOffload)?;
+        let length = length_of(self.bytes()).saturating_add(tags.len().into());
+        means.cost += length as usize;
+        let head = Tagged::head(self.bytes(), tags);
+        let header = header_of(claims.to_raw(head.bytes()));
+        let rest = self.buffer.get_mut(head.taken..self.length).unwrap_or_default();
+        let rest = Segment { host: rest.as_mut_ptr(), len: length_of(rest) };
+        to.queue.send(&header, head.bytes(), &[rest], length, to.outcome)
     }
 
     fn put_form(
         &mut self,
+        to: &mut Place<'_>,
+        tags: &TagStack,
         treatment: Treatment,
-        queue: &mut ReceiveQueue,
-        outcome: &mut Outcome,
         means: &mut Means<'_>,
     ) -> Result<(), DropReason> {
-        if let Some(form) = self.forms.iter().find(|form| form.treatment == treatment) {
+        let wanted = (treatment, *tags);
+        if let Some(form) = self.forms.iter().find(|form| form.made_for == wanted) {
             means.cost += form.cost();
-            return form.put(queue, outcome);
+            return form.put(to.queue, to.outcome);
         }
         let bytes = self.bytes();
-        let form = Form::make(bytes, self.claims, treatment, means.workshop);
+        let form = Form::make(bytes, self.claims, wanted, means.workshop);
         *means.forms_made += 1;
         means.cost += bytes.len() + form.cost();
-        let put = form.put(queue, outcome);
+        let put = form.put(to.queue, to.outcome);
         let size = form.size();
         if means.pool.take(size, means.held) {
             means.held += size;

@@ -1,7 +1,7 @@
 //! The forms in which receivers take a frame: each is made once, however many receivers share it.
 
 use viaduct_switch::offload::{Checksums, Segmenter, Treatment, finish_checksum};
-use viaduct_switch::{Claims, DropReason};
+use viaduct_switch::{Claims, DropReason, TagStack};
 
 use crate::dataplane::delivery::{Workshop, header_of, length_of};
 use crate::dataplane::outlet::{Outcome, ReceiveQueue};
@@ -9,9 +9,9 @@ use crate::dataplane::outlet::{Outcome, ReceiveQueue};
 /// What a piece costs beside its bytes: its place in a ring.
 const PIECE_COST: usize = 64;
 
-/// A frame as some receivers take it: whole with its checksum finished, or cut.
+/// A frame as some receivers take it: whole with its checksum finished, or cut; with tags before it, or without.
 pub(super) struct Form {
-    pub(super) treatment: Treatment,
+    pub(super) made_for: (Treatment, TagStack),
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     /// Why there are no more pieces than these.
@@ -26,16 +26,29 @@ struct Piece {
 }
 
 impl Form {
-    /// Makes the form of `frame` that `treatment` asks for.
-    pub(super) fn make(frame: &[u8], claims: Claims, treatment: Treatment, workshop: &mut Workshop) -> Self {
+    /// Makes the form of `frame` for receivers that ask for this treatment and these tags.
+    pub(super) fn make(
+        frame: &[u8],
+        claims: Claims,
+        made_for: (Treatment, TagStack),
+        workshop: &mut Workshop,
+    ) -> Self {
         let room = frame.len() + frame.len() / 8;
-        let mut form = Self { treatment, bytes: Vec::with_capacity(room), pieces: Vec::new(), refused: None };
+        let mut form = Self { made_for, bytes: Vec::with_capacity(room), pieces: Vec::new(), refused: None };
+        let (treatment, tags) = &made_for;
+        let Some(claims) = claims.behind(tags) else {
+            return Self { refused: Some(DropReason::BadOffload), ..form };
+        };
+        let mut whole = workshop.take_whole(frame, tags);
+        let bytes = if tags.is_empty() { frame } else { &whole };
         form.refused = match treatment {
             Treatment::AsIs => Ok(()),
-            Treatment::FinishChecksum => form.finish(frame, claims),
-            Treatment::Segment(checksums) => form.cut(frame, claims, checksums, workshop),
+            Treatment::FinishChecksum => form.finish(bytes, claims),
+            Treatment::Segment(checksums) => form.cut(bytes, claims, *checksums, workshop),
         }
         .err();
+        whole.clear();
+        workshop.give_back(whole);
         form
     }
 

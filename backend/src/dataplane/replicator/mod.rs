@@ -10,13 +10,14 @@ mod batch;
 mod form;
 mod pool;
 mod rounds;
+mod tagged;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use viaduct_switch::{DropReason, Metadata, Policy, PortIndex, Switch};
+use viaduct_switch::{DropReason, Metadata, NetworkIndex, Policy, PortIndex, Switch};
 
 use self::batch::{Batch, Copied, Means};
 pub(super) use self::pool::FloodMemory;
@@ -45,6 +46,7 @@ const LOOKUP_COST: i64 = 128;
 /// A frame for many receivers.
 pub(super) struct Flood<'a> {
     pub(super) meta: &'a Metadata,
+    pub(super) network: NetworkIndex,
     pub(super) head: &'a [u8],
     /// What follows the head, in the sender's memory.
     pub(super) rest: &'a [Segment],
@@ -68,6 +70,7 @@ struct Source {
 /// Where copies go, and what delivering them needs.
 pub(super) struct Receivers<'a> {
     pub(super) switch: &'a Switch,
+    pub(super) policy: &'a Policy,
     pub(super) outlets: &'a [Option<Arc<Outlet>>],
     pub(super) workshop: &'a mut Workshop,
     /// The time in seconds, for the choice of a receiver's queue.
@@ -115,7 +118,7 @@ impl Replicator {
 
     /// Copies a frame, for its receivers to have it when it is its turn; says whether there was room.
     pub(super) fn take(&mut self, flood: &Flood<'_>) -> bool {
-        let Metadata { source: port, claims, .. } = *flood.meta;
+        let Metadata { source: port, claims, tag, .. } = *flood.meta;
         let length = flood.head.len() + flood.rest.iter().map(|part| part.len as usize).sum::<usize>();
         let Some(room) = Pool::length_for(length) else { return false };
         if self.sources.len() <= port.get() {
@@ -123,7 +126,7 @@ impl Replicator {
         }
         let Some(source) = self.sources.get_mut(port.get()) else { return false };
         let last = source.batches.back_mut();
-        let joined = last.filter(|batch| batch.may_join(flood.receivers, length));
+        let joined = last.filter(|batch| batch.may_join(flood.network, flood.receivers, length));
         let list = if joined.is_some() { 0 } else { Batch::list_bytes(flood.receivers) };
         if !self.pool.take(room + list, source.held) {
             return false;
@@ -131,7 +134,8 @@ impl Replicator {
         source.held += room + list;
         let mut buffer = self.pool.buffer(room);
         copy_out(flood.head, flood.rest, &mut buffer);
-        let copied = Copied { buffer, length, claims, forms: Vec::new() };
+        let priority = tag.and_then(|tag| tag.priority);
+        let copied = Copied { buffer, length, claims, priority, forms: Vec::new() };
         if let Some(batch) = joined {
             let was_unicast = batch.unicast;
             batch.taken += room + list;
@@ -141,6 +145,7 @@ impl Replicator {
         }
         let mut batch = self.pool.batch();
         batch.receivers.extend_from_slice(flood.receivers);
+        batch.network = Some(flood.network);
         batch.taken = room + list;
         batch.push(copied);
         source.unicast += usize::from(batch.unicast);
@@ -217,6 +222,8 @@ impl Replicator {
         let Some(batch) = source.batches.get_mut(number) else { return STEP_COST };
         let mut means = Means {
             switch: receivers.switch,
+            policy: receivers.policy,
+            source: port,
             workshop: receivers.workshop,
             pool: &self.pool,
             now_s: receivers.now_s,
@@ -288,17 +295,14 @@ impl Replicator {
         self.visit(port, number, to, receivers, visited)
     }
 
-    /// After a change of policy: nobody gets a frame of a network that it left, and a port that left its network
-    /// reaches nobody any more.
-    pub(super) fn keep_to(&mut self, before: &Policy, after: &Policy) {
+    /// After a change of policy: nobody gets a frame of a network that it left, and a port that left a network reaches
+    /// nobody there any more.
+    pub(super) fn keep_to(&mut self, after: &Policy) {
         for turn in 0..self.turns.len() {
             let Some(&port) = self.turns.get(turn) else { return };
             let Some(source) = self.sources.get_mut(port.get()) else { return };
-            let network = before.port(port).map(|policy| policy.network);
-            let stays = after.port(port).map(|policy| policy.network) == network;
-            let is_member = |to: PortIndex| network.is_some_and(|network| after.is_member(to, network));
             for batch in &mut source.batches {
-                batch.keep(|to| stays && is_member(to));
+                batch.keep_to(after, port);
             }
         }
     }

@@ -42,8 +42,9 @@ impl Worker {
             }
         };
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
+        let policy = self.state.policy();
         let now_s = seconds(now - self.started);
-        let mut receivers = Receivers { switch, outlets, workshop, now_s };
+        let mut receivers = Receivers { switch, policy, outlets, workshop, now_s };
         let Some(source) = source else { return self.replicator.serve(&mut receivers, &mut visited) };
         self.replicator.serve_first(source, self.outbox.receivers(), &mut receivers, &mut visited);
     }

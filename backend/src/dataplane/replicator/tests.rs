@@ -5,7 +5,8 @@ use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
 
 use viaduct_switch::{
-    Claims, Gso, GsoKind, Limits, NetworkIndex, NetworkSettings, PartialChecksum, PortPolicy, Volume,
+    Claims, Gso, GsoKind, Limits, NetworkSettings, PartialChecksum, PortPolicy, Priority, TakenTag, Trunk,
+    VlanId, Volume,
 };
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net::{VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_MRG_RXBUF};
@@ -33,10 +34,28 @@ struct Herd {
     memory: Arc<FloodMemory>,
     replicator: Replicator,
     workshop: Workshop,
+    policy: Policy,
+    /// What the tags of frames to come said.
+    tag: Option<TakenTag>,
 }
 
 fn port(index: usize) -> PortIndex {
     PortIndex::new(index).unwrap()
+}
+
+fn network(index: usize) -> NetworkIndex {
+    NetworkIndex::new(index).unwrap()
+}
+
+/// Ports of network 0, whose VLAN id is 5, of which some are trunks.
+fn policy(count: usize, trunks: &[(usize, Trunk)]) -> Policy {
+    let membership = |index| {
+        let trunk = trunks.iter().find(|(trunk, _)| *trunk == index);
+        trunk.map_or(PortPolicy::new(network(0), 1500), |(_, trunk)| PortPolicy::trunk(trunk.clone(), 1500))
+    };
+    let settings = NetworkSettings { vlan: VlanId::new(5), ..NetworkSettings::default() };
+    Policy::compile((0..count).map(|index| (port(index), membership(index))), [(network(0), settings)])
+        .unwrap()
 }
 
 /// A broadcast frame of `len` bytes, all of them `number`.
@@ -83,6 +102,8 @@ impl Herd {
             replicator: Replicator::new(Arc::clone(&memory)),
             memory,
             workshop: Workshop::new(),
+            policy: policy(features.len(), &[]),
+            tag: None,
         };
         (0..features.len()).for_each(|index| herd.offer(index, SIZE));
         herd
@@ -150,12 +171,19 @@ impl Herd {
     ) -> bool {
         let receivers: Vec<_> = receivers.map(port).collect();
         let length = u32::try_from(bytes.len()).unwrap();
-        let meta = Metadata { source: port(source), length, claims };
+        let mut meta = Metadata::new(port(source), length, claims);
+        meta.tag = self.tag;
         // The head apart from the rest, as it comes from a ring.
         let (head, rest) = bytes.split_at(bytes.len().min(128));
         let len = u32::try_from(rest.len()).unwrap();
         let rest = [Segment { host: rest.as_ptr().cast_mut(), len }];
-        self.replicator.take(&Flood { meta: &meta, head, rest: &rest, receivers: &receivers })
+        self.replicator.take(&Flood {
+            meta: &meta,
+            network: network(0),
+            head,
+            rest: &rest,
+            receivers: &receivers,
+        })
     }
 
     fn flood(&mut self, source: usize, bytes: &[u8]) -> bool {
@@ -167,7 +195,8 @@ impl Herd {
         let mut seen = Vec::new();
         let mut visited = |outlet: &Outlet, _: u16, _: &Outcome| seen.push(outlet.port.get());
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
-        self.replicator.serve(&mut Receivers { switch, outlets, workshop, now_s: 0 }, &mut visited);
+        let policy = &self.policy;
+        self.replicator.serve(&mut Receivers { switch, policy, outlets, workshop, now_s: 0 }, &mut visited);
         seen
     }
 
@@ -185,7 +214,8 @@ impl Herd {
     /// Serves `first` first: how many visits that were, and what it cost.
     fn serve_first(&mut self, source: usize, first: impl IntoIterator<Item = usize>) -> (usize, i64) {
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
-        let mut receivers = Receivers { switch, outlets, workshop, now_s: 0 };
+        let policy = &self.policy;
+        let mut receivers = Receivers { switch, policy, outlets, workshop, now_s: 0 };
         let (mut visits, first) = (0, first.into_iter().map(port));
         let cost =
             self.replicator.serve_first(port(source), first, &mut receivers, &mut |_, _, _| visits += 1);
@@ -328,24 +358,22 @@ fn a_port_that_goes_away_costs_its_own_copies_and_one_that_comes_back_gets_the_r
 #[test]
 fn nobody_gets_a_frame_of_a_network_that_it_left() {
     let policy = |networks: [usize; 12]| {
-        let network = |index| NetworkIndex::new(index).unwrap();
         let ports = networks.into_iter().enumerate();
         let ports = ports.map(|(index, of)| (port(index), PortPolicy::new(network(of), 1500)));
         Policy::compile(ports, [0, 1].map(|index| (network(index), NetworkSettings::default()))).unwrap()
     };
-    let before = policy([0; 12]);
     let mut herd = Herd::new(12);
     herd.flood(0, &frame(1, 60));
     let mut after = [0; 12];
     after[3] = 1;
-    herd.replicator.keep_to(&before, &policy(after));
+    herd.replicator.keep_to(&policy(after));
     herd.rounds();
     assert_eq!((1..12).map(|index| herd.used(index)).collect::<Vec<_>>(), [1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1]);
     // The source itself leaves: nobody was reached.
     herd.flood(0, &frame(2, 60));
     let mut left = after;
     left[0] = 1;
-    herd.replicator.keep_to(&policy(after), &policy(left));
+    herd.replicator.keep_to(&policy(left));
     herd.rounds();
     assert_eq!((1..12).map(|index| herd.used(index)).sum::<u16>(), 10);
     assert_eq!(herd.drops(0, DropReason::NoReceiver), 1);
@@ -511,4 +539,85 @@ fn forms_that_find_no_room_are_made_again_and_a_frame_that_cannot_be_cut_is_coun
     herd.rounds();
     assert!((1..11).all(|index| herd.drops(index, DropReason::NotSegmentable) == 1));
     assert_eq!(herd.drops(11, DropReason::NotSegmentable), 0);
+}
+
+/// Every third port is a trunk, every ninth one with a service provider's tag as well.
+fn mixed(count: usize) -> Policy {
+    let trunk = |index: usize| {
+        let service_vlan = VlanId::new(300).filter(|_| index.is_multiple_of(9));
+        Trunk { networks: vec![network(0)], service_vlan, ..Trunk::default() }
+    };
+    let trunks: Vec<_> = (1..count)
+        .filter(|index: &usize| index.is_multiple_of(3))
+        .map(|index| (index, trunk(index)))
+        .collect();
+    policy(count, &trunks)
+}
+
+/// The tags that [`mixed`] wants at a port, with this priority in their upper byte.
+fn tags_at(index: usize, priority: u8) -> Vec<u8> {
+    match index {
+        _ if index.is_multiple_of(9) => vec![0x88, 0xa8, priority | 1, 0x2c, 0x81, 0, priority, 5],
+        _ if index.is_multiple_of(3) => vec![0x81, 0, priority, 5],
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn access_ports_and_trunks_get_the_same_flood_each_with_its_tags() {
+    let mut herd = Herd::new(30);
+    herd.policy = mixed(30);
+    for (len, priority) in [(20, 0), (60, 0), (128, 0), (129, 0xa0), (1514, 0xe0)] {
+        let code_point = Priority::new(priority >> 5).filter(|_| priority > 0);
+        herd.tag = code_point.map(|priority| TakenTag { network: network(0), priority: Some(priority) });
+        herd.flood(0, &frame(7, len));
+        herd.rounds();
+        for index in 1..30 {
+            let received = herd.received(index).pop().unwrap();
+            let whole = frame(7, len);
+            let expected = [&whole[..12], &tags_at(index, priority), &whole[12..]].concat();
+            assert_eq!(received[12..], expected, "{len} bytes at port {index}");
+        }
+    }
+}
+
+#[test]
+fn a_form_with_tags_is_made_once_for_all_that_want_it_and_is_right() {
+    let features: Vec<u64> = (0..28).map(|index| if index < 14 { CHECKSUMS } else { PLAIN }).collect();
+    let mut herd = Herd::with(&features, 64 << 20);
+    herd.policy = mixed(28);
+    let (whole, claims) = superframe(4000, 1000);
+    herd.flood_with(0, &whole, claims);
+    herd.rounds();
+    // Cut with partial and with finished checksums, each without tags, with one and with two.
+    assert_eq!(herd.replicator.forms_made, 6);
+    let lengths: Vec<Vec<usize>> =
+        (1..28).map(|index| herd.received(index).iter().map(|frame| frame.len() - 12).collect()).collect();
+    let untagged = lengths[0].clone();
+    for index in 1..28 {
+        let tags = tags_at(index, 0);
+        let expected: Vec<usize> = untagged.iter().map(|length| length + tags.len()).collect();
+        assert_eq!(lengths[index - 1], expected);
+        for received in herd.received(index) {
+            assert_eq!(received[24..24 + tags.len()], tags);
+            let start = u16::from_le_bytes([received[6], received[7]]);
+            let partial = received[0] == 1;
+            assert_eq!(partial, index < 14);
+            assert_eq!(usize::from(start), if partial { 34 + tags.len() } else { 0 });
+        }
+    }
+}
+
+#[test]
+fn a_flood_waits_with_others_of_its_network_only() {
+    let mut herd = Herd::new(30);
+    let receivers: Vec<_> = (0..30).map(port).collect();
+    let meta = Metadata::new(port(0), 60, Claims::default());
+    let head = frame(1, 60);
+    for of in [0, 1, 1, 0] {
+        let flood =
+            Flood { meta: &meta, network: network(of), head: &head, rest: &[], receivers: &receivers };
+        assert!(herd.replicator.take(&flood));
+    }
+    assert_eq!(herd.replicator.sources[0].batches.len(), 3);
 }

@@ -1,0 +1,15 @@
+//! Membership: a frame belongs to one of its port's networks (IEEE 802.1Q-2018, 8.6.2: ingress filtering).
+//!
+//! To which one was found out before: the tags that told it are off the head by the time a decision is made or replayed,
+//! see `policy/ingress.rs`.
+
+use crate::decision::{Recording, Step};
+
+/// Drops what belongs to none.
+#[inline]
+pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
+    match recording.network() {
+        Ok(_) => Step::Continue,
+        Err(reason) => recording.drop(reason),
+    }
+}
