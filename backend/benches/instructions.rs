@@ -139,9 +139,9 @@ fn decide_known_flow() {
 
 /// Each frame is the first of its flow, between stations that are known: another protocol each time.
 fn decide_new_flow() {
-    // From 0x8900 on, beyond the types of VLAN tags and what else has a meaning of its own; never twice.
-    const { assert!(2 * ROUNDS * (BURST as u32) <= 0x1_0000) };
-    let protocol = |number: u32| if number < 0x7600 { 0x8900 + number } else { 0x0800 + number - 0x7600 };
+    // From 0x9101 on, beyond the types of VLAN tags and what else has a meaning of its own; never twice.
+    const { assert!(2 * ROUNDS * (BURST as u32) <= 0x6dff + 0x7800) };
+    let protocol = |number: u32| if number < 0x6dff { 0x9101 + number } else { 0x0800 + number - 0x6dff };
     decide(2, FLOWS, |number, head| head[12..14].copy_from_slice(&protocol(number).to_be_bytes()[2..]));
 }
 

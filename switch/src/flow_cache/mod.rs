@@ -103,7 +103,7 @@ impl FlowCache {
     }
 
     /// The record of frames with this key and these lengths, whether it is current or not. `hash` is the key's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u64, key: FlowKey, lengths: Lengths) -> Option<Place> {
         let number = self.bucket_of(hash)?;
         let bucket = &self.buckets[number];

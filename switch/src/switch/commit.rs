@@ -63,7 +63,7 @@ impl<E> Run<'_, E> {
         };
         let lengths = Lengths::of(head, &frame.meta);
         match self.steady {
-            // No kind that has a tag is ever a steady one.
+            // Never true of a frame with a tag: the key of a kind that has one says its network as well.
             Some(steady) if steady.key.is(key) && steady.covered.contains(lengths) => {
                 self.commit.forward(slot, frame, steady.to);
             }
@@ -120,8 +120,7 @@ impl<E> Run<'_, E> {
         if let &[Action::Learn(_), Action::Output(to)] = entry.decision.actions()
             && entry.learned.is_known(scene)
         {
-            let steady = Steady { key, covered: entry.decision.covered(), to };
-            self.steady = (!key.is_tagged()).then_some(steady);
+            self.steady = Some(Steady { key, covered: entry.decision.covered(), to });
             return self.commit.forward(slot, frame, to);
         }
         self.commit.frame(slot, frame, entry.decision.actions(), &mut entry.learned);
