@@ -55,12 +55,20 @@ pub struct PortCounters {
     left: Left,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
 struct Entered {
     frames: AtomicU64,
     bytes: AtomicU64,
     drops: [AtomicU64; DROP_REASONS],
+}
+
+// Arrays have a default up to a length of 32 only, and there are more reasons.
+impl Default for Entered {
+    fn default() -> Self {
+        let drops = std::array::from_fn(|_| AtomicU64::default());
+        Self { frames: AtomicU64::default(), bytes: AtomicU64::default(), drops }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +137,7 @@ fn add_some(counter: &AtomicU64, frames: u64) {
 }
 
 /// The values of a port's counters at one moment.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortSnapshot {
     /// Frames that entered the switch at this port; those that were malformed before the switch saw them
     /// are counted as drops only.
@@ -140,6 +148,13 @@ pub struct PortSnapshot {
     pub drops: [u64; DROP_REASONS],
 }
 
+impl Default for PortSnapshot {
+    fn default() -> Self {
+        let (received, sent) = Default::default();
+        Self { received, sent, drops: [0; DROP_REASONS] }
+    }
+}
+
 impl PortSnapshot {
     /// Each reason for which frames were dropped, with how many.
     pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {
@@ -148,11 +163,17 @@ impl PortSnapshot {
 }
 
 /// What one burst adds to its source port's counters.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tally {
     received: Volume,
     any_drop: bool,
     drops: [u32; DROP_REASONS],
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { received: Volume::default(), any_drop: false, drops: [0; DROP_REASONS] }
+    }
 }
 
 impl Tally {

@@ -19,6 +19,7 @@ use crate::frame::{Frame, Metadata};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
 use crate::policy::{Policy, PortPolicy};
+use crate::spanning_tree::PortState;
 use crate::storm::StormClass;
 use crate::vlan::is_tag_at;
 
@@ -357,6 +358,12 @@ impl<'a> Recording<'a> {
     #[inline]
     pub(crate) fn port(&self) -> Option<&'a PortPolicy> {
         self.scene.port
+    }
+
+    /// What the port where the frame entered does with frames of `network`; part of the policy.
+    #[inline]
+    pub(crate) fn state(&self, network: NetworkIndex) -> PortState {
+        self.scene.policy.state(self.scene.source, network).unwrap_or_default()
     }
 
     /// Whether `network` has a port beside the one where the frame entered.

@@ -45,6 +45,7 @@ reasons! {
     BpduGuard "bpdu-guard" "The frame is a spanning tree message, and the port is a guest's, which must not send any."
     StormControl "storm-control" "The port sends more frames of spanning tree, LACP and LLDP than 100 a second."
     ControlQueueFull "control-queue-full" "Too many frames of spanning tree, LACP and LLDP wait for the control thread."
+    StpBlocked "stp-blocked" "The spanning tree has closed the port in this network: another way is open."
     SamePort "same-port" "The destination was learned on the port that the frame came from."
     StormBroadcast "storm-broadcast" "The port sends more broadcast frames than its storm limit allows."
     StormMulticast "storm-multicast" "The port sends more multicast frames than its storm limit allows."

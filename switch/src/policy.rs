@@ -9,6 +9,7 @@ mod membership;
 
 use crate::control::ControlPolicy;
 use crate::ids::{NetworkIndex, PortIndex};
+use crate::spanning_tree::PortState;
 use crate::storm::StormLimits;
 use crate::vlan::{Priority, VlanId};
 pub use egress::TagsOf;
@@ -38,6 +39,8 @@ pub struct PortPolicy {
     pub control: ControlPolicy,
     /// The priority of frames that enter without one.
     pub priority: Priority,
+    /// What a spanning tree wants of the port in its networks; it forwards in those that are not named.
+    pub states: Vec<(NetworkIndex, PortState)>,
 }
 
 impl PortPolicy {
@@ -56,7 +59,8 @@ impl PortPolicy {
     fn of(membership: Membership, mtu: u16) -> Self {
         let (storm, priority) = (StormLimits::default(), Priority::default());
         let control = ControlPolicy::GUEST;
-        Self { membership, mtu, storm, multicast_router: false, control, priority }
+        let states = Vec::new();
+        Self { membership, mtu, storm, multicast_router: false, control, priority, states }
     }
 }
 
@@ -107,7 +111,7 @@ pub struct NetworkPolicy {
 }
 
 impl NetworkPolicy {
-    /// The network's ports, in ascending order.
+    /// The network's ports that forward, in ascending order.
     #[must_use]
     #[inline]
     pub fn members(&self) -> &[PortIndex] {
@@ -158,7 +162,9 @@ impl Policy {
         for (port, compiled) in numbered(&ports) {
             for network in compiled.networks() {
                 let (members, has_router) = &mut members[network.get()];
-                members.push(port);
+                if compiled.state(network) == PortState::Forwarding {
+                    members.push(port);
+                }
                 *has_router |= compiled.policy.multicast_router;
             }
         }
@@ -190,16 +196,23 @@ impl Policy {
         self.networks.get(network.get())?.as_ref()
     }
 
-    /// Whether `port` belongs to `network`.
+    /// Whether `port` belongs to `network` and forwards there.
     #[must_use]
     #[inline]
     pub fn is_member(&self, port: PortIndex, network: NetworkIndex) -> bool {
-        self.compiled(port).is_some_and(|compiled| {
-            compiled.is_native(network) || {
-                let vlan = self.network(network).and_then(NetworkPolicy::vlan);
-                vlan.is_some_and(|vlan| compiled.allows(vlan, network))
-            }
-        })
+        self.state(port, network) == Some(PortState::Forwarding)
+    }
+
+    /// What `port` does with frames of `network`; `None` if it does not belong to it.
+    #[must_use]
+    #[inline]
+    pub fn state(&self, port: PortIndex, network: NetworkIndex) -> Option<PortState> {
+        let compiled = self.compiled(port)?;
+        let belongs = compiled.is_native(network) || {
+            let vlan = self.network(network).and_then(NetworkPolicy::vlan);
+            vlan.is_some_and(|vlan| compiled.allows(vlan, network))
+        };
+        belongs.then(|| compiled.state(network))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::flow_cache::{FlowCache, FlowHasher, FlowMismatch, Verification};
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups, Scratch};
-use crate::policy::Policy;
+use crate::policy::{NetworkPolicy, Policy};
 use crate::storm::StormMeters;
 use crate::time::Nanos;
 use commit::{Commit, Run};
@@ -180,8 +180,18 @@ impl Switch {
     /// Forgets all addresses and memberships learned at `port`. Its counters stay: see
     /// [`PortCounters::reset`](crate::counters::PortCounters::reset).
     pub fn forget_port(&self, port: PortIndex) {
-        self.fdb.forget_port(port, &self.counters.fdb);
+        self.fdb.forget(None, port, &self.counters.fdb);
         self.groups.forget_port(port);
+    }
+
+    /// After a change of the topology: forgets the addresses learned at `port` in `network`, since who was there may be
+    /// behind another port now, and lets all of the network's multicast groups go everywhere until their members had
+    /// time to say again where they are (RFC 4541, 2.1.1, 4).
+    pub fn flush(&self, network: NetworkIndex, port: PortIndex, now: Nanos, policy: &Policy) {
+        self.fdb.forget(Some(network), port, &self.counters.fdb);
+        if let Some(settings) = policy.network(network).and_then(NetworkPolicy::multicast) {
+            self.groups.distrust_all(network, now.seconds().saturating_add(settings.membership_s));
+        }
     }
 
     /// The addresses known now, in no particular order.

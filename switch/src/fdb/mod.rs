@@ -19,6 +19,7 @@ use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
 use crate::mac::MacAddress;
 use crate::multicast::GroupLimits;
 use crate::policy::Policy;
+use crate::spanning_tree::PortState;
 use entry::Slot;
 use write::Writer;
 
@@ -187,7 +188,8 @@ pub(crate) struct Sighting<'a> {
 fn is_stale(policy: &Policy, key: Key, value: Value, now_s: u32) -> bool {
     let (Some(network), Some(port)) = (key.network(), value.port()) else { return true };
     let aged = policy.network(network).is_none_or(|settings| value.age_s(now_s) > settings.ageing_s());
-    aged || !policy.is_member(port, network)
+    let learns = |state| state != PortState::Discarding;
+    aged || !policy.state(port, network).is_some_and(learns)
 }
 
 /// The bits of `hash` that `mask` selects, as an index.

@@ -78,7 +78,7 @@ fn a_refresh_changes_no_generation_and_a_move_does() {
     bench.learn(4, 1, 5);
     assert!(!bench.fdb.is_current(before));
     let (moved, _) = bench.fdb.look_up(key);
-    bench.fdb.forget_port(port(4), &bench.counters);
+    bench.fdb.forget(None, port(4), &bench.counters);
     assert!(!bench.fdb.is_current(moved));
 }
 
@@ -180,7 +180,7 @@ fn a_forgotten_port_leaves_the_others() {
         bench.learn(1, mac, 0);
         bench.learn(2, 0x10_0000 + mac, 0);
     }
-    bench.fdb.forget_port(port(1), &bench.counters);
+    bench.fdb.forget(None, port(1), &bench.counters);
     assert_eq!((bench.held(1), bench.held(2)), (0, 100));
     assert_eq!(bench.counters.snapshot().forgotten, 100);
 }

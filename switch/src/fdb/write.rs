@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError, TryLockError};
 
 use super::{BUCKET_SLOTS, Fdb, Key, Place, Sighting, Slot, Value, is_stale};
 use crate::counters::{FdbCounters, count};
-use crate::ids::PortIndex;
+use crate::ids::{NetworkIndex, PortIndex};
 use crate::policy::Policy;
 
 /// How often an address may move within a second. Two ports that fight for one address, or a loop behind
@@ -180,15 +180,16 @@ impl Fdb {
         }
     }
 
-    /// Removes all entries of `port`.
-    pub(crate) fn forget_port(&self, port: PortIndex, counters: &FdbCounters) {
+    /// Removes all entries of `port`, or those of one network alone.
+    pub(crate) fn forget(&self, network: Option<NetworkIndex>, port: PortIndex, counters: &FdbCounters) {
         for start in (0..self.buckets.len()).step_by(SWEEP_BUCKETS) {
             let mut writer = self.lock();
             if writer.held[port.get()] == 0 {
                 return;
             }
             let end = (start + SWEEP_BUCKETS).min(self.buckets.len());
-            let is_own = |_, value: Value| value.port() == Some(port);
+            let is_meant = |key: Key| network.is_none_or(|network| key.network() == Some(network));
+            let is_own = |key, value: Value| value.port() == Some(port) && is_meant(key);
             self.sweep(&mut writer, start..end, is_own, || count(&counters.forgotten));
         }
     }

@@ -204,6 +204,13 @@ impl Groups {
         }
     }
 
+    /// Has all of a network's groups go to all ports until `until_s`.
+    pub(crate) fn distrust_all(&self, network: NetworkIndex, until_s: u32) {
+        for family in [Family::V4, Family::V6] {
+            self.distrust(network, family, until_s);
+        }
+    }
+
     /// Removes memberships that are over, going on where the last call ended, and looks at no more than
     /// about `budget`.
     pub(crate) fn expire(&self, now_s: u32, policy: &Policy, budget: usize) {

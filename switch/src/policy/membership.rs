@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::ingress::{Slot, VlanTable, customer_types, service_types};
 use super::{MTU_MIN, NetworkSettings, PortPolicy, place};
 use crate::ids::{NetworkIndex, PortIndex};
+use crate::spanning_tree::PortState;
 use crate::vlan::{TagTypes, VlanId};
 
 /// The networks that a port belongs to.
@@ -134,6 +135,13 @@ impl Compiled {
         let native = self.untagged.network();
         let tagged = self.trunk.iter().flat_map(|trunk| trunk.vlans.networks());
         native.into_iter().chain(tagged.filter(move |network| Some(*network) != native))
+    }
+
+    /// What the port does with frames of a network that it belongs to.
+    #[inline]
+    pub(super) fn state(&self, network: NetworkIndex) -> PortState {
+        let closed = self.policy.states.iter().find(|(of, _)| *of == network);
+        closed.map_or(PortState::Forwarding, |(_, state)| *state)
     }
 
     #[inline]

@@ -5,6 +5,7 @@ mod control;
 mod forward;
 mod learn;
 mod multicast;
+mod spanning_tree;
 mod storm;
 mod vlan;
 
@@ -35,6 +36,8 @@ stages! {
     Control => control,
     /// Refuses frames that belong to no network of their port.
     Vlan => vlan,
+    /// Refuses frames of ports that a spanning tree has closed.
+    SpanningTree => spanning_tree,
     /// Notes at which port the source address was seen.
     Learn => learn,
     /// Meters frames that reach many ports.

@@ -109,6 +109,7 @@ fn the_order_of_the_stages_is_the_pipelines() {
             Stage::Admit,
             Stage::Control,
             Stage::Vlan,
+            Stage::SpanningTree,
             Stage::Learn,
             Stage::Storm,
             Stage::Multicast,
