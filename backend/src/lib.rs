@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod device;
 pub mod memory;
 pub mod model;
 pub mod ring;

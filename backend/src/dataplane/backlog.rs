@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::memory::Segment;
+use crate::memory::{Segment, copy_out};
 
 /// Bytes that one queue may hold.
 pub(super) const BACKLOG_BYTES: usize = 1 << 20;
@@ -94,6 +94,15 @@ impl Backlog {
         Some((first, self.bytes.get(first.start..first.start + first.len)?))
     }
 
+    /// The frames in their order, each with the place where it lies until it is popped.
+    pub(super) fn iter(&mut self) -> impl Iterator<Item = (Waiting, Segment)> {
+        let bytes = self.bytes.as_mut_ptr();
+        self.frames.iter().map(move |frame| {
+            let len = u32::try_from(frame.len).unwrap_or(0);
+            (*frame, Segment { host: bytes.wrapping_add(frame.start), len })
+        })
+    }
+
     pub(super) fn pop(&mut self) {
         self.frames.pop_front();
         if self.frames.is_empty() {
@@ -150,19 +159,6 @@ impl Backlog {
 impl Drop for Backlog {
     fn drop(&mut self) {
         self.give_back();
-    }
-}
-
-/// Copies a frame to the beginning of `to`, which is long enough, so that nobody can change it any more.
-pub(super) fn copy_out(head: &[u8], rest: &[Segment], to: &mut [u8]) {
-    let Some((front, mut room)) = to.split_at_mut_checked(head.len()) else { return };
-    front.copy_from_slice(head);
-    for segment in rest {
-        let count = segment.len as usize;
-        let Some((place, later)) = room.split_at_mut_checked(count) else { return };
-        // SAFETY: the segment is `count` bytes of mapped guest memory; `place` is as long and our own.
-        unsafe { place.as_mut_ptr().copy_from_nonoverlapping(segment.host, count) };
-        room = later;
     }
 }
 

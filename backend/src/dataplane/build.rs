@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use viaduct_switch::PortIndex;
 use viaduct_switch::offload::Capabilities;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net as net;
 
 use super::backlog::Backlog;
-use super::outlet::{Outlet, ReceiveQueue};
+use super::outlet::{Kick, Outlet, ReceiveQueue};
 use super::pace::Pace;
 use super::steering::Steering;
 use super::sync::primitives::Mutex;
+use super::way::{WayIn, WayOut};
 use super::worker::Inlet;
 use super::{PortSetup, RingSetup};
+use crate::device::{Device, DeviceQueue};
 use crate::ring::{Core, ReceiveRing, RingError, RingLog, TransmitRing};
 use crate::vhost_user::features::LOG_ALL;
 
@@ -72,7 +75,7 @@ pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
                 let waiting = parked.take(ring.index, setup.features);
                 let backlog = waiting.unwrap_or_else(|| Backlog::new(&share));
                 queues.push(Mutex::new(queue(setup, ring, core, backlog)));
-                kicks.push(ring.kick.clone());
+                kicks.push(ring.kick.clone().map_or(Kick::Never, Kick::Written));
                 pairs.push(ring.index / 2);
             }
         }
@@ -82,6 +85,42 @@ pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
     let outlet =
         (!queues.is_empty()).then(|| Outlet { port: setup.port, capabilities, queues, steering, kicks });
     Built { outlet, inlets, lost: parked.frames(), refused }
+}
+
+/// The ways of a device. Its queues have the numbers of a guest's rings: queue 0 sends by number 0 and reads as number 1.
+pub(super) fn build_device(port: PortIndex, device: Device) -> Built {
+    let share = Arc::default();
+    let (mut inlets, mut queues, mut kicks, mut pairs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (pair, queue) in (0..).zip(device.queues) {
+        let DeviceQueue { intake, readable, exit, writable } = queue;
+        inlets.push(Inlet {
+            port,
+            index: 2 * pair + 1,
+            way: WayIn::Device(intake),
+            kick: Some(readable),
+            call: None,
+            error: None,
+            polled: true,
+            broken: false,
+            pace: Pace::new(Instant::now()),
+            meter: Arc::default(),
+        });
+        queues.push(Mutex::new(ReceiveQueue {
+            index: 2 * pair,
+            way: WayOut::device(exit),
+            call: None,
+            error: None,
+            backlog: Backlog::new(&share),
+            armed: false,
+            listed: false,
+            broken: None,
+        }));
+        kicks.push(Kick::Writable(writable));
+        pairs.push(pair);
+    }
+    let (capabilities, steering) = (device.capabilities, Steering::new(pairs, None));
+    let outlet = (!queues.is_empty()).then(|| Outlet { port, capabilities, queues, steering, kicks });
+    Built { outlet, inlets, lost: 0, refused: Vec::new() }
 }
 
 fn has(features: u64, bit: u32) -> bool {
@@ -108,8 +147,9 @@ fn capabilities(features: u64) -> Capabilities {
 
 fn inlet(setup: &PortSetup, ring: &RingSetup, core: Core) -> Inlet {
     Inlet {
+        port: setup.port,
         index: ring.index,
-        ring: TransmitRing::new(core, header_len(setup.features), setup.port),
+        way: WayIn::Ring(TransmitRing::new(core, header_len(setup.features), setup.port)),
         kick: ring.kick.clone(),
         call: ring.call.clone(),
         error: ring.error.clone(),
@@ -126,7 +166,7 @@ fn queue(setup: &PortSetup, ring: &RingSetup, mut core: Core, backlog: Backlog) 
     let mergeable = has(setup.features, net::VIRTIO_NET_F_MRG_RXBUF);
     ReceiveQueue {
         index: ring.index,
-        ring: ReceiveRing::new(core, header_len(setup.features), mergeable),
+        way: WayOut::Ring(ReceiveRing::new(core, header_len(setup.features), mergeable)),
         call: ring.call.clone(),
         error: ring.error.clone(),
         backlog,

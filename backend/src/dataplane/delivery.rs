@@ -243,7 +243,7 @@ impl Delivered<'_> {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port));
-        queue.prepare(group.len());
+        queue.prepare(group.len(), &mut outcome);
         for (at, send) in group.iter().enumerate() {
             if let Some(next) = group.get(at + 1) {
                 self.fetch(next);
@@ -359,6 +359,8 @@ pub(super) fn count(switch: &Switch, port: PortIndex, outcome: &Outcome) {
     counters.add_sent(outcome.sent);
     counters.add_drops(DropReason::SmallBuffer, outcome.lost);
     counters.add_drops(DropReason::ReceiverDown, outcome.abandoned);
+    counters.add_drops(DropReason::DeviceRefused, outcome.refused);
+    counters.add_drops(DropReason::NoBuffer, outcome.unsent);
 }
 
 pub(super) fn length_of(bytes: &[u8]) -> u32 {

@@ -13,7 +13,7 @@ use viaduct_switch::{DropReason, FlowCacheCounters, Nanos, Policy, PortIndex, Sw
 use vmm_sys_util::eventfd::EventFd;
 
 use super::assignment::{Assignment, Move};
-use super::build::{Parked, build};
+use super::build::{Built, Parked, build, build_device};
 use super::message::{Belongings, Done, Message};
 use super::outlet::Outlet;
 use super::poller::{Poller, Wake};
@@ -25,6 +25,7 @@ use super::sync::primitives::{Bell, into_inner};
 use super::worker::{Inlet, Worker, WorkerParts};
 use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
 use crate::config::Polling;
+use crate::device::Device;
 use crate::memory::{DirtyLog, GuestMemory};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
@@ -76,9 +77,15 @@ pub struct Dataplane {
     punted: PuntReceiver,
 }
 
-/// What the control thread keeps of a port whose rings run.
+/// What the control thread keeps of a port that runs.
 struct Attached {
     outlet: Option<Arc<Outlet>>,
+    /// Its guest; none where a device is.
+    guest: Option<AttachedGuest>,
+}
+
+/// What the control thread keeps of a guest whose rings run.
+struct AttachedGuest {
     features: u64,
     memory: GuestMemory,
     log: Option<Arc<DirtyLog>>,
@@ -87,7 +94,7 @@ struct Attached {
     poisoned: bool,
 }
 
-impl Attached {
+impl AttachedGuest {
     fn is_poisoned(&self) -> bool {
         self.memory.is_poisoned() || self.log.as_ref().is_some_and(|log| log.is_poisoned())
     }
@@ -104,6 +111,9 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rings that one tick moves at most for those that came or went.
 const MOVES: usize = 64;
+
+/// Features that no guest's are: all of them.
+const NO_FEATURES: u64 = u64::MAX;
 
 /// Ticks after which backlogs are tidied up.
 const BACKLOG_TICKS: u64 = 10;
@@ -212,9 +222,11 @@ impl Dataplane {
         if self.ticks.is_multiple_of(BACKLOG_TICKS) {
             self.tidy_backlogs();
         }
-        for (&port, attached) in &mut self.attached {
-            if !attached.poisoned && attached.is_poisoned() {
-                attached.poisoned = true;
+        let guests =
+            self.attached.iter_mut().filter_map(|(port, attached)| Some((*port, attached.guest.as_mut()?)));
+        for (port, guest) in guests {
+            if !guest.poisoned && guest.is_poisoned() {
+                guest.poisoned = true;
                 let error = RingError::MemoryGone;
                 self.reporter.report(DataplaneEvent::RingBroken { port, ring: 0, error });
             }
@@ -241,7 +253,8 @@ impl Dataplane {
         for worker in &self.workers {
             worker.postbox.post(Message::Mute { port, descriptor });
         }
-        let calls = self.attached.get(&port).map_or(&[][..], |attached| &attached.calls);
+        let guest = self.attached.get(&port).and_then(|attached| attached.guest.as_ref());
+        let calls = guest.map_or(&[][..], |guest| &guest.calls);
         for &(ring, _) in calls.iter().filter(|(_, call)| call.as_raw_fd() == descriptor) {
             let error = RingError::CallBlocked;
             self.reporter.report(DataplaneEvent::RingBroken { port, ring, error });
@@ -298,6 +311,25 @@ impl Dataplane {
                 Answer::Complete => return inlets,
             }
         }
+    }
+
+    /// Gives a port's ways to the workers; gives the rings that can't run.
+    fn run(&mut self, port: PortIndex, built: Built, guest: Option<AttachedGuest>) -> Vec<(u16, RingError)> {
+        let outlet = built.outlet.map(Arc::new);
+        self.attached.insert(port, Attached { outlet: outlet.clone(), guest });
+        let watcher = self.worker_of(port);
+        let mut shares: Vec<Vec<Inlet>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for inlet in built.inlets {
+            let worker = self.assignment.place(port, inlet.index, Arc::clone(&inlet.meter));
+            if let Some(share) = shares.get_mut(worker) {
+                share.push(inlet);
+            }
+        }
+        self.ask(|number, acknowledge| {
+            let inlets = shares.get_mut(number).map(std::mem::take).unwrap_or_default();
+            Some(Message::Attach { outlet: outlet.clone(), watch: number == watcher, inlets, acknowledge })
+        });
+        built.refused
     }
 
     /// The worker that looks after a port's receive rings, and takes what is injected.
@@ -360,33 +392,23 @@ impl Datapath for Dataplane {
         let parked = self.parked.remove(&setup.port);
         let built = build(&setup, parked);
         self.switch.counters().port(setup.port).add_drops(DropReason::ReceiverDown, built.lost);
-        let outlet = built.outlet.map(Arc::new);
         let signals = |ring: &RingSetup| {
             let index = ring.index;
             [ring.call.clone(), ring.error.clone()].into_iter().flatten().map(move |signal| (index, signal))
         };
-        let attached = Attached {
-            outlet: outlet.clone(),
+        let guest = AttachedGuest {
             features: setup.features,
             memory: setup.memory,
             log: setup.log,
             calls: setup.rings.iter().flat_map(signals).collect(),
             poisoned: false,
         };
-        self.attached.insert(setup.port, attached);
-        let watcher = self.worker_of(setup.port);
-        let mut shares: Vec<Vec<Inlet>> = self.workers.iter().map(|_| Vec::new()).collect();
-        for inlet in built.inlets {
-            let worker = self.assignment.place(setup.port, inlet.index, Arc::clone(&inlet.meter));
-            if let Some(share) = shares.get_mut(worker) {
-                share.push(inlet);
-            }
-        }
-        self.ask(|number, acknowledge| {
-            let inlets = shares.get_mut(number).map(std::mem::take).unwrap_or_default();
-            Some(Message::Attach { outlet: outlet.clone(), watch: number == watcher, inlets, acknowledge })
-        });
-        built.refused
+        self.run(setup.port, built, Some(guest))
+    }
+
+    fn attach_device(&mut self, port: PortIndex, device: Device) {
+        self.detach(port);
+        self.run(port, build_device(port, device), None);
     }
 
     fn detach(&mut self, port: PortIndex) -> Vec<RingPosition> {
@@ -394,14 +416,18 @@ impl Datapath for Dataplane {
         self.assignment.remove(port);
         let what = || Belongings::Port(port);
         let inlets = self.ask(|_, acknowledge| Some(Message::Detach { what: what(), acknowledge }));
-        let position =
-            |mut inlet: Inlet| RingPosition { index: inlet.index, base: inlet.ring.core().position() };
-        let mut positions: Vec<RingPosition> = inlets.into_iter().map(position).collect();
+        let position = |mut inlet: Inlet| {
+            let index = inlet.index;
+            inlet.way.position().map(|base| RingPosition { index, base })
+        };
+        let mut positions: Vec<RingPosition> = inlets.into_iter().filter_map(position).collect();
         if let Some(mut outlet) = attached.outlet.and_then(into_inner) {
-            let mut parked = Parked::new(attached.features, outlet.steering.take());
-            for (position, backlog) in outlet.take_apart() {
-                positions.push(position);
-                parked.add(position.index, backlog);
+            // Frames are laid out for what the port takes; a device's are for nobody else.
+            let features = attached.guest.map_or(NO_FEATURES, |guest| guest.features);
+            let mut parked = Parked::new(features, outlet.steering.take());
+            for (position, index, backlog) in outlet.take_apart() {
+                positions.extend(position);
+                parked.add(index, backlog);
             }
             self.parked.insert(port, parked);
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use viaduct_switch::PortIndex;
 
-use super::outlet::Outlet;
+use super::outlet::{Kick, Outlet};
 use super::poller::Wake;
 use super::shared::add;
 use super::worker::{Inlet, Worker};
@@ -29,7 +29,7 @@ impl Worker {
     pub(super) fn watch_outlet(&mut self, outlet: &Outlet) {
         let now = Instant::now();
         for (number, (kick, queue)) in (0..).zip(outlet.kicks.iter().zip(&outlet.queues)) {
-            if let Some(kick) = kick {
+            if let Kick::Written(kick) = kick {
                 let wake = Wake::Outlet { port: outlet.port.raw(), queue: number };
                 // A failure only means that waiting frames leave with the next one instead.
                 let _ = self.poller.add(kick.as_raw_fd(), wake);
@@ -151,8 +151,7 @@ impl Worker {
     /// Whether there are rings that nobody kicks for.
     pub(super) fn has_kickless(&self) -> bool {
         let outlets = || self.outlets.iter().flatten();
-        self.inlets.iter().flatten().any(is_kickless)
-            || outlets().any(|o| o.kicks.iter().any(Option::is_none))
+        self.inlets.iter().flatten().any(is_kickless) || outlets().any(|o| o.kicks.iter().any(Kick::is_never))
     }
 
     fn wake_kickless(&mut self, now: Instant) {
@@ -164,7 +163,7 @@ impl Worker {
         }
         let queues = self.outlets.iter().flatten().flat_map(|outlet| {
             let kickless =
-                (0..).zip(outlet.kicks.iter().zip(&outlet.queues)).filter(|(_, (kick, _))| kick.is_none());
+                (0..).zip(outlet.kicks.iter().zip(&outlet.queues)).filter(|(_, (kick, _))| kick.is_never());
             kickless.map(move |(number, (_, queue))| (outlet.port, number, queue))
         });
         for (port, number, queue) in queues {
@@ -187,7 +186,7 @@ fn poll_again<'a>(
 ) -> Option<&'a mut Inlet> {
     let inlet = inlets.get_mut(place as usize)?.as_mut().filter(|inlet| !inlet.polled && !inlet.broken)?;
     inlet.polled = true;
-    inlet.ring.core().disarm();
+    inlet.way.disarm();
     polled.push(place);
     Some(inlet)
 }

@@ -49,8 +49,8 @@ pub(super) enum Belongings {
 impl Belongings {
     pub(super) fn include(&self, inlet: &Inlet) -> bool {
         match *self {
-            Self::Port(port) => inlet.ring.port() == port,
-            Self::Ring(port, index) => (inlet.ring.port(), inlet.index) == (port, index),
+            Self::Port(port) => inlet.port == port,
+            Self::Ring(port, index) => (inlet.port, inlet.index) == (port, index),
         }
     }
 }

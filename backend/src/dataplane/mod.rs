@@ -8,6 +8,7 @@ mod assignment;
 mod backlog;
 mod build;
 mod delivery;
+mod device_queue;
 mod handle;
 mod kicks;
 mod message;
@@ -21,6 +22,7 @@ mod signal;
 mod steering;
 mod sync;
 mod visits;
+mod way;
 mod worker;
 
 use std::os::fd::OwnedFd;
@@ -31,6 +33,7 @@ use viaduct_switch::{Policy, PortIndex};
 pub use self::handle::{Dataplane, DataplaneError};
 pub use self::punts::ControlFrame;
 use crate::config::Polling;
+use crate::device::{Device, DeviceFault};
 use crate::memory::{DirtyLog, GuestMemory};
 use crate::ring::{Ledger, RingError};
 
@@ -39,8 +42,11 @@ pub trait Datapath {
     /// Starts a port's rings. Gives the rings that could not start, with the reason; the others run.
     fn attach(&mut self, setup: PortSetup) -> Vec<(u16, RingError)>;
 
+    /// Lets frames enter and leave by a device. What was attached to the port before is detached first.
+    fn attach_device(&mut self, port: PortIndex, device: Device);
+
     /// Takes a port's rings back, once every worker has let go of them at a burst boundary; empty if the port
-    /// was not attached.
+    /// was not attached. A device is closed.
     fn detach(&mut self, port: PortIndex) -> Vec<RingPosition>;
 
     /// Lets a frame enter the switch at `port` as if its guest had sent it.
@@ -70,6 +76,13 @@ pub enum DataplaneEvent {
     },
     /// A frame came in for a protocol that the control side speaks on the port.
     Control(ControlFrame),
+    /// A device carries no more frames: it is left alone until it is detached and attached anew. Told once.
+    DeviceFailed {
+        /// The port.
+        port: PortIndex,
+        /// What was wrong.
+        error: DeviceFault,
+    },
 }
 
 /// An eventfd shared by the session and the data path; checked to be an eventfd when it came in.

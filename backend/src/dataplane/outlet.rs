@@ -8,11 +8,12 @@ use viaduct_switch::{DropReason, PortIndex, Volume};
 use super::backlog::Backlog;
 use super::steering::Steering;
 use super::sync::primitives::Mutex;
+use super::way::{Fault, WayOut};
 use super::{RingPosition, Signal};
 use crate::memory::Segment;
-use crate::ring::{ReceiveRing, Refused, RingError};
+use crate::ring::Refused;
 
-/// A port's receive rings, shared by all workers.
+/// A port's receive rings, or the ways out of a device, shared by all workers.
 pub(super) struct Outlet {
     pub(super) port: PortIndex,
     /// What the driver agreed to take unfinished.
@@ -21,8 +22,33 @@ pub(super) struct Outlet {
     pub(super) queues: Vec<Mutex<ReceiveQueue>>,
     /// Chooses among them, if there are several.
     pub(super) steering: Option<Steering>,
-    /// The kick of each queue: rung by the guest when it refilled a ring that we waited for.
-    pub(super) kicks: Vec<Option<Signal>>,
+    /// How each queue says that there is room again.
+    pub(super) kicks: Vec<Kick>,
+}
+
+/// How a queue says that there is room again, when frames wait for it.
+#[derive(Clone)]
+pub(super) enum Kick {
+    /// Not at all: it has to be looked at.
+    Never,
+    /// The guest writes to this eventfd when it refilled the ring.
+    Written(Signal),
+    /// This descriptor of a device becomes writable.
+    Writable(Signal),
+}
+
+impl Kick {
+    pub(super) fn is_never(&self) -> bool {
+        matches!(self, Self::Never)
+    }
+
+    /// The descriptor to be watched, if there is one.
+    pub(super) fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Never => None,
+            Self::Written(signal) | Self::Writable(signal) => Some(signal.as_raw_fd()),
+        }
+    }
 }
 
 impl Outlet {
@@ -41,10 +67,12 @@ impl Outlet {
 
     /// Where the rings stopped, and the frames that still wait; for the control side, when no worker uses them any
     /// more.
-    pub(super) fn take_apart(self) -> impl Iterator<Item = (RingPosition, Backlog)> {
+    pub(super) fn take_apart(self) -> impl Iterator<Item = (Option<RingPosition>, u16, Backlog)> {
         self.queues.into_iter().map(|queue| {
             let mut queue = queue.into_inner();
-            (RingPosition { index: queue.index, base: queue.ring.core().position() }, queue.backlog)
+            let index = queue.index;
+            let position = queue.way.position().map(|base| RingPosition { index, base });
+            (position, index, queue.backlog)
         })
     }
 }
@@ -55,10 +83,10 @@ const DRAIN_COST: u64 = 128 << 10;
 /// What moving a frame costs beside its bytes.
 const FRAME_COST: u64 = 64;
 
-/// One receive ring and the frames that wait for it.
+/// One receive ring, or way out of a device, and the frames that wait for it.
 pub(super) struct ReceiveQueue {
     pub(super) index: u16,
-    pub(super) ring: ReceiveRing,
+    pub(super) way: WayOut,
     pub(super) call: Option<Signal>,
     pub(super) error: Option<Signal>,
     pub(super) backlog: Backlog,
@@ -67,7 +95,7 @@ pub(super) struct ReceiveQueue {
     /// A worker has it among those whose frames wait.
     pub(super) listed: bool,
     /// The ring is broken: nothing is put into it any more.
-    pub(super) broken: Option<RingError>,
+    pub(super) broken: Option<Fault>,
 }
 
 /// What became of the frames of one visit to a queue.
@@ -84,8 +112,12 @@ pub(super) struct Outcome {
     pub(super) abandoned: u64,
     /// Frames wait in the backlog, and no worker looks after them yet.
     pub(super) waiting: bool,
-    /// The ring broke during this visit.
-    pub(super) broke: Option<RingError>,
+    /// Frames that a device refused for good.
+    pub(super) refused: u64,
+    /// Frames for which neither a device nor the backlog had room.
+    pub(super) unsent: u64,
+    /// The ring or device broke during this visit.
+    pub(super) broke: Option<Fault>,
 }
 
 impl Outcome {
@@ -96,7 +128,7 @@ impl Outcome {
 }
 
 impl ReceiveQueue {
-    /// Puts one frame into the ring, or behind those that wait.
+    /// Puts one frame into the ring, or behind those that wait. `rest` must stay where it is until the visit ends.
     #[inline]
     pub(super) fn send(
         &mut self,
@@ -106,41 +138,52 @@ impl ReceiveQueue {
         length: u32,
         outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
+        if matches!(self.way, WayOut::Device(_)) {
+            return self.collect(header, head, rest, length, outcome);
+        }
         if !self.backlog.is_empty() {
             self.drain(outcome);
         }
         if self.broken.is_some() {
             return Err(DropReason::ReceiverDown);
         }
-        if self.backlog.is_empty() {
-            match self.ring.put(header, head, rest, length) {
+        if self.backlog.is_empty()
+            && let WayOut::Ring(ring) = &mut self.way
+        {
+            match ring.put(header, head, rest, length) {
                 Ok(()) => {
                     outcome.sent.add(length);
                     return Ok(());
                 }
                 Err(Refused::Frame(DropReason::NoBuffer)) => {}
                 Err(Refused::Frame(reason)) => return Err(reason),
-                Err(Refused::Ring(error)) => return Err(self.fail(error, outcome)),
+                Err(Refused::Ring(error)) => return Err(self.fail(Fault::Ring(error), outcome)),
             }
         }
         if self.backlog.push(header, head, rest, length) { Ok(()) } else { Err(DropReason::NoBuffer) }
     }
 
-    /// Says how many frames are about to come, so that their places can be fetched.
+    /// Begins a visit: says how many frames are about to come, so that their places can be fetched. Frames that wait
+    /// for a device go first, as far as it has room; it is tried once a visit.
     #[inline]
-    pub(super) fn prepare(&mut self, frames: usize) {
-        if self.backlog.is_empty() && self.broken.is_none() {
-            // What is wrong with the ring shows again when the first frame is put.
-            let _ = self.ring.prepare(frames);
+    pub(super) fn prepare(&mut self, frames: usize, outcome: &mut Outcome) {
+        match &mut self.way {
+            WayOut::Ring(ring) if self.backlog.is_empty() && self.broken.is_none() => {
+                // What is wrong with the ring shows again when the first frame is put.
+                let _ = ring.prepare(frames);
+            }
+            WayOut::Device(_) if !self.backlog.is_empty() => self.drain(outcome),
+            _ => {}
         }
     }
 
-    /// Moves frames that wait into the ring, as far as it has buffers.
+    /// Moves frames that wait on, as far as there is room.
     pub(super) fn drain(&mut self, outcome: &mut Outcome) {
+        let WayOut::Ring(ring) = &mut self.way else { return self.drain_device(DRAIN_COST, outcome) };
         while outcome.moving_cost() < DRAIN_COST {
             let Some((first, bytes)) = self.backlog.first() else { break };
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            match self.ring.put(&first.header, bytes, &[], length) {
+            match ring.put(&first.header, bytes, &[], length) {
                 Ok(()) => {
                     outcome.sent.add(first.length);
                     outcome.moved.add(first.length);
@@ -148,7 +191,7 @@ impl ReceiveQueue {
                 Err(Refused::Frame(DropReason::NoBuffer)) => break,
                 Err(Refused::Frame(_)) => outcome.lost += 1,
                 Err(Refused::Ring(error)) => {
-                    self.fail(error, outcome);
+                    self.fail(Fault::Ring(error), outcome);
                     break;
                 }
             }
@@ -158,8 +201,9 @@ impl ReceiveQueue {
 
     /// Asks the guest to kick; says whether buffers came in meanwhile, for which nobody would.
     pub(super) fn arm(&mut self) -> bool {
+        let WayOut::Ring(ring) = &mut self.way else { return false };
         self.armed = true;
-        self.ring.core().arm().unwrap_or(false)
+        ring.core().arm().unwrap_or(false)
     }
 
     /// Whether it falls to the caller to look after frames that wait: nobody does so far, and now the caller does.
@@ -167,23 +211,28 @@ impl ReceiveQueue {
         !self.backlog.is_empty() && !std::mem::replace(&mut self.listed, true)
     }
 
-    fn fail(&mut self, error: RingError, outcome: &mut Outcome) -> DropReason {
-        self.broken = Some(error);
+    pub(super) fn fail(&mut self, fault: Fault, outcome: &mut Outcome) -> DropReason {
+        self.broken = Some(fault);
         outcome.abandoned += std::mem::take(&mut self.backlog).len() as u64;
-        outcome.broke = Some(error);
+        outcome.broke = Some(fault);
         DropReason::ReceiverDown
     }
 
-    /// Ends a visit: shows the guest what was put.
+    /// Ends a visit: shows the guest what was put, or sends what was collected for a device.
     #[inline]
     pub(super) fn finish(&mut self, outcome: &mut Outcome) {
-        if self.ring.publish() {
-            outcome.notify = self.call.as_ref().map(|call| call.as_fd().as_raw_fd());
+        match &mut self.way {
+            WayOut::Ring(ring) => {
+                if ring.publish() {
+                    outcome.notify = self.call.as_ref().map(|call| call.as_fd().as_raw_fd());
+                }
+            }
+            WayOut::Device(_) => self.send_collected(outcome),
         }
         outcome.waiting = self.list();
         if self.armed && self.backlog.is_empty() {
             self.armed = false;
-            self.ring.core().disarm();
+            self.way.disarm();
         }
     }
 }

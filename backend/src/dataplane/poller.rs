@@ -62,6 +62,15 @@ impl Poller {
         epoll::ctl(self.epoll.as_raw_fd(), epoll::ControlOptions::EPOLL_CTL_ADD, descriptor, event)
     }
 
+    /// Reports once as `wake` that the descriptor is writable, or has failed; at once if it is so already.
+    pub(super) fn watch_for_room(&self, descriptor: RawFd, wake: Wake) -> io::Result<()> {
+        let events = epoll::Events::EPOLLOUT | epoll::Events::EPOLLONESHOT;
+        let event = epoll::Event::new(events, wake.to_data());
+        let control = |operation| epoll::ctl(self.epoll.as_raw_fd(), operation, descriptor, event);
+        control(epoll::ControlOptions::EPOLL_CTL_MOD)
+            .or_else(|_| control(epoll::ControlOptions::EPOLL_CTL_ADD))
+    }
+
     /// Stops reporting the eventfd.
     pub(super) fn remove(&self, descriptor: RawFd) {
         let event = epoll::Event::new(epoll::Events::empty(), 0);

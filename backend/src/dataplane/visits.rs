@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use viaduct_switch::{DropReason, PortIndex, Switch};
 
-use super::DataplaneEvent;
 use super::delivery::{Delivered, Send};
 use super::outlet::{Outcome, Outlet};
 use super::shared::{Reporter, WorkerShared, add};
@@ -141,7 +140,7 @@ pub(super) fn after_visit(
     if let Some(call) = outcome.notify {
         shared.watch.notify(port, call);
     }
-    let Some(error) = outcome.broke else { return };
+    let Some(fault) = outcome.broke else { return };
     let Some((ring, signal)) = outlet.queue(queue).map(|queue| {
         let queue = queue.lock();
         (queue.index, queue.error.clone())
@@ -152,5 +151,5 @@ pub(super) fn after_visit(
     if let Some(signal) = signal {
         shared.watch.notify(port, signal.as_raw_fd());
     }
-    reporter.report(DataplaneEvent::RingBroken { port, ring, error });
+    reporter.report(fault.into_event(port, ring));
 }

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use viaduct_switch::{DropReason, Nanos, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
 
+use super::Signal;
 use super::assignment::Meter;
 use super::delivery::{Collector, Delivered, Outbox, Workshop, count};
 use super::message::{Belongings, Message};
-use super::outlet::{Outcome, Outlet};
+use super::outlet::{Kick, Outcome, Outlet};
 use super::pace::Pace;
 use super::poller::{Poller, Wake};
 use super::replicator::{FloodMemory, Replicator};
@@ -22,9 +23,9 @@ use super::shared::{Reporter, WorkerShared, add};
 use super::steering::seconds;
 use super::sync::mailbox::Mailbox;
 use super::visits::{ADDRESSEES, Delivery, after_visit};
-use super::{DataplaneEvent, Signal};
+use super::way::{Fault, WayIn};
 use crate::config::Polling;
-use crate::ring::{Burst, RingError, TransmitRing};
+use crate::ring::Burst;
 
 /// How long a receiver is tried that has no buffers before it is asked to kick.
 const SPIN: Duration = Duration::from_micros(50);
@@ -35,10 +36,12 @@ const RETRIES: usize = 64;
 /// What moving waiting frames may cost, in bytes, before a round tries no more receivers.
 const RETRY_COST: u64 = 256 << 10;
 
-/// One transmit ring and what its worker keeps with it.
+/// One transmit ring, or way in of a device, and what its worker keeps with it.
 pub(super) struct Inlet {
+    pub(super) port: PortIndex,
+    /// A ring's number; a device's ways in have numbers as the rings of as many queue pairs would.
     pub(super) index: u16,
-    pub(super) ring: TransmitRing,
+    pub(super) way: WayIn,
     pub(super) kick: Option<Signal>,
     pub(super) call: Option<Signal>,
     pub(super) error: Option<Signal>,
@@ -204,7 +207,7 @@ impl Worker {
         self.places.iter_mut().for_each(Vec::clear);
         for (place, inlet) in (0..).zip(&self.inlets) {
             if let Some(inlet) = inlet
-                && let Some(places) = self.places.get_mut(inlet.ring.port().get())
+                && let Some(places) = self.places.get_mut(inlet.port.get())
             {
                 places.push(place);
             }
@@ -218,7 +221,7 @@ impl Worker {
         let drop_if_it = |signal: &mut Option<Signal>| {
             signal.take_if(|signal| signal.as_raw_fd() == descriptor);
         };
-        for inlet in self.inlets.iter_mut().flatten().filter(|inlet| inlet.ring.port() == port) {
+        for inlet in self.inlets.iter_mut().flatten().filter(|inlet| inlet.port == port) {
             drop_if_it(&mut inlet.call);
             drop_if_it(&mut inlet.error);
         }
@@ -240,7 +243,7 @@ impl Worker {
             }
         }
         inlet.polled = true;
-        inlet.ring.core().disarm();
+        inlet.way.disarm();
         self.polled.push(number);
         match self.inlets.get_mut(place) {
             Some(free) => *free = Some(inlet),
@@ -251,8 +254,8 @@ impl Worker {
     fn detach(&mut self, what: &Belongings) -> Vec<Inlet> {
         if let &Belongings::Port(port) = what {
             let outlet = self.outlets.get_mut(port.get()).and_then(Option::take);
-            for kick in outlet.iter().flat_map(|outlet| &outlet.kicks).flatten() {
-                self.poller.remove(kick.as_raw_fd());
+            for kick in outlet.iter().flat_map(|outlet| &outlet.kicks).filter_map(Kick::descriptor) {
+                self.poller.remove(kick);
             }
             self.waiting.retain(|(waiting, ..)| *waiting != port);
         }
@@ -277,7 +280,7 @@ impl Worker {
         let mut at = 0;
         while let Some(&place) = self.polled.get(at) {
             let keep = match self.inlets.get_mut(place as usize).and_then(Option::as_mut) {
-                Some(inlet) if !inlet.broken => match inlet.ring.read(&mut self.burst) {
+                Some(inlet) if !inlet.broken => match inlet.way.read(inlet.port, &mut self.burst) {
                     Ok(0) => self.may_stay_polled(place, now),
                     Ok(_) => self.serve(place, now),
                     Err(error) => self.break_inlet(place, error),
@@ -298,15 +301,15 @@ impl Worker {
         inlet.pace.arrived(now);
         inlet.meter.add(self.burst.frames().0.len() as u64, self.burst.bytes());
         let pair = inlet.index / 2;
-        let port = inlet.ring.port();
+        let port = inlet.port;
         self.count_malformed(place);
         self.note_flows(port, pair, now);
         self.switch_burst(now);
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
-        if inlet.ring.complete(&self.burst)
+        if inlet.way.complete(&self.burst)
             && let Some(call) = inlet.call()
         {
-            self.shared.watch.notify(inlet.ring.port(), call);
+            self.shared.watch.notify(inlet.port, call);
         }
         true
     }
@@ -323,7 +326,7 @@ impl Worker {
 
     fn count_malformed(&self, place: u32) {
         let Some(inlet) = self.inlets.get(place as usize).and_then(Option::as_ref) else { return };
-        let counters = self.switch.counters().port(inlet.ring.port());
+        let counters = self.switch.counters().port(inlet.port);
         for (reason, frames) in self.burst.dropped.iter().filter(|(_, frames)| *frames > 0) {
             counters.add_drops(*reason, *frames);
         }
@@ -436,8 +439,14 @@ impl Worker {
         queue.finish(&mut outcome);
         let mut again = outcome.waiting;
         if again && arm && self.polling != Polling::Busy {
-            // Buffers that came in while we armed would never be kicked for.
-            again = queue.arm();
+            again = match outlet.kicks.get(usize::from(number)) {
+                Some(Kick::Writable(device)) => {
+                    let wake = Wake::Outlet { port: port.raw(), queue: number };
+                    self.poller.watch_for_room(device.as_raw_fd(), wake).is_err()
+                }
+                // Buffers that came in while we armed would never be kicked for.
+                _ => queue.arm(),
+            };
             queue.listed = again;
         }
         drop(queue);
@@ -458,7 +467,7 @@ impl Worker {
             add(&self.shared.spins, 1);
             return true;
         }
-        match inlet.ring.core().arm() {
+        match inlet.way.arm() {
             Ok(false) => {
                 inlet.polled = false;
                 let next = inlet.pace.armed().filter(|_| self.polling == Polling::Adaptive);
@@ -467,23 +476,23 @@ impl Worker {
             }
             // Something came while we armed: nobody kicks for it.
             Ok(true) => {
-                inlet.ring.core().disarm();
+                inlet.way.disarm();
                 true
             }
             Err(error) => self.break_inlet(place, error),
         }
     }
 
-    /// Stops a ring that the guest broke; never polled again until it is attached anew.
-    fn break_inlet(&mut self, place: u32, error: RingError) -> bool {
+    /// Stops a ring that the guest broke, or a device that failed; never polled again until it is attached anew.
+    fn break_inlet(&mut self, place: u32, fault: Fault) -> bool {
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         inlet.broken = true;
         inlet.polled = false;
-        let (port, ring) = (inlet.ring.port(), inlet.index);
+        let (port, ring) = (inlet.port, inlet.index);
         if let Some(signal) = &inlet.error {
             self.shared.watch.notify(port, signal.as_raw_fd());
         }
-        self.reporter.report(DataplaneEvent::RingBroken { port, ring, error });
+        self.reporter.report(fault.into_event(port, ring));
         false
     }
 }

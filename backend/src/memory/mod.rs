@@ -130,6 +130,19 @@ pub struct Segment {
 // SAFETY: a segment is only an address; whoever dereferences it argues that the mapping still lives.
 unsafe impl Send for Segment {}
 
+/// Copies a frame to the beginning of `to`, which is long enough, so that nobody can change it any more.
+pub(crate) fn copy_out(head: &[u8], rest: &[Segment], to: &mut [u8]) {
+    let Some((front, mut room)) = to.split_at_mut_checked(head.len()) else { return };
+    front.copy_from_slice(head);
+    for segment in rest {
+        let count = segment.len as usize;
+        let Some((place, later)) = room.split_at_mut_checked(count) else { return };
+        // SAFETY: the segment is `count` bytes of mapped guest memory; `place` is as long and our own.
+        unsafe { place.as_mut_ptr().copy_from_nonoverlapping(segment.host, count) };
+        room = later;
+    }
+}
+
 impl GuestMemory {
     fn from_regions(mut regions: Vec<Arc<Region>>) -> Self {
         regions.sort_by_key(|region| region.spec().guest_address);

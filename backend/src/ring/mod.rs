@@ -5,6 +5,7 @@
 //! `transmit` takes bursts of frames out of a guest, `receive` puts frames into one, whatever the layout. All of a ring is written by a hostile guest at any moment: each value is read once,
 //! checked, and then used from our own copy.
 
+mod arrival;
 mod chain;
 mod copy;
 mod core;
@@ -17,12 +18,13 @@ mod transmit;
 #[cfg(test)]
 mod oracle;
 
+pub use self::arrival::Arrival;
 pub use self::chain::{ChainError, Segments};
 pub(crate) use self::core::prefetch_ahead;
 pub use self::layout::{Core, RingLog};
 pub use self::ledger::{Identity, Ledger};
 pub use self::receive::{ReceiveRing, Refused};
-pub(crate) use self::transmit::BURST_FRAMES;
+pub(crate) use self::transmit::{BURST_FRAMES, FRAME_MAX};
 pub use self::transmit::{Burst, Span, TransmitRing};
 
 /// Descriptors that one chain may have, in the ring and in an indirect table together: as many as QEMU and

@@ -19,7 +19,7 @@ const BURST_BYTES: u64 = 128 * 1024;
 const BURST_SEGMENTS: usize = 512;
 
 /// Bytes of the longest frame that virtio-net allows (virtio 1.2, 5.1.6.3.1: 65550 and the header), with two tags.
-const FRAME_MAX: u64 = 65_550 + 8;
+pub(crate) const FRAME_MAX: u64 = 65_550 + 8;
 
 /// Bytes of the header before each frame, in a driver of virtio 1.0 or later (virtio 1.2, 5.1.6.1).
 const HEADER_LEN: usize = 12;
@@ -38,15 +38,15 @@ pub struct Span {
 
 /// Frames that were read and not completed yet, all from one ring.
 pub struct Burst {
-    frames: Vec<Frame<Span>>,
-    filled: usize,
-    segments: Segments,
+    pub(super) frames: Vec<Frame<Span>>,
+    pub(super) filled: usize,
+    pub(super) segments: Segments,
     /// Chains that were taken, in `ready[..chains]`; behind them some that were only looked at.
     ready: [Ready; BURST_FRAMES],
-    chains: usize,
-    bytes: u64,
+    pub(super) chains: usize,
+    pub(super) bytes: u64,
     /// Chains that held no frame for us.
-    pub dropped: [(DropReason, u64); 3],
+    pub dropped: [(DropReason, u64); 4],
 }
 
 impl Burst {
@@ -62,11 +62,16 @@ impl Burst {
             ready: [Ready::default(); BURST_FRAMES],
             chains: 0,
             bytes: 0,
-            dropped: [(DropReason::BadChain, 0), (DropReason::TooLong, 0), (DropReason::BadOffload, 0)],
+            dropped: [
+                (DropReason::BadChain, 0),
+                (DropReason::TooLong, 0),
+                (DropReason::BadOffload, 0),
+                (DropReason::DeviceOverrun, 0),
+            ],
         }
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.filled = 0;
         self.segments.clear();
         self.chains = 0;
@@ -105,13 +110,13 @@ impl Burst {
         self.bytes
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.chains >= BURST_FRAMES
             || self.bytes >= BURST_BYTES
             || self.segments.descriptors().max(self.segments.len()) >= BURST_SEGMENTS
     }
 
-    fn count_drop(&mut self, reason: DropReason) {
+    pub(super) fn count_drop(&mut self, reason: DropReason) {
         let row = self.dropped.iter_mut().find(|(row, _)| *row == reason);
         row.into_iter().for_each(|(_, count)| *count += 1);
     }
@@ -271,7 +276,7 @@ impl TransmitRing {
 
 /// The offload fields of a `virtio_net_hdr` (virtio 1.2, 5.1.6.1; little-endian, as is a legacy x86 guest's).
 #[inline]
-fn claims_in(header: &[u8; 12]) -> RawClaims {
+pub(super) fn claims_in(header: &[u8; 12]) -> RawClaims {
     let word = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
     RawClaims {
         flags: header[0],
@@ -283,7 +288,7 @@ fn claims_in(header: &[u8; 12]) -> RawClaims {
     }
 }
 
-fn span(first: usize, count: usize) -> Span {
+pub(super) fn span(first: usize, count: usize) -> Span {
     // The list is shorter than 2^32 by construction.
     Span { first: u32::try_from(first).unwrap_or(0), count: u32::try_from(count).unwrap_or(0) }
 }

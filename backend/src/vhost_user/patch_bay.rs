@@ -1,5 +1,6 @@
 //! The control side's access to the data path, which never mixes a ring's past with its present.
 
+use std::collections::HashMap;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use viaduct_switch::{Nanos, Policy, PortIndex};
 
 use crate::config::Polling;
 use crate::dataplane::{ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition};
+use crate::device::{Device, DeviceFault};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
 
@@ -81,6 +83,9 @@ pub struct PatchBay {
     engine: Box<dyn Engine>,
     broken: Vec<BrokenRing>,
     control: Vec<ControlFrame>,
+    /// Ports that are devices, and whether they failed.
+    devices: HashMap<PortIndex, bool>,
+    failed: Vec<(PortIndex, DeviceFault)>,
     attached: usize,
 }
 
@@ -88,7 +93,8 @@ impl PatchBay {
     /// Access to `engine`.
     #[must_use]
     pub fn new(engine: Box<dyn Engine>) -> Self {
-        Self { engine, broken: Vec::new(), control: Vec::new(), attached: 0 }
+        let (broken, control, failed, devices) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
+        Self { engine, broken, control, devices, failed, attached: 0 }
     }
 
     /// Starts a port's rings; gives those that could not start. [`PatchBay::detach`] must follow one day.
@@ -106,6 +112,31 @@ impl PatchBay {
             std::mem::take(&mut self.broken).into_iter().partition(|ring| ring.port == port);
         self.broken = others;
         Detached { positions, broken }
+    }
+
+    /// Lets frames enter and leave by a device at a port that has nothing attached. [`PatchBay::detach_device`] must
+    /// follow one day, also when the device fails.
+    pub fn attach_device(&mut self, port: PortIndex, device: Device) {
+        self.attached += 1;
+        self.devices.insert(port, false);
+        self.engine.attach_device(port, device);
+    }
+
+    /// Closes the device of a port; what it still has to say is forgotten.
+    pub fn detach_device(&mut self, port: PortIndex) {
+        if self.devices.contains_key(&port) {
+            self.attached = self.attached.saturating_sub(1);
+            self.engine.detach(port);
+            self.collect();
+            self.devices.remove(&port);
+            self.failed.retain(|(failed, _)| *failed != port);
+        }
+    }
+
+    /// Devices that carry no more frames, each told once: they are to be detached.
+    pub fn take_failed(&mut self) -> Vec<(PortIndex, DeviceFault)> {
+        self.collect();
+        std::mem::take(&mut self.failed)
     }
 
     /// Ports that are attached now.
@@ -180,6 +211,13 @@ impl PatchBay {
                 }
                 // Whoever sent it will say it again.
                 DataplaneEvent::Control(_) => {}
+                // Each of its queues may say so.
+                DataplaneEvent::DeviceFailed { port, error } => {
+                    let told = self.devices.get_mut(&port);
+                    if told.is_some_and(|told| !std::mem::replace(told, true)) {
+                        self.failed.push((port, error));
+                    }
+                }
             }
         }
     }

@@ -163,7 +163,7 @@ impl Batch {
         means.cost += VISIT_COST;
         let Some(queue) = outlet.queue(number) else { return outcome };
         let mut queue = turn::patiently(queue);
-        queue.prepare(self.copies.len());
+        queue.prepare(self.copies.len(), &mut outcome);
         let wanted = self.network.zip(means.policy.tags_of(outlet.port));
         let own = means.policy.port(means.source).map(|source| source.priority).unwrap_or_default();
         let copies = self.copies.iter_mut().zip(numbers).filter(|(_, chosen)| **chosen == number);

@@ -22,10 +22,9 @@ use viaduct_switch::{DropReason, Metadata, NetworkIndex, Policy, PortIndex, Swit
 use self::batch::{Batch, Copied, Means};
 pub(super) use self::pool::FloodMemory;
 use self::pool::Pool;
-use super::backlog::copy_out;
 use super::delivery::Workshop;
 use super::outlet::{Outcome, Outlet};
-use crate::memory::Segment;
+use crate::memory::{Segment, copy_out};
 
 /// What one round may cost, in bytes written; the last visit may go beyond by what it writes, which the next rounds
 /// save.

@@ -1,0 +1,4 @@
+//! Devices over veth pairs in namespaces of the tests' own, with Linux at their other ends.
+
+mod lab;
+mod packet;

@@ -1,0 +1,132 @@
+//! Packet sockets.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use viaduct_switch::DropReason;
+
+use super::lab::{Lab, address, at, port, wait_until};
+use crate::dataplane::{Datapath, DataplaneEvent};
+use crate::device::{DeviceError, DeviceFault, open};
+
+/// Bytes that tell their place.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| u8::try_from((at * 7 + at / 251) % 251).unwrap()).collect()
+}
+
+#[test]
+fn a_stream_of_super_frames_arrives_as_it_was_sent_both_ways() {
+    const BYTES: usize = 64 << 20;
+    let mut lab = Lab::new(2);
+    lab.attach_all();
+    let listener = lab.hosts[1].within(|| TcpListener::bind(at(1, 5000)).unwrap());
+    let mut stream = lab.hosts[0].within(|| TcpStream::connect(at(1, 5000)).unwrap());
+    let (mut other, _) = listener.accept().unwrap();
+    let data = pattern(BYTES);
+    for _ in 0..2 {
+        thread::scope(|scope| {
+            scope.spawn(|| other.write_all(&data).unwrap());
+            let mut room = vec![0; BYTES];
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream.read_exact(&mut room).unwrap_or_else(|error| panic!("{error}: {:?}", lab.all_drops()));
+            assert!(room == data, "other bytes");
+        });
+        std::mem::swap(&mut stream, &mut other);
+    }
+    let sent = lab.dataplane.switch().counters().port(port(0)).snapshot().sent;
+    assert!(sent.bytes / sent.frames > 10_000, "super-frames arrive whole: {sent:?}");
+}
+
+#[test]
+fn datagrams_of_all_sizes_come_back() {
+    let mut lab = Lab::new(2);
+    lab.attach_all();
+    let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 5000)).unwrap());
+    let b = lab.hosts[1].within(|| UdpSocket::bind((address(1), 5000)).unwrap());
+    for socket in [&a, &b] {
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    }
+    let (data, mut room) = (pattern(65_507), vec![0; 65_536]);
+    for len in (0..1600).chain((1600..=65_507).step_by(997)) {
+        a.send_to(&data[..len], at(1, 5000)).unwrap();
+        let (got, from) = b.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
+        assert!(room[..got] == data[..len], "{len} bytes");
+        b.send_to(&room[..got], from).unwrap();
+        let (got, _) = a.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
+        assert!(room[..got] == data[..len], "{len} bytes, on their way back");
+    }
+}
+
+#[test]
+fn an_interface_that_goes_is_reported_and_the_others_carry_on() {
+    let mut lab = Lab::new(3);
+    lab.attach_all();
+    let sockets: Vec<_> =
+        (0..3).map(|host| lab.hosts[host].within(|| UdpSocket::bind(at(host, 5000)).unwrap())).collect();
+    let reach = |from: usize, to: usize| {
+        sockets[to].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        sockets[from].send_to(b"hello", at(to, 5000)).unwrap();
+        let (len, _) = sockets[to].recv_from(&mut [0; 100]).unwrap();
+        assert_eq!(len, 5);
+    };
+    let failed = |lab: &mut Lab| {
+        let mut events = Vec::new();
+        wait_until("the failure is told", || {
+            events.extend(lab.dataplane.take_events());
+            !events.is_empty()
+        });
+        for event in events {
+            let DataplaneEvent::DeviceFailed { port: failed, error } = event else { panic!("{event:?}") };
+            assert_eq!((failed, error), (port(2), DeviceFault::Down));
+        }
+    };
+    for (set_down, set_up) in [("set s2 down", "set s2 up"), ("del s2", "")] {
+        reach(0, 2);
+        lab.wires.ip(&format!("link {set_down}"));
+        failed(&mut lab);
+        reach(0, 1);
+        reach(1, 0);
+        let error = open(&lab.request(2)).err().unwrap();
+        lab.dataplane.detach(port(2));
+        match set_up {
+            "" => {
+                assert!(matches!(error, DeviceError::Missing { .. }), "{error}");
+                lab.wire(2);
+                lab.hosts[2].ip("addr add 10.0.0.3/24 dev h2");
+                // It has another Ethernet address now.
+                lab.hosts[0].ip("neigh flush all");
+            }
+            _ => {
+                assert!(matches!(error, DeviceError::Down { .. }), "{error}");
+                lab.wires.ip(&format!("link {set_up}"));
+            }
+        }
+        let device = lab.open(2);
+        lab.dataplane.attach_device(port(2), device);
+        reach(0, 2);
+    }
+    assert_eq!(lab.drops(2, DropReason::DeviceRefused), 0);
+}
+
+#[test]
+fn several_queues_share_the_flows_and_none_comes_twice() {
+    let mut lab = Lab::new(2);
+    for host in 0..2 {
+        let device = open(&crate::device::DeviceRequest { queues: 3, ..lab.request(host) }).unwrap();
+        assert_eq!(device.queues.len(), 3);
+        lab.dataplane.attach_device(port(host), device);
+    }
+    let b = lab.hosts[1].within(|| UdpSocket::bind(at(1, 5000)).unwrap());
+    b.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    for flow in 0..50 {
+        let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 6000 + flow)).unwrap());
+        a.send_to(&flow.to_be_bytes(), at(1, 5000)).unwrap();
+        let mut room = [0; 10];
+        let (len, from) = b.recv_from(&mut room).unwrap();
+        assert_eq!((&room[..len], from), (&flow.to_be_bytes()[..], at(0, 6000 + flow)));
+    }
+    b.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    assert!(b.recv_from(&mut [0; 10]).is_err(), "a frame came twice");
+}

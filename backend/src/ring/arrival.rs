@@ -1,0 +1,116 @@
+//! Frames that enter a burst from elsewhere than a guest's ring.
+
+use viaduct_switch::{DropReason, Metadata, PortIndex, frame::HEAD_MAX};
+
+use super::copy::copy;
+use super::transmit::{Burst, FRAME_MAX, Span, claims_in, span};
+use crate::memory::Segment;
+
+/// Bytes of a VLAN tag (IEEE 802.1Q-2018, 9.3), and of the two addresses that stand before it.
+const TAG: usize = 4;
+const ADDRESSES: usize = 12;
+
+/// A frame that came by an interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its `virtio_net_hdr`: claims, to be checked as a guest's.
+    pub header: [u8; 12],
+    /// The VLAN tag that was taken off it, type and control information as on the wire.
+    pub tag: Option<[u8; TAG]>,
+    /// Its first bytes: at least as many as are there, up to a head's.
+    pub head: *const u8,
+    /// Where all of it lies from the moment on in which the burst is looked at.
+    pub body: *mut u8,
+    /// Its length in bytes, without the tag.
+    pub length: u32,
+}
+
+impl Burst {
+    /// Makes the burst empty.
+    pub(crate) fn begin(&mut self) {
+        self.clear();
+    }
+
+    /// Whether one more frame may be added.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_full()
+    }
+
+    /// Frames that were added, those that were dropped included.
+    pub(crate) fn taken(&self) -> u16 {
+        u16::try_from(self.chains).unwrap_or(0)
+    }
+
+    /// Counts a frame that cannot be added.
+    pub(crate) fn skip(&mut self, reason: DropReason) {
+        self.chains += 1;
+        self.count_drop(reason);
+    }
+
+    /// Counts frames that were lost before they could be added.
+    pub(crate) fn count(&mut self, reason: DropReason, frames: u64) {
+        let row = self.dropped.iter_mut().find(|(row, _)| *row == reason);
+        row.into_iter().for_each(|(_, count)| *count += frames);
+    }
+
+    /// Adds a frame, for which there must be room.
+    ///
+    /// # Safety
+    /// `head` is readable now, for the frame's first bytes; `body` has `length` readable bytes from the moment on in
+    /// which the burst is looked at until it is completed.
+    #[inline]
+    pub(crate) unsafe fn add(&mut self, port: PortIndex, arrival: &Arrival) {
+        self.chains += 1;
+        // SAFETY: as the caller promises.
+        if let Err(reason) = unsafe { self.try_add(port, arrival) } {
+            self.count_drop(reason);
+        }
+    }
+
+    /// # Safety
+    /// As [`Burst::add`].
+    #[inline]
+    unsafe fn try_add(&mut self, port: PortIndex, arrival: &Arrival) -> Result<(), DropReason> {
+        if u64::from(arrival.length) > FRAME_MAX {
+            return Err(DropReason::TooLong);
+        }
+        // What is too short for a tag is too short for anything, as the switch will find.
+        let tag = arrival.tag.filter(|_| arrival.length as usize >= ADDRESSES);
+        let tag_len = tag.map_or(0, |_| TAG);
+        let own = (arrival.length as usize).min(HEAD_MAX - tag_len);
+        let first = self.segments.len();
+        let frame = &mut self.frames[self.filled];
+        let room = frame.head.room();
+        // SAFETY: `own` bytes can be read, as the caller promises, and with the tag they are no more than `room` has.
+        unsafe {
+            match tag {
+                None => copy(arrival.head, room.as_mut_ptr(), own),
+                Some(tag) => {
+                    copy(arrival.head, room.as_mut_ptr(), ADDRESSES);
+                    room[ADDRESSES..ADDRESSES + TAG].copy_from_slice(&tag);
+                    let behind = room.as_mut_ptr().add(ADDRESSES + TAG);
+                    copy(arrival.head.add(ADDRESSES), behind, own - ADDRESSES);
+                }
+            }
+        }
+        frame.head.set_len(own + tag_len);
+        let own_len = u32::try_from(own).unwrap_or(0);
+        let rest = Segment { host: arrival.body.wrapping_add(own), len: arrival.length - own_len };
+        let length = arrival.length + u32::try_from(tag_len).unwrap_or(0);
+        let mut raw = claims_in(&arrival.header);
+        if tag_len > 0 {
+            raw.csum_start = raw.csum_start.saturating_add(4);
+        }
+        let claims = raw.check(length)?;
+        frame.meta = Metadata { source: port, length, claims };
+        frame.payload = Span::default();
+        if rest.len > 0 {
+            self.segments.push(rest).map_err(|_| DropReason::TooLong)?;
+            frame.payload = span(first, 1);
+        }
+        self.filled += 1;
+        self.bytes += u64::from(length);
+        Ok(())
+    }
+}
