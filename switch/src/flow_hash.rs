@@ -14,12 +14,27 @@ const EXTENSIONS_MAX: usize = 4;
 /// unknown to the guests, which choose the flows.
 #[must_use]
 pub fn flow_hash(head: &[u8], seed: u64) -> u32 {
-    let flow = network_flow(head).unwrap_or_else(|| Flow {
+    network_flow(head).unwrap_or_else(|| stations(head)).hash(seed)
+}
+
+/// A hash of the two stations that a frame goes between, the same for both directions.
+pub(crate) fn station_hash(head: &[u8], seed: u64) -> u32 {
+    stations(head).hash(seed)
+}
+
+/// A hash of the two addresses that an IP packet goes between, the same for both directions; `None`: it is none.
+pub(crate) fn address_hash(head: &[u8], seed: u64) -> Option<u32> {
+    let flow = network_flow(head)?;
+    Some(Flow { ports: [0; 2], protocol: 0, ..flow }.hash(seed))
+}
+
+/// The stations that a frame goes between.
+fn stations(head: &[u8]) -> Flow<'_> {
+    Flow {
         ends: [field(head, 0, 6).unwrap_or_default(), field(head, 6, 6).unwrap_or_default()],
         ports: [0; 2],
         protocol: 0,
-    });
-    flow.hash(seed)
+    }
 }
 
 /// What tells flows apart: two ends, and the protocol between them.

@@ -11,6 +11,7 @@
 //! [`RawClaims`] until it is checked; [`offload`] makes good on claims that a receiver cannot take.
 #![forbid(unsafe_code)]
 
+pub mod bond;
 pub mod claims;
 pub mod control;
 pub mod counters;
@@ -21,6 +22,8 @@ mod flow_cache;
 pub mod flow_hash;
 pub mod frame;
 pub mod ids;
+pub mod lacp;
+pub mod lldp;
 pub mod mac;
 mod multicast;
 pub mod offload;
