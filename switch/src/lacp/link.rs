@@ -3,7 +3,7 @@
 use super::churn::{Churn, ChurnState};
 use super::mux::MuxState;
 use super::pdu::{Flag, Lacpdu, PortInfo, State, SystemId};
-use super::periodic::PeriodicState;
+use super::periodic::Period;
 use super::receive::ReceiveState;
 use super::selection::GroupId;
 use super::transmit::Transmit;
@@ -93,7 +93,7 @@ pub(super) struct Link {
     pub(super) selected: bool,
     pub(super) receive: ReceiveState,
     pub(super) current_while: Timer,
-    pub(super) periodic: PeriodicState,
+    pub(super) periodic: Period,
     pub(super) periodic_timer: Timer,
     pub(super) mux: MuxState,
     pub(super) wait_while: Timer,
@@ -133,7 +133,7 @@ impl Link {
             selected: false,
             receive: ReceiveState::PortDisabled,
             current_while: Timer::default(),
-            periodic: PeriodicState::NoPeriodic,
+            periodic: Period::Never,
             periodic_timer: Timer::default(),
             mux: MuxState::Detached,
             wait_while: Timer::default(),

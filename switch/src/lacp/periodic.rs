@@ -12,13 +12,13 @@ const SLOW_S: u64 = 30;
 
 /// How often. The standard's PERIODIC_TX is gone through within one step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum PeriodicState {
-    /// Never: no carrier, or nobody wants any.
-    NoPeriodic,
+pub(super) enum Period {
+    /// No carrier, or nobody wants any.
+    Never,
     /// Every second.
-    FastPeriodic,
+    Fast,
     /// Every 30 seconds.
-    SlowPeriodic,
+    Slow,
 }
 
 impl Link {
@@ -26,30 +26,30 @@ impl Link {
     pub(super) fn step_periodic(&mut self, now: Nanos) -> bool {
         let wanted = self.wanted_period();
         let before = self.periodic;
-        if wanted == PeriodicState::NoPeriodic {
+        if wanted == Period::Never {
             self.periodic = wanted;
             self.periodic_timer = Timer::default();
             return before != wanted;
         }
         let expired = self.periodic_timer.has_expired(now);
         // From slow to fast by PERIODIC_TX: who wants them fast, wants the next one now.
-        let hastened = before == PeriodicState::SlowPeriodic && wanted == PeriodicState::FastPeriodic;
+        let hastened = before == Period::Slow && wanted == Period::Fast;
         self.transmit.needed |= expired || hastened;
         if expired || before != wanted {
             self.periodic = wanted;
-            let period_s = if wanted == PeriodicState::FastPeriodic { FAST_S } else { SLOW_S };
+            let period_s = if wanted == Period::Fast { FAST_S } else { SLOW_S };
             self.periodic_timer = Timer::start(now, period_s);
             return true;
         }
         false
     }
 
-    fn wanted_period(&self) -> PeriodicState {
+    fn wanted_period(&self) -> Period {
         let both_passive = !self.actor.state.has(Flag::Activity) && !self.partner.state.has(Flag::Activity);
         match (self.enabled && !both_passive, self.partner.state.has(Flag::ShortTimeout)) {
-            (false, _) => PeriodicState::NoPeriodic,
-            (true, true) => PeriodicState::FastPeriodic,
-            (true, false) => PeriodicState::SlowPeriodic,
+            (false, _) => Period::Never,
+            (true, true) => Period::Fast,
+            (true, false) => Period::Slow,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::link::Link;
 use super::pdu::{Lacpdu, Marker, SlowFrame};
-use super::periodic::PeriodicState;
+use super::periodic::Period;
 use crate::time::Nanos;
 
 /// `Fast_Periodic_Time`, in which no more than [`SENT_MAX`] LACPDUs go out.
@@ -81,7 +81,7 @@ impl Link {
             return Some(marker.response(self.address));
         }
         // A link on which nothing is to be told periodically tells nothing at all.
-        if self.periodic == PeriodicState::NoPeriodic {
+        if self.periodic == Period::Never {
             self.transmit.needed = false;
         }
         if !self.transmit.needed || !self.transmit.sent.admit(now) {

@@ -151,7 +151,7 @@ pub struct Local {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Malformed {
     /// Another destination or type, or a sender that is a group.
-    #[error("the frame is no LLDPDU to the nearest bridge")]
+    #[error("the frame is no LLDPDU")]
     NotLldp,
     /// The first three parts are not those that must be there, each once, or come later again.
     #[error("an LLDPDU begins with chassis, port and time to live, each once")]
@@ -164,7 +164,7 @@ pub enum Malformed {
     PartLength,
 }
 
-/// Reads a frame from its destination address on (IEEE 802.1AB-2016, 9.2.7.7: what makes an LLDPDU wrong, and what is
+/// Reads a frame to one of the protocol's three groups from its destination address on (IEEE 802.1AB-2016, 9.2.7.7: what makes an LLDPDU wrong, and what is
 /// passed over).
 ///
 /// # Errors
@@ -198,7 +198,9 @@ pub fn decode(frame: &[u8]) -> Result<Neighbour, Malformed> {
 /// What follows the type field of a frame of the protocol.
 fn body(frame: &[u8]) -> Option<&[u8]> {
     let header: &[u8; 14] = frame.first_chunk()?;
-    let is_lldp = header[..6] == NEAREST_BRIDGE.0 && header[12..] == LLDP_TYPE.to_be_bytes();
+    // Neighbours beyond relays of two ports, and those beyond a provider's bridges, use the other groups (table 7-1).
+    let is_group_of_ours = header[..5] == NEAREST_BRIDGE.0[..5] && matches!(header[5], 0x0e | 0x03 | 0x00);
+    let is_lldp = is_group_of_ours && header[12..] == LLDP_TYPE.to_be_bytes();
     let is_group = header[6] & 1 != 0;
     frame.get(14..).filter(|_| is_lldp && !is_group)
 }

@@ -143,6 +143,11 @@ fn what_must_be_there_must_be_right() {
         other[at] ^= 2;
         assert_eq!(decode(&other), Err(Malformed::NotLldp));
     }
+    for group in [0, 3] {
+        let mut other = whole.clone();
+        other[5] = group;
+        assert!(decode(&other).is_ok());
+    }
     let mut group = whole.clone();
     group[6] |= 1;
     assert_eq!(decode(&group), Err(Malformed::NotLldp));
