@@ -498,6 +498,9 @@ impl Puppet {
     }
 }
 
+/// What a puppet does otherwise.
+type Change = fn(&mut Puppet);
+
 /// A bond of two links that both distribute, with a puppet at each.
 fn served() -> (Lacp, [Puppet; 2], u64) {
     let (mut one, mut puppets) = (lacp(settings(1), 2), [Puppet::new(1), Puppet::new(1)]);
@@ -539,7 +542,7 @@ fn a_partner_that_becomes_another_port_is_let_go_and_taken_anew() {
 
 #[test]
 fn a_partner_in_sync_has_to_mean_us_and_go_on_telling() {
-    let cases: [(fn(&mut Puppet), bool); 9] = [
+    let cases: [(Change, bool); 9] = [
         (|_| (), true),
         (|puppet| puppet.actor.state.set(Flag::Synchronization, false), false),
         (|puppet| puppet.partner.iter_mut().for_each(|us| us.port += 1), false),

@@ -20,7 +20,10 @@ fn local() -> Local {
 fn frame(parts: &[(u8, &[u8])]) -> Vec<u8> {
     let mut frame = vec![0x01, 0x80, 0xc2, 0, 0, 0x0e, 2, 9, 9, 9, 9, 9, 0x88, 0xcc];
     for (kind, value) in parts {
-        frame.extend([kind << 1 | u8::try_from(value.len() >> 8).unwrap(), (value.len() % 256) as u8]);
+        frame.extend([
+            kind << 1 | u8::try_from(value.len() >> 8).unwrap(),
+            u8::try_from(value.len() % 256).unwrap(),
+        ]);
         frame.extend(*value);
     }
     frame
