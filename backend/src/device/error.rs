@@ -46,6 +46,27 @@ pub enum DeviceError {
         /// How many were asked for.
         queues: u16,
     },
+    /// The interface's frames are too long for AF_XDP.
+    #[error(
+        "interface {name} has an MTU of {mtu}, and AF_XDP carries at most {most}: ip link set {name} mtu {most}, or \
+         driver = \"af-packet\""
+    )]
+    LongFrames {
+        /// The interface's name.
+        name: String,
+        /// Its MTU in bytes.
+        mtu: u32,
+        /// The largest that would do.
+        most: u32,
+    },
+    /// Another program has the interface's frames.
+    #[error(
+        "another XDP program is on interface {name}: ip link set {name} xdp off, or driver = \"af-packet\""
+    )]
+    Taken {
+        /// The interface's name.
+        name: String,
+    },
     /// The kernel refused something.
     #[error("cannot {what} for interface {name}: {error}; {remedy}")]
     Refused {

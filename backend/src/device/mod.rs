@@ -7,12 +7,16 @@
 //! finished for it as for a guest, by its [`Capabilities`].
 
 mod af_packet;
+mod af_xdp;
 mod error;
 mod frame_ring;
 mod interface;
 mod long_frames;
 mod outgoing;
 mod packet_exit;
+mod xdp_exit;
+mod xdp_memory;
+mod xdp_program;
 
 use std::path::PathBuf;
 
@@ -31,6 +35,8 @@ pub enum DeviceKind {
     Auto,
     /// A packet socket (packet(7)) on an interface that is there already.
     AfPacket,
+    /// AF_XDP sockets on an interface that is there already.
+    AfXdp,
 }
 
 /// What the control side wants of [`open`].
@@ -122,8 +128,22 @@ pub struct Sent {
 /// [`DeviceError`] if it is not there, is no Ethernet interface or is down, or if the kernel refuses.
 pub fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
     interface::within(request.namespace.as_deref(), || match request.kind {
-        DeviceKind::Auto | DeviceKind::AfPacket => af_packet::open(request),
+        DeviceKind::Auto => open_best(request),
+        DeviceKind::AfPacket => af_packet::open(request),
+        DeviceKind::AfXdp => af_xdp::open(request),
     })
+}
+
+/// AF_XDP where the driver needs no copy; else packet sockets, which copy as well and carry super-frames and unfinished
+/// checksums, so that guests' TCP is faster by them.
+fn open_best(request: &DeviceRequest) -> Result<Device, DeviceError> {
+    match af_xdp::open_without_copy(request) {
+        Ok(device) => Ok(device),
+        Err(refusal) => {
+            let device = af_packet::open(request)?;
+            Ok(Device { reason: format!("{}; no AF_XDP without a copy: {refusal}", device.reason), ..device })
+        }
+    }
 }
 
 #[cfg(test)]

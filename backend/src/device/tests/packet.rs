@@ -12,7 +12,7 @@ use crate::dataplane::{Datapath, DataplaneEvent};
 use crate::device::{DeviceError, DeviceFault, open};
 
 /// Bytes that tell their place.
-fn pattern(len: usize) -> Vec<u8> {
+pub(super) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| u8::try_from((at * 7 + at / 251) % 251).unwrap()).collect()
 }
 

@@ -1,0 +1,146 @@
+//! AF_XDP sockets.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use super::lab::{Lab, address, at, port, wait_until};
+use super::packet::pattern;
+use crate::dataplane::Datapath;
+use crate::device::{Device, DeviceError, DeviceKind, DeviceRequest, open};
+
+/// Opens the device at a host's wire in this way.
+fn open_as(lab: &Lab, number: usize, kind: DeviceKind) -> Result<Device, DeviceError> {
+    open(&DeviceRequest { kind, ..lab.request(number) })
+}
+
+/// Two hosts on AF_XDP ports. A veth end shows XDP programs frames as the other end's host left them; a real interface
+/// gets none with unfinished checksums, and so shall ours.
+fn lab() -> Lab {
+    let mut lab = Lab::new(2);
+    for number in 0..2 {
+        lab.hosts[number].within(|| {
+            let name = format!("h{number}");
+            let output = Command::new("ethtool").args(["-K", &name, "tx", "off"]).output();
+            let output = output.expect("ethtool is missing: scripts/setup installs it");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        });
+        let device = open_as(&lab, number, DeviceKind::AfXdp).unwrap();
+        assert_eq!(device.kind, DeviceKind::AfXdp);
+        assert!(device.reason.contains("with a copy"), "veth needs one: {}", device.reason);
+        lab.dataplane.attach_device(port(number), device);
+    }
+    lab
+}
+
+#[test]
+fn a_stream_arrives_as_it_was_sent_both_ways() {
+    const BYTES: usize = 32 << 20;
+    let lab = lab();
+    let listener = lab.hosts[1].within(|| TcpListener::bind(at(1, 5000)).unwrap());
+    let mut stream = lab.hosts[0].within(|| TcpStream::connect(at(1, 5000)).unwrap());
+    let (mut other, _) = listener.accept().unwrap();
+    let data = pattern(BYTES);
+    for _ in 0..2 {
+        thread::scope(|scope| {
+            scope.spawn(|| other.write_all(&data).unwrap());
+            let mut room = vec![0; BYTES];
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream.read_exact(&mut room).unwrap_or_else(|error| panic!("{error}: {:?}", lab.all_drops()));
+            assert!(room == data, "other bytes");
+        });
+        std::mem::swap(&mut stream, &mut other);
+    }
+}
+
+#[test]
+fn datagrams_of_all_sizes_come_back() {
+    let lab = lab();
+    let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 5000)).unwrap());
+    let b = lab.hosts[1].within(|| UdpSocket::bind(at(1, 5000)).unwrap());
+    for socket in [&a, &b] {
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    }
+    let (data, mut room) = (pattern(65_507), vec![0; 65_536]);
+    // Longer ones go in fragments.
+    for len in (0..1600).chain((1600..=65_507).step_by(4999)) {
+        a.send_to(&data[..len], at(1, 5000)).unwrap();
+        let (got, from) = b.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
+        assert!(room[..got] == data[..len], "{len} bytes");
+        b.send_to(&room[..got], from).unwrap();
+        let (got, _) = a.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
+        assert!(room[..got] == data[..len], "{len} bytes, on their way back");
+    }
+}
+
+#[test]
+fn what_packet_sockets_took_unfinished_is_finished_for_af_xdp() {
+    let mut lab = Lab::new(2);
+    let (xdp, packet) =
+        (open_as(&lab, 0, DeviceKind::AfXdp).unwrap(), open_as(&lab, 1, DeviceKind::AfPacket).unwrap());
+    lab.dataplane.attach_device(port(0), xdp);
+    lab.dataplane.attach_device(port(1), packet);
+    let listener = lab.hosts[0].within(|| UdpSocket::bind(at(0, 5000)).unwrap());
+    listener.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    // The sender leaves its checksum to the interface.
+    let sender = lab.hosts[1].within(|| UdpSocket::bind(at(1, 0)).unwrap());
+    let mut room = [0; 2048];
+    for len in [1, 100, 1472] {
+        sender.send_to(&pattern(len), at(0, 5000)).unwrap();
+        let (got, _) = listener.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
+        assert!(room[..got] == pattern(len), "{len} bytes");
+    }
+}
+
+#[test]
+fn an_interface_is_as_before_when_its_port_is_gone() {
+    let mut lab = lab();
+    let is_attached = |lab: &Lab| {
+        lab.wires.within(|| {
+            let output = Command::new("ip").args(["link", "show", "dev", "s0"]).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).contains("xdp")
+        })
+    };
+    assert!(is_attached(&lab));
+    lab.dataplane.detach(port(0));
+    wait_until("the program is gone", || !is_attached(&lab));
+    lab.wires.ip("addr add 10.0.0.9/24 dev s0");
+    let own = lab.wires.within(|| UdpSocket::bind("10.0.0.9:5000").unwrap());
+    own.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let host = lab.hosts[0].within(|| UdpSocket::bind((address(0), 0)).unwrap());
+    host.send_to(b"to the machine itself", "10.0.0.9:5000").unwrap();
+    assert_eq!(own.recv(&mut [0; 64]).unwrap(), 21);
+}
+
+#[test]
+fn packet_sockets_are_chosen_where_af_xdp_would_copy_too_and_the_reason_told() {
+    let lab = Lab::new(1);
+    let device = open_as(&lab, 0, DeviceKind::Auto).unwrap();
+    assert_eq!(device.kind, DeviceKind::AfPacket);
+    assert!(device.reason.contains("AF_XDP without a copy"), "{}", device.reason);
+}
+
+#[test]
+fn who_came_first_keeps_the_interface() {
+    let lab = Lab::new(1);
+    let _first = open_as(&lab, 0, DeviceKind::AfXdp).unwrap();
+    let refusal = open_as(&lab, 0, DeviceKind::AfXdp).map(|_| ()).unwrap_err();
+    assert!(matches!(refusal, DeviceError::Taken { .. }), "{refusal}");
+    assert!(refusal.to_string().contains("s0"), "{refusal}");
+}
+
+#[test]
+fn jumbo_frames_are_refused_with_what_to_do() {
+    let lab = Lab::new(1);
+    lab.wires.ip("link set s0 mtu 9000");
+    let refusal = open_as(&lab, 0, DeviceKind::AfXdp).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        refusal.contains("9000") && refusal.contains("3818") && refusal.contains("af-packet"),
+        "{refusal}"
+    );
+    lab.wires.ip("link set s0 mtu 3818");
+    lab.hosts[0].ip("link set h0 mtu 3818");
+    open_as(&lab, 0, DeviceKind::AfXdp).unwrap();
+}
