@@ -13,6 +13,7 @@ const MAP_CREATE: libc::c_long = 0;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const PROG_LOAD: libc::c_long = 5;
 const LINK_CREATE: libc::c_long = 28;
+const LINK_DETACH: libc::c_long = 34;
 
 /// BPF_MAP_TYPE_XSKMAP, BPF_PROG_TYPE_XDP and BPF_XDP (linux/bpf.h).
 const XSKMAP: u32 = 17;
@@ -68,7 +69,7 @@ impl ProgramError {
 #[derive(Debug)]
 pub(super) struct XdpProgram {
     sockets: OwnedFd,
-    _link: OwnedFd,
+    link: OwnedFd,
 }
 
 impl XdpProgram {
@@ -77,7 +78,7 @@ impl XdpProgram {
         let sockets = make_map(queues).map_err(ProgramError::at("make a table of AF_XDP sockets"))?;
         let program = load(&sockets).map_err(ProgramError::at("load the XDP program"))?;
         let link = link(&program, interface, mode).map_err(ProgramError::at("attach the XDP program"))?;
-        Ok(Self { sockets, _link: link })
+        Ok(Self { sockets, link })
     }
 
     /// From now on frames of the receive queue `queue` go to `socket`.
@@ -92,6 +93,14 @@ impl XdpProgram {
         bpf(MAP_UPDATE_ELEM, &request)
             .map(|_| ())
             .map_err(ProgramError::at("enter a socket into the XDP program's table"))
+    }
+}
+
+/// The descriptor's end would do, but a program that this process is just starting has a copy of it for a moment.
+impl Drop for XdpProgram {
+    fn drop(&mut self) {
+        // With an interface that is gone there is nothing to detach from.
+        let _ = bpf(LINK_DETACH, &LinkDetach { link: number(self.link.as_raw_fd()) });
     }
 }
 
@@ -164,6 +173,11 @@ struct LinkCreate {
     interface: u32,
     attach_type: u32,
     flags: u32,
+}
+
+#[repr(C)]
+struct LinkDetach {
+    link: u32,
 }
 
 fn make_map(queues: u32) -> io::Result<OwnedFd> {
