@@ -1,15 +1,17 @@
 //! Makes good on what a sender left to be done, for receivers that did not agree to take it: finishes
-//! checksums, cuts super-frames.
+//! checksums, cuts super-frames; and the other way round makes super-frames for receivers that take them.
 //!
 //! All of it works on an owned copy of the whole frame, never on guest memory, and trusts nothing in it:
 //! what policy has seen of the headers must agree with the claims, else the frame is dropped.
 
 pub(crate) mod checksum;
 mod fragment;
+mod gro;
 mod layout;
 mod segment;
 
 pub use checksum::finish_checksum;
+pub use gro::{BURST_MAX, SuperFrame, coalesce};
 pub use segment::{SEGMENTS_MAX, Segment, Segmenter};
 
 use crate::frame::{Claims, GsoKind};

@@ -1,0 +1,350 @@
+use super::super::{Checksums, Segmenter};
+use super::*;
+use proptest::prelude::*;
+
+const ALL: Capabilities =
+    Capabilities { checksum: true, tso4: true, tso6: true, ecn: true, ufo: true, uso4: true, uso6: true };
+
+/// A stream that is cut into segments, as a sender with a network adapter would.
+#[derive(Clone, Debug)]
+struct Stream {
+    v6: bool,
+    udp: bool,
+    tags: usize,
+    port: u8,
+    options: usize,
+    payload: usize,
+    size: u16,
+    flags: u8,
+    sequence: u32,
+    id: u16,
+}
+
+const STREAM: Stream = Stream {
+    v6: false,
+    udp: false,
+    tags: 0,
+    port: 1,
+    options: 3,
+    payload: 10_000,
+    size: 1448,
+    flags: FLAG_ACK | FLAG_PSH,
+    sequence: 0xffff_f000,
+    id: 0xfffd,
+};
+
+impl Stream {
+    /// The frame before it is cut, and what is claimed of it.
+    fn whole(&self) -> (Vec<u8>, Claims) {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        (0..self.tags).for_each(|tag| frame.extend([0x81, 0, 0, u8::try_from(tag).unwrap()]));
+        let network = frame.len() + 2;
+        let header = if self.udp { 8 } else { 20 + 4 * self.options };
+        let length = u16::try_from(header + self.payload).unwrap();
+        let protocol = if self.udp { protocol::UDP } else { protocol::TCP };
+        if self.v6 {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend(length.to_be_bytes());
+            frame.extend([protocol, 64]);
+            frame.extend([7; 16]);
+            frame.extend([9; 16]);
+        } else {
+            frame.extend([0x08, 0x00, 0x45, 2]);
+            frame.extend((20 + length).to_be_bytes());
+            frame.extend(self.id.to_be_bytes());
+            frame.extend([0x40, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        }
+        let transport = frame.len();
+        if !self.v6 {
+            let total = sum(&frame[network..]);
+            put_u16(&mut frame, network + 10, !fold(total));
+        }
+        frame.extend([1, self.port, 0, 80]);
+        if self.udp {
+            frame.extend(length.to_be_bytes());
+            frame.extend([0, 0]);
+        } else {
+            frame.extend(self.sequence.to_be_bytes());
+            let offset = u8::try_from(5 + self.options).unwrap() << 4;
+            frame.extend([0, 0, 0, 9, offset, self.flags, 1, 0, 0, 0, 0, 0]);
+            frame.extend(vec![1; 4 * self.options]);
+        }
+        frame.extend((0..self.payload).map(|at| u8::try_from((at * 7 + at / 256) % 251).unwrap()));
+        let offset = if self.udp { UDP_CHECKSUM } else { TCP_CHECKSUM };
+        let version = if self.v6 { Version::V6 } else { Version::V4 };
+        let pseudo = fold(pseudo(&frame, version, network, protocol, usize::from(length)));
+        put_u16(&mut frame, transport + usize::from(offset), pseudo);
+        let kind = match (self.udp, self.v6) {
+            (true, _) => GsoKind::Udp,
+            (false, true) => GsoKind::Tcp6,
+            (false, false) => GsoKind::Tcp4,
+        };
+        let checksum = Some(PartialChecksum { start: u16::try_from(transport).unwrap(), offset });
+        let ecn = self.flags & FLAG_CWR != 0 && !self.udp;
+        (frame, Claims { checksum, gso: Some(Gso { kind, size: self.size, ecn }) })
+    }
+
+    fn segments(&self) -> Vec<Vec<u8>> {
+        let (frame, claims) = self.whole();
+        segments(&frame, &claims)
+    }
+}
+
+fn segments(frame: &[u8], claims: &Claims) -> Vec<Vec<u8>> {
+    let mut segmenter = Segmenter::new(frame, claims, Checksums::Finished, 0).unwrap();
+    let mut buffer = vec![0; segmenter.segment_length_max()];
+    std::iter::from_fn(|| {
+        segmenter.next_into(&mut buffer).unwrap().map(|next| buffer[..next.length].to_vec())
+    })
+    .collect()
+}
+
+fn merge(frames: &[Vec<u8>], capabilities: Capabilities) -> Vec<SuperFrame> {
+    let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+    let mut merged = vec![SuperFrame::single(0, 0, None)];
+    coalesce(&slices, capabilities, &mut merged);
+    merged
+}
+
+/// The bytes of a super-frame.
+fn assemble(whole: &SuperFrame, frames: &[Vec<u8>]) -> Vec<u8> {
+    let member = |place: &u8| &frames[usize::from(*place)];
+    let mut bytes = member(whole.members.first().unwrap()).clone();
+    whole.patch_headers(&mut bytes, member(whole.members.last().unwrap()));
+    whole.members.iter().skip(1).for_each(|place| bytes.extend(&member(place)[whole.headers..]));
+    bytes
+}
+
+/// The places of the frames of each super-frame.
+fn places(merged: &[SuperFrame]) -> Vec<Vec<u8>> {
+    merged.iter().map(|whole| whole.members.to_vec()).collect()
+}
+
+/// Cutting each super-frame again gives its frames, and each frame is in one of them.
+fn check_inverse(frames: &[Vec<u8>], merged: &[SuperFrame]) {
+    let mut all: Vec<u8> = merged.iter().flat_map(|whole| whole.members.to_vec()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..u8::try_from(frames.len()).unwrap()).collect::<Vec<_>>());
+    for whole in merged {
+        let members: Vec<_> = whole.members.iter().map(|place| frames[usize::from(*place)].clone()).collect();
+        let bytes = assemble(whole, frames);
+        assert_eq!(bytes.len(), whole.length);
+        if members.len() == 1 {
+            assert_eq!((&bytes, whole.claims), (&members[0], Claims::default()));
+            continue;
+        }
+        let raw = whole.claims.to_raw(&bytes);
+        assert_eq!(raw.check(u32::try_from(bytes.len()).unwrap()), Ok(whole.claims));
+        assert!(segments(&bytes, &whole.claims) == members, "{:?}", whole.members);
+    }
+}
+
+#[test]
+fn a_stream_that_was_cut_becomes_what_it_was() {
+    for v6 in [false, true] {
+        for (udp, tags, flags) in
+            [(false, 0, 0x18), (false, 2, 0x11), (true, 1, 0), (false, 0, FLAG_CWR | 0x10), (false, 1, 0x50)]
+        {
+            let stream = Stream { v6, udp, tags, flags, ..STREAM };
+            let frames = stream.segments();
+            let merged = merge(&frames, ALL);
+            assert_eq!(merged.len(), 1, "{stream:?}");
+            let (whole, claims) = stream.whole();
+            assert_eq!(merged[0].claims, claims);
+            assert!(assemble(&merged[0], &frames) == whole, "{stream:?}");
+            check_inverse(&frames, &merged);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_merged_that_the_receiver_does_not_take() {
+    let missing = [
+        (Capabilities { checksum: false, ..ALL }, STREAM),
+        (Capabilities { tso4: false, ..ALL }, STREAM),
+        (Capabilities { tso6: false, ..ALL }, Stream { v6: true, ..STREAM }),
+        (Capabilities { uso4: false, ..ALL }, Stream { udp: true, ..STREAM }),
+        (Capabilities { uso6: false, ..ALL }, Stream { udp: true, v6: true, ..STREAM }),
+    ];
+    for (capabilities, stream) in missing {
+        let frames = stream.segments();
+        assert_eq!(merge(&frames, capabilities).len(), frames.len());
+        assert_eq!(merge(&frames, ALL).len(), 1);
+    }
+    // Without ECN the first one, which has CWR, stands alone.
+    let frames = Stream { flags: FLAG_CWR | FLAG_ACK, ..STREAM }.segments();
+    assert_eq!(places(&merge(&frames, Capabilities { ecn: false, ..ALL })), [vec![0], (1..7).collect()]);
+}
+
+#[test]
+fn a_byte_of_a_header_that_differs_keeps_frames_apart() {
+    for stream in [STREAM, Stream { v6: true, ..STREAM }, Stream { udp: true, ..STREAM }] {
+        let frames = stream.segments();
+        let headers = merge(&frames, ALL)[0].headers;
+        for at in 0..headers {
+            let mut frames = frames.clone();
+            frames[1][at] ^= 4;
+            let merged = merge(&frames, ALL);
+            assert!(merged.len() > 1, "byte {at} of {stream:?}");
+            check_inverse(&frames, &merged);
+        }
+        // A byte of the payload makes the checksum wrong.
+        let mut frames = frames.clone();
+        frames[1][headers + 700] ^= 1;
+        assert_eq!(merge(&frames, ALL)[1].members.as_slice(), [1]);
+    }
+}
+
+#[test]
+fn headers_that_differ_with_right_checksums_keep_frames_apart_too() {
+    let changes: [fn(&mut Stream); 6] = [
+        |next| next.flags |= FLAG_CWR,
+        |next| next.flags |= 0x20,
+        |next| next.flags |= 4,
+        |next| next.sequence = next.sequence.wrapping_add(1),
+        |next| next.id = next.id.wrapping_add(1),
+        |next| next.options += 1,
+    ];
+    let alone = Stream { payload: 1000, size: 1000, flags: FLAG_ACK, ..STREAM };
+    let next = Stream { sequence: alone.sequence.wrapping_add(1000), id: alone.id.wrapping_add(1), ..alone };
+    let frame = |stream: &Stream| stream.segments().remove(0);
+    assert_eq!(merge(&[frame(&alone), frame(&next)], ALL).len(), 1);
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut next = next.clone();
+        change(&mut next);
+        assert_eq!(merge(&[frame(&alone), frame(&next)], ALL).len(), 2, "change {number}");
+    }
+    for flags in [FLAG_ACK | FLAG_PSH, FLAG_ACK | FLAG_FIN, FLAG_ACK | 2, 0] {
+        let first = Stream { flags, ..alone.clone() };
+        assert_eq!(merge(&[frame(&first), frame(&next)], ALL).len(), 2, "the first has {flags:#x}");
+    }
+    // One that is longer than the first begins anew; one that is shorter is the last.
+    let sized = |payload: usize, sequence: u32, id: u16| {
+        frame(&Stream { payload, size: 1400, sequence, id, flags: FLAG_ACK, ..STREAM })
+    };
+    let lengths = [sized(1000, 0, 0), sized(1001, 1000, 1), sized(500, 2001, 2), sized(500, 2501, 3)];
+    assert_eq!(places(&merge(&lengths, ALL)), [vec![0], vec![1, 2], vec![3]]);
+}
+
+#[test]
+fn padding_and_empty_segments_are_left_alone() {
+    let mut frames = STREAM.segments();
+    frames[1].push(0);
+    assert_eq!(places(&merge(&frames, ALL)), [vec![0], vec![1], (2..7).collect()]);
+    let empty = Stream { payload: 0, flags: FLAG_ACK, ..STREAM }.segments();
+    assert_eq!(merge(&[empty[0].clone(), empty[0].clone()], ALL).len(), 2);
+    let checksum_less = |number: u8| {
+        let mut frame =
+            Stream { udp: true, payload: 500, id: u16::from(number), ..STREAM }.segments().remove(0);
+        frame[40..42].fill(0);
+        frame
+    };
+    assert_eq!(
+        merge(&[checksum_less(0), checksum_less(1)], ALL).len(),
+        2,
+        "no checksum is none that is right"
+    );
+}
+
+#[test]
+fn flows_are_collected_side_by_side_and_none_overtakes_itself() {
+    let flow = |port| Stream { port, payload: 4344, ..STREAM }.segments();
+    let (one, other) = (flow(1), flow(2));
+    let mixed = [&one[0], &other[0], &one[1], &other[1], &one[2], &other[2]].map(Clone::clone);
+    assert_eq!(places(&merge(&mixed, ALL)), [[0, 2, 4], [1, 3, 5]]);
+    // A fragment between the two, or an acknowledgement of the same flow, closes it; one of another flow does not.
+    let mut fragment = one[0].clone();
+    fragment[20] = 0x20;
+    let ack = |port| Stream { port, payload: 0, flags: FLAG_ACK, ..STREAM }.segments().remove(0);
+    for (between, expected) in [
+        (fragment, vec![vec![0], vec![1], vec![2, 3]]),
+        (ack(1), vec![vec![0], vec![1], vec![2, 3]]),
+        (ack(2), vec![vec![0, 2, 3], vec![1]]),
+        (vec![0xff; 60], vec![vec![0, 2, 3], vec![1]]),
+        (one[0][..30].to_vec(), vec![vec![0], vec![1], vec![2, 3]]),
+    ] {
+        let frames = [one[0].clone(), between, one[1].clone(), one[2].clone()];
+        assert_eq!(places(&merge(&frames, ALL)), expected);
+    }
+}
+
+#[test]
+fn what_is_collected_is_bounded() {
+    // By the longest packet.
+    let long = Stream { payload: 65_000, size: 1400, options: 0, flags: FLAG_ACK, ..STREAM };
+    let mut frames = long.segments();
+    let next = Stream {
+        payload: 1400,
+        sequence: long.sequence.wrapping_add(65_000),
+        id: long.id.wrapping_add(47),
+        ..long.clone()
+    };
+    let full = Stream { payload: 64_400, ..long.clone() }.segments();
+    assert_eq!((frames.len(), full.len()), (47, 46));
+    frames.extend(next.segments());
+    assert_eq!(merge(&frames, ALL).len(), 2);
+    let mut frames = full;
+    let at = |sequence, count| {
+        let (sequence, id) = (long.sequence.wrapping_add(sequence), long.id.wrapping_add(count));
+        Stream { payload: 1400, sequence, id, ..long.clone() }.segments().remove(0)
+    };
+    frames.extend([at(64_400, 46), at(65_800, 47)]);
+    let merged = merge(&frames, ALL);
+    assert_eq!(places(&merged), [(0..46).collect::<Vec<_>>(), vec![46, 47]]);
+    check_inverse(&frames, &merged);
+    // By the burst, and by the flows that are open.
+    let many: Vec<_> = (0..70).map(|_| vec![0; 60]).collect();
+    assert_eq!(merge(&many, ALL).len(), 64);
+    let flow = |port| Stream { port, payload: 2896, ..STREAM }.segments();
+    let firsts = (0..9).map(|port| flow(port).remove(0));
+    let seconds = (0..9).map(|port| flow(port).remove(1));
+    let merged = merge(&firsts.chain(seconds).collect::<Vec<_>>(), ALL);
+    assert_eq!(merged.iter().filter(|whole| whole.members.len() == 2).count(), 8);
+    assert_eq!(merged[0].members.as_slice(), [0], "the oldest made room");
+}
+
+fn stream() -> impl Strategy<Value = Stream> {
+    let shape = (any::<[bool; 2]>(), 0..3usize, 0..3u8, 0..10usize);
+    let sizes = (1..6000usize, 400..1500u16);
+    let numbers =
+        (prop::sample::select(vec![0x10u8, 0x18, 0x11, 0x90, 0x50, 0x12, 0x14]), any::<(u32, u16)>());
+    (shape, sizes, numbers).prop_map(
+        |(([v6, udp], tags, port, options), (payload, size), (flags, numbers))| {
+            let (sequence, id) = numbers;
+            Stream { v6, udp, tags, port, options, payload, size, flags, sequence, id }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn cutting_what_was_merged_gives_the_same_frames(
+        streams in prop::collection::vec(stream(), 1..4),
+        order in prop::collection::vec(0..4usize, 0..64),
+        spoiled in prop::collection::vec(any::<(u8, u16, u8)>(), 0..6),
+        capabilities in any::<[bool; 4]>(),
+    ) {
+        let mut queues: Vec<_> = streams.iter().map(|stream| stream.segments().into_iter()).collect();
+        let count = queues.len();
+        let mut frames: Vec<_> = order.iter().filter_map(|queue| queues[queue % count].next()).collect();
+        for (frame, byte, change) in spoiled {
+            let count = frames.len().max(1);
+            if let Some(frame) = frames.get_mut(usize::from(frame) % count) {
+                let at = usize::from(byte) % frame.len();
+                frame[at] ^= change;
+            }
+        }
+        let [ecn, tso4, uso4, checksum] = capabilities;
+        let capabilities = Capabilities { ecn, tso4, uso4, checksum, ..ALL };
+        let merged = merge(&frames, capabilities);
+        check_inverse(&frames, &merged);
+    }
+
+    #[test]
+    fn any_bytes_are_left_in_their_order(frames in prop::collection::vec(any::<Vec<u8>>(), 0..20)) {
+        let merged = merge(&frames, ALL);
+        check_inverse(&frames, &merged);
+    }
+}
