@@ -26,6 +26,21 @@ pub struct Snapshot {
     pub workers: Vec<WorkerStatus>,
 }
 
+impl Snapshot {
+    /// The ports that are uplinks.
+    pub fn uplinks(&self) -> impl Iterator<Item = &PortStatus> {
+        self.ports.iter().filter(|port| port.is_uplink())
+    }
+}
+
+impl PortStatus {
+    /// Whether it is a way to the outside.
+    #[must_use]
+    pub fn is_uplink(&self) -> bool {
+        self.kind == "uplink"
+    }
+}
+
 /// How far a port has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -40,6 +55,10 @@ pub enum PortState {
     Running,
     /// A ring was stopped because the guest broke it; `detail` says how.
     Broken,
+    /// The interface is missing, down or refused; `detail` says which.
+    Waiting,
+    /// The interface is attached: frames come and go.
+    Attached,
 }
 
 /// One port.
@@ -47,13 +66,18 @@ pub enum PortState {
 pub struct PortStatus {
     /// Its name in the configuration.
     pub name: String,
-    /// Its network's name.
+    /// Its network's name; those of an uplink are joined by commas.
     pub network: String,
-    /// Where its socket is.
+    /// What is plugged in: a port's `type` in the file, or `uplink`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The interface, if one is plugged in and no guest.
+    pub interface: Option<InterfaceStatus>,
+    /// Where its socket is; empty for an interface.
     pub socket: PathBuf,
-    /// `server` (we listen) or `client` (QEMU listens).
+    /// `server` (we listen) or `client` (QEMU listens); empty for an interface.
     pub role: String,
-    /// The address that the guest should use.
+    /// The address that the guest should use, or that the interface has; empty while that is unknown.
     pub mac: String,
     /// Largest packet in bytes, without the Ethernet header.
     pub mtu: u16,
@@ -75,8 +99,65 @@ pub struct PortStatus {
     pub sent: Traffic,
     /// Frames dropped, each reason that occurred.
     pub drops: Vec<DropStatus>,
-    /// How often a frontend connected.
+    /// How often a frontend connected, or the interface was attached.
     pub connections: u64,
+}
+
+/// The interface behind a port.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name in the file.
+    pub name: String,
+    /// The file of its network namespace; none is the daemon's own.
+    pub netns: Option<PathBuf>,
+    /// Its name now, if it was renamed.
+    pub renamed: Option<String>,
+    /// Its number in its namespace, while it is there.
+    pub index: Option<u32>,
+    /// The driver that carries its frames, while it is attached.
+    pub driver: Option<String>,
+    /// Why that one.
+    pub reason: Option<String>,
+    /// How far it is from carrying frames.
+    pub link: LinkState,
+    /// Its MTU in bytes, while it is there.
+    pub mtu: Option<u32>,
+    /// Its speed in Mbit/s, where it says one.
+    pub speed_mbps: Option<u32>,
+    /// What the kernel finishes for frames that leave by it.
+    pub offloads: Vec<String>,
+    /// Frames and bytes that entered the switch here in the last second.
+    pub received_rate: Traffic,
+    /// Frames and bytes that left the switch here in the last second.
+    pub sent_rate: Traffic,
+}
+
+impl LinkState {
+    /// The state in a word, as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Down => "down",
+            Self::NoCarrier => "no-carrier",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// What the kernel says about an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// It is not there, or nor is its network namespace.
+    #[default]
+    Missing,
+    /// It is there, and not set up.
+    Down,
+    /// It is up, and reaches nothing: no cable, no other end.
+    NoCarrier,
+    /// It is up.
+    Up,
 }
 
 /// A port's virtio features, sorted by what they say about the guest.
@@ -136,6 +217,8 @@ pub struct NetworkStatus {
     pub name: String,
     /// Its mode, as in the file.
     pub mode: String,
+    /// Its uplink's name, if it is bridged.
+    pub uplink: Option<String>,
     /// Names of its ports.
     pub ports: Vec<String>,
     /// Addresses learned in it.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use viaduct::model::{
-    DropStatus, FdbStatus, GroupStatus, MemberStatus, MulticastStatus, NetworkStatus, PortState, PortStatus,
-    Snapshot, Traffic, WorkerStatus,
+    DropStatus, FdbStatus, GroupStatus, InterfaceStatus, LinkState, MemberStatus, MulticastStatus,
+    NetworkStatus, PortState, PortStatus, Snapshot, Traffic, WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -36,6 +36,8 @@ fn port() -> PortStatus {
     PortStatus {
         name: String::new(),
         network: String::new(),
+        kind: String::new(),
+        interface: Some(interface()),
         socket: PathBuf::new(),
         role: String::new(),
         mac: String::new(),
@@ -50,6 +52,23 @@ fn port() -> PortStatus {
         sent: Traffic::default(),
         drops: vec![drops],
         connections: 0,
+    }
+}
+
+fn interface() -> InterfaceStatus {
+    InterfaceStatus {
+        name: String::new(),
+        netns: None,
+        renamed: None,
+        index: None,
+        driver: None,
+        reason: None,
+        link: LinkState::Missing,
+        mtu: None,
+        speed_mbps: None,
+        offloads: Vec::new(),
+        received_rate: Traffic::default(),
+        sent_rate: Traffic::default(),
     }
 }
 
@@ -69,6 +88,7 @@ fn every_field_of_an_answer_is_named() {
     let network = NetworkStatus {
         name: String::new(),
         mode: String::new(),
+        uplink: None,
         ports: Vec::new(),
         addresses: 0,
         ageing_s: 0,
@@ -97,6 +117,15 @@ fn every_field_of_an_answer_is_named() {
 }
 
 #[test]
+fn every_state_of_a_link_is_named() {
+    for state in [LinkState::Missing, LinkState::Down, LinkState::NoCarrier, LinkState::Up] {
+        let name = serde_json::to_value(state).unwrap();
+        assert_eq!(name.as_str(), Some(state.name()));
+        assert!(API.contains(&format!("`{}`", state.name())), "{state:?}");
+    }
+}
+
+#[test]
 fn every_state_of_a_port_is_named() {
     let states = [
         PortState::Listening,
@@ -104,6 +133,8 @@ fn every_state_of_a_port_is_named() {
         PortState::Connected,
         PortState::Running,
         PortState::Broken,
+        PortState::Waiting,
+        PortState::Attached,
     ];
     for state in states {
         let name = serde_json::to_value(state).unwrap();

@@ -35,6 +35,8 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/ports", get(ports))
         .route("/v1/ports/{name}", get(port))
+        .route("/v1/uplinks", get(uplinks))
+        .route("/v1/uplinks/{name}", get(uplink))
         .route("/v1/networks", get(networks))
         .route("/v1/fdb", get(fdb))
         .route("/v1/groups", get(groups))
@@ -126,6 +128,19 @@ async fn port(State(shared): Api, Path(name): Path<String>) -> Result<Response, 
     Ok(answer(snapshot.generation, port))
 }
 
+async fn uplinks(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot.uplinks().collect::<Vec<_>>()))
+}
+
+async fn uplink(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    let uplink = snapshot.uplinks().find(|uplink| uplink.name == name).ok_or_else(|| {
+        Refused::new(StatusCode::NOT_FOUND, "there is no such uplink; GET /v1/uplinks lists all")
+    })?;
+    Ok(answer(snapshot.generation, uplink))
+}
+
 async fn networks(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.networks))
@@ -211,7 +226,8 @@ fn generation(tag: &str) -> Option<u64> {
 }
 
 async fn unknown_path() -> Refused {
-    let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/networks, /v1/fdb, \
+    let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
+                 /v1/uplinks/NAME, /v1/networks, /v1/fdb, \
                  /v1/groups, /v1/workers and PUT /v1/config";
     Refused::new(StatusCode::NOT_FOUND, error)
 }

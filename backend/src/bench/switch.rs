@@ -93,6 +93,6 @@ mod tests {
         let text = configuration(Path::new("/run/bench"), 3, cpu, Polling::Busy);
         let config = parse(text.as_bytes(), "bench.toml", &ThisHost).unwrap().config;
         assert_eq!((config.ports.len(), config.switch.polling), (3, Polling::Busy));
-        assert_eq!(config.ports["p2"].socket, Path::new("/run/bench/2.sock"));
+        assert_eq!(config.ports["p2"].vhost_user().unwrap().socket, Path::new("/run/bench/2.sock"));
     }
 }

@@ -8,13 +8,16 @@ use super::failure::Failure;
 use super::table::{Align, Cell, Table};
 use super::{Style, json, units};
 use crate::config::{self, Config, Loaded, ThisHost};
+use crate::link::LinkWatcher;
 
 /// What a file declares, every default filled in; names are those of the file.
 #[derive(Serialize)]
 struct Declared<'a> {
     file: String,
     networks: Vec<DeclaredNetwork<'a>>,
+    uplinks: Vec<DeclaredInterface<'a>>,
     ports: Vec<DeclaredPort<'a>>,
+    interfaces: Vec<DeclaredInterface<'a>>,
     warnings: &'a [String],
 }
 
@@ -22,7 +25,23 @@ struct Declared<'a> {
 struct DeclaredNetwork<'a> {
     name: &'a str,
     mode: &'static str,
+    uplink: Option<&'a str>,
     ageing_s: u64,
+}
+
+/// An uplink, or a port that is an interface.
+#[derive(Serialize)]
+struct DeclaredInterface<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    networks: Vec<String>,
+    interface: &'a str,
+    netns: Option<&'a Path>,
+    driver: &'static str,
+    mtu: Option<u16>,
+    /// What a daemon would do if it were started now.
+    now: String,
 }
 
 #[derive(Serialize)]
@@ -43,17 +62,30 @@ pub(super) fn check(file: &Path, style: Style) -> Result<String, Failure> {
     if style.json {
         return json(&declared);
     }
-    let (networks, ports) = (declared.networks.len() as u64, declared.ports.len() as u64);
-    let mut text =
-        format!("{} is right: {}, {}\n", declared.file, counted(networks, "network"), counted(ports, "port"));
+    let networks = declared.networks.len() as u64;
+    let (guests, containers) = (declared.ports.len() as u64, declared.interfaces.len() as u64);
+    let uplinks = declared.uplinks.len() as u64;
+    let mut text = format!(
+        "{} is right: {}, {}, {}\n",
+        declared.file,
+        counted(networks, "network"),
+        counted(guests + containers, "port"),
+        counted(uplinks, "uplink")
+    );
     for warning in declared.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
     if networks > 0 {
         text.push_str(&format!("\n{}", network_table(&declared).render(style.colour)));
     }
-    if ports > 0 {
+    if guests > 0 {
         text.push_str(&format!("\n{}", port_table(&declared).render(style.colour)));
+    }
+    for interfaces in [&declared.interfaces, &declared.uplinks].into_iter().filter(|all| !all.is_empty()) {
+        text.push_str(&format!("\n{}", interface_table(interfaces).render(style.colour)));
+        for interface in interfaces {
+            text.push_str(&format!("{}: {}\n", interface.name, interface.now));
+        }
     }
     Ok(text)
 }
@@ -64,33 +96,131 @@ pub(super) fn counted(number: u64, what: &str) -> String {
 }
 
 fn declared<'a>(file: &Path, loaded: &'a Loaded) -> Declared<'a> {
-    let Config { networks, ports, .. } = &loaded.config;
+    let Config { networks, ports, uplinks, .. } = &loaded.config;
     let network = |(name, network): (&'a String, &'a config::Network)| DeclaredNetwork {
         name,
         mode: network.mode.name(),
+        uplink: network.uplink.as_deref(),
         ageing_s: network.ageing.as_secs(),
     };
-    let port = |(name, port): (&'a String, &'a config::Port)| DeclaredPort {
-        name,
-        network: &port.network,
-        socket: &port.socket,
-        role: port.role.name(),
-        mac: port.mac.to_string(),
-        queues: port.queues,
-        mtu: port.mtu,
+    let port = |(name, port): (&'a String, &'a config::Port)| {
+        let end = port.vhost_user()?;
+        Some(DeclaredPort {
+            name,
+            network: &port.network,
+            socket: &end.socket,
+            role: end.role.name(),
+            mac: end.mac.to_string(),
+            queues: end.queues,
+            mtu: port.mtu,
+        })
+    };
+    let over = |uplink: &str| {
+        let networks = networks.iter().filter(|(_, network)| network.uplink.as_deref() == Some(uplink));
+        networks.map(|(name, _)| name.clone()).collect()
+    };
+    let uplink = |(name, uplink): (&'a String, &'a config::Uplink)| {
+        declared_interface(name, "uplink", over(name), &uplink.interface, uplink.mtu)
+    };
+    let interface = |(name, port): (&'a String, &'a config::Port)| {
+        let (kind, networks) = (config::type_name(&port.attachment), vec![port.network.clone()]);
+        Some(declared_interface(name, kind, networks, port.interface()?, Some(port.mtu)))
     };
     Declared {
         file: file.display().to_string(),
         networks: networks.iter().map(network).collect(),
-        ports: ports.iter().map(port).collect(),
+        uplinks: uplinks.iter().map(uplink).collect(),
+        ports: ports.iter().filter_map(port).collect(),
+        interfaces: ports.iter().filter_map(interface).collect(),
         warnings: &loaded.warnings,
     }
 }
 
+fn declared_interface<'a>(
+    name: &'a str,
+    kind: &'static str,
+    networks: Vec<String>,
+    interface: &'a config::Interface,
+    mtu: Option<u16>,
+) -> DeclaredInterface<'a> {
+    DeclaredInterface {
+        name,
+        kind,
+        networks,
+        interface: &interface.name,
+        netns: interface.netns.as_deref(),
+        driver: interface.driver.name(),
+        mtu,
+        now: outlook(interface),
+    }
+}
+
+/// What a daemon that is started now would do with an interface; nothing is touched to find out.
+fn outlook(interface: &config::Interface) -> String {
+    let config::Interface { name, driver, netns } = interface;
+    let watcher = LinkWatcher::open(netns.as_deref()).and_then(|mut watcher| {
+        watcher.watch(name)?;
+        Ok(watcher)
+    });
+    let watcher = match (watcher, netns) {
+        (Ok(watcher), _) => watcher,
+        (Err(error), Some(path)) => {
+            return format!(
+                "the network namespace {} cannot be seen ({error}); it would be waited for",
+                path.display()
+            );
+        }
+        (Err(error), None) => return format!("the machine's interfaces cannot be seen: {error}"),
+    };
+    match watcher.link(name) {
+        None => format!("there is no interface {name} now; it would be waited for"),
+        Some(link) if link.mac.is_none() => {
+            format!("{name} is no Ethernet interface, and would be refused")
+        }
+        Some(link) if !link.up => {
+            format!("{name} is down; it would be waited for (ip link set {name} up)")
+        }
+        Some(link) => {
+            let carrier = if link.carrier { "" } else { ", has no carrier" };
+            format!("{name} is up{carrier}, MTU {}; it would be attached, driver {}", link.mtu, driver.name())
+        }
+    }
+}
+
+fn interface_table(interfaces: &[DeclaredInterface<'_>]) -> Table {
+    let kind = if interfaces.iter().all(|one| one.kind == "uplink") { "UPLINK" } else { "PORT" };
+    let mut table = Table::new(&[
+        (kind, Align::Left),
+        ("NETWORK", Align::Left),
+        ("INTERFACE", Align::Left),
+        ("NETNS", Align::Left),
+        ("DRIVER", Align::Left),
+        ("MTU", Align::Right),
+    ]);
+    for one in interfaces {
+        let netns = one.netns.map_or("-".to_owned(), |path| path.display().to_string());
+        let mtu = one.mtu.map_or("-".to_owned(), |mtu| mtu.to_string());
+        let names = [one.name.into(), Cell::from(one.networks.join(",")), one.interface.into()];
+        table.row(names.into_iter().chain([netns.into(), one.driver.into(), mtu.into()]));
+    }
+    table
+}
+
 fn network_table(declared: &Declared<'_>) -> Table {
-    let mut table = Table::new(&[("NETWORK", Align::Left), ("MODE", Align::Left), ("AGEING", Align::Right)]);
+    let mut table = Table::new(&[
+        ("NETWORK", Align::Left),
+        ("MODE", Align::Left),
+        ("UPLINK", Align::Left),
+        ("AGEING", Align::Right),
+    ]);
     for network in &declared.networks {
-        table.row([network.name.into(), network.mode.into(), units::seconds(network.ageing_s).into()]);
+        let uplink = network.uplink.unwrap_or("-");
+        table.row([
+            network.name.into(),
+            network.mode.into(),
+            uplink.into(),
+            units::seconds(network.ageing_s).into(),
+        ]);
     }
     table
 }

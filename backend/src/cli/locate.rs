@@ -7,7 +7,7 @@ use viaduct_qemu::{GuestPort, Listener};
 
 use super::failure::Failure;
 use crate::api::{Client, ClientError};
-use crate::config::{self, Config, DEFAULT_FILE, Port, Role, SwitchSettings, ThisHost};
+use crate::config::{self, Config, DEFAULT_FILE, Role, SwitchSettings, ThisHost, VhostUser, type_name};
 use crate::model::PortStatus;
 
 /// Names the daemon's socket when neither `--socket` nor `--config` does.
@@ -63,27 +63,35 @@ fn variable() -> Option<PathBuf> {
 fn from_file(config: &Config, name: &str) -> Result<GuestPort, Failure> {
     let port =
         config.ports.get(name).ok_or_else(|| no_port(name, config.ports.keys().map(String::as_str)))?;
-    Ok(guest_port(name, port))
+    let end = port.vhost_user().ok_or_else(|| no_guest(name, type_name(&port.attachment)))?;
+    Ok(guest_port(name, end, port.mtu))
 }
 
-fn guest_port(name: &str, port: &Port) -> GuestPort {
+fn guest_port(name: &str, end: &VhostUser, mtu: u16) -> GuestPort {
     GuestPort {
         name: name.to_owned(),
-        socket: port.socket.to_string_lossy().into_owned(),
-        listener: match port.role {
+        socket: end.socket.to_string_lossy().into_owned(),
+        listener: match end.role {
             Role::Server => Listener::Switch,
             Role::Client => Listener::Qemu,
         },
-        mac: port.mac.to_string(),
-        queues: port.queues,
-        mtu: port.mtu,
+        mac: end.mac.to_string(),
+        queues: end.queues,
+        mtu,
     }
+}
+
+fn no_guest(name: &str, kind: &str) -> Failure {
+    Failure::new(format!("{name} is of type {kind}, an interface: no QEMU is plugged in there"))
 }
 
 fn from_daemon(client: &Client, name: &str) -> Result<GuestPort, Failure> {
     let ports: Vec<PortStatus> = client.get("/v1/ports").map_err(without_daemon)?;
     let port = ports.iter().find(|port| port.name == name);
     let port = port.ok_or_else(|| no_port(name, ports.iter().map(|port| port.name.as_str())))?;
+    if port.interface.is_some() {
+        return Err(no_guest(name, &port.kind));
+    }
     let listener = if port.role == Role::Client.name() { Listener::Qemu } else { Listener::Switch };
     Ok(GuestPort {
         name: port.name.clone(),

@@ -22,6 +22,7 @@ mod run;
 mod show;
 mod table;
 mod units;
+mod uplinks;
 
 use failure::Failure;
 use locate::Locate;
@@ -91,6 +92,7 @@ Examples:
   viaduct show                              everything in brief
   viaduct show ports                        a line for each port
   viaduct show ports vm1                    all about one port
+  viaduct show uplinks                      their interfaces, drivers and rates
   viaduct show drops                        which frames were not delivered, and why
   viaduct show fdb --json                   learned addresses, for programs")]
     Show {

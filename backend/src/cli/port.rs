@@ -4,7 +4,7 @@ use super::check::counted;
 use super::show::{dropped, state_name};
 use super::units;
 use crate::config::Role;
-use crate::model::{Capabilities, PortState, PortStatus, Traffic};
+use crate::model::{Capabilities, InterfaceStatus, PortState, PortStatus, Traffic};
 
 /// Widest line, in characters.
 const WIDTH_MAX: usize = 100;
@@ -14,9 +14,12 @@ const INDENT: usize = 10;
 /// The port in sentences, a labelled line or some for each thing.
 pub(super) fn one_port(port: &PortStatus) -> String {
     let PortStatus { name, network, .. } = port;
-    let head =
-        format!("{name} in network {network}: {}, {}\n", state_name(port.state), state_meaning(port.state));
-    [head, labelled(&connection(port)), "\n".to_owned(), labelled(&traffic(port)), drops(port)].concat()
+    let place = if port.is_uplink() { "to" } else { "in" };
+    let network = if network.is_empty() { "no network".to_owned() } else { format!("network {network}") };
+    let state = format!("{}, {}", state_name(port.state), state_meaning(port.state));
+    let head = format!("{name} {place} {network}: {state}\n");
+    let about = port.interface.as_ref().map_or_else(|| connection(port), |found| interface(port, found));
+    [head, labelled(&about), "\n".to_owned(), labelled(&traffic(port)), drops(port)].concat()
 }
 
 fn state_meaning(state: PortState) -> &'static str {
@@ -26,7 +29,34 @@ fn state_meaning(state: PortState) -> &'static str {
         PortState::Connected => "QEMU is there, and its guest's driver is not up yet",
         PortState::Running => "the guest's driver is up",
         PortState::Broken => "the guest broke a ring",
+        PortState::Waiting => "the interface cannot be used yet",
+        PortState::Attached => "frames come and go by the interface",
     }
+}
+
+fn interface(port: &PortStatus, found: &InterfaceStatus) -> Vec<(&'static str, String)> {
+    let place = found.netns.as_ref().map_or(String::new(), |path| format!(" in {}", path.display()));
+    let renamed = found.renamed.as_ref().map_or(String::new(), |now| format!(", which is called {now} now"));
+    let speed = found
+        .speed_mbps
+        .map_or(String::new(), |mbps| format!(", {}", units::bit_rate(u64::from(mbps) * 1_000_000)));
+    let driver = found.driver.as_deref().map(|driver| match &found.reason {
+        Some(reason) => format!("{driver}: {reason}"),
+        None => driver.to_owned(),
+    });
+    let told = |rate: Traffic| {
+        format!("{} a second, {}", units::count(rate.frames), units::bit_rate(rate.bytes.saturating_mul(8)))
+    };
+    let times = counted(port.connections, "time");
+    vec![
+        ("problem", port.detail.clone().unwrap_or_default()),
+        ("interface", format!("{}{place}{renamed}: {}{speed}", found.name, found.link.name())),
+        ("driver", driver.unwrap_or_default()),
+        ("attached", format!("{times} so far")),
+        ("address", format!("MAC {}, MTU {}", port.mac, port.mtu)),
+        ("takes", found.offloads.join(" ")),
+        ("rates", format!("{} received; {} sent", told(found.received_rate), told(found.sent_rate))),
+    ]
 }
 
 fn connection(port: &PortStatus) -> Vec<(&'static str, String)> {
@@ -59,9 +89,10 @@ fn traffic(port: &PortStatus) -> Vec<(&'static str, String)> {
         let frames = if traffic.frames == 1 { "frame" } else { "frames" };
         format!("{} {frames}, {}", units::count(traffic.frames), units::bytes(traffic.bytes))
     };
+    let there = if port.interface.is_some() { "interface" } else { "guest" };
     vec![
-        ("received", told(port.received) + " from the guest"),
-        ("sent", told(port.sent) + " to the guest"),
+        ("received", format!("{} from the {there}", told(port.received))),
+        ("sent", format!("{} to the {there}", told(port.sent))),
         ("dropped", units::count(dropped(port))),
     ]
 }
@@ -118,6 +149,8 @@ mod tests {
         PortStatus {
             name: "vm1".to_owned(),
             network: "lab".to_owned(),
+            kind: "vhost-user".to_owned(),
+            interface: None,
             socket: PathBuf::from("/run/viaduct/vm1.sock"),
             role: "server".to_owned(),
             mac: "52:54:00:00:00:01".to_owned(),

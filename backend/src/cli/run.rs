@@ -57,9 +57,14 @@ fn load(file: &Path) -> Result<Config, ConfigError> {
 
 /// A line for each thing that somebody who reads the log later has to know.
 fn log_configuration(config: &Config) {
-    let Config { switch, networks, ports } = config;
+    let Config { switch, networks, ports, uplinks } = config;
     let cpus: Vec<String> = switch.cpus.iter().map(ToString::to_string).collect();
-    tracing::info!("{}, {}", counted(networks.len() as u64, "network"), counted(ports.len() as u64, "port"));
+    tracing::info!(
+        "{}, {}, {}",
+        counted(networks.len() as u64, "network"),
+        counted(ports.len() as u64, "port"),
+        counted(uplinks.len() as u64, "uplink")
+    );
     tracing::info!(
         "{} on processor {}, polling {}",
         counted(cpus.len() as u64, "worker"),

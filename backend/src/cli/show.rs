@@ -9,6 +9,7 @@ use super::check::counted;
 use super::failure::Failure;
 use super::port::one_port;
 use super::table::{Align, Cell, Colour, Table};
+use super::uplinks::uplink_text;
 use super::{Style, json, units};
 use crate::api::Client;
 use crate::model::{
@@ -21,6 +22,8 @@ use crate::model::{
 pub(super) enum What {
     /// Ports and their traffic
     Ports,
+    /// Uplinks: their interfaces, drivers and rates
+    Uplinks,
     /// Networks and their ports
     Networks,
     /// Learned addresses
@@ -47,6 +50,7 @@ pub(super) fn show(
             return Err(Failure::new("workers have no names; leave the name out"));
         }
         (Some(What::Networks | What::Fdb | What::Groups), Some(name)) => only_network(snapshot, name)?,
+        (Some(What::Uplinks), Some(name)) => only_uplink(snapshot, name)?,
         (_, Some(name)) => only_port(snapshot, name)?,
     };
     if style.json { programs(&snapshot, what) } else { Ok(people(&snapshot, what, name, style.colour)) }
@@ -55,6 +59,12 @@ pub(super) fn show(
 fn only_port(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     snapshot.ports.retain(|port| port.name == name);
     let missing = || Failure::new(format!("there is no port {name}; `viaduct show ports` lists all"));
+    (!snapshot.ports.is_empty()).then_some(snapshot).ok_or_else(missing)
+}
+
+fn only_uplink(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
+    snapshot.ports.retain(|port| port.name == name && port.is_uplink());
+    let missing = || Failure::new(format!("there is no uplink {name}; `viaduct show uplinks` lists all"));
     (!snapshot.ports.is_empty()).then_some(snapshot).ok_or_else(missing)
 }
 
@@ -85,6 +95,7 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
     match what {
         None => json(snapshot),
         Some(What::Ports) => json(&snapshot.ports),
+        Some(What::Uplinks) => json(&snapshot.uplinks().collect::<Vec<_>>()),
         Some(What::Networks) => json(&snapshot.networks),
         Some(What::Fdb) => json(&snapshot.fdb),
         Some(What::Groups) => json(&snapshot.groups),
@@ -96,7 +107,8 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
 fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: bool) -> String {
     match (what, snapshot.ports.as_slice()) {
         (None, _) => overview(snapshot, colour),
-        (Some(What::Ports), [port]) if name.is_some() => one_port(port),
+        (Some(What::Ports | What::Uplinks), [port]) if name.is_some() => one_port(port),
+        (Some(What::Uplinks), _) => uplink_text(snapshot, colour),
         (Some(What::Ports), ports) => port_table(ports, colour),
         (Some(What::Networks), _) => network_table(&snapshot.networks).render(colour),
         (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
@@ -122,10 +134,12 @@ fn overview(snapshot: &Snapshot, colour: bool) -> String {
     format!("{head}\n{networks}\n{ports}\n{workers}")
 }
 
-fn state(port: &PortStatus) -> Cell {
+pub(super) fn state(port: &PortStatus) -> Cell {
     let colour = match port.state {
-        PortState::Listening | PortState::Connecting | PortState::Connected => Colour::Yellow,
-        PortState::Running => Colour::Green,
+        PortState::Listening | PortState::Connecting | PortState::Connected | PortState::Waiting => {
+            Colour::Yellow
+        }
+        PortState::Running | PortState::Attached => Colour::Green,
         PortState::Broken => Colour::Red,
     };
     Cell::coloured(state_name(port.state), colour)
@@ -139,6 +153,8 @@ pub(super) fn state_name(state: PortState) -> &'static str {
         PortState::Connected => "connected",
         PortState::Running => "running",
         PortState::Broken => "broken",
+        PortState::Waiting => "waiting",
+        PortState::Attached => "attached",
     }
 }
 
@@ -170,7 +186,7 @@ fn port_table(ports: &[PortStatus], colour: bool) -> String {
         table.row(names.into_iter().chain(traffic.into_iter().flatten()).chain([drops]));
     }
     let mut text = table.render(colour);
-    for port in ports.iter().filter(|port| port.state == PortState::Broken) {
+    for port in ports.iter().filter(|port| [PortState::Broken, PortState::Waiting].contains(&port.state)) {
         let detail = port.detail.as_deref().unwrap_or("a ring was stopped");
         text.push_str(&format!("{}: {detail}\n", port.name));
     }
@@ -311,12 +327,14 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::model::{GroupStatus, MemberStatus, Traffic};
+    use crate::model::{GroupStatus, InterfaceStatus, LinkState, MemberStatus, Traffic};
 
     fn port(name: &str, state: PortState) -> PortStatus {
         PortStatus {
             name: name.to_owned(),
             network: "lab".to_owned(),
+            kind: "vhost-user".to_owned(),
+            interface: None,
             socket: PathBuf::from(format!("/run/viaduct/{name}.sock")),
             role: "server".to_owned(),
             mac: "52:54:00:00:00:01".to_owned(),
@@ -338,15 +356,40 @@ mod tests {
         }
     }
 
+    fn uplink(name: &str, state: PortState) -> PortStatus {
+        let interface = InterfaceStatus {
+            name: "ens1f0np0".to_owned(),
+            netns: None,
+            renamed: None,
+            index: Some(3),
+            driver: Some("af-packet".to_owned()),
+            reason: Some("it has no XDP driver".to_owned()),
+            link: LinkState::NoCarrier,
+            mtu: Some(1500),
+            speed_mbps: Some(25_000),
+            offloads: vec!["csum".to_owned(), "tso4".to_owned()],
+            received_rate: Traffic { frames: 812_345, bytes: 987_654_321 },
+            sent_rate: Traffic { frames: 1, bytes: 60 },
+        };
+        let kind = "uplink".to_owned();
+        PortStatus { kind, interface: Some(interface), rings_running: 0, ..port(name, state) }
+    }
+
     fn snapshot() -> Snapshot {
         let long = "a-port-whose-name-is-as-long-as-a-name-can-be-in-this-program-1";
         Snapshot {
             generation: 3,
             uptime_s: 65,
-            ports: vec![port("vm1", PortState::Running), port(long, PortState::Broken)],
+            ports: vec![
+                port("vm1", PortState::Running),
+                port(long, PortState::Broken),
+                uplink("wan", PortState::Attached),
+                uplink("metro", PortState::Waiting),
+            ],
             networks: vec![NetworkStatus {
                 name: "lab".to_owned(),
                 mode: "isolated".to_owned(),
+                uplink: None,
                 ports: vec!["vm1".to_owned(), long.to_owned()],
                 addresses: 2,
                 ageing_s: 300,
@@ -376,9 +419,10 @@ mod tests {
         }
     }
 
-    const ALL: [Option<What>; 7] = [
+    const ALL: [Option<What>; 8] = [
         None,
         Some(What::Ports),
+        Some(What::Uplinks),
         Some(What::Networks),
         Some(What::Fdb),
         Some(What::Groups),
@@ -404,7 +448,25 @@ mod tests {
         for part in ["lab", "running", "52:54:00:00:00:01", "1.23M", "1.90 GB", "12", "840 B", "7"] {
             assert!(row.contains(part), "{part} in {row}");
         }
-        assert!(lines[3].ends_with(": ring 1: the available index jumped"), "{text}");
+        assert!(lines.iter().any(|line| line.ends_with(": ring 1: the available index jumped")), "{text}");
+    }
+
+    #[test]
+    fn an_uplink_is_told_with_its_interface_driver_and_rates() {
+        let text = people(&snapshot(), Some(What::Uplinks), None, false);
+        let row = text.lines().find(|line| line.starts_with("wan ")).unwrap();
+        for part in
+            ["ens1f0np0", "af-packet", "no-carrier", "25.0 Gbit/s", "1500", "7.90 Gbit/s", "480 bit/s"]
+        {
+            assert!(row.contains(part), "{part} in {row}");
+        }
+        assert!(!text.contains("vm1"), "{text}");
+        let one = only_uplink(snapshot(), "wan").unwrap();
+        let text = people(&one, Some(What::Uplinks), Some("wan"), false);
+        for part in ["wan to network lab: attached", "af-packet: it has no XDP driver", "csum tso4"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert!(only_uplink(snapshot(), "vm1").is_err());
     }
 
     #[test]

@@ -10,6 +10,11 @@ pub(super) fn bytes(number: u64) -> String {
     scaled(number, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], " ")
 }
 
+/// A rate with three significant digits: `480 bit/s`, `7.90 Gbit/s`.
+pub(super) fn bit_rate(bits_per_second: u64) -> String {
+    scaled(bits_per_second, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s", "Ebit/s"], " ")
+}
+
 /// Seconds as people say them: `42 s`, `3 min 5 s`, `2 h 7 min`, `12 d 3 h`.
 pub(super) fn seconds(number: u64) -> String {
     match number {
@@ -56,6 +61,7 @@ mod tests {
         assert_eq!(count(u64::MAX), "18.4E");
         assert_eq!(bytes(1_500_000_000), "1.50 GB");
         assert_eq!(bytes(64), "64 B");
+        assert_eq!([bit_rate(480), bit_rate(7_901_234_567)], ["480 bit/s", "7.90 Gbit/s"]);
     }
 
     #[test]

@@ -1,29 +1,96 @@
-//! What must be right between ports: nothing that has to be unique is there twice.
+//! What must be right between tables: nothing that has to be unique is there twice.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use super::port::default_mac;
 use super::reader::TableReader;
-use super::{Port, SwitchSettings, values};
+use super::{Interface, Network, Port, SwitchSettings, Uplink, VhostUser, values};
 
-/// A port together with where it stands in the file.
-pub(super) struct Placed<'f> {
+/// A table's value together with where it stands in the file.
+pub(super) struct Placed<'f, T> {
     pub(super) name: &'f str,
     pub(super) table: TableReader<'f>,
-    pub(super) port: Port,
+    pub(super) value: T,
 }
 
-/// Notes every socket path and address that cannot be.
-pub(super) fn check(ports: &[Placed<'_>], settings: &SwitchSettings) {
-    check_sockets(ports, &settings.api_socket());
-    check_addresses(ports);
+type Guest<'a> = (&'a Placed<'a, Port>, &'a VhostUser);
+
+/// Notes everything that cannot be together.
+pub(super) fn check(
+    ports: &[Placed<'_, Port>],
+    networks: &[Placed<'_, Network>],
+    uplinks: &[Placed<'_, Uplink>],
+    settings: &SwitchSettings,
+) {
+    let guests: Vec<Guest<'_>> =
+        ports.iter().filter_map(|placed| Some((placed, placed.value.vhost_user()?))).collect();
+    check_sockets(&guests, &settings.api_socket());
+    check_addresses(&guests);
+    check_names(ports, uplinks);
+    check_interfaces(ports, uplinks);
+    check_bridged(networks);
 }
 
-fn check_sockets(ports: &[Placed<'_>], api_socket: &Path) {
-    let mut first: HashMap<&Path, &Placed<'_>> = HashMap::new();
-    for placed in ports {
-        let socket = placed.port.socket.as_path();
+/// In tables of addresses and drops, ports and uplinks stand side by side.
+fn check_names(ports: &[Placed<'_, Port>], uplinks: &[Placed<'_, Uplink>]) {
+    let taken: HashMap<&str, &Placed<'_, Port>> = ports.iter().map(|placed| (placed.name, placed)).collect();
+    for placed in uplinks {
+        if let Some(port) = taken.get(placed.name) {
+            let expected = format!("another name than port.{} (line {}) has", port.name, port.table.line(""));
+            placed.table.note_self(format!("the name \"{}\"", placed.name), expected);
+        }
+    }
+}
+
+/// An interface has one place.
+fn check_interfaces(ports: &[Placed<'_, Port>], uplinks: &[Placed<'_, Uplink>]) {
+    let uplinks = uplinks.iter().map(|placed| (&placed.table, &placed.value.interface));
+    let ports = ports.iter().filter_map(|placed| Some((&placed.table, placed.value.interface()?)));
+    let mut all: Vec<_> = uplinks.chain(ports).filter(|(_, interface)| !interface.name.is_empty()).collect();
+    all.sort_by_key(|(table, _)| table.at);
+    let mut first: HashMap<(&str, Option<&Path>), &TableReader<'_>> = HashMap::new();
+    for (table, interface) in all {
+        let Interface { name, netns, .. } = interface;
+        let key = (name.as_str(), netns.as_deref());
+        let Some(other) = first.get(&key) else {
+            first.insert(key, table);
+            continue;
+        };
+        let expected = format!(
+            "an interface of its own: {} (line {}) has the same",
+            other.path,
+            other.line("interface")
+        );
+        table.note("interface", format!("\"{name}\""), expected);
+    }
+}
+
+/// An uplink without VLANs carries one network.
+fn check_bridged(networks: &[Placed<'_, Network>]) {
+    let mut first: HashMap<&str, &Placed<'_, Network>> = HashMap::new();
+    let mut in_order: Vec<&Placed<'_, Network>> = networks.iter().collect();
+    in_order.sort_by_key(|placed| placed.table.at);
+    for placed in in_order {
+        let Some(uplink) = placed.value.uplink.as_deref() else { continue };
+        let Some(other) = first.get(uplink) else {
+            first.insert(uplink, placed);
+            continue;
+        };
+        let expected = format!(
+            "another uplink: network.{} (line {}) has it, and this version cannot do several networks over one uplink \
+             yet",
+            other.name,
+            other.table.line("uplink")
+        );
+        placed.table.note("uplink", format!("\"{uplink}\""), expected);
+    }
+}
+
+fn check_sockets(guests: &[Guest<'_>], api_socket: &Path) {
+    let mut first: HashMap<&Path, &Placed<'_, Port>> = HashMap::new();
+    for (placed, guest) in guests {
+        let socket = guest.socket.as_path();
         if let Some(other) = first.get(socket) {
             let expected = format!(
                 "a path of its own: port.{} (line {}) has the same",
@@ -43,24 +110,25 @@ fn check_sockets(ports: &[Placed<'_>], api_socket: &Path) {
     }
 }
 
-/// Two ports of one network must not have one address; in different networks they never meet.
-fn check_addresses(ports: &[Placed<'_>]) {
-    let mut first: HashMap<_, &Placed<'_>> = HashMap::new();
+/// Two guests of one network must not have one address; in different networks they never meet.
+fn check_addresses(guests: &[Guest<'_>]) {
+    let mut first: HashMap<_, &Placed<'_, Port>> = HashMap::new();
     // Written addresses first: the port whose address was made from its name is the one to change.
-    let written = ports.iter().filter(|placed| placed.table.has("mac"));
-    let made = ports.iter().filter(|placed| !placed.table.has("mac"));
-    for placed in written.chain(made) {
-        let key = (placed.port.network.as_str(), placed.port.mac);
+    let written = guests.iter().filter(|(placed, _)| placed.table.has("mac"));
+    let made = guests.iter().filter(|(placed, _)| !placed.table.has("mac"));
+    for (placed, guest) in written.chain(made) {
+        let network = placed.value.network.as_str();
+        let key = (network, guest.mac);
         let Some(other) = first.get(&key) else {
             first.insert(key, placed);
             continue;
         };
-        let free = default_mac(&format!("{}/{}", placed.port.network, placed.name));
+        let free = default_mac(&format!("{network}/{}", placed.name));
         let expected = format!(
             "another address than port.{} (line {}) has in the same network, for example mac = \"{free}\"",
             other.name,
             other.table.line("mac")
         );
-        placed.table.note("mac", placed.port.mac.to_string(), expected);
+        placed.table.note("mac", guest.mac.to_string(), expected);
     }
 }

@@ -1,6 +1,6 @@
 //! From a file or a text to a checked configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::names::{NAME_RULE, is_name};
 use super::problem::{ConfigError, Problem, WrongFile};
 use super::reader::{Problems, TableReader};
 use super::values::shortened;
-use super::{Config, Network, network, port, schema, switch};
+use super::{Config, network, port, schema, switch, uplink};
 
 /// The longest file that is read, in bytes.
 pub const FILE_SIZE_MAX: usize = 16 << 20;
@@ -116,20 +116,37 @@ fn note_syntax_errors(text: &str, errors: &[toml::de::Error], problems: &Problem
 fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<String>) -> Config {
     top.check_fields(&schema::TOP);
     let settings = switch::read(top.table("switch").as_ref(), host, warnings);
-    let networks: BTreeMap<String, Network> = named(top, "network", NETWORKS_MAX)
-        .iter()
-        .map(|(name, table)| ((*name).to_owned(), network::read(table)))
-        .collect();
-    let ports: Vec<Placed<'_>> = named(top, "port", PORTS_MAX)
-        .into_iter()
+    let uplinks = placed(top, "uplink", PORTS_MAX, |name, table| uplink::read(name, table, host, warnings));
+    let known = names_of(&uplinks);
+    let networks = placed(top, "network", NETWORKS_MAX, |_, table| network::read(table, &known));
+    let known = names_of(&networks);
+    let ports = placed(top, "port", PORTS_MAX, |name, table| port::read(name, table, &settings, &known));
+    cross::check(&ports, &networks, &uplinks, &settings);
+    Config { switch: settings, networks: by_name(networks), ports: by_name(ports), uplinks: by_name(uplinks) }
+}
+
+/// What `read` makes of each table under `kind`.
+fn placed<'f, T>(
+    top: &TableReader<'f>,
+    kind: &str,
+    most: usize,
+    mut read: impl FnMut(&str, &TableReader<'f>) -> T,
+) -> Vec<Placed<'f, T>> {
+    let tables = named(top, kind, most).into_iter();
+    tables
         .map(|(name, table)| {
-            let port = port::read(name, &table, &settings, &networks);
-            Placed { name, table, port }
+            let value = read(name, &table);
+            Placed { name, table, value }
         })
-        .collect();
-    cross::check(&ports, &settings);
-    let ports = ports.into_iter().map(|placed| (placed.name.to_owned(), placed.port)).collect();
-    Config { switch: settings, networks, ports }
+        .collect()
+}
+
+fn names_of<'f, T>(placed: &[Placed<'f, T>]) -> BTreeSet<&'f str> {
+    placed.iter().map(|placed| placed.name).collect()
+}
+
+fn by_name<T>(placed: Vec<Placed<'_, T>>) -> BTreeMap<String, T> {
+    placed.into_iter().map(|placed| (placed.name.to_owned(), placed.value)).collect()
 }
 
 /// The tables under `kind` by their names, each of which is checked; none of them if there are too many, because

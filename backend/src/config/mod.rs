@@ -13,6 +13,7 @@ use viaduct_switch::{MacAddress, StormLimits};
 
 mod cross;
 mod host;
+mod interface;
 mod load;
 mod names;
 mod network;
@@ -24,11 +25,12 @@ mod storm;
 mod switch;
 #[cfg(test)]
 mod tests;
+mod uplink;
 mod values;
 
-pub use host::{Host, ThisHost};
+pub use host::{Host, InterfaceUse, ThisHost};
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
-pub use port::default_mac;
+pub use port::{default_mac, type_name};
 pub use problem::{ConfigError, Problem, WrongFile};
 pub(crate) use storm::written as written_limit;
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub networks: BTreeMap<String, Network>,
     /// Ports by name.
     pub ports: BTreeMap<String, Port>,
+    /// Ways to the outside by name; none has the name of a port.
+    pub uplinks: BTreeMap<String, Uplink>,
 }
 
 /// `[switch]`: everything about the process.
@@ -128,6 +132,8 @@ impl Polling {
 pub struct Network {
     /// How it reaches the outside.
     pub mode: NetworkMode,
+    /// The uplink of a bridged network, by name.
+    pub uplink: Option<String>,
     /// How long an address that is not seen stays learned.
     pub ageing: Duration,
     /// Whether frames to multicast groups go only where they are wanted.
@@ -144,11 +150,14 @@ pub enum NetworkMode {
     /// Not at all: its guests talk among themselves.
     #[default]
     Isolated,
+    /// Its guests are in the segment of its uplink, like machines that are plugged in there.
+    Bridged,
 }
 
 impl NetworkMode {
     /// All modes, by their name in the file.
-    pub const ALL: &'static [(&'static str, Self)] = &[("isolated", Self::Isolated)];
+    pub const ALL: &'static [(&'static str, Self)] =
+        &[("isolated", Self::Isolated), ("bridged", Self::Bridged)];
 
     /// The name in the file.
     #[must_use]
@@ -157,11 +166,53 @@ impl NetworkMode {
     }
 }
 
-/// `[port.NAME]`: where one guest's NIC is plugged in.
+/// `[port.NAME]`: where one guest's NIC, or an interface of the kernel, is plugged in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Port {
     /// Its network's name.
     pub network: String,
+    /// What is plugged in.
+    pub attachment: Attachment,
+    /// Largest packet in bytes, without the Ethernet header.
+    pub mtu: u16,
+    /// What it may send to many receivers at once.
+    pub storm: StormLimits,
+    /// Whether a multicast router may be behind it.
+    pub multicast_router: bool,
+}
+
+impl Port {
+    /// The guest's end, if a guest is behind the port.
+    #[must_use]
+    pub fn vhost_user(&self) -> Option<&VhostUser> {
+        match &self.attachment {
+            Attachment::VhostUser(guest) => Some(guest),
+            Attachment::Interface(_) => None,
+        }
+    }
+
+    /// The interface, if one is behind the port.
+    #[must_use]
+    pub fn interface(&self) -> Option<&Interface> {
+        match &self.attachment {
+            Attachment::VhostUser(_) => None,
+            Attachment::Interface(interface) => Some(interface),
+        }
+    }
+}
+
+/// What is plugged into a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Attachment {
+    /// A guest's NIC, by a socket between QEMU and the switch.
+    VhostUser(VhostUser),
+    /// An interface of the kernel: a container's, or the machine's own.
+    Interface(Interface),
+}
+
+/// A guest's NIC.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VhostUser {
     /// The socket's path, `runtime_dir/NAME.sock` unless said.
     pub socket: PathBuf,
     /// Who listens.
@@ -170,9 +221,51 @@ pub struct Port {
     pub mac: MacAddress,
     /// Queue pairs at most.
     pub queues: u16,
-    /// Largest packet in bytes, without the Ethernet header.
-    pub mtu: u16,
-    /// What it may send to many receivers at once.
+}
+
+/// An interface of the kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// How frames get in and out.
+    pub driver: Driver,
+    /// The file of the network namespace in which it is; `None` is the daemon's own.
+    pub netns: Option<PathBuf>,
+}
+
+/// How frames get in and out of an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Driver {
+    /// The best that the interface and the machine can do.
+    #[default]
+    Auto,
+    /// A packet socket (packet(7)).
+    AfPacket,
+    /// AF_XDP sockets: the machine itself hears nothing more by the interface.
+    AfXdp,
+}
+
+impl Driver {
+    /// All drivers, by their name as an uplink's `driver`.
+    pub const ALL: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("af-packet", Self::AfPacket), ("af-xdp", Self::AfXdp)];
+
+    /// The name in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        name_of(Self::ALL, self)
+    }
+}
+
+/// `[uplink.NAME]`: an interface by which networks reach the outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Uplink {
+    /// The interface.
+    pub interface: Interface,
+    /// Largest packet in bytes, without the Ethernet header; `None` is the interface's own.
+    pub mtu: Option<u16>,
+    /// What the outside may send to many receivers at once.
     pub storm: StormLimits,
     /// Whether a multicast router may be behind it.
     pub multicast_router: bool,

@@ -1,5 +1,10 @@
 //! Names that users give, and the nearest known name to a mistyped one.
 
+use std::collections::BTreeSet;
+
+use super::reader::TableReader;
+use super::values;
+
 /// What a name of a network or port may look like.
 pub(super) const NAME_RULE: &str =
     "a name of 1 to 63 letters, digits, `_`, `.` and `-` that begins with a letter or digit";
@@ -29,6 +34,38 @@ pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let shown: Vec<String> = names.iter().take(8).map(|name| format!("\"{name}\"")).collect();
     let more = if names.len() > 8 { format!(" and {} more", names.len() - 8) } else { String::new() };
     format!("{}{more}", shown.join(", "))
+}
+
+/// The field's value as the name of a table of this `kind`; `None` if it is left out, or no text and now noted. A name
+/// that is none of the `known` ones is noted too.
+pub(super) fn reference(
+    table: &TableReader<'_>,
+    field: &str,
+    kind: &str,
+    known: &BTreeSet<&str>,
+) -> Option<String> {
+    let expected = format!("{} {kind}'s name in quotes: {}", article(kind), choice(kind, known));
+    let name = table.read(field, &expected, |value| values::text(value).map(str::to_owned))?;
+    if !known.contains(name.as_str()) {
+        let near =
+            nearest(&name, known.iter().copied()).map(|near| format!("\"{near}\", the nearest known {kind}"));
+        let found = format!("\"{}\"", values::shortened(&name));
+        table.note(field, found, near.unwrap_or_else(|| choice(kind, known)));
+    }
+    Some(name)
+}
+
+/// What can be written where the name of a table of this `kind` belongs.
+pub(super) fn choice(kind: &str, known: &BTreeSet<&str>) -> String {
+    if known.is_empty() {
+        let article = article(kind);
+        return format!("{article} {kind} that the file declares, and it declares none; add [{kind}.NAME]");
+    }
+    listed(known.iter().copied())
+}
+
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 #[cfg(test)]

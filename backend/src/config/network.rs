@@ -1,7 +1,9 @@
 //! `[network.NAME]`: one broadcast domain.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::names::reference;
 use super::reader::TableReader;
 use super::{Network, NetworkMode, schema, values};
 
@@ -22,13 +24,16 @@ const MEMBERSHIP_EXPECTED: &str =
 const SWITCH: &str = "true or false, without quotes";
 
 /// The network as far as it is right; what is wrong is noted.
-pub(super) fn read(table: &TableReader<'_>) -> Network {
+pub(super) fn read(table: &TableReader<'_>, uplinks: &BTreeSet<&str>) -> Network {
     table.check_fields(&schema::NETWORK);
-    let later = ["bridged", "nat", "routed"];
+    let later = ["nat", "routed"];
     let membership = |value: &_| values::duration(value).filter(|time| MEMBERSHIP_RANGE.contains(time));
     let ageing = |value: &_| values::duration(value).filter(|ageing| AGEING_RANGE.contains(ageing));
+    let mode = table.read_word("mode", NetworkMode::ALL, &later);
+    check_uplink(table, mode);
     Network {
-        mode: table.read_word("mode", NetworkMode::ALL, &later).unwrap_or_default(),
+        mode: mode.unwrap_or_default(),
+        uplink: reference(table, "uplink", "uplink", uplinks),
         ageing: table.read("ageing", AGEING_EXPECTED, ageing).unwrap_or(AGEING),
         multicast_snooping: table.read("multicast_snooping", SWITCH, values::boolean).unwrap_or(true),
         multicast_membership: table
@@ -36,4 +41,22 @@ pub(super) fn read(table: &TableReader<'_>) -> Network {
             .unwrap_or(MEMBERSHIP),
         multicast_fast_leave: table.read("multicast_fast_leave", SWITCH, values::boolean).unwrap_or(false),
     }
+}
+
+/// A bridged network has an uplink, and no other has one. What a mode needs that is wrong itself, nobody knows.
+fn check_uplink(table: &TableReader<'_>, mode: Option<NetworkMode>) {
+    match (mode, table.has("uplink")) {
+        (Some(NetworkMode::Bridged), false) => {
+            let expected = "the name of the uplink to which the network is bridged, as under [uplink.NAME]";
+            table.note("uplink", "nothing".to_owned(), expected.to_owned());
+        }
+        (Some(NetworkMode::Isolated), true) => note_isolated(table),
+        (None, true) if !table.has("mode") => note_isolated(table),
+        _ => {}
+    }
+}
+
+fn note_isolated(table: &TableReader<'_>) {
+    let expected = "mode = \"bridged\" beside it: an isolated network has no uplink";
+    table.note("uplink", "the field `uplink`".to_owned(), expected.to_owned());
 }

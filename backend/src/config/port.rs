@@ -1,13 +1,13 @@
 //! `[port.NAME]`: where one guest's NIC is plugged in.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use viaduct_switch::MacAddress;
 
-use super::names::{listed, nearest};
+use super::names::{choice, reference};
 use super::reader::TableReader;
-use super::{Network, Port, Role, SwitchSettings, schema, storm, values};
+use super::{Attachment, Driver, Port, Role, SwitchSettings, VhostUser, interface, schema, storm, values};
 
 /// The most queue pairs: vhost-user names a ring with 8 bits (vhost-user protocol, "vring descriptor index"),
 /// two rings a pair.
@@ -19,23 +19,37 @@ const SOCKET: &str =
     "an absolute path of at most 106 bytes in quotes, without `..`, like \"/run/viaduct/vm1.sock\"";
 const MAC: &str = "an Ethernet address of one station in quotes, like \"52:54:00:12:34:56\"";
 
+/// What a port's `type` asks for: a guest's socket, or an interface by a driver.
+const TYPES: &[(&str, Option<Driver>)] = &[
+    ("vhost-user", None),
+    ("veth", Some(Driver::Auto)),
+    ("af-packet", Some(Driver::AfPacket)),
+    ("af-xdp", Some(Driver::AfXdp)),
+];
+
+/// Fields that say something about a guest's socket, and about an interface.
+const OF_GUESTS: &[&str] = &["socket", "role", "mac", "queues"];
+const OF_INTERFACES: &[&str] = &["interface", "netns"];
+
 /// The port as far as it is right; what is wrong is noted.
 pub(super) fn read(
     name: &str,
     table: &TableReader<'_>,
     settings: &SwitchSettings,
-    networks: &BTreeMap<String, Network>,
+    networks: &BTreeSet<&str>,
 ) -> Port {
     table.check_fields(&schema::PORT);
-    table.read_word("type", &[("vhost-user", ())], &["tap", "veth", "af-packet", "af-xdp"]);
+    let kind = table.read_word("type", TYPES, &["tap"]);
+    if !table.has("type") || kind.is_some() {
+        check_kind(table, kind.flatten().is_some());
+    }
+    let attachment = match kind.flatten() {
+        Some(driver) => Attachment::Interface(interface::read(table, driver)),
+        None => Attachment::VhostUser(vhost_user(name, table, settings)),
+    };
     Port {
         network: network(table, networks).unwrap_or_default(),
-        socket: socket(table).unwrap_or_else(|| settings.runtime_dir.join(format!("{name}.sock"))),
-        role: table.read_word("role", Role::ALL, &[]).unwrap_or_default(),
-        mac: mac(table).unwrap_or_else(|| default_mac(name)),
-        queues: table
-            .read("queues", "a number from 1 to 128", |value| values::number(value, 1..=QUEUES_MAX))
-            .unwrap_or(1),
+        attachment,
         mtu: table
             .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX))
             .unwrap_or(1500),
@@ -44,6 +58,42 @@ pub(super) fn read(
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(false),
     }
+}
+
+/// Notes fields that say nothing about a port of this type.
+fn check_kind(table: &TableReader<'_>, is_interface: bool) {
+    let (strange, expected) = if is_interface {
+        (OF_GUESTS, "none: only a port of type \"vhost-user\" has it; leave it out")
+    } else {
+        (
+            OF_INTERFACES,
+            "type = \"veth\", \"af-packet\" or \"af-xdp\" beside it: a guest has a socket instead",
+        )
+    };
+    for field in strange.iter().filter(|field| table.has(field)) {
+        table.note(field, format!("the field `{field}`"), expected.to_owned());
+    }
+}
+
+fn vhost_user(name: &str, table: &TableReader<'_>, settings: &SwitchSettings) -> VhostUser {
+    VhostUser {
+        socket: socket(table).unwrap_or_else(|| settings.runtime_dir.join(format!("{name}.sock"))),
+        role: table.read_word("role", Role::ALL, &[]).unwrap_or_default(),
+        mac: mac(table).unwrap_or_else(|| default_mac(name)),
+        queues: table
+            .read("queues", "a number from 1 to 128", |value| values::number(value, 1..=QUEUES_MAX))
+            .unwrap_or(1),
+    }
+}
+
+/// The word that stands for a driver as a port's `type`.
+#[must_use]
+pub fn type_name(attachment: &Attachment) -> &'static str {
+    let wanted = match attachment {
+        Attachment::VhostUser(_) => None,
+        Attachment::Interface(interface) => Some(interface.driver),
+    };
+    super::name_of(TYPES, wanted)
 }
 
 /// A group address is told with the nearest address of one station: group bit cleared, locally administered.
@@ -63,32 +113,16 @@ fn socket(table: &TableReader<'_>) -> Option<PathBuf> {
     table.read("socket", SOCKET, |value| values::path(value).filter(|path| values::fits_socket(path)))
 }
 
-fn network(table: &TableReader<'_>, networks: &BTreeMap<String, Network>) -> Option<String> {
-    let known = || networks.keys().map(String::as_str);
-    if !table.has("network") {
-        // A trunk says its networks in fields that were already noted as unknown to this version.
-        if !table.has("native") && !table.has("trunk") {
-            table.note("network", "nothing".to_owned(), format!("a network's name: {}", choice(known())));
-        }
-        return None;
+fn network(table: &TableReader<'_>, networks: &BTreeSet<&str>) -> Option<String> {
+    if table.has("network") {
+        return reference(table, "network", "network", networks);
     }
-    table.read("network", &format!("a network's name in quotes: {}", choice(known())), |value| {
-        let name = values::text(value)?;
-        if !networks.contains_key(name) {
-            let near = nearest(name, known()).map(|near| format!("\"{near}\", the nearest known network"));
-            let expected = near.unwrap_or_else(|| choice(known()));
-            table.note("network", values::shown(value), expected);
-        }
-        Some(name.to_owned())
-    })
-}
-
-/// What can be written where a network's name belongs.
-fn choice<'n>(known: impl Iterator<Item = &'n str> + Clone) -> String {
-    if known.clone().next().is_none() {
-        return "a network that the file declares, and it declares none; add [network.NAME]".to_owned();
+    // A trunk says its networks in fields that were already noted as unknown to this version.
+    if !table.has("native") && !table.has("trunk") {
+        let names = choice("network", networks);
+        table.note("network", "nothing".to_owned(), format!("a network's name: {names}"));
     }
-    listed(known)
+    None
 }
 
 /// The address of a port that has none in the file: QEMU's prefix 52:54:00, then 24 bits of a hash of the name

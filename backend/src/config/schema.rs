@@ -59,7 +59,7 @@ pub const TOP: Table = Table {
         now("switch", "a table", "all defaults"),
         now("network", "a table for each network", "none"),
         now("port", "a table for each port", "none"),
-        later("uplink"),
+        now("uplink", "a table for each uplink", "none"),
         later("router"),
         later("group"),
         later("qos"),
@@ -87,12 +87,12 @@ pub const SWITCH: Table = Table {
 pub const NETWORK: Table = Table {
     heading: "network.NAME",
     fields: &[
-        now("mode", "\"isolated\"", "\"isolated\""),
+        now("mode", "\"isolated\", \"bridged\"", "\"isolated\""),
+        now("uplink", "an uplink's name", "none"),
         now("ageing", "a duration from \"10s\" to \"1000000s\"", "\"300s\""),
         now("multicast_snooping", "true, false", "true"),
         now("multicast_membership", "a duration from \"10s\" to \"10000s\"", "\"260s\""),
         now("multicast_fast_leave", "true, false", "false"),
-        later("uplink"),
         later("stp"),
         later("vlan"),
         later("subnets"),
@@ -112,7 +112,9 @@ pub const PORT: Table = Table {
     heading: "port.NAME",
     fields: &[
         now("network", "a network's name", ""),
-        now("type", "\"vhost-user\"", "\"vhost-user\""),
+        now("type", "\"vhost-user\", \"veth\", \"af-packet\", \"af-xdp\"", "\"vhost-user\""),
+        now("interface", "an interface's name", "none"),
+        now("netns", "a name, an absolute path or a process's number", "the daemon's own"),
         now("socket", "an absolute path of at most 106 bytes", "runtime_dir/NAME.sock"),
         now("role", "\"server\", \"client\"", "\"server\""),
         now("mac", "an Ethernet address", "52:54:00 and a hash of NAME"),
@@ -132,6 +134,25 @@ pub const PORT: Table = Table {
     ],
 };
 
+/// `[uplink.NAME]`
+pub const UPLINK: Table = Table {
+    heading: "uplink.NAME",
+    fields: &[
+        now("interface", "an interface's name", ""),
+        now("netns", "a name, an absolute path or a process's number", "the daemon's own"),
+        now("driver", "\"auto\", \"af-packet\", \"af-xdp\"", "\"auto\""),
+        now("mtu", "a number from 68 to 65535", "the interface's"),
+        now("storm", "a table", "twice what a port may send"),
+        now("multicast_router", "true, false", "true"),
+        later("service_vlan"),
+        later("interfaces"),
+        later("bond"),
+        later("address"),
+        later("gateway"),
+        later("qos"),
+    ],
+};
+
 const FRAME_RATE: &str = "frames a second from \"1pps\" to \"10mpps\", or \"unlimited\"";
 
 /// `[port.NAME.storm]`, and the same under `[switch]`
@@ -145,4 +166,4 @@ pub const STORM: Table = Table {
 };
 
 /// All tables.
-pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT, &STORM];
+pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT, &UPLINK, &STORM];

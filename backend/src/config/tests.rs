@@ -8,6 +8,7 @@ use super::schema::{self, Support};
 use super::*;
 
 mod documents;
+mod interfaces;
 mod limits;
 
 /// A machine with processors 0 to 3 and the groups kvm and vm.
@@ -88,7 +89,7 @@ const WRONG: &[Case] = &[
     ("[network.lab]\nageing = '9s'", 2, 10, "network.lab.ageing", "\"9s\"", "from \"10s\""),
     ("[network.lab]\nageing = '12d'", 2, 10, "network.lab.ageing", "\"12d\"", "to \"1000000s\""),
     ("[network.lab]\nagein = '10s'", 2, 1, "network.lab.agein", "`agein`", "`ageing`"),
-    ("[network.lab]\ncolour = 1", 2, 1, "network.lab.colour", "`colour`", "one of \"mode\", \"ageing\""),
+    ("[network.lab]\ncolour = 1", 2, 1, "network.lab.colour", "`colour`", "one of \"mode\", \"uplink\""),
     ("[network.lab]\nvlan = 10", 2, 1, "network.lab.vlan", "`vlan`", "this version cannot do `vlan` yet"),
     // port
     ("port = []", 1, 1, "port", "an empty list", "a table"),
@@ -342,7 +343,7 @@ const WRONG: &[Case] = &[
     ),
     // top level
     ("[netwrok.lab]", 1, 2, "netwrok", "`netwrok`", "`network`, the nearest"),
-    ("[uplink.wan]\ninterface = 'eth1'", 1, 2, "uplink", "`uplink`", "this version cannot do `uplink` yet"),
+    ("[router.r1]\nnetworks = []", 1, 2, "router", "`router`", "this version cannot do `router` yet"),
     // not TOML
     ("[network.lab", 1, 13, "", "the end of the file", "TOML"),
     ("[network.lab]\n[network.lab]", 2, 10, "", "lab]", "duplicate key"),
@@ -373,7 +374,10 @@ fn every_field_of_the_schema_is_wrong_in_some_case() {
             let path =
                 if heading.is_empty() { field.name.to_owned() } else { format!("{heading}.{}", field.name) };
             let same = |case: &&Case| case.3 == path || case.3 == path.replace("network.vm1", "network.lab");
-            assert!(WRONG.iter().any(|case| same(&case)), "no case for {path}");
+            assert!(
+                WRONG.iter().any(|case| same(&case)) || interfaces::has_case(&path),
+                "no case for {path}"
+            );
         }
     }
 }
@@ -384,6 +388,7 @@ fn every_later_field_is_refused_by_name() {
         (&schema::TOP, ""),
         (&schema::NETWORK, LAB),
         (&schema::PORT, "[network.lab]\n[port.a]\nnetwork='lab'\n"),
+        (&schema::UPLINK, "[uplink.wan]\ninterface='eth1'\n"),
     ] {
         for field in table.fields.iter().filter(|field| field.support == Support::Later) {
             let problems = wrong(&format!("{text}{} = 1", field.name));
@@ -432,18 +437,22 @@ fn the_smallest_file_gets_every_default() {
         config.networks["lab"],
         Network {
             mode: NetworkMode::Isolated,
+            uplink: None,
             ageing: Duration::from_secs(300),
             multicast_snooping: true,
             multicast_membership: Duration::from_secs(260),
             multicast_fast_leave: false,
         }
     );
-    let port = Port {
-        network: "lab".to_owned(),
+    let end = VhostUser {
         socket: PathBuf::from("/run/viaduct/vm1.sock"),
         role: Role::Server,
         mac: default_mac("vm1"),
         queues: 1,
+    };
+    let port = Port {
+        network: "lab".to_owned(),
+        attachment: Attachment::VhostUser(end),
         mtu: 1500,
         storm: StormLimits::default(),
         multicast_router: false,
@@ -468,8 +477,9 @@ fn a_port_in_full_is_read_as_written() {
     assert_eq!(settings.api_socket(), Path::new("/tmp/v/api.sock"));
     assert_eq!(config.networks["n"].ageing, Duration::from_secs(3600));
     let port = &config.ports["p"];
-    assert_eq!((port.role, port.queues, port.mtu), (Role::Client, 128, 9000));
-    assert_eq!(port.mac.to_string(), "52:54:00:ab:cd:03");
+    let end = port.vhost_user().unwrap();
+    assert_eq!((end.role, end.queues, port.mtu), (Role::Client, 128, 9000));
+    assert_eq!(end.mac.to_string(), "52:54:00:ab:cd:03");
 }
 
 /// Guests keep these addresses over every update: this test must never be changed.

@@ -13,8 +13,9 @@ use tracing::warn;
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
 use viaduct_switch::{Policy, PortIndex};
 
-use crate::config::{Config, Role};
+use crate::config::{self, Config, Role};
 use crate::control::controller::{Controller, unwatch};
+use crate::control::interface::Wanted;
 use crate::control::plan::{self, Plan, Step};
 use crate::control::port::{Link, Port};
 use crate::control::registry::Numbers;
@@ -68,10 +69,16 @@ impl Controller {
 
     /// Those who leave keep their numbers until they have left: both sides together must fit.
     fn too_many(&self, wanted: &Config) -> ApplyError {
-        let ports = self.config.ports.keys().chain(wanted.ports.keys());
+        let names =
+            |config: &Config| config.ports.keys().chain(config.uplinks.keys()).cloned().collect::<Vec<_>>();
+        let ports = names(&self.config).into_iter().chain(names(wanted));
         let count = ports.collect::<std::collections::BTreeSet<_>>().len();
         if count > PORTS_MAX {
-            return ApplyError::TooMany { what: "ports, those that leave included,", count, max: PORTS_MAX };
+            return ApplyError::TooMany {
+                what: "ports and uplinks, those that leave included,",
+                count,
+                max: PORTS_MAX,
+            };
         }
         let networks = self.config.networks.keys().chain(wanted.networks.keys());
         let count = networks.collect::<std::collections::BTreeSet<_>>().len();
@@ -95,12 +102,12 @@ impl Controller {
     /// Opens the sockets of newcomers. Where a port that leaves has the same path, its socket is taken over in
     /// [`Controller::commit`].
     fn listen(&self, prepared: &mut Prepared, ops: &mut EventOps) -> Result<(), ApplyError> {
-        for (name, port) in newcomers(&prepared.plan, &prepared.wanted) {
-            if port.role == Role::Client || self.leaver_at(&prepared.plan, &port.socket).is_some() {
+        for (name, _, end) in newcomers(&prepared.plan, &prepared.wanted) {
+            if end.role == Role::Client || self.leaver_at(&prepared.plan, &end.socket).is_some() {
                 continue;
             }
             let Some(&index) = prepared.numbers.ports.get(name) else { continue };
-            let listener = Listener::bind(&port.socket, prepared.access)
+            let listener = Listener::bind(&end.socket, prepared.access)
                 .map_err(|error| ApplyError::Socket { port: name.clone(), error })?;
             let events = Events::with_data(&listener, Token::Listener(index).to_data(), EventSet::IN);
             ops.add(events).map_err(|error| ApplyError::Watch { port: name.clone(), error })?;
@@ -112,7 +119,7 @@ impl Controller {
     /// The port that leaves, or is made anew, and listens at `path`.
     fn leaver_at(&self, plan: &Plan, path: &Path) -> Option<&Port> {
         let leaves = |port: &&Port| matches!(plan.ports.get(&port.name), Some(Step::Remove | Step::Replace));
-        let listens = |port: &&Port| matches!(&port.link, Link::Server(_)) && port.config.socket == path;
+        let listens = |port: &&Port| matches!(&port.link, Link::Server(_)) && port.end.socket == path;
         self.ports.iter().find(|port| leaves(port) && listens(port))
     }
 
@@ -153,6 +160,11 @@ impl Controller {
                 free.insert(listener.path().to_owned(), listener);
             }
         }
+        for (name, _) in
+            plan.interfaces.iter().filter(|(_, step)| matches!(step, Step::Remove | Step::Replace))
+        {
+            self.remove_interface(name, ops);
+        }
         self.policy = Arc::clone(&policy);
         self.bay.set_policy(policy);
         if self.config.switch.polling != wanted.switch.polling {
@@ -163,15 +175,22 @@ impl Controller {
         self.access = access;
         self.switch.set_verification(wanted.switch.verify_flow_cache);
         self.config = wanted.clone();
-        for (name, port) in newcomers(&plan, &wanted) {
-            let listener = listeners.remove(name).or_else(|| free.remove(&port.socket));
-            self.insert(name, port, listener, ops);
+        for (name, port, end) in newcomers(&plan, &wanted) {
+            let listener = listeners.remove(name).or_else(|| free.remove(&end.socket));
+            self.insert(name, (port, end), listener, ops);
         }
         for name in plan.ports.iter().filter(|(_, step)| **step == Step::Adjust).map(|(name, _)| name) {
             self.adjust(name);
         }
         for listener in free.values() {
             unwatch(listener, ops);
+        }
+        for (name, interface) in Wanted::all(&wanted) {
+            match plan.interfaces.get(name) {
+                Some(Step::Add | Step::Replace) => self.insert_interface(name, interface, ops),
+                Some(Step::Adjust) => self.adjust_interface(name, interface),
+                Some(Step::Remove) | None => {}
+            }
         }
     }
 
@@ -194,7 +213,7 @@ impl Controller {
 
     /// Nobody is to be found behind ports that left; their numbers' next owners start counting from zero.
     fn forget_leavers(&self, plan: &Plan) {
-        for (name, step) in &plan.ports {
+        for (name, step) in plan.ports.iter().chain(&plan.interfaces) {
             let Some(&index) = self.numbers.ports.get(name) else { continue };
             match step {
                 Step::Remove => {
@@ -210,7 +229,7 @@ impl Controller {
     fn insert(
         &mut self,
         name: &str,
-        config: &crate::config::Port,
+        (config, end): (&config::Port, &config::VhostUser),
         listener: Option<Listener>,
         ops: &mut EventOps,
     ) {
@@ -224,8 +243,9 @@ impl Controller {
             None => Port::fresh_client(),
         };
         let folder = &self.config.switch.runtime_dir;
-        self.ports.insert(Port::new(name, index, network, config.clone(), link, folder));
-        if config.role == Role::Client {
+        let settings = (config.clone(), end.clone());
+        self.ports.insert(Port::new(name, index, network, settings, link, folder));
+        if end.role == Role::Client {
             self.connect(index, ops);
         }
     }
@@ -249,17 +269,23 @@ impl Controller {
         }
         port.network = network;
         port.config = config.clone();
+        if let Some(end) = config.vhost_user() {
+            port.end = end.clone();
+        }
         if let Some(guest) = &port.guest {
             guest.session.device().set_configured_mtu(config.mtu);
         }
     }
 }
 
-/// Ports to be made, with their configuration.
+/// Guests' ports to be made, with their configuration.
 fn newcomers<'a>(
     plan: &'a Plan,
     wanted: &'a Config,
-) -> impl Iterator<Item = (&'a String, &'a crate::config::Port)> {
+) -> impl Iterator<Item = (&'a String, &'a config::Port, &'a config::VhostUser)> {
     let made = plan.ports.iter().filter(|(_, step)| matches!(step, Step::Add | Step::Replace));
-    made.filter_map(|(name, _)| Some((name, wanted.ports.get(name)?)))
+    made.filter_map(|(name, _)| {
+        let port = wanted.ports.get(name)?;
+        Some((name, port, port.vhost_user()?))
+    })
 }

@@ -15,6 +15,8 @@ use viaduct_switch::{Policy, PortIndex, Switch};
 use crate::config::Config;
 use crate::control::driver::SETTLE;
 use crate::control::handle::{Command, Commands};
+use crate::control::interfaces::{Interfaces, Opener};
+use crate::control::links::Links;
 use crate::control::port::{Link, Port, process};
 use crate::control::registry::{Numbers, Ports};
 use crate::control::timer::{Deadline, Timer};
@@ -42,6 +44,7 @@ pub(super) struct Parts {
     pub(super) switch: Arc<Switch>,
     pub(super) commands: Commands,
     pub(super) signals: SignalFd,
+    pub(super) open: Opener,
     pub(super) reload: Reload,
     pub(super) first: Config,
 }
@@ -55,6 +58,10 @@ pub(super) struct Controller {
     pub(super) access: Access,
     pub(super) numbers: Numbers,
     pub(super) ports: Ports,
+    /// The ports that are interfaces, and what the kernel says of those.
+    pub(super) interfaces: Interfaces,
+    pub(super) links: Links,
+    pub(super) open: Opener,
     pub(super) generation: u64,
     pub(super) started: Instant,
     pub(super) timer: Timer,
@@ -71,7 +78,7 @@ pub(super) struct Controller {
 
 impl Controller {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { bay, switch, commands, signals, reload, first } = parts;
+        let Parts { bay, switch, commands, signals, open, reload, first } = parts;
         let config = Config { switch: first.switch.clone(), ..Config::default() };
         Ok(Self {
             bay,
@@ -81,6 +88,9 @@ impl Controller {
             config,
             numbers: Numbers::default(),
             ports: Ports::default(),
+            interfaces: Interfaces::new(),
+            links: Links::default(),
+            open,
             generation: 0,
             started: Instant::now(),
             timer: Timer::new()?,
@@ -101,6 +111,9 @@ impl Controller {
             if let Some(guest) = port.guest.take() {
                 guest.session.close(&mut self.bay);
             }
+        }
+        for port in self.interfaces.values().filter(|port| port.attached.is_some()) {
+            self.bay.detach_device(port.index);
         }
     }
 
@@ -167,17 +180,23 @@ impl Controller {
                 Deadline::Tick => {
                     self.bay.tick();
                     self.report_mismatch();
+                    self.measure_interfaces();
                 }
                 Deadline::Connect(port) => self.connect(port, ops),
                 Deadline::Accept(port) => self.watch_listener(port, EventSet::IN, ops),
                 Deadline::Resume(port) => self.resume(port, ops),
                 Deadline::Tell(port) => self.tell_driver(port),
+                Deadline::Attach(port) => self.retry_interface(port),
+                Deadline::Namespaces => self.look_after_namespaces(ops),
             }
         }
     }
 
-    /// Takes note of rings that broke; the data path stopped them already.
+    /// Takes note of rings and devices that broke; the data path stopped them already.
     fn serve_dataplane(&mut self) {
+        for (port, error) in self.bay.take_failed() {
+            self.interface_failed(port, &error.to_string());
+        }
         for BrokenRing { port, ring, error } in self.bay.take_broken() {
             let Some(port) = self.ports.get_mut(port) else { continue };
             let Some(guest) = &mut port.guest else { continue };
@@ -200,6 +219,7 @@ impl Controller {
         } else {
             self.timer.clear(Deadline::Tick);
         }
+        self.rearm_links(now);
         if let Err(error) = self.timer.arm(now) {
             error!("cannot set the timer: {error}; reconnecting may come late");
         }
@@ -274,7 +294,7 @@ impl Controller {
         if port.must_wait(now) {
             return self.timer.set(Deadline::Connect(index), now + THROTTLE_PAUSE);
         }
-        match socket::connect(&port.config.socket) {
+        match socket::connect(&port.end.socket) {
             Ok(socket) => self.begin_session(index, socket, ops),
             Err(error) => port.trouble = Some(error.to_string()),
         }
@@ -406,6 +426,7 @@ impl MutEventSubscriber for Controller {
             Some(Token::Dataplane) => self.serve_dataplane(),
             Some(Token::Listener(port)) => self.accept(port, ops),
             Some(Token::Session(port)) => self.serve_session(port, events.event_set(), ops),
+            Some(Token::Links(slot)) => self.serve_links(slot, ops),
             None => {}
         }
         self.rearm();

@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, Port};
 
 /// What the process needs without any port: event loops, workers, signals, the API and its clients.
 const OWN: u64 = 128;
@@ -13,6 +13,8 @@ const PER_PORT: u64 = 4;
 const PER_QUEUE_PAIR: u64 = 6;
 /// Regions of a guest's memory, a file each: QEMU has one or two for RAM, and one for each DIMM plugged in later.
 const REGIONS_USUAL: u64 = 4;
+/// An interface's sockets, and what its network namespace is watched by.
+const PER_INTERFACE: u64 = 4;
 
 /// Makes the limit as high as this process may; 1024, the usual one, is enough for some dozens of ports.
 pub(super) fn raise_limit() {
@@ -45,8 +47,10 @@ fn shortage(config: &Config, limit: Option<u64>) -> Option<String> {
 }
 
 fn needed(config: &Config) -> u64 {
-    let port = |queues: u16| PER_PORT + PER_QUEUE_PAIR * u64::from(queues) + REGIONS_USUAL;
-    OWN + config.ports.values().map(|config| port(config.queues)).sum::<u64>()
+    let guest = |queues: u16| PER_PORT + PER_QUEUE_PAIR * u64::from(queues) + REGIONS_USUAL;
+    let port = |port: &Port| port.vhost_user().map_or(PER_INTERFACE, |end| guest(end.queues));
+    let uplinks = PER_INTERFACE * config.uplinks.len() as u64;
+    OWN + uplinks + config.ports.values().map(port).sum::<u64>()
 }
 
 #[cfg(test)]
@@ -71,6 +75,8 @@ mod tests {
         let text = format!("[network.lab]\n{ports}");
         let config = parse(text.as_bytes(), "x", &TestHost).unwrap().config;
         assert_eq!(needed(&config), 128 + 100 * (4 + 12 + 4));
+        let uplink = format!("{text}[uplink.wan]\ninterface = 'eth1'\n");
+        assert_eq!(needed(&parse(uplink.as_bytes(), "x", &TestHost).unwrap().config), needed(&config) + 4);
         assert_eq!(shortage(&config, Some(4096)), None);
         assert_eq!(shortage(&config, None), None);
         let told = shortage(&config, Some(1024)).unwrap();

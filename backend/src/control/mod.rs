@@ -10,6 +10,9 @@ mod descriptors;
 mod driver;
 mod error;
 mod handle;
+mod interface;
+mod interfaces;
+mod links;
 mod log;
 mod notify;
 mod plan;
@@ -34,6 +37,7 @@ use viaduct_switch::{Limits, Switch};
 use crate::config::Config;
 use crate::control::controller::{Controller, Parts};
 use crate::dataplane::Dataplane;
+use crate::device;
 use crate::memory::install_poison_handler;
 use crate::vhost_user::PatchBay;
 
@@ -64,7 +68,8 @@ pub fn run(
     let (handle, commands) =
         handle::channel().map_err(|error| RunError::Setup { what: "command channel", error })?;
     let bay = PatchBay::new(Box::new(dataplane));
-    let parts = Parts { bay, switch, commands, signals, reload: Box::new(reload), first: config };
+    let open = Box::new(device::open);
+    let parts = Parts { bay, switch, commands, signals, open, reload: Box::new(reload), first: config };
     serve(parts, || ready(handle))
 }
 

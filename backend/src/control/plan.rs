@@ -8,7 +8,10 @@ use std::time::Duration;
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
 use viaduct_switch::{FrameRate, StormLimits};
 
-use crate::config::{Config, Network, Port, SwitchSettings, written_limit};
+use crate::config::{
+    Config, Interface, Network, Port, Role, SwitchSettings, Uplink, VhostUser, type_name, written_limit,
+};
+use crate::control::interface::Wanted;
 use crate::control::{ApplyError, Change, ChangeKind};
 
 /// What has to be done with a port.
@@ -29,8 +32,10 @@ pub(super) enum Step {
 pub(super) struct Plan {
     /// For people: networks before ports, by name.
     pub(super) changes: Vec<Change>,
-    /// Ports that do not stay as they are, by name.
+    /// Guests' ports that do not stay as they are, by name.
     pub(super) ports: BTreeMap<String, Step>,
+    /// The same for uplinks and ports that are interfaces.
+    pub(super) interfaces: BTreeMap<String, Step>,
 }
 
 /// Compares a running configuration with a wanted one.
@@ -46,16 +51,25 @@ pub(super) fn diff(running: &Config, wanted: &Config) -> Result<Plan, ApplyError
     for name in names(&running.networks, &wanted.networks) {
         plan.network(name, running.networks.get(name), wanted.networks.get(name));
     }
+    for name in names(&running.uplinks, &wanted.uplinks) {
+        plan.uplink(name, running.uplinks.get(name), wanted.uplinks.get(name));
+    }
     for name in names(&running.ports, &wanted.ports) {
         plan.port(name, running.ports.get(name), wanted.ports.get(name));
     }
+    plan.ports = steps(&guests(running), &guests(wanted), |running, wanted| running.1 == wanted.1);
+    let interfaces = |config| Wanted::all(config).collect::<BTreeMap<_, _>>();
+    let same = |running: &Wanted, wanted: &Wanted| !running.is_elsewhere(wanted);
+    plan.interfaces = steps(&interfaces(running), &interfaces(wanted), same);
     Ok(plan)
 }
 
 /// What a configuration must fulfil whatever runs.
 pub(super) fn check(wanted: &Config) -> Result<(), ApplyError> {
-    let counts =
-        [("ports", wanted.ports.len(), PORTS_MAX), ("networks", wanted.networks.len(), NETWORKS_MAX)];
+    let counts = [
+        ("ports and uplinks", wanted.ports.len() + wanted.uplinks.len(), PORTS_MAX),
+        ("networks", wanted.networks.len(), NETWORKS_MAX),
+    ];
     for (what, count, max) in counts {
         if count > max {
             return Err(ApplyError::TooMany { what, count, max });
@@ -63,9 +77,11 @@ pub(super) fn check(wanted: &Config) -> Result<(), ApplyError> {
     }
     let mut sockets: BTreeMap<&PathBuf, &String> = BTreeMap::new();
     for (name, port) in &wanted.ports {
-        if let Some(first) = sockets.insert(&port.socket, name) {
+        if let Some(end) = port.vhost_user()
+            && let Some(first) = sockets.insert(&end.socket, name)
+        {
             let (first, second) = (first.clone(), name.clone());
-            return Err(ApplyError::SameSocket { first, second, path: port.socket.clone() });
+            return Err(ApplyError::SameSocket { first, second, path: end.socket.clone() });
         }
         if !wanted.networks.contains_key(&port.network) {
             return Err(ApplyError::NoNetwork { port: name.clone(), network: port.network.clone() });
@@ -125,8 +141,10 @@ impl Plan {
             (_, None) => self.note(ChangeKind::Removed, object, Vec::new()),
             (Some(running), Some(wanted)) => {
                 let seconds = |time: Duration| format!("{}s", time.as_secs());
+                let uplink = |network: &Network| network.uplink.clone().unwrap_or("none".to_owned());
                 let settings = [
                     difference("mode", running.mode.name(), wanted.mode.name()),
+                    difference("uplink", uplink(running), uplink(wanted)),
                     difference("ageing", seconds(running.ageing), seconds(wanted.ageing)),
                     difference("multicast_snooping", running.multicast_snooping, wanted.multicast_snooping),
                     difference(
@@ -145,43 +163,116 @@ impl Plan {
         }
     }
 
+    fn uplink(&mut self, name: &str, running: Option<&Uplink>, wanted: Option<&Uplink>) {
+        let (kind, settings) = match (running, wanted) {
+            (None, _) => (ChangeKind::Added, Vec::new()),
+            (_, None) => (ChangeKind::Removed, Vec::new()),
+            (Some(running), Some(wanted)) => (ChangeKind::Changed, uplink_differences(running, wanted)),
+        };
+        self.note(kind, format!("uplink {name}"), settings);
+    }
+
     fn port(&mut self, name: &str, running: Option<&Port>, wanted: Option<&Port>) {
-        let (kind, step, settings) = match (running, wanted) {
-            (None, _) => (ChangeKind::Added, Step::Add, Vec::new()),
-            (_, None) => (ChangeKind::Removed, Step::Remove, Vec::new()),
-            (Some(running), Some(wanted)) if running == wanted => return,
-            (Some(running), Some(wanted)) => {
-                let same_link = running.socket == wanted.socket
-                    && running.role == wanted.role
-                    && running.queues == wanted.queues;
-                let step = if same_link { Step::Adjust } else { Step::Replace };
-                (ChangeKind::Changed, step, port_differences(running, wanted))
-            }
+        let (kind, settings) = match (running, wanted) {
+            (None, _) => (ChangeKind::Added, Vec::new()),
+            (_, None) => (ChangeKind::Removed, Vec::new()),
+            (Some(running), Some(wanted)) => (ChangeKind::Changed, port_differences(running, wanted)),
         };
         self.note(kind, format!("port {name}"), settings);
-        self.ports.insert(name.to_owned(), step);
     }
 }
 
-fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
-    let limit = |what, of: fn(&StormLimits) -> Option<FrameRate>| {
-        difference(what, written_limit(of(&running.storm)), written_limit(of(&wanted.storm)))
+/// A guest's port without its address, which nothing depends on, and what cannot change while the guest is connected.
+type Guest<'a> = (&'a Port, (&'a PathBuf, Role, u16));
+
+fn guests(config: &Config) -> BTreeMap<&String, Guest<'_>> {
+    let mut guests = BTreeMap::new();
+    for (name, port) in &config.ports {
+        if let Some(end) = port.vhost_user() {
+            guests.insert(name, (port, (&end.socket, end.role, end.queues)));
+        }
+    }
+    guests
+}
+
+/// What has to be done so that all that runs is as it is wanted; what is the `same` in the sense given may be adjusted.
+fn steps<T: PartialEq>(
+    running: &BTreeMap<&String, T>,
+    wanted: &BTreeMap<&String, T>,
+    same: impl Fn(&T, &T) -> bool,
+) -> BTreeMap<String, Step> {
+    let names: BTreeSet<&&String> = running.keys().chain(wanted.keys()).collect();
+    let step = |name: &&&String| match (running.get(*name), wanted.get(*name)) {
+        (None, _) => Some(Step::Add),
+        (_, None) => Some(Step::Remove),
+        (Some(running), Some(wanted)) if running == wanted => None,
+        (Some(running), Some(wanted)) if same(running, wanted) => Some(Step::Adjust),
+        (Some(_), Some(_)) => Some(Step::Replace),
+    };
+    names.into_iter().filter_map(|name| Some(((*name).clone(), step(&name)?))).collect()
+}
+
+fn storm_differences(running: &StormLimits, wanted: &StormLimits) -> [Option<String>; 3] {
+    let limit = |what, running: Option<FrameRate>, wanted: Option<FrameRate>| {
+        difference(what, written_limit(running), written_limit(wanted))
     };
     [
-        difference("network", &running.network, &wanted.network),
-        difference("socket", running.socket.display().to_string(), wanted.socket.display().to_string()),
-        difference("role", running.role.name().to_owned(), wanted.role.name().to_owned()),
-        difference("mac", running.mac, wanted.mac),
-        difference("queues", running.queues, wanted.queues),
-        difference("mtu", running.mtu, wanted.mtu),
-        limit("storm.broadcast", |storm| storm.broadcast),
-        limit("storm.multicast", |storm| storm.multicast),
-        limit("storm.unknown_unicast", |storm| storm.unknown_unicast),
-        difference("multicast_router", running.multicast_router, wanted.multicast_router),
+        limit("storm.broadcast", running.broadcast, wanted.broadcast),
+        limit("storm.multicast", running.multicast, wanted.multicast),
+        limit("storm.unknown_unicast", running.unknown_unicast, wanted.unknown_unicast),
     ]
-    .into_iter()
-    .flatten()
-    .collect()
+}
+
+fn interface_differences(running: Option<&Interface>, wanted: Option<&Interface>) -> [Option<String>; 3] {
+    let of = |interface: Option<&Interface>, what: fn(&Interface) -> String| {
+        interface.map_or("none".to_owned(), what)
+    };
+    let differ = |name, what| difference(name, of(running, what), of(wanted, what));
+    [
+        differ("interface", |interface| interface.name.clone()),
+        differ("netns", |interface| {
+            interface.netns.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
+        }),
+        differ("driver", |interface| interface.driver.name().to_owned()),
+    ]
+}
+
+fn uplink_differences(running: &Uplink, wanted: &Uplink) -> Vec<String> {
+    let mtu = |uplink: &Uplink| uplink.mtu.map_or("the interface's".to_owned(), |mtu| mtu.to_string());
+    let own = [
+        difference("mtu", mtu(running), mtu(wanted)),
+        difference("multicast_router", running.multicast_router, wanted.multicast_router),
+    ];
+    interface_differences(Some(&running.interface), Some(&wanted.interface))
+        .into_iter()
+        .chain(own)
+        .chain(storm_differences(&running.storm, &wanted.storm))
+        .flatten()
+        .collect()
+}
+
+fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
+    let of = |port: &Port, what: fn(&VhostUser) -> String| port.vhost_user().map_or("none".to_owned(), what);
+    let differ = |name, what| difference(name, of(running, what), of(wanted, what));
+    let kinds = [&running.attachment, &wanted.attachment].map(type_name);
+    let ends = [
+        difference("network", &running.network, &wanted.network),
+        difference("type", kinds[0], kinds[1]),
+        differ("socket", |end| end.socket.display().to_string()),
+        differ("role", |end| end.role.name().to_owned()),
+        differ("mac", |end| end.mac.to_string()),
+        differ("queues", |end| end.queues.to_string()),
+        difference("mtu", running.mtu, wanted.mtu),
+    ];
+    let router = difference("multicast_router", running.multicast_router, wanted.multicast_router);
+    // The driver is what the type says.
+    let [interface, netns, _] = interface_differences(running.interface(), wanted.interface());
+    ends.into_iter()
+        .chain([interface, netns])
+        .chain(storm_differences(&running.storm, &wanted.storm))
+        .chain([router])
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]
@@ -190,17 +281,20 @@ mod tests {
 
     use viaduct_switch::MacAddress;
 
-    use crate::config::{NetworkMode, Polling, Role};
+    use crate::config::{Attachment, Driver, NetworkMode, Polling};
 
     use super::*;
 
     fn port(name: &str) -> (String, Port) {
-        let port = Port {
-            network: "lab".into(),
+        let end = VhostUser {
             socket: format!("/run/{name}.sock").into(),
             role: Role::Server,
             mac: MacAddress([2, 0, 0, 0, 0, 1]),
             queues: 1,
+        };
+        let port = Port {
+            network: "lab".into(),
+            attachment: Attachment::VhostUser(end),
             mtu: 1500,
             storm: StormLimits::default(),
             multicast_router: false,
@@ -211,6 +305,7 @@ mod tests {
     fn lab(ports: &[&str]) -> Config {
         let network = Network {
             mode: NetworkMode::Isolated,
+            uplink: None,
             ageing: Duration::from_secs(300),
             multicast_snooping: true,
             multicast_membership: Duration::from_secs(260),
@@ -221,6 +316,66 @@ mod tests {
             ports: ports.iter().map(|name| port(name)).collect(),
             ..Config::default()
         }
+    }
+
+    fn end<'a>(config: &'a mut Config, port: &str) -> &'a mut VhostUser {
+        match &mut config.ports.get_mut(port).unwrap().attachment {
+            Attachment::VhostUser(end) => end,
+            Attachment::Interface(interface) => panic!("{interface:?}"),
+        }
+    }
+
+    fn eth(name: &str) -> Interface {
+        Interface { name: name.to_owned(), driver: Driver::Auto, netns: None }
+    }
+
+    fn with_uplink(mut config: Config, interface: &str) -> Config {
+        let uplink = Uplink {
+            interface: eth(interface),
+            mtu: None,
+            storm: StormLimits::default(),
+            multicast_router: true,
+        };
+        config.uplinks.insert("wan".to_owned(), uplink);
+        config
+    }
+
+    #[test]
+    fn uplinks_come_change_and_go_and_networks_are_bridged_to_them() {
+        let running = with_uplink(lab(&["a"]), "eth1");
+        let plan = diff(&lab(&["a"]), &running).unwrap();
+        assert_eq!((lines(&plan), plan.ports.len()), (vec!["+ uplink wan".to_owned()], 0));
+        assert_eq!(plan.interfaces, [("wan".into(), Step::Add)].into());
+        let plan = diff(&running, &with_uplink(lab(&["a"]), "eth2")).unwrap();
+        assert_eq!(lines(&plan), ["~ uplink wan: interface eth1 -> eth2"]);
+        assert_eq!(plan.interfaces, [("wan".into(), Step::Replace)].into());
+        let mut wanted = running.clone();
+        wanted.uplinks.get_mut("wan").unwrap().mtu = Some(1400);
+        let network = wanted.networks.get_mut("lab").unwrap();
+        (network.mode, network.uplink) = (NetworkMode::Bridged, Some("wan".to_owned()));
+        let plan = diff(&running, &wanted).unwrap();
+        let expected = [
+            "~ network lab: mode isolated -> bridged, uplink none -> wan",
+            "~ uplink wan: mtu the interface's -> 1400",
+        ];
+        assert_eq!(lines(&plan), expected);
+        assert_eq!(plan.interfaces, [("wan".into(), Step::Adjust)].into());
+        assert_eq!(lines(&diff(&running, &lab(&["a"])).unwrap()), ["- uplink wan"]);
+    }
+
+    #[test]
+    fn a_port_may_become_an_interface_and_a_guest_again() {
+        let (guest, mut container) = (lab(&["a"]), lab(&["a"]));
+        container.ports.get_mut("a").unwrap().attachment = Attachment::Interface(eth("veth0"));
+        let plan = diff(&guest, &container).unwrap();
+        let steps = (plan.ports.get("a"), plan.interfaces.get("a"));
+        assert_eq!(steps, (Some(&Step::Remove), Some(&Step::Add)));
+        let line = "~ port a: type vhost-user -> veth, socket /run/a.sock -> none, role server -> none, mac \
+                    02:00:00:00:00:01 -> none, queues 1 -> none, interface none -> veth0";
+        assert_eq!(lines(&plan), [line]);
+        let plan = diff(&container, &guest).unwrap();
+        let steps = (plan.ports.get("a"), plan.interfaces.get("a"));
+        assert_eq!(steps, (Some(&Step::Add), Some(&Step::Remove)));
     }
 
     fn lines(plan: &Plan) -> Vec<String> {
@@ -245,8 +400,8 @@ mod tests {
     fn what_the_guest_need_not_notice_is_adjusted_and_the_rest_replaced() {
         let mut wanted = lab(&["a", "b", "c"]);
         wanted.ports.get_mut("a").unwrap().mtu = 9000;
-        wanted.ports.get_mut("b").unwrap().queues = 4;
-        wanted.ports.get_mut("c").unwrap().role = Role::Client;
+        end(&mut wanted, "b").queues = 4;
+        end(&mut wanted, "c").role = Role::Client;
         wanted.networks.get_mut("lab").unwrap().ageing = Duration::from_secs(60);
         let plan = diff(&lab(&["a", "b", "c"]), &wanted).unwrap();
         let steps: Vec<Step> = plan.ports.values().copied().collect();
@@ -291,7 +446,7 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         let mut wanted = lab(&["a", "b"]);
-        wanted.ports.get_mut("b").unwrap().socket = "/run/a.sock".into();
+        end(&mut wanted, "b").socket = "/run/a.sock".into();
         assert!(matches!(diff(&lab(&[]), &wanted), Err(ApplyError::SameSocket { .. })));
         let mut wanted = lab(&["a"]);
         wanted.ports.get_mut("a").unwrap().network = "office".into();

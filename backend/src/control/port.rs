@@ -52,6 +52,8 @@ pub(super) struct Port {
     pub(super) index: PortIndex,
     pub(super) network: NetworkIndex,
     pub(super) config: config::Port,
+    /// The part of the configuration that is about the socket.
+    pub(super) end: config::VhostUser,
     pub(super) link: Link,
     pub(super) guest: Option<Guest>,
     pub(super) log: PortLog,
@@ -74,17 +76,18 @@ impl Port {
         name: &str,
         index: PortIndex,
         network: NetworkIndex,
-        config: config::Port,
+        (config, end): (config::Port, config::VhostUser),
         link: Link,
         folder: &Path,
     ) -> Self {
-        let ledger = Ledger::at(Ledger::path_in(folder, name), 2 * usize::from(config.queues));
+        let ledger = Ledger::at(Ledger::path_in(folder, name), 2 * usize::from(end.queues));
         let (log, now) = (PortLog::new(name), Instant::now());
         Self {
             name: name.to_owned(),
             index,
             network,
             config,
+            end,
             link,
             guest: None,
             log,
@@ -99,7 +102,7 @@ impl Port {
     }
 
     fn limits(&self) -> Limits {
-        Limits { port: self.index, queues: self.config.queues, mtu: self.config.mtu }
+        Limits { port: self.index, queues: self.end.queues, mtu: self.config.mtu }
     }
 
     /// Begins a session.
@@ -173,34 +176,51 @@ impl Port {
 
     /// What there is to tell.
     pub(super) fn status(&self, switch: &Switch) -> PortStatus {
-        let counters = switch.counters().port(self.index).snapshot();
-        let traffic = |volume: viaduct_switch::Volume| Traffic { frames: volume.frames, bytes: volume.bytes };
-        let drops = counters.dropped().map(|(reason, frames)| DropStatus {
-            reason: reason.name().to_owned(),
-            meaning: reason.sentence().to_owned(),
-            frames,
-        });
+        let counted = Counted::of(switch, self.index);
         let (state, detail) = self.state();
         let session = self.guest.as_ref().map(|guest| &guest.session);
         PortStatus {
             name: self.name.clone(),
             network: self.config.network.clone(),
-            socket: self.config.socket.clone(),
-            role: self.config.role.name().to_owned(),
-            mac: self.config.mac.to_string(),
+            kind: config::type_name(&self.config.attachment).to_owned(),
+            interface: None,
+            socket: self.end.socket.clone(),
+            role: self.end.role.name().to_owned(),
+            mac: self.end.mac.to_string(),
             mtu: self.config.mtu,
-            queues: self.config.queues,
+            queues: self.end.queues,
             state,
             detail,
             peer_pid: session.and_then(Session::peer_pid),
             rings_running: session
                 .map_or(0, |session| u16::try_from(session.device().rings_running()).unwrap_or(u16::MAX)),
             features: session.map_or_else(Vec::new, |session| features::names(session.device().features())),
-            received: traffic(counters.received),
-            sent: traffic(counters.sent),
-            drops: drops.collect(),
+            received: counted.received,
+            sent: counted.sent,
+            drops: counted.drops,
             connections: self.connections,
         }
+    }
+}
+
+/// What was counted at a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Counted {
+    pub(super) received: Traffic,
+    pub(super) sent: Traffic,
+    pub(super) drops: Vec<DropStatus>,
+}
+
+impl Counted {
+    pub(super) fn of(switch: &Switch, port: PortIndex) -> Self {
+        let counters = switch.counters().port(port).snapshot();
+        let traffic = |volume: viaduct_switch::Volume| Traffic { frames: volume.frames, bytes: volume.bytes };
+        let drops = counters.dropped().map(|(reason, frames)| DropStatus {
+            reason: reason.name().to_owned(),
+            meaning: reason.sentence().to_owned(),
+            frames,
+        });
+        Self { received: traffic(counters.received), sent: traffic(counters.sent), drops: drops.collect() }
     }
 }
 
@@ -215,18 +235,22 @@ mod tests {
 
     #[test]
     fn attempts_come_at_once_after_a_real_session_and_otherwise_slower_and_slower() {
-        let config = config::Port {
-            network: "lab".into(),
+        let end = config::VhostUser {
             socket: "/run/a.sock".into(),
             role: config::Role::Client,
             mac: viaduct_switch::MacAddress([2, 0, 0, 0, 0, 1]),
             queues: 1,
+        };
+        let config = config::Port {
+            network: "lab".into(),
+            attachment: config::Attachment::VhostUser(end.clone()),
             mtu: 1500,
             storm: viaduct_switch::StormLimits::default(),
             multicast_router: false,
         };
         let (index, network) = (PortIndex::new(0).unwrap(), NetworkIndex::new(0).unwrap());
-        let mut port = Port::new("a", index, network, config, Port::fresh_client(), Path::new("/nowhere"));
+        let mut port =
+            Port::new("a", index, network, (config, end), Port::fresh_client(), Path::new("/nowhere"));
         let start = Instant::now();
         let pauses: Vec<u128> = (0..7).map(|_| port.next_pause(None, start).unwrap().as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);

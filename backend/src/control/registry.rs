@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use viaduct_switch::{
     ControlPolicy, MulticastSettings, NetworkIndex, NetworkSettings, Policy, PolicyError, PortIndex,
-    PortPolicy,
+    PortPolicy, Trunk,
 };
 
 use crate::config::Config;
 use crate::control::port::Port;
 
-/// Names and numbers of a configuration's networks and ports.
+/// Names and numbers of a configuration's networks, and of its ports and uplinks, which are ports to the data path.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Numbers {
     pub(super) networks: BTreeMap<String, NetworkIndex>,
@@ -23,7 +23,7 @@ impl Numbers {
     pub(super) fn for_config(&self, wanted: &Config) -> Option<Self> {
         Some(Self {
             networks: assign(&self.networks, wanted.networks.keys(), NetworkIndex::new)?,
-            ports: assign(&self.ports, wanted.ports.keys(), PortIndex::new)?,
+            ports: assign(&self.ports, wanted.ports.keys().chain(wanted.uplinks.keys()), PortIndex::new)?,
         })
     }
 
@@ -51,7 +51,27 @@ impl Numbers {
                 NetworkSettings { ageing_s, multicast, ..NetworkSettings::default() },
             ))
         });
-        Policy::compile(ports, networks)
+        Policy::compile(ports.chain(self.uplinks(config)), networks)
+    }
+
+    /// The uplinks that carry a network: trunks, on which a network without a VLAN is the native one.
+    fn uplinks(&self, config: &Config) -> impl Iterator<Item = (PortIndex, PortPolicy)> {
+        config.uplinks.iter().filter_map(|(name, uplink)| {
+            let over = config.networks.iter().filter(|(_, network)| network.uplink.as_ref() == Some(name));
+            let native = over.filter_map(|(name, _)| self.networks.get(name).copied()).next()?;
+            let trunk = Trunk { native: Some(native), ..Trunk::default() };
+            // What is longer than the interface takes does not come in by it.
+            let mtu = uplink.mtu.unwrap_or(u16::MAX);
+            Some((
+                *self.ports.get(name)?,
+                PortPolicy {
+                    storm: uplink.storm,
+                    multicast_router: uplink.multicast_router,
+                    control: ControlPolicy::UPLINK,
+                    ..PortPolicy::trunk(trunk, mtu)
+                },
+            ))
+        })
     }
 }
 

@@ -11,7 +11,12 @@ impl Controller {
     /// The state at this moment.
     pub(super) fn snapshot(&self) -> Snapshot {
         let entries = self.switch.fdb(self.bay.now(), &self.policy);
-        let mut ports: Vec<_> = self.ports.iter().map(|port| port.status(&self.switch)).collect();
+        let guests = self.ports.iter().map(|port| port.status(&self.switch));
+        let interfaces = self.interfaces.values().map(|port| {
+            let missing = self.links.missing(&port.wanted.interface).map(str::to_owned);
+            port.status(&self.switch, missing)
+        });
+        let mut ports: Vec<_> = guests.chain(interfaces).collect();
         ports.sort_by(|a, b| a.name.cmp(&b.name));
         Snapshot {
             generation: self.generation,
@@ -32,11 +37,13 @@ impl Controller {
         }
         let members = |name: &String| {
             let ports = self.config.ports.iter().filter(|(_, port)| port.network == *name);
-            ports.map(|(port, _)| port.clone()).collect()
+            let uplink = self.config.networks.get(name).and_then(|network| network.uplink.clone());
+            ports.map(|(port, _)| port.clone()).chain(uplink).collect()
         };
         let networks = self.config.networks.iter().map(|(name, network)| NetworkStatus {
             name: name.clone(),
             mode: network.mode.name().to_owned(),
+            uplink: network.uplink.clone(),
             ports: members(name),
             addresses: self
                 .numbers

@@ -14,7 +14,7 @@ use vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures};
 use viaduct_switch::{MacAddress, StormLimits};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
-use crate::config::{Config, Network, NetworkMode, Polling, Port, Role};
+use crate::config::{Attachment, Config, Network, NetworkMode, Polling, Port, Role, VhostUser};
 use crate::control::{ApplyError, Expected, Handle, RunError, run};
 use crate::model::{PortState, PortStatus};
 use crate::vhost_user::disposal::tests::lingering;
@@ -93,6 +93,7 @@ impl Drop for Lab {
 fn config(folder: &Path, ports: &[&str]) -> Config {
     let network = Network {
         mode: NetworkMode::Isolated,
+        uplink: None,
         ageing: Duration::from_secs(300),
         multicast_snooping: true,
         multicast_membership: Duration::from_secs(260),
@@ -101,10 +102,12 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
     let port = |name: &&str| {
         let port = Port {
             network: "lab".into(),
-            socket: folder.join(format!("{name}.sock")),
-            role: Role::Server,
-            mac: MacAddress([2, 0, 0, 0, 0, 1]),
-            queues: 2,
+            attachment: Attachment::VhostUser(VhostUser {
+                socket: folder.join(format!("{name}.sock")),
+                role: Role::Server,
+                mac: MacAddress([2, 0, 0, 0, 0, 1]),
+                queues: 2,
+            }),
             mtu: 1500,
             storm: StormLimits::default(),
             multicast_router: false,
@@ -119,6 +122,13 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
     config.switch.runtime_dir = folder.to_owned();
     config.switch.polling = Polling::Interrupt;
     config
+}
+
+fn end<'a>(config: &'a mut Config, port: &str) -> &'a mut VhostUser {
+    match &mut config.ports.get_mut(port).unwrap().attachment {
+        Attachment::VhostUser(end) => end,
+        Attachment::Interface(interface) => panic!("{interface:?}"),
+    }
 }
 
 /// Asks something and waits for the answer, so that everything sent before is served.
@@ -238,14 +248,14 @@ fn a_socket_is_handed_over_from_port_to_port() {
     let lab = Lab::start(&["a", "b"]);
     let (a, b) = (lab.socket("a"), lab.socket("b"));
     let mut swapped = lab.config(&["a", "b"]);
-    swapped.ports.get_mut("a").unwrap().socket = b;
-    swapped.ports.get_mut("b").unwrap().socket = a.clone();
+    end(&mut swapped, "a").socket = b;
+    end(&mut swapped, "b").socket = a.clone();
     lab.handle.apply(swapped, false).unwrap();
     let _stream = UnixStream::connect(&a).unwrap();
     lab.wait_for("b", PortState::Connected);
     assert_eq!(lab.port("a").state, PortState::Listening);
     let mut renamed = lab.config(&["c"]);
-    renamed.ports.get_mut("c").unwrap().socket = a.clone();
+    end(&mut renamed, "c").socket = a.clone();
     lab.handle.apply(renamed, false).unwrap();
     let _stream = UnixStream::connect(&a).unwrap();
     lab.wait_for("c", PortState::Connected);
@@ -268,7 +278,7 @@ fn a_changed_mtu_needs_no_new_session() {
 fn we_connect_where_the_frontend_listens_and_come_back_when_it_does() {
     let mut lab = Lab::start(&[]);
     let mut wanted = lab.config(&["a"]);
-    wanted.ports.get_mut("a").unwrap().role = Role::Client;
+    end(&mut wanted, "a").role = Role::Client;
     lab.handle.apply(wanted, false).unwrap();
     assert_eq!(lab.port("a").state, PortState::Connecting);
     assert!(lab.port("a").detail.unwrap().contains("a.sock"));

@@ -21,12 +21,16 @@ pub(super) enum Deadline {
     Resume(PortIndex),
     /// Telling in the log what became of the guest's driver.
     Tell(PortIndex),
+    /// Trying again to attach an interface.
+    Attach(PortIndex),
+    /// Looking for network namespaces that came or went.
+    Namespaces,
 }
 
 impl Deadline {
     /// All that a port can have.
-    pub(super) fn of_port(port: PortIndex) -> [Self; 4] {
-        [Self::Connect(port), Self::Accept(port), Self::Resume(port), Self::Tell(port)]
+    pub(super) fn of_port(port: PortIndex) -> [Self; 5] {
+        [Self::Connect(port), Self::Accept(port), Self::Resume(port), Self::Tell(port), Self::Attach(port)]
     }
 }
 

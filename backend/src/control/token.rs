@@ -17,6 +17,8 @@ pub(super) enum Token {
     Listener(PortIndex),
     /// The port's frontend sent something, or takes something.
     Session(PortIndex),
+    /// The kernel told of interfaces in the network namespace of this place.
+    Links(u16),
 }
 
 const COMMANDS: u32 = 0;
@@ -25,6 +27,7 @@ const TIMER: u32 = 2;
 const DATAPLANE: u32 = 3;
 const LISTENER: u32 = 4;
 const SESSION: u32 = 5;
+const LINKS: u32 = 6;
 
 impl Token {
     pub(super) fn to_data(self) -> u32 {
@@ -35,6 +38,7 @@ impl Token {
             Self::Dataplane => (DATAPLANE, 0),
             Self::Listener(port) => (LISTENER, port.raw()),
             Self::Session(port) => (SESSION, port.raw()),
+            Self::Links(slot) => (LINKS, slot),
         };
         kind << 16 | u32::from(index)
     }
@@ -49,6 +53,7 @@ impl Token {
             DATAPLANE => Some(Self::Dataplane),
             LISTENER => port().map(Self::Listener),
             SESSION => port().map(Self::Session),
+            LINKS => u16::try_from(data & 0xffff).ok().map(Self::Links),
             _ => None,
         }
     }
@@ -61,7 +66,13 @@ mod tests {
     #[test]
     fn tokens_survive_the_event() {
         let port = PortIndex::new(4095).unwrap();
-        for token in [Token::Commands, Token::Dataplane, Token::Listener(port), Token::Session(port)] {
+        for token in [
+            Token::Commands,
+            Token::Dataplane,
+            Token::Listener(port),
+            Token::Session(port),
+            Token::Links(65_535),
+        ] {
             assert_eq!(Token::from_data(token.to_data()), Some(token));
         }
         assert_eq!(Token::from_data(u32::MAX), None);

@@ -1,0 +1,55 @@
+//! `[uplink.NAME]`: an interface by which networks reach the outside.
+
+use viaduct_switch::{FrameRate, StormLimits};
+
+use super::host::Host;
+use super::reader::TableReader;
+use super::{Driver, Uplink, interface, schema, storm, values};
+
+/// The smallest MTU: every module forwards 68 octets (RFC 791, 3.2).
+const MTU_MIN: u16 = 68;
+
+/// What the outside may send to many, unless told otherwise: more than a guest, since a whole segment is behind an
+/// uplink, and far less than a loop out there would.
+const STORM: StormLimits = StormLimits {
+    broadcast: FrameRate::new(20_000),
+    multicast: FrameRate::new(200_000),
+    unknown_unicast: FrameRate::new(200_000),
+};
+
+/// The uplink as far as it is right; what is wrong is noted, warnings are appended.
+pub(super) fn read(
+    name: &str,
+    table: &TableReader<'_>,
+    host: &dyn Host,
+    warnings: &mut Vec<String>,
+) -> Uplink {
+    table.check_fields(&schema::UPLINK);
+    let driver = table.read_word("driver", Driver::ALL, &["tap"]).unwrap_or_default();
+    let interface = interface::read(table, driver);
+    warnings.extend(warning(name, &interface.name, host));
+    Uplink {
+        interface,
+        mtu: table
+            .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX)),
+        storm: storm::read(table, STORM),
+        multicast_router: table
+            .read("multicast_router", "true or false, without quotes", values::boolean)
+            .unwrap_or(true),
+    }
+}
+
+/// An interface that the machine itself uses is rarely meant.
+fn warning(uplink: &str, interface: &str, host: &dyn Host) -> Option<String> {
+    let found = host.interface_use(interface);
+    let what = match (found.addresses.as_slice(), found.default_route) {
+        ([], false) => return None,
+        ([], true) => "the machine's default route".to_owned(),
+        ([first, ..], false) => format!("the machine's address {first}"),
+        ([first, ..], true) => format!("the machine's address {first} and its default route"),
+    };
+    Some(format!(
+        "uplink.{uplink}: {interface} has {what}; guests cannot reach the machine itself by it, and some drivers would cut \
+         the machine off: use an interface of its own, or put the address elsewhere"
+    ))
+}

@@ -1,0 +1,148 @@
+//! The life of ports that are interfaces: they follow what the kernel says, one step at a time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use event_manager::EventOps;
+use viaduct_switch::PortIndex;
+
+use crate::control::controller::Controller;
+use crate::control::interface::{Attached, InterfacePort, Move, Wanted};
+use crate::control::timer::Deadline;
+use crate::device::{Device, DeviceError, DeviceRequest};
+
+/// How often is looked for network namespaces that came or went.
+const NAMESPACE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The running ports that are interfaces.
+pub(super) type Interfaces = BTreeMap<PortIndex, InterfacePort>;
+
+/// What opens interfaces: [`crate::device::open`].
+pub(super) type Opener = Box<dyn FnMut(&DeviceRequest) -> Result<Device, DeviceError>>;
+
+impl Controller {
+    /// Makes a port that is an interface; its name has a number.
+    pub(super) fn insert_interface(&mut self, name: &str, wanted: Wanted, ops: &mut EventOps) {
+        let Some(&index) = self.numbers.ports.get(name) else { return };
+        self.links.add(&wanted.interface, index, ops);
+        let mut port = InterfacePort::new(name, index, wanted);
+        if let Some(missing) = self.links.missing(&port.wanted.interface) {
+            port.log.warn(missing);
+        } else if self.links.link(&port.wanted.interface).is_none() {
+            port.log
+                .warn(format_args!("there is no interface {}; it is waited for", port.wanted.interface.name));
+        }
+        self.interfaces.insert(index, port);
+        self.follow(index);
+    }
+
+    /// Takes such a port away.
+    pub(super) fn remove_interface(&mut self, name: &str, ops: &mut EventOps) {
+        let Some(index) = self.numbers.ports.get(name) else { return };
+        let Some(port) = self.interfaces.remove(index) else { return };
+        self.timer.clear(Deadline::Attach(*index));
+        self.links.remove(&port.wanted.interface, ops);
+        if port.attached.is_some() {
+            self.bay.detach_device(*index);
+        }
+    }
+
+    /// Changes such a port whose interface stays.
+    pub(super) fn adjust_interface(&mut self, name: &str, wanted: Wanted) {
+        let port = self.numbers.ports.get(name).and_then(|index| self.interfaces.get_mut(index));
+        let Some(port) = port else { return };
+        if port.wanted.networks != wanted.networks {
+            self.switch.forget_port(port.index);
+        }
+        port.wanted = wanted;
+    }
+
+    /// The kernel said something about the interfaces of a namespace.
+    pub(super) fn serve_links(&mut self, slot: u16, ops: &mut EventOps) {
+        for port in self.links.read(usize::from(slot), ops) {
+            self.follow(port);
+        }
+    }
+
+    /// Looks for namespaces that came or went.
+    pub(super) fn look_after_namespaces(&mut self, ops: &mut EventOps) {
+        for port in self.links.look_after(ops) {
+            self.follow(port);
+        }
+    }
+
+    /// Sets the timer for what no event tells.
+    pub(super) fn rearm_links(&mut self, now: Instant) {
+        if self.links.need_looking_after() {
+            self.timer.set_if_clear(Deadline::Namespaces, now + NAMESPACE_PAUSE);
+        } else {
+            self.timer.clear(Deadline::Namespaces);
+        }
+    }
+
+    /// Brings a port to where its interface is.
+    fn follow(&mut self, index: PortIndex) {
+        let Some(port) = self.interfaces.get_mut(&index) else { return };
+        let link = self.links.link(&port.wanted.interface).cloned();
+        match port.follow(link) {
+            Move::Stay => {}
+            Move::Attach => self.attach_interface(index),
+            Move::Detach => self.detach_interface(index),
+            Move::Renew => {
+                self.detach_interface(index);
+                self.attach_interface(index);
+            }
+        }
+    }
+
+    /// Tries once more to attach what was refused.
+    pub(super) fn retry_interface(&mut self, index: PortIndex) {
+        if self.interfaces.get(&index).is_some_and(InterfacePort::may_retry) {
+            self.attach_interface(index);
+        }
+    }
+
+    /// A device failed: the interface went down or away, of which the kernel tells by another way too, or it broke.
+    pub(super) fn interface_failed(&mut self, index: PortIndex, why: &str) {
+        let Some(port) = self.interfaces.get_mut(&index).filter(|port| port.attached.is_some()) else {
+            return;
+        };
+        let pause = port.refused(why, Instant::now());
+        self.bay.detach_device(index);
+        self.switch.forget_port(index);
+        self.timer.set(Deadline::Attach(index), Instant::now() + pause);
+    }
+
+    fn attach_interface(&mut self, index: PortIndex) {
+        let Some(port) = self.interfaces.get_mut(&index) else { return };
+        self.timer.clear(Deadline::Attach(index));
+        match (self.open)(&port.request()) {
+            Ok(device) => {
+                port.attach(Attached::new(&device, Instant::now()));
+                self.bay.attach_device(index, device);
+            }
+            Err(error) => {
+                let now = Instant::now();
+                let pause = port.refused(&error.to_string(), now);
+                self.timer.set(Deadline::Attach(index), now + pause);
+            }
+        }
+    }
+
+    /// Whoever was behind the interface is not there any more.
+    fn detach_interface(&mut self, index: PortIndex) {
+        let Some(port) = self.interfaces.get_mut(&index) else { return };
+        if port.attached.take().is_some() {
+            self.bay.detach_device(index);
+            self.switch.forget_port(index);
+        }
+    }
+
+    /// Looks at the counters of all such ports.
+    pub(super) fn measure_interfaces(&mut self) {
+        let now = Instant::now();
+        for port in self.interfaces.values_mut() {
+            port.measure(&self.switch, now);
+        }
+    }
+}
