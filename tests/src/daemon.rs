@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::deadline::wait_for;
+use crate::namespace::Namespace;
 use crate::snapshot::{Snapshot, Worker};
 
 /// How long the daemon may take to say that it is ready, or to end.
@@ -41,6 +42,8 @@ pub struct Daemon {
     started: Instant,
     notify: UnixDatagram,
     directory: tempfile::TempDir,
+    /// The network namespace in which it runs, by name.
+    namespace: Option<String>,
 }
 
 impl Daemon {
@@ -54,14 +57,24 @@ impl Daemon {
     /// As [`Daemon::start`], with more lines for the `[switch]` table.
     #[must_use]
     pub fn start_with(switch_lines: &str, config: &str) -> Self {
+        Self::launch(None, switch_lines, config)
+    }
+
+    /// As [`Daemon::start`], in a network namespace.
+    #[must_use]
+    pub fn start_in(namespace: &Namespace, config: &str) -> Self {
+        Self::launch(Some(namespace.name().to_owned()), "", config)
+    }
+
+    fn launch(namespace: Option<String>, switch_lines: &str, config: &str) -> Self {
         // In memory, as /run is: no disk's journal is measured where a test measures time.
         let directory = tempfile::Builder::new().prefix("viaduct-test-").tempdir_in("/dev/shm").unwrap();
         let notify = UnixDatagram::bind(directory.path().join("notify")).unwrap();
         notify.set_read_timeout(Some(LIMIT)).unwrap();
         fs::write(directory.path().join("viaduct.toml"), with_switch(directory.path(), switch_lines, config))
             .unwrap();
-        let child = spawn(directory.path());
-        let mut daemon = Self { child, started: Instant::now(), notify, directory };
+        let child = spawn(directory.path(), namespace.as_deref());
+        let mut daemon = Self { child, started: Instant::now(), notify, directory, namespace };
         daemon.wait_until_ready();
         daemon
     }
@@ -251,7 +264,7 @@ impl Daemon {
         assert!(!self.is_alive(), "the daemon still runs");
         self.forget_notifications();
         self.started = Instant::now();
-        self.child = spawn(self.directory.path());
+        self.child = spawn(self.directory.path(), self.namespace.as_deref());
     }
 
     /// Asks the process to end (SIGTERM) and waits for it.
@@ -322,9 +335,14 @@ fn with_switch(directory: &Path, switch_lines: &str, config: &str) -> String {
     )
 }
 
-fn spawn(directory: &Path) -> Child {
+fn spawn(directory: &Path, namespace: Option<&str>) -> Child {
     let log = |path: PathBuf| -> File { OpenOptions::new().create(true).append(true).open(path).unwrap() };
-    Command::new(binary())
+    let mut command = Command::new(namespace.map_or_else(binary, |_| PathBuf::from("ip")));
+    if let Some(name) = namespace {
+        // It becomes the program: the process is the same one.
+        command.args(["netns", "exec", name]).arg(binary());
+    }
+    command
         .args(["run", "--config"])
         .arg(directory.join("viaduct.toml"))
         .env("NOTIFY_SOCKET", directory.join("notify"))

@@ -21,6 +21,7 @@ pub mod hostile;
 pub mod lab;
 pub mod libvirt;
 pub mod machine;
+pub mod namespace;
 pub mod process;
 pub mod qmp;
 pub mod raw;

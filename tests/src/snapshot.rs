@@ -22,8 +22,10 @@ pub struct Snapshot {
 pub struct Port {
     /// Its name in the configuration.
     pub name: String,
-    /// `listening`, `connecting`, `connected`, `running` or `broken`.
+    /// `listening`, `connecting`, `connected`, `running` or `broken`; of interfaces `attached` or `waiting`.
     pub state: String,
+    /// The interface, if one is plugged in.
+    pub interface: Option<Interface>,
     /// The last error, the peer.
     pub detail: Option<String>,
     /// The frontend's process.
@@ -54,6 +56,21 @@ impl Port {
     pub fn dropped_in_all(&self) -> u64 {
         self.drops.iter().map(|drops| drops.frames).sum()
     }
+}
+
+/// The interface behind a port.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Interface {
+    /// Its name now, if it was renamed.
+    pub renamed: Option<String>,
+    /// Its number.
+    pub index: Option<u32>,
+    /// The driver that carries its frames.
+    pub driver: Option<String>,
+    /// `missing`, `down`, `no-carrier` or `up`.
+    pub link: String,
+    /// Its MTU in bytes.
+    pub mtu: Option<u32>,
 }
 
 /// A number of frames and their bytes.
@@ -123,6 +140,12 @@ pub struct FlowCache {
 }
 
 impl Snapshot {
+    /// The interface of the port `name`; panics when there is none.
+    #[must_use]
+    pub fn interface(&self, name: &str) -> &Interface {
+        self.port(name).interface.as_ref().unwrap_or_else(|| panic!("{name} is no interface: {self:?}"))
+    }
+
     /// The port `name`; panics when there is none.
     #[must_use]
     pub fn port(&self, name: &str) -> &Port {

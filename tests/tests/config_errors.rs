@@ -53,7 +53,11 @@ const EVERY_FIELD: &[Wrong] = &[
     wrong("[port.c]\nnetwork = \"lab\"\naddresses = [\"10.0.0.1\"]", 3, "port.c.addresses", "cannot"),
     wrong("[port.c]\nnetwork = \"lab\"\ngroups = [\"web\"]", 3, "port.c.groups", "cannot"),
     wrong("[ports.c]\nnetwork = \"lab\"", 1, "ports", "port"),
-    wrong("[uplink.wan]\ninterface = \"eth1\"", 1, "uplink", "cannot"),
+    wrong("[uplink.wan]", 1, "uplink.wan.interface", "eth1"),
+    wrong("[uplink.wan]\ninterface = \"eth1\"\ndriver = \"tap\"", 3, "uplink.wan.driver", "cannot"),
+    wrong("[network.new]\nmode = \"bridged\"", 1, "network.new.uplink", "uplink"),
+    wrong("[network.new]\nmode = \"bridged\"\nuplink = \"wan\"", 3, "network.new.uplink", "[uplink.NAME]"),
+    wrong("[port.c]\nnetwork = \"lab\"\ntype = \"veth\"", 1, "port.c.interface", "eth1"),
     wrong(
         "[port.c]\nnetwork = \"lab\"\nmac = \"02:00:00:00:00:99\"\n[port.d]\nnetwork = \"lab\"\nmac = \"02:00:00:00:00:99\"",
         6,

@@ -1,0 +1,68 @@
+//! Containers beside guests: a veth end, and namespaces that come and go (the first half of scenario S10).
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::machine::Machine;
+use viaduct_tests::namespace::{Namespace, cable};
+
+const LIMIT: Duration = Duration::from_secs(10);
+const WORKING_BITS_PER_SECOND: f64 = 5e6;
+
+fn s10() -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/s10.toml");
+    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+#[test]
+fn a_container_talks_to_a_guest_by_a_veth_pair() {
+    let (host, web) = (Namespace::new("host"), Namespace::new("web"));
+    let daemon = Daemon::start_in(&host, &s10());
+    let mut vm1 = Machine::new("vm1", "10.0.1.1/24").on_port_of(&daemon).power_on();
+    // The container comes later than the switch.
+    cable((&host, "veth-web"), (&web, "eth0"));
+    web.ip("address add 10.0.1.21/24 dev eth0");
+    daemon.wait_for_state("web", "attached");
+    vm1.await_shell();
+    web.run("busybox ping -q -c 3 -i 0.2 -W 5 10.0.1.1");
+    vm1.ping("10.0.1.21", 1472);
+    vm1.serve_iperf();
+    for options in ["", "-R", "-u -b 20M"] {
+        let report = web.run(&format!("iperf3 -J -c 10.0.1.1 -t 1 {options}"));
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let sums = [&report["end"]["sum_received"], &report["end"]["sum"]];
+        let rate = sums.iter().find_map(|sum| sum["bits_per_second"].as_f64()).unwrap();
+        assert!(rate > WORKING_BITS_PER_SECOND, "iperf3 {options} came to {rate} bit/s only");
+    }
+    assert_eq!(vm1.checksum_errors() + web.checksum_errors(), 0, "packets with wrong checksums arrived");
+}
+
+/// The switch's end is in another namespace, which goes with its container: the port lets go of it, so that it can, and
+/// takes the next one of that name.
+#[test]
+fn a_namespace_that_goes_is_let_go_of_and_its_successor_is_taken() {
+    let (pod, peer) = (Namespace::new("pod"), Namespace::new("peer"));
+    let config = format!(
+        "[network.lab]\n[port.pod]\nnetwork = \"lab\"\ntype = \"veth\"\ninterface = \"veth0\"\nnetns = \"{}\"\n",
+        pod.name()
+    );
+    let daemon = Daemon::start(&config);
+    assert_eq!(daemon.show().port("pod").state, "waiting");
+    cable((&pod, "veth0"), (&peer, "eth0"));
+    daemon.wait_for_state("pod", "attached");
+    let before = daemon.settled_usage().descriptors;
+    pod.remove();
+    daemon.wait_for_state("pod", "waiting");
+    let detail = daemon.show().port("pod").detail.clone().unwrap();
+    assert!(detail.contains("network namespace"), "{detail}");
+    // Nobody holds the namespace any more, so that its interfaces went, and with them their other ends.
+    wait_until("the namespace to go", LIMIT, || !peer.succeeds("ip link show eth0"));
+    pod.make();
+    cable((&pod, "veth0"), (&peer, "eth0"));
+    daemon.wait_for_state("pod", "attached");
+    assert_eq!(daemon.settled_usage().descriptors, before, "descriptors leak");
+}
