@@ -13,6 +13,7 @@ use super::*;
 use crate::memory::{Region, RegionSpec};
 
 mod control;
+mod devices;
 mod floods;
 mod sharing;
 mod waiting;

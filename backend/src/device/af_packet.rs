@@ -25,9 +25,6 @@ use super::{Device, DeviceError, DeviceFault, DeviceKind, DeviceQueue, DeviceReq
 use crate::dataplane::Signal;
 use crate::ring::{Arrival, Burst};
 
-/// Queues that a device may have at most.
-const QUEUES_MAX: u16 = 16;
-
 /// Bytes that may be on their way in as long frames, and that may be on their way out of one socket: some tens of
 /// super-frames. The kernel counts about twice a frame's bytes.
 const SOCKET_BYTES: c_int = 8 << 20;
@@ -47,9 +44,6 @@ const EMPTY_LOOKS: u32 = 4096;
 /// Opens the interface of this thread's namespace.
 pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
     let name = &request.interface;
-    if request.queues == 0 || request.queues > QUEUES_MAX {
-        return Err(DeviceError::BadQueues { queues: request.queues });
-    }
     let interface = look_up_running(name)?;
     let opening = Opening { name, interface };
     let mut sockets = Vec::new();
@@ -65,7 +59,7 @@ pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
     let queues = sockets.into_iter().map(|(socket, ring)| opening.queue(socket, ring));
     Ok(Device {
         kind: DeviceKind::AfPacket,
-        reason: "packet sockets work with every interface".to_owned(),
+        reason: "a packet socket works with every Ethernet interface".to_owned(),
         index: interface.index,
         mtu: interface.mtu,
         address: interface.address,

@@ -14,6 +14,8 @@ mod interface;
 mod long_frames;
 mod outgoing;
 mod packet_exit;
+mod tap;
+mod verdict;
 mod xdp_exit;
 mod xdp_memory;
 mod xdp_program;
@@ -37,6 +39,8 @@ pub enum DeviceKind {
     AfPacket,
     /// AF_XDP sockets on an interface that is there already.
     AfXdp,
+    /// A TAP device (Documentation/networking/tuntap.rst): a persistent one, or one that is there as long as it is open.
+    Tap,
 }
 
 /// What the control side wants of [`open`].
@@ -50,7 +54,12 @@ pub struct DeviceRequest {
     pub namespace: Option<PathBuf>,
     /// Queues, 1 to 16; flows are spread over them by the kernel.
     pub queues: u16,
+    /// Bytes of payload that a TAP device gets as its MTU if it is made; an interface that is there keeps its own.
+    pub mtu: Option<u32>,
 }
+
+/// Queues that a device may have at most.
+const QUEUES_MAX: u16 = 16;
 
 /// An open interface, for the data path.
 pub struct Device {
@@ -122,15 +131,19 @@ pub struct Sent {
     pub lost: u64,
 }
 
-/// Opens an interface.
+/// Opens an interface. May take some milliseconds; nothing of it is done on the data path.
 ///
 /// # Errors
 /// [`DeviceError`] if it is not there, is no Ethernet interface or is down, or if the kernel refuses.
 pub fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
+    if request.queues == 0 || request.queues > QUEUES_MAX {
+        return Err(DeviceError::BadQueues { queues: request.queues });
+    }
     interface::within(request.namespace.as_deref(), || match request.kind {
         DeviceKind::Auto => open_best(request),
         DeviceKind::AfPacket => af_packet::open(request),
         DeviceKind::AfXdp => af_xdp::open(request),
+        DeviceKind::Tap => tap::open(request),
     })
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 
 use super::error::last_errno;
 use super::long_frames::HEADER;
+use super::verdict::{Verdict, verdict};
 use super::{DeviceFault, Exit, Outgoing, Sent};
 use crate::dataplane::Signal;
 use crate::ring::BURST_FRAMES;
@@ -21,18 +22,6 @@ pub(super) struct PacketExit {
 
 // SAFETY: the addresses are written anew at each call, and used during it only.
 unsafe impl Send for PacketExit {}
-
-/// What to do after a frame was not sent.
-enum Next {
-    /// Try the same again.
-    Again,
-    /// Leave it out, for good.
-    Refuse,
-    /// Leave it out: lost.
-    Lose,
-    /// Wait for room.
-    Wait,
-}
 
 impl PacketExit {
     pub(super) fn new(socket: Signal) -> Self {
@@ -76,21 +65,6 @@ impl PacketExit {
         };
         usize::try_from(sent).map_err(|_| last_errno())
     }
-
-    fn after(errno: i32) -> Result<Next, DeviceFault> {
-        match errno {
-            libc::EAGAIN => Ok(Next::Wait),
-            libc::EINTR => Ok(Next::Again),
-            // The interface's queue is full, or memory is short.
-            libc::ENOBUFS | libc::ENOMEM => Ok(Next::Lose),
-            // What the kernel says of a frame: longer than the MTU, a header that does not fit, memory that is gone, a
-            // filter's verdict.
-            libc::EMSGSIZE | libc::EINVAL | libc::EFAULT | libc::EPERM | libc::EPROTONOSUPPORT => {
-                Ok(Next::Refuse)
-            }
-            _ => Err(DeviceFault::new("send frames", errno)),
-        }
-    }
 }
 
 impl Exit for PacketExit {
@@ -106,15 +80,15 @@ impl Exit for PacketExit {
                 Err(errno) => errno,
             };
             let bit = 1 << (sent.done % BURST_FRAMES);
-            match Self::after(errno)? {
-                Next::Again => continue,
-                Next::Wait => break,
-                Next::Refuse => sent.refused |= bit,
-                Next::Lose if losses < LOSSES => {
+            match verdict(errno)? {
+                Verdict::Again => continue,
+                Verdict::Full => break,
+                Verdict::Refused => sent.refused |= bit,
+                Verdict::Lost if losses < LOSSES => {
                     losses += 1;
                     sent.lost |= bit;
                 }
-                Next::Lose => {
+                Verdict::Lost => {
                     sent.lost |= (sent.done..self.messages.len()).fold(0, |bits, place| bits | 1 << place);
                     sent.done = self.messages.len();
                     break;

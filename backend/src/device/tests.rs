@@ -2,4 +2,6 @@
 
 mod lab;
 mod packet;
+mod pair;
+mod tap;
 mod xdp;

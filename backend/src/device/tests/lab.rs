@@ -104,6 +104,7 @@ impl Lab {
             interface: format!("s{number}"),
             namespace: Some(self.wires.path()),
             queues: 1,
+            mtu: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -129,4 +130,49 @@ fn several_queues_share_the_flows_and_none_comes_twice() {
     }
     b.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     assert!(b.recv_from(&mut [0; 10]).is_err(), "a frame came twice");
+}
+
+#[test]
+fn a_million_frames_come_in_order_and_the_kernel_finds_their_checksums_right() {
+    const FRAMES: u64 = 1_000_000;
+    const WINDOW: u64 = 64;
+    let mut lab = Lab::new(2);
+    lab.attach_all();
+    let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 5000)).unwrap());
+    let b = lab.hosts[1].within(|| UdpSocket::bind(at(1, 5000)).unwrap());
+    a.connect(at(1, 5000)).unwrap();
+    b.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let received = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..FRAMES {
+                while number >= received.load(Ordering::Relaxed) + WINDOW {
+                    thread::yield_now();
+                }
+                a.send(&number.to_be_bytes()).unwrap();
+            }
+        });
+        let mut room = [0; 16];
+        for number in 0..FRAMES {
+            let got =
+                b.recv(&mut room).unwrap_or_else(|error| panic!("{number}: {error}: {:?}", lab.all_drops()));
+            assert_eq!(room[..got], number.to_be_bytes());
+            received.store(number + 1, Ordering::Relaxed);
+        }
+    });
+}
+
+#[test]
+fn a_worker_whose_devices_have_nothing_sleeps() {
+    let mut lab = Lab::new(2);
+    lab.attach_all();
+    let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 5000)).unwrap());
+    a.send_to(b"hello", at(1, 5000)).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let before = lab.dataplane.workers()[0];
+    thread::sleep(Duration::from_millis(500));
+    let after = lab.dataplane.workers()[0];
+    assert_eq!(after.spins, before.spins, "it polls");
+    // The neighbours' tables of the hosts may ask something now and then.
+    assert!(after.sleeps - before.sleeps < 20, "{before:?} {after:?}");
 }
