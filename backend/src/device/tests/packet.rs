@@ -133,9 +133,9 @@ fn several_queues_share_the_flows_and_none_comes_twice() {
 }
 
 #[test]
-fn a_million_frames_come_in_order_and_the_kernel_finds_their_checksums_right() {
-    const FRAMES: u64 = 1_000_000;
-    const WINDOW: u64 = 64;
+fn frames_come_in_order_and_the_kernel_finds_their_checksums_right() {
+    const FRAMES: u64 = 20_000;
+    const WINDOW: u64 = 200;
     let mut lab = Lab::new(2);
     lab.attach_all();
     let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 5000)).unwrap());
@@ -147,7 +147,7 @@ fn a_million_frames_come_in_order_and_the_kernel_finds_their_checksums_right() {
         scope.spawn(|| {
             for number in 0..FRAMES {
                 while number >= received.load(Ordering::Relaxed) + WINDOW {
-                    thread::yield_now();
+                    thread::sleep(Duration::from_micros(50));
                 }
                 a.send(&number.to_be_bytes()).unwrap();
             }

@@ -195,3 +195,25 @@ fn what_came_too_fast_is_counted() {
     pair.namespace.ip("link set right down");
     assert!(pair.ends[1].queues[0].intake.arm().is_err(), "an interface that is down has no more frames");
 }
+
+#[test]
+fn a_million_frames_come_in_order() {
+    const BURSTS: u64 = 15_625;
+    let (mut pair, mut burst) = (Pair::new(1500), Burst::new(port(0)));
+    let mut frames = vec![frame(&[0x88, 0xb5], 60); 64];
+    let mut next = 0_u64;
+    for number in 0..BURSTS {
+        for (place, frame) in (0..).zip(&mut frames) {
+            frame[14..22].copy_from_slice(&(number * 64 + place).to_be_bytes());
+        }
+        let burst_of: Vec<(&[u8; 12], &[u8])> = frames.iter().map(|frame| (&[0; 12], &frame[..])).collect();
+        pair.send(&burst_of);
+        while next < (number + 1) * 64 {
+            for (came, _) in pair.receive(&mut burst) {
+                assert_eq!(came[14..22], next.to_be_bytes());
+                next += 1;
+            }
+        }
+    }
+    assert_eq!(next, 1_000_000);
+}
