@@ -152,6 +152,7 @@ impl InterfacePort {
             interface: self.link.as_ref().map_or(name, |link| &link.name).clone(),
             namespace: netns.clone(),
             queues: 1,
+            mtu: None,
         }
     }
 
@@ -321,6 +322,7 @@ fn driver_name(kind: DeviceKind) -> &'static str {
         DeviceKind::Auto => "auto",
         DeviceKind::AfPacket => "af-packet",
         DeviceKind::AfXdp => "af-xdp",
+        DeviceKind::Tap => "tap",
     }
 }
 
