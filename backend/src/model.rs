@@ -66,8 +66,10 @@ pub enum PortState {
 pub struct PortStatus {
     /// Its name in the configuration.
     pub name: String,
-    /// Its network's name; those of an uplink are joined by commas.
+    /// Its network's name; those of a trunk or an uplink are joined by commas.
     pub network: String,
+    /// The name of the network whose frames have no VLAN tag there, if there is one.
+    pub native: Option<String>,
     /// What is plugged in: a port's `type` in the file, or `uplink`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -219,6 +221,8 @@ pub struct NetworkStatus {
     pub mode: String,
     /// Its uplink's name, if it is bridged.
     pub uplink: Option<String>,
+    /// Its VLAN id on trunks and uplinks, if it has one.
+    pub vlan: Option<u16>,
     /// Names of its ports.
     pub ports: Vec<String>,
     /// Addresses learned in it.
@@ -232,6 +236,8 @@ pub struct NetworkStatus {
 pub struct FdbStatus {
     /// The network's name.
     pub network: String,
+    /// The network's VLAN id, if it has one.
+    pub vlan: Option<u16>,
     /// The address.
     pub mac: String,
     /// The port's name.

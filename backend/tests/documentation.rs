@@ -36,6 +36,7 @@ fn port() -> PortStatus {
     PortStatus {
         name: String::new(),
         network: String::new(),
+        native: None,
         kind: String::new(),
         interface: Some(interface()),
         socket: PathBuf::new(),
@@ -89,11 +90,13 @@ fn every_field_of_an_answer_is_named() {
         name: String::new(),
         mode: String::new(),
         uplink: None,
+        vlan: None,
         ports: Vec::new(),
         addresses: 0,
         ageing_s: 0,
     };
-    let entry = FdbStatus { network: String::new(), mac: String::new(), port: String::new(), age_s: 0 };
+    let entry =
+        FdbStatus { network: String::new(), vlan: None, mac: String::new(), port: String::new(), age_s: 0 };
     let members = vec![MemberStatus { port: String::new(), expires_s: 0 }];
     let group = GroupStatus { network: String::new(), group: String::new(), routers: false, members };
     let snapshot = Snapshot {

@@ -56,7 +56,9 @@ impl PortPolicy {
         Self::of(Membership::Trunk(trunk), mtu)
     }
 
-    fn of(membership: Membership, mtu: u16) -> Self {
+    /// A port with this membership that takes packets of up to `mtu` bytes, everything else by default.
+    #[must_use]
+    pub fn of(membership: Membership, mtu: u16) -> Self {
         let (storm, priority) = (StormLimits::default(), Priority::default());
         let control = ControlPolicy::GUEST;
         let states = Vec::new();

@@ -34,7 +34,7 @@ const EVERY_FIELD: &[Wrong] = &[
     wrong("[network.new]\nageing = 300", 2, "network.new.ageing", "unit"),
     wrong("[network.new]\nageing = \"1s\"", 2, "network.new.ageing", "10s"),
     wrong("[network.new]\nagein = \"20s\"", 2, "network.new.agein", "ageing"),
-    wrong("[network.new]\nvlan = 10", 2, "network.new.vlan", "cannot"),
+    wrong("[network.new]\nvlan = 4095", 2, "network.new.vlan", "4094"),
     wrong("[network.'a b']", 1, "network.a b", "letters"),
     wrong("[port.c]", 1, "port.c.network", "lab"),
     wrong("[port.c]\nnetwork = \"lob\"", 2, "port.c.network", "lab"),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use viaduct_switch::VlanId;
 
 use super::failure::Failure;
 use super::table::{Align, Cell, Table};
@@ -26,6 +27,7 @@ struct DeclaredNetwork<'a> {
     name: &'a str,
     mode: &'static str,
     uplink: Option<&'a str>,
+    vlan: Option<u16>,
     ageing_s: u64,
 }
 
@@ -47,7 +49,7 @@ struct DeclaredInterface<'a> {
 #[derive(Serialize)]
 struct DeclaredPort<'a> {
     name: &'a str,
-    network: &'a str,
+    network: String,
     socket: &'a Path,
     role: &'static str,
     mac: String,
@@ -101,13 +103,14 @@ fn declared<'a>(file: &Path, loaded: &'a Loaded) -> Declared<'a> {
         name,
         mode: network.mode.name(),
         uplink: network.uplink.as_deref(),
+        vlan: network.vlan.map(VlanId::get),
         ageing_s: network.ageing.as_secs(),
     };
     let port = |(name, port): (&'a String, &'a config::Port)| {
         let end = port.vhost_user()?;
         Some(DeclaredPort {
             name,
-            network: &port.network,
+            network: port.membership.to_string(),
             socket: &end.socket,
             role: end.role.name(),
             mac: end.mac.to_string(),
@@ -123,7 +126,8 @@ fn declared<'a>(file: &Path, loaded: &'a Loaded) -> Declared<'a> {
         declared_interface(name, "uplink", over(name), &uplink.interface, uplink.mtu)
     };
     let interface = |(name, port): (&'a String, &'a config::Port)| {
-        let (kind, networks) = (config::type_name(&port.attachment), vec![port.network.clone()]);
+        let (kind, networks) =
+            (config::type_name(&port.attachment), port.membership.networks().map(str::to_owned).collect());
         Some(declared_interface(name, kind, networks, port.interface()?, Some(port.mtu)))
     };
     Declared {
@@ -211,6 +215,7 @@ fn network_table(declared: &Declared<'_>) -> Table {
         ("NETWORK", Align::Left),
         ("MODE", Align::Left),
         ("UPLINK", Align::Left),
+        ("VLAN", Align::Right),
         ("AGEING", Align::Right),
     ]);
     for network in &declared.networks {
@@ -219,6 +224,7 @@ fn network_table(declared: &Declared<'_>) -> Table {
             network.name.into(),
             network.mode.into(),
             uplink.into(),
+            network.vlan.map_or("-".to_owned(), |vlan| vlan.to_string()).into(),
             units::seconds(network.ageing_s).into(),
         ]);
     }
@@ -237,7 +243,7 @@ fn port_table(declared: &Declared<'_>) -> Table {
     ]);
     for port in &declared.ports {
         let numbers = [port.queues, port.mtu].map(|number| Cell::from(number.to_string()));
-        let names = [port.name.into(), port.network.into(), Cell::from(port.mac.as_str())];
+        let names = [port.name.into(), port.network.as_str().into(), Cell::from(port.mac.as_str())];
         let socket = [port.role.into(), Cell::from(port.socket.display().to_string())];
         table.row(names.into_iter().chain(numbers).chain(socket));
     }

@@ -15,7 +15,12 @@ const INDENT: usize = 10;
 pub(super) fn one_port(port: &PortStatus) -> String {
     let PortStatus { name, network, .. } = port;
     let place = if port.is_uplink() { "to" } else { "in" };
-    let network = if network.is_empty() { "no network".to_owned() } else { format!("network {network}") };
+    let network = match (network.as_str(), &port.native) {
+        ("", _) => "no network".to_owned(),
+        (name, Some(native)) if name == native => format!("network {name}"),
+        (names, None) => format!("networks {names}, all tagged"),
+        (names, Some(native)) => format!("networks {names}, {native} untagged"),
+    };
     let state = format!("{}, {}", state_name(port.state), state_meaning(port.state));
     let head = format!("{name} {place} {network}: {state}\n");
     let about = port.interface.as_ref().map_or_else(|| connection(port), |found| interface(port, found));
@@ -149,6 +154,7 @@ mod tests {
         PortStatus {
             name: "vm1".to_owned(),
             network: "lab".to_owned(),
+            native: Some("lab".to_owned()),
             kind: "vhost-user".to_owned(),
             interface: None,
             socket: PathBuf::from("/run/viaduct/vm1.sock"),

@@ -145,6 +145,18 @@ pub(super) fn state(port: &PortStatus) -> Cell {
     Cell::coloured(state_name(port.state), colour)
 }
 
+/// The port's network; of several the one without a tag, and how many have theirs.
+fn membership(port: &PortStatus) -> String {
+    let tagged =
+        port.network.split(',').filter(|name| !name.is_empty() && Some(*name) != port.native.as_deref());
+    match (tagged.count() as u64, &port.native) {
+        (0, _) => port.network.clone(),
+        (1, None) => format!("{} tagged", port.network),
+        (count, None) => counted(count, "tagged network"),
+        (count, Some(native)) => format!("{native} and {}", counted(count, "tagged network")),
+    }
+}
+
 /// The state in a word.
 pub(super) fn state_name(state: PortState) -> &'static str {
     match state {
@@ -181,7 +193,7 @@ fn port_table(ports: &[PortStatus], colour: bool) -> String {
             [Cell::from(units::count(traffic.frames)), Cell::from(units::bytes(traffic.bytes))]
         });
         let names =
-            [port.name.as_str().into(), port.network.as_str().into(), state(port), port.mac.as_str().into()];
+            [port.name.as_str().into(), membership(port).into(), state(port), port.mac.as_str().into()];
         let drops = Cell::from(units::count(dropped(port)));
         table.row(names.into_iter().chain(traffic.into_iter().flatten()).chain([drops]));
     }
@@ -193,10 +205,16 @@ fn port_table(ports: &[PortStatus], colour: bool) -> String {
     text
 }
 
+/// A VLAN id, or that there is none.
+fn vlan(id: Option<u16>) -> Cell {
+    id.map_or("-".into(), |id| id.to_string().into())
+}
+
 fn network_table(networks: &[NetworkStatus]) -> Table {
     let mut table = Table::new(&[
         ("NETWORK", Align::Left),
         ("MODE", Align::Left),
+        ("VLAN", Align::Right),
         ("AGEING", Align::Right),
         ("ADDRESSES", Align::Right),
         ("PORTS", Align::Left),
@@ -205,6 +223,7 @@ fn network_table(networks: &[NetworkStatus]) -> Table {
         table.row([
             network.name.as_str().into(),
             network.mode.as_str().into(),
+            vlan(network.vlan),
             units::seconds(u64::from(network.ageing_s)).into(),
             units::count(network.addresses).into(),
             network.ports.join(" ").into(),
@@ -251,6 +270,7 @@ fn group_text(snapshot: &Snapshot, colour: bool) -> String {
 fn fdb_table(entries: &[FdbStatus]) -> Table {
     let mut table = Table::new(&[
         ("NETWORK", Align::Left),
+        ("VLAN", Align::Right),
         ("MAC", Align::Left),
         ("PORT", Align::Left),
         ("LAST SEEN", Align::Right),
@@ -258,6 +278,7 @@ fn fdb_table(entries: &[FdbStatus]) -> Table {
     for entry in entries {
         table.row([
             entry.network.as_str().into(),
+            vlan(entry.vlan),
             entry.mac.as_str().into(),
             entry.port.as_str().into(),
             units::seconds(u64::from(entry.age_s)).into(),
@@ -333,6 +354,7 @@ mod tests {
         PortStatus {
             name: name.to_owned(),
             network: "lab".to_owned(),
+            native: Some("lab".to_owned()),
             kind: "vhost-user".to_owned(),
             interface: None,
             socket: PathBuf::from(format!("/run/viaduct/{name}.sock")),
@@ -390,12 +412,14 @@ mod tests {
                 name: "lab".to_owned(),
                 mode: "isolated".to_owned(),
                 uplink: None,
+                vlan: Some(4094),
                 ports: vec!["vm1".to_owned(), long.to_owned()],
                 addresses: 2,
                 ageing_s: 300,
             }],
             fdb: vec![FdbStatus {
                 network: "lab".to_owned(),
+                vlan: Some(4094),
                 mac: "52:54:00:00:00:01".to_owned(),
                 port: long.to_owned(),
                 age_s: 3,

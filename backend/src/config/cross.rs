@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::port::default_mac;
 use super::reader::TableReader;
-use super::{Interface, Network, Port, SwitchSettings, Uplink, VhostUser, values};
+use super::{Interface, Network, Port, SwitchSettings, Uplink, VhostUser, values, vlans};
 
 /// A table's value together with where it stands in the file.
 pub(super) struct Placed<'f, T> {
@@ -29,7 +29,7 @@ pub(super) fn check(
     check_addresses(&guests);
     check_names(ports, uplinks);
     check_interfaces(ports, uplinks);
-    check_bridged(networks);
+    vlans::check(ports, networks, uplinks);
 }
 
 /// In tables of addresses and drops, ports and uplinks stand side by side.
@@ -66,27 +66,6 @@ fn check_interfaces(ports: &[Placed<'_, Port>], uplinks: &[Placed<'_, Uplink>]) 
     }
 }
 
-/// An uplink without VLANs carries one network.
-fn check_bridged(networks: &[Placed<'_, Network>]) {
-    let mut first: HashMap<&str, &Placed<'_, Network>> = HashMap::new();
-    let mut in_order: Vec<&Placed<'_, Network>> = networks.iter().collect();
-    in_order.sort_by_key(|placed| placed.table.at);
-    for placed in in_order {
-        let Some(uplink) = placed.value.uplink.as_deref() else { continue };
-        let Some(other) = first.get(uplink) else {
-            first.insert(uplink, placed);
-            continue;
-        };
-        let expected = format!(
-            "another uplink: network.{} (line {}) has it, and this version cannot do several networks over one uplink \
-             yet",
-            other.name,
-            other.table.line("uplink")
-        );
-        placed.table.note("uplink", format!("\"{uplink}\""), expected);
-    }
-}
-
 fn check_sockets(guests: &[Guest<'_>], api_socket: &Path) {
     let mut first: HashMap<&Path, &Placed<'_, Port>> = HashMap::new();
     for (placed, guest) in guests {
@@ -117,10 +96,10 @@ fn check_addresses(guests: &[Guest<'_>]) {
     let written = guests.iter().filter(|(placed, _)| placed.table.has("mac"));
     let made = guests.iter().filter(|(placed, _)| !placed.table.has("mac"));
     for (placed, guest) in written.chain(made) {
-        let network = placed.value.network.as_str();
-        let key = (network, guest.mac);
-        let Some(other) = first.get(&key) else {
-            first.insert(key, placed);
+        let networks: Vec<&str> = placed.value.membership.networks().collect();
+        let taken = networks.iter().find_map(|network| Some((*network, *first.get(&(*network, guest.mac))?)));
+        let Some((network, other)) = taken else {
+            first.extend(networks.into_iter().map(|network| ((network, guest.mac), *placed)));
             continue;
         };
         let free = default_mac(&format!("{network}/{}", placed.name));

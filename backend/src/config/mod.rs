@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use viaduct_switch::{MacAddress, StormLimits};
+use viaduct_switch::{MacAddress, Priority, StormLimits, TagTypes, VlanId};
 
 mod cross;
 mod host;
 mod interface;
 mod load;
+mod membership;
 mod names;
 mod network;
 mod port;
@@ -27,9 +28,12 @@ mod switch;
 mod tests;
 mod uplink;
 mod values;
+mod vlans;
 
 pub use host::{Host, InterfaceUse, ThisHost};
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
+pub(crate) use membership::written as written_tag_types;
+pub use membership::{Membership, Trunk};
 pub use port::{default_mac, type_name};
 pub use problem::{ConfigError, Problem, WrongFile};
 pub(crate) use storm::written as written_limit;
@@ -134,6 +138,10 @@ pub struct Network {
     pub mode: NetworkMode,
     /// The uplink of a bridged network, by name.
     pub uplink: Option<String>,
+    /// Its tag on trunks and uplinks; without, it has none there.
+    pub vlan: Option<VlanId>,
+    /// Whether its stations may use VLAN tags of their own.
+    pub inner_tags: bool,
     /// How long an address that is not seen stays learned.
     pub ageing: Duration,
     /// Whether frames to multicast groups go only where they are wanted.
@@ -169,8 +177,10 @@ impl NetworkMode {
 /// `[port.NAME]`: where one guest's NIC, or an interface of the kernel, is plugged in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Port {
-    /// Its network's name.
-    pub network: String,
+    /// Its networks.
+    pub membership: Membership,
+    /// The priority of frames that come without one.
+    pub priority: Priority,
     /// What is plugged in.
     pub attachment: Attachment,
     /// Largest packet in bytes, without the Ethernet header.
@@ -263,6 +273,12 @@ impl Driver {
 pub struct Uplink {
     /// The interface.
     pub interface: Interface,
+    /// The service provider's tag before all frames there.
+    pub service_vlan: Option<VlanId>,
+    /// Types of tags that are taken beside the standard's.
+    pub tag_types: TagTypes,
+    /// The priority of frames that come without one.
+    pub priority: Priority,
     /// Largest packet in bytes, without the Ethernet header; `None` is the interface's own.
     pub mtu: Option<u16>,
     /// What the outside may send to many receivers at once.

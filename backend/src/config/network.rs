@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::names::reference;
 use super::reader::TableReader;
-use super::{Network, NetworkMode, schema, values};
+use super::{Network, NetworkMode, membership, schema, values};
 
 /// IEEE 802.1Q-2018, table 8-6: recommended 300 s.
 const AGEING: Duration = Duration::from_secs(300);
@@ -27,17 +27,19 @@ const SWITCH: &str = "true or false, without quotes";
 pub(super) fn read(table: &TableReader<'_>, uplinks: &BTreeSet<&str>) -> Network {
     table.check_fields(&schema::NETWORK);
     let later = ["nat", "routed"];
-    let membership = |value: &_| values::duration(value).filter(|time| MEMBERSHIP_RANGE.contains(time));
+    let heard = |value: &_| values::duration(value).filter(|time| MEMBERSHIP_RANGE.contains(time));
     let ageing = |value: &_| values::duration(value).filter(|ageing| AGEING_RANGE.contains(ageing));
     let mode = table.read_word("mode", NetworkMode::ALL, &later);
     check_uplink(table, mode);
     Network {
         mode: mode.unwrap_or_default(),
         uplink: reference(table, "uplink", "uplink", uplinks),
+        vlan: membership::vlan(table, "vlan"),
+        inner_tags: table.read("inner_tags", SWITCH, values::boolean).unwrap_or(false),
         ageing: table.read("ageing", AGEING_EXPECTED, ageing).unwrap_or(AGEING),
         multicast_snooping: table.read("multicast_snooping", SWITCH, values::boolean).unwrap_or(true),
         multicast_membership: table
-            .read("multicast_membership", MEMBERSHIP_EXPECTED, membership)
+            .read("multicast_membership", MEMBERSHIP_EXPECTED, heard)
             .unwrap_or(MEMBERSHIP),
         multicast_fast_leave: table.read("multicast_fast_leave", SWITCH, values::boolean).unwrap_or(false),
     }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use viaduct_switch::MacAddress;
 
-use super::names::{choice, reference};
 use super::reader::TableReader;
-use super::{Attachment, Driver, Port, Role, SwitchSettings, VhostUser, interface, schema, storm, values};
+use super::{
+    Attachment, Driver, Port, Role, SwitchSettings, VhostUser, interface, membership, schema, storm, values,
+};
 
 /// The most queue pairs: vhost-user names a ring with 8 bits (vhost-user protocol, "vring descriptor index"),
 /// two rings a pair.
@@ -48,7 +49,8 @@ pub(super) fn read(
         None => Attachment::VhostUser(vhost_user(name, table, settings)),
     };
     Port {
-        network: network(table, networks).unwrap_or_default(),
+        membership: membership::read(table, networks),
+        priority: membership::priority(table),
         attachment,
         mtu: table
             .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX))
@@ -111,18 +113,6 @@ fn mac(table: &TableReader<'_>) -> Option<MacAddress> {
 
 fn socket(table: &TableReader<'_>) -> Option<PathBuf> {
     table.read("socket", SOCKET, |value| values::path(value).filter(|path| values::fits_socket(path)))
-}
-
-fn network(table: &TableReader<'_>, networks: &BTreeSet<&str>) -> Option<String> {
-    if table.has("network") {
-        return reference(table, "network", "network", networks);
-    }
-    // A trunk says its networks in fields that were already noted as unknown to this version.
-    if !table.has("native") && !table.has("trunk") {
-        let names = choice("network", networks);
-        table.note("network", "nothing".to_owned(), format!("a network's name: {names}"));
-    }
-    None
 }
 
 /// The address of a port that has none in the file: QEMU's prefix 52:54:00, then 24 bits of a hash of the name

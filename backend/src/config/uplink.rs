@@ -4,7 +4,7 @@ use viaduct_switch::{FrameRate, StormLimits};
 
 use super::host::Host;
 use super::reader::TableReader;
-use super::{Driver, Uplink, interface, schema, storm, values};
+use super::{Driver, Uplink, interface, membership, schema, storm, values};
 
 /// The smallest MTU: every module forwards 68 octets (RFC 791, 3.2).
 const MTU_MIN: u16 = 68;
@@ -30,6 +30,9 @@ pub(super) fn read(
     warnings.extend(warning(name, &interface.name, host));
     Uplink {
         interface,
+        service_vlan: membership::vlan(table, "service_vlan"),
+        tag_types: membership::tag_types(table),
+        priority: membership::priority(table),
         mtu: table
             .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX)),
         storm: storm::read(table, STORM),

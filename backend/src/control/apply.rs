@@ -233,8 +233,7 @@ impl Controller {
         listener: Option<Listener>,
         ops: &mut EventOps,
     ) {
-        let numbers = (self.numbers.ports.get(name), self.numbers.networks.get(&config.network));
-        let (Some(&index), Some(&network)) = numbers else { return };
+        let Some(&index) = self.numbers.ports.get(name) else { return };
         let link = match listener {
             Some(listener) => {
                 self.watch_as(&listener, index, ops);
@@ -244,7 +243,7 @@ impl Controller {
         };
         let folder = &self.config.switch.runtime_dir;
         let settings = (config.clone(), end.clone());
-        self.ports.insert(Port::new(name, index, network, settings, link, folder));
+        self.ports.insert(Port::new(name, index, settings, link, folder));
         if end.role == Role::Client {
             self.connect(index, ops);
         }
@@ -261,13 +260,12 @@ impl Controller {
     /// Changes a port whose guest stays connected.
     fn adjust(&mut self, name: &str) {
         let Some(config) = self.config.ports.get(name) else { return };
-        let numbers = (self.numbers.ports.get(name), self.numbers.networks.get(&config.network));
-        let (Some(&index), Some(&network)) = numbers else { return };
+        let Some(&index) = self.numbers.ports.get(name) else { return };
         let Some(port) = self.ports.get_mut(index) else { return };
-        if port.network != network {
+        // Who only joins networks keeps his addresses in the others.
+        if port.config.membership.networks().any(|network| !config.membership.has(network)) {
             self.switch.forget_port(index);
         }
-        port.network = network;
         port.config = config.clone();
         if let Some(end) = config.vhost_user() {
             port.end = end.clone();

@@ -28,6 +28,8 @@ pub(super) struct Wanted {
     pub(super) mtu: Option<u16>,
     /// Names of its networks.
     pub(super) networks: Vec<String>,
+    /// The one of them that has no tag there.
+    pub(super) native: Option<String>,
 }
 
 impl Wanted {
@@ -36,17 +38,20 @@ impl Wanted {
             kind: type_name(&port.attachment),
             interface: port.interface()?.clone(),
             mtu: Some(port.mtu),
-            networks: vec![port.network.clone()],
+            networks: port.membership.networks().map(str::to_owned).collect(),
+            native: port.membership.native().map(str::to_owned),
         })
     }
 
     fn of_uplink(config: &Config, name: &str, uplink: &Uplink) -> Self {
-        let over = config.networks.iter().filter(|(_, network)| network.uplink.as_deref() == Some(name));
+        let over = || config.networks.iter().filter(|(_, network)| network.uplink.as_deref() == Some(name));
+        let native = over().find(|(_, network)| network.vlan.is_none()).map(|(name, _)| name.clone());
         Self {
             kind: "uplink",
             interface: uplink.interface.clone(),
             mtu: uplink.mtu,
-            networks: over.map(|(name, _)| name.clone()).collect(),
+            networks: over().map(|(name, _)| name.clone()).collect(),
+            native,
         }
     }
 
@@ -263,6 +268,7 @@ impl InterfacePort {
         PortStatus {
             name: self.name.clone(),
             network: self.wanted.networks.join(","),
+            native: self.wanted.native.clone(),
             kind: self.wanted.kind.to_owned(),
             interface: Some(self.interface_status()),
             socket: std::path::PathBuf::new(),

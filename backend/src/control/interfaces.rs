@@ -51,7 +51,7 @@ impl Controller {
     pub(super) fn adjust_interface(&mut self, name: &str, wanted: Wanted) {
         let port = self.numbers.ports.get(name).and_then(|index| self.interfaces.get_mut(index));
         let Some(port) = port else { return };
-        if port.wanted.networks != wanted.networks {
+        if port.wanted.networks.iter().any(|network| !wanted.networks.contains(network)) {
             self.switch.forget_port(port.index);
         }
         port.wanted = wanted;

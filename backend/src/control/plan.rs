@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
-use viaduct_switch::{FrameRate, StormLimits};
+use viaduct_switch::{FrameRate, StormLimits, VlanId};
 
 use crate::config::{
     Config, Interface, Network, Port, Role, SwitchSettings, Uplink, VhostUser, type_name, written_limit,
+    written_tag_types,
 };
 use crate::control::interface::Wanted;
 use crate::control::{ApplyError, Change, ChangeKind};
@@ -83,8 +84,8 @@ pub(super) fn check(wanted: &Config) -> Result<(), ApplyError> {
             let (first, second) = (first.clone(), name.clone());
             return Err(ApplyError::SameSocket { first, second, path: end.socket.clone() });
         }
-        if !wanted.networks.contains_key(&port.network) {
-            return Err(ApplyError::NoNetwork { port: name.clone(), network: port.network.clone() });
+        if let Some(network) = port.membership.networks().find(|name| !wanted.networks.contains_key(*name)) {
+            return Err(ApplyError::NoNetwork { port: name.clone(), network: network.to_owned() });
         }
     }
     Ok(())
@@ -118,6 +119,10 @@ fn switch_differences(running: &SwitchSettings, wanted: &SwitchSettings) -> Vec<
     .collect()
 }
 
+fn written_vlan(vlan: Option<VlanId>) -> String {
+    vlan.map_or("none".to_owned(), |vlan| vlan.to_string())
+}
+
 /// `what old -> new`, if they differ.
 fn difference<T: PartialEq + Display>(what: &str, running: T, wanted: T) -> Option<String> {
     (running != wanted).then(|| format!("{what} {running} -> {wanted}"))
@@ -145,6 +150,8 @@ impl Plan {
                 let settings = [
                     difference("mode", running.mode.name(), wanted.mode.name()),
                     difference("uplink", uplink(running), uplink(wanted)),
+                    difference("vlan", written_vlan(running.vlan), written_vlan(wanted.vlan)),
+                    difference("inner_tags", running.inner_tags, wanted.inner_tags),
                     difference("ageing", seconds(running.ageing), seconds(wanted.ageing)),
                     difference("multicast_snooping", running.multicast_snooping, wanted.multicast_snooping),
                     difference(
@@ -239,7 +246,11 @@ fn interface_differences(running: Option<&Interface>, wanted: Option<&Interface>
 
 fn uplink_differences(running: &Uplink, wanted: &Uplink) -> Vec<String> {
     let mtu = |uplink: &Uplink| uplink.mtu.map_or("the interface's".to_owned(), |mtu| mtu.to_string());
+    let types = |uplink: &Uplink| written_tag_types(uplink.tag_types);
     let own = [
+        difference("service_vlan", written_vlan(running.service_vlan), written_vlan(wanted.service_vlan)),
+        difference("tag_types", types(running), types(wanted)),
+        difference("priority", running.priority.code_point(), wanted.priority.code_point()),
         difference("mtu", mtu(running), mtu(wanted)),
         difference("multicast_router", running.multicast_router, wanted.multicast_router),
     ];
@@ -256,7 +267,8 @@ fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
     let differ = |name, what| difference(name, of(running, what), of(wanted, what));
     let kinds = [&running.attachment, &wanted.attachment].map(type_name);
     let ends = [
-        difference("network", &running.network, &wanted.network),
+        difference("network", &running.membership, &wanted.membership),
+        difference("priority", running.priority.code_point(), wanted.priority.code_point()),
         difference("type", kinds[0], kinds[1]),
         differ("socket", |end| end.socket.display().to_string()),
         differ("role", |end| end.role.name().to_owned()),
@@ -279,9 +291,9 @@ fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
 mod tests {
     use std::time::Duration;
 
-    use viaduct_switch::MacAddress;
+    use viaduct_switch::{MacAddress, Priority, TagTypes};
 
-    use crate::config::{Attachment, Driver, NetworkMode, Polling};
+    use crate::config::{Attachment, Driver, Membership, NetworkMode, Polling, Trunk};
 
     use super::*;
 
@@ -293,7 +305,8 @@ mod tests {
             queues: 1,
         };
         let port = Port {
-            network: "lab".into(),
+            membership: Membership::Access("lab".into()),
+            priority: Priority::default(),
             attachment: Attachment::VhostUser(end),
             mtu: 1500,
             storm: StormLimits::default(),
@@ -306,6 +319,8 @@ mod tests {
         let network = Network {
             mode: NetworkMode::Isolated,
             uplink: None,
+            vlan: None,
+            inner_tags: false,
             ageing: Duration::from_secs(300),
             multicast_snooping: true,
             multicast_membership: Duration::from_secs(260),
@@ -332,6 +347,9 @@ mod tests {
     fn with_uplink(mut config: Config, interface: &str) -> Config {
         let uplink = Uplink {
             interface: eth(interface),
+            service_vlan: None,
+            tag_types: TagTypes::default(),
+            priority: Priority::default(),
             mtu: None,
             storm: StormLimits::default(),
             multicast_router: true,
@@ -449,7 +467,31 @@ mod tests {
         end(&mut wanted, "b").socket = "/run/a.sock".into();
         assert!(matches!(diff(&lab(&[]), &wanted), Err(ApplyError::SameSocket { .. })));
         let mut wanted = lab(&["a"]);
-        wanted.ports.get_mut("a").unwrap().network = "office".into();
+        wanted.ports.get_mut("a").unwrap().membership = Membership::Access("office".into());
         assert!(matches!(diff(&lab(&[]), &wanted), Err(ApplyError::NoNetwork { .. })));
+    }
+
+    #[test]
+    fn membership_and_tags_change_while_guests_run() {
+        let running = with_uplink(lab(&["a", "b"]), "eth1");
+        let mut wanted = running.clone();
+        let trunk = Trunk { networks: vec!["lab".to_owned()], ..Trunk::default() };
+        let a = wanted.ports.get_mut("a").unwrap();
+        a.membership = Membership::Trunk(trunk);
+        a.priority = Priority::new(5).unwrap();
+        wanted.networks.get_mut("lab").unwrap().vlan = VlanId::new(7);
+        wanted.networks.get_mut("lab").unwrap().inner_tags = true;
+        let uplink = wanted.uplinks.get_mut("wan").unwrap();
+        uplink.service_vlan = VlanId::new(300);
+        uplink.tag_types.legacy = true;
+        let plan = diff(&running, &wanted).unwrap();
+        assert_eq!(plan.ports, [("a".to_owned(), Step::Adjust)].into());
+        assert!(plan.interfaces.is_empty(), "the policy alone changes");
+        let expected = [
+            "~ network lab: vlan none -> 7, inner_tags false -> true",
+            "~ uplink wan: service_vlan none -> 300, tag_types none -> 0x9100",
+            "~ port a: network lab -> trunk of lab, priority 0 -> 5",
+        ];
+        assert_eq!(lines(&plan), expected);
     }
 }

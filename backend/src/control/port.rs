@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use event_manager::EventSet;
-use viaduct_switch::{NetworkIndex, PortIndex, Switch};
+use viaduct_switch::{PortIndex, Switch};
 
 use crate::config;
 use crate::control::driver::Driver;
@@ -50,7 +50,6 @@ pub(super) struct Guest {
 pub(super) struct Port {
     pub(super) name: String,
     pub(super) index: PortIndex,
-    pub(super) network: NetworkIndex,
     pub(super) config: config::Port,
     /// The part of the configuration that is about the socket.
     pub(super) end: config::VhostUser,
@@ -75,7 +74,6 @@ impl Port {
     pub(super) fn new(
         name: &str,
         index: PortIndex,
-        network: NetworkIndex,
         (config, end): (config::Port, config::VhostUser),
         link: Link,
         folder: &Path,
@@ -85,7 +83,6 @@ impl Port {
         Self {
             name: name.to_owned(),
             index,
-            network,
             config,
             end,
             link,
@@ -181,7 +178,8 @@ impl Port {
         let session = self.guest.as_ref().map(|guest| &guest.session);
         PortStatus {
             name: self.name.clone(),
-            network: self.config.network.clone(),
+            network: self.config.membership.networks().collect::<Vec<_>>().join(","),
+            native: self.config.membership.native().map(str::to_owned),
             kind: config::type_name(&self.config.attachment).to_owned(),
             interface: None,
             socket: self.end.socket.clone(),
@@ -242,15 +240,15 @@ mod tests {
             queues: 1,
         };
         let config = config::Port {
-            network: "lab".into(),
+            membership: config::Membership::Access("lab".into()),
+            priority: viaduct_switch::Priority::default(),
             attachment: config::Attachment::VhostUser(end.clone()),
             mtu: 1500,
             storm: viaduct_switch::StormLimits::default(),
             multicast_router: false,
         };
-        let (index, network) = (PortIndex::new(0).unwrap(), NetworkIndex::new(0).unwrap());
-        let mut port =
-            Port::new("a", index, network, (config, end), Port::fresh_client(), Path::new("/nowhere"));
+        let index = PortIndex::new(0).unwrap();
+        let mut port = Port::new("a", index, (config, end), Port::fresh_client(), Path::new("/nowhere"));
         let start = Instant::now();
         let pauses: Vec<u128> = (0..7).map(|_| port.next_pause(None, start).unwrap().as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);

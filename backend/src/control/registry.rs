@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use viaduct_switch::{
-    ControlPolicy, MulticastSettings, NetworkIndex, NetworkSettings, Policy, PolicyError, PortIndex,
-    PortPolicy, Trunk,
+    ControlPolicy, Membership, MulticastSettings, NetworkIndex, NetworkSettings, Policy, PolicyError,
+    PortIndex, PortPolicy, Trunk,
 };
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::port::Port;
 
 /// Names and numbers of a configuration's networks, and of its ports and uplinks, which are ports to the data path.
@@ -30,14 +30,14 @@ impl Numbers {
     /// The tables of the data path for `config`, whose names all have numbers.
     pub(super) fn compile(&self, config: &Config) -> Result<Policy, PolicyError> {
         let ports = config.ports.iter().filter_map(|(name, port)| {
-            let network = *self.networks.get(&port.network)?;
             Some((
                 *self.ports.get(name)?,
                 PortPolicy {
                     storm: port.storm,
                     multicast_router: port.multicast_router,
                     control: ControlPolicy::GUEST,
-                    ..PortPolicy::new(network, port.mtu)
+                    priority: port.priority,
+                    ..PortPolicy::of(self.membership(&port.membership)?, port.mtu)
                 },
             ))
         });
@@ -46,31 +46,56 @@ impl Numbers {
             let membership_s = u32::try_from(network.multicast_membership.as_secs()).unwrap_or(u32::MAX);
             let settings = MulticastSettings { membership_s, fast_leave: network.multicast_fast_leave };
             let multicast = network.multicast_snooping.then_some(settings);
-            Some((
-                *self.networks.get(name)?,
-                NetworkSettings { ageing_s, multicast, ..NetworkSettings::default() },
-            ))
+            let &config::Network { vlan, inner_tags, .. } = network;
+            Some((*self.networks.get(name)?, NetworkSettings { ageing_s, multicast, vlan, inner_tags }))
         });
         Policy::compile(ports.chain(self.uplinks(config)), networks)
     }
 
-    /// The uplinks that carry a network: trunks, on which a network without a VLAN is the native one.
+    /// The networks of a port; `None` where one has no number.
+    fn membership(&self, wanted: &config::Membership) -> Option<Membership> {
+        let number = |name: &String| self.networks.get(name).copied();
+        match wanted {
+            config::Membership::Access(network) => number(network).map(Membership::Access),
+            config::Membership::Trunk(trunk) => {
+                let native = match &trunk.native {
+                    Some(name) => Some(number(name)?),
+                    None => None,
+                };
+                let networks = trunk.networks.iter().map(number).collect::<Option<_>>()?;
+                Some(Membership::Trunk(Trunk {
+                    native,
+                    networks,
+                    service_vlan: trunk.service_vlan,
+                    tag_types: trunk.tag_types,
+                }))
+            }
+        }
+    }
+
+    /// The uplinks that carry networks: trunks of them, where the one without a VLAN id has no tag.
     fn uplinks(&self, config: &Config) -> impl Iterator<Item = (PortIndex, PortPolicy)> {
-        config.uplinks.iter().filter_map(|(name, uplink)| {
+        config.uplinks.iter().filter_map(|(name, settings)| {
             let over = config.networks.iter().filter(|(_, network)| network.uplink.as_ref() == Some(name));
-            let native = over.filter_map(|(name, _)| self.networks.get(name).copied()).next()?;
-            let trunk = Trunk { native: Some(native), ..Trunk::default() };
+            let (tagged, untagged): (Vec<_>, Vec<_>) = over.partition(|(_, network)| network.vlan.is_some());
+            let number = |(name, _): &(&String, &config::Network)| self.networks.get(*name).copied();
+            let trunk = Trunk {
+                native: untagged.first().and_then(number),
+                networks: tagged.iter().filter_map(number).collect(),
+                service_vlan: settings.service_vlan,
+                tag_types: settings.tag_types,
+            };
+            let carries = trunk.native.is_some() || !trunk.networks.is_empty();
             // What is longer than the interface takes does not come in by it.
-            let mtu = uplink.mtu.unwrap_or(u16::MAX);
-            Some((
-                *self.ports.get(name)?,
-                PortPolicy {
-                    storm: uplink.storm,
-                    multicast_router: uplink.multicast_router,
-                    control: ControlPolicy::UPLINK,
-                    ..PortPolicy::trunk(trunk, mtu)
-                },
-            ))
+            let mtu = settings.mtu.unwrap_or(u16::MAX);
+            let policy = PortPolicy {
+                storm: settings.storm,
+                multicast_router: settings.multicast_router,
+                control: ControlPolicy::UPLINK,
+                priority: settings.priority,
+                ..PortPolicy::trunk(trunk, mtu)
+            };
+            Some((*self.ports.get(name)?, policy)).filter(|_| carries)
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use viaduct_switch::{FdbEntry, NetworkIndex, PortIndex};
+use viaduct_switch::{FdbEntry, NetworkIndex, PortIndex, VlanId};
 
 use crate::control::controller::Controller;
 use crate::model::{FdbStatus, GroupStatus, MemberStatus, MulticastStatus, NetworkStatus, Snapshot};
@@ -36,7 +36,7 @@ impl Controller {
             *addresses.entry(entry.network).or_default() += 1;
         }
         let members = |name: &String| {
-            let ports = self.config.ports.iter().filter(|(_, port)| port.network == *name);
+            let ports = self.config.ports.iter().filter(|(_, port)| port.membership.has(name));
             let uplink = self.config.networks.get(name).and_then(|network| network.uplink.clone());
             ports.map(|(port, _)| port.clone()).chain(uplink).collect()
         };
@@ -44,6 +44,7 @@ impl Controller {
             name: name.clone(),
             mode: network.mode.name().to_owned(),
             uplink: network.uplink.clone(),
+            vlan: network.vlan.map(VlanId::get),
             ports: members(name),
             addresses: self
                 .numbers
@@ -104,6 +105,7 @@ impl Controller {
             .filter_map(|entry| {
                 Some(FdbStatus {
                     network: (*networks.get(&entry.network)?).clone(),
+                    vlan: self.policy.network(entry.network)?.vlan().map(VlanId::get),
                     mac: entry.mac.to_string(),
                     port: (*ports.get(&entry.port)?).clone(),
                     age_s: entry.age_s,

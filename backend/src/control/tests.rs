@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use vhost::VhostBackend;
 use vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures};
-use viaduct_switch::{MacAddress, StormLimits};
+use viaduct_switch::{MacAddress, Priority, StormLimits};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
-use crate::config::{Attachment, Config, Network, NetworkMode, Polling, Port, Role, VhostUser};
+use crate::config::{Attachment, Config, Membership, Network, NetworkMode, Polling, Port, Role, VhostUser};
 use crate::control::{ApplyError, Expected, Handle, RunError, run};
 use crate::model::{PortState, PortStatus};
 use crate::vhost_user::disposal::tests::lingering;
@@ -94,6 +94,8 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
     let network = Network {
         mode: NetworkMode::Isolated,
         uplink: None,
+        vlan: None,
+        inner_tags: false,
         ageing: Duration::from_secs(300),
         multicast_snooping: true,
         multicast_membership: Duration::from_secs(260),
@@ -101,7 +103,8 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
     };
     let port = |name: &&str| {
         let port = Port {
-            network: "lab".into(),
+            membership: Membership::Access("lab".into()),
+            priority: Priority::default(),
             attachment: Attachment::VhostUser(VhostUser {
                 socket: folder.join(format!("{name}.sock")),
                 role: Role::Server,

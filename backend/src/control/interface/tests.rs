@@ -8,7 +8,8 @@ fn link(index: u32, up: bool, mtu: u32) -> Link {
 
 fn port(driver: Driver) -> InterfacePort {
     let interface = Interface { name: "eth1".to_owned(), driver, netns: None };
-    let wanted = Wanted { kind: "uplink", interface, mtu: None, networks: vec!["lab".to_owned()] };
+    let wanted =
+        Wanted { kind: "uplink", interface, mtu: None, networks: vec!["lab".to_owned()], native: None };
     InterfacePort::new("wan", PortIndex::new(3).unwrap(), wanted)
 }
 
