@@ -22,7 +22,7 @@ use xdp::umem::{FrameSize, UmemCfgBuilder};
 use xdp::{Packet, Umem};
 use xdp::{RingConfigBuilder, RxRing, WakableFillRing};
 
-use super::interface::{Interface, look_up_running};
+use super::interface::{Interface, is_veth, look_up_running};
 use super::xdp_exit::{ExitRings, XdpExit};
 use super::xdp_memory::{Flags, FrameMemory, WokenRing};
 use super::xdp_program::{AttachMode, ProgramError, XdpProgram};
@@ -93,6 +93,23 @@ pub(super) fn open_without_copy(request: &DeviceRequest) -> Result<Device, Devic
     open_by(request, &[Way::ZeroCopy])
 }
 
+/// Why an interface is not opened without a copy, in few words.
+pub(super) fn why_not(refusal: &DeviceError) -> String {
+    match refusal {
+        DeviceError::Refused { error, .. } if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            "its driver has no AF_XDP without a copy".to_owned()
+        }
+        DeviceError::Refused { what, error, .. } => {
+            format!("no AF_XDP, since the switch cannot {what}: {error}")
+        }
+        other => format!("no AF_XDP, since {other}"),
+    }
+}
+
+/// What to know about AF_XDP on a veth pair: frames come as the other end's host left them.
+const VETH: &str = "; it is one end of a veth pair, and checksums that the other end leaves to its interface stay wrong: \
+                    ethtool -K THE-OTHER-END tx off, or driver = \"af-packet\"";
+
 fn open_by(request: &DeviceRequest, ways: &[Way]) -> Result<Device, DeviceError> {
     let name = &request.interface;
     let interface = look_up_running(name)?;
@@ -162,7 +179,7 @@ impl Opening<'_> {
         let queues = (0..count).map(|queue| self.queue(index, queue, &program));
         Ok(Device {
             kind: DeviceKind::AfXdp,
-            reason: self.way.reason().to_owned(),
+            reason: format!("{}{}", self.way.reason(), if is_veth(self.name) { VETH } else { "" }),
             index: self.interface.index,
             mtu: self.interface.mtu,
             address: self.interface.address,

@@ -104,3 +104,26 @@ pub(super) fn look_up_running(name: &str) -> Result<Interface, DeviceError> {
     let interface = look_up(name)?;
     if interface.is_up { Ok(interface) } else { Err(DeviceError::Down { name: name.to_owned() }) }
 }
+
+/// `SIOCETHTOOL` and its command `ETHTOOL_GDRVINFO` (linux/sockios.h, linux/ethtool.h).
+const ETHTOOL: libc::Ioctl = 0x8946;
+const DRIVER_INFO: u32 = 3;
+
+/// `struct ethtool_drvinfo` as far as it is of use here: the command, the driver's name, and the rest.
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    _rest: [u32; 40],
+}
+
+/// Whether the interface `name` of this thread's namespace is one end of a veth pair.
+pub(super) fn is_veth(name: &str) -> bool {
+    let mut info = DriverInfo { command: DRIVER_INFO, driver: [0; 32], _rest: [0; 40] };
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let (Ok(socket), Ok(mut request)) = (socket, request_for(name)) else { return false };
+    request.ifr_ifru.ifru_data = (&raw mut info).cast();
+    // SAFETY: the request leads to a structure as long as the kernel's, which lives during the call.
+    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), ETHTOOL, &raw mut request) };
+    asked == 0 && info.driver.starts_with(b"veth\0")
+}

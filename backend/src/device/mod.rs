@@ -154,7 +154,7 @@ fn open_best(request: &DeviceRequest) -> Result<Device, DeviceError> {
         Ok(device) => Ok(device),
         Err(refusal) => {
             let device = af_packet::open(request)?;
-            Ok(Device { reason: format!("{}; no AF_XDP without a copy: {refusal}", device.reason), ..device })
+            Ok(Device { reason: format!("{}; {}", device.reason, af_xdp::why_not(&refusal)), ..device })
         }
     }
 }
