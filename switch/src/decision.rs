@@ -363,7 +363,12 @@ impl<'a> Recording<'a> {
     /// What the port where the frame entered does with frames of `network`; part of the policy.
     #[inline]
     pub(crate) fn state(&self, network: NetworkIndex) -> PortState {
-        self.scene.policy.state(self.scene.source, network).unwrap_or_default()
+        match self.scene.port {
+            Some(port) if !port.states.is_empty() => {
+                self.scene.policy.state(self.scene.source, network).unwrap_or_default()
+            }
+            _ => PortState::Forwarding,
+        }
     }
 
     /// Whether `network` has a port beside the one where the frame entered.

@@ -21,10 +21,15 @@ macro_rules! stages {
         /// The pipeline: every stage, in the order in which a frame meets them.
         pub const STAGES: &[Stage] = &[$(Stage::$stage),*];
 
-        /// Asks one stage.
+        /// Asks the stages in their order until one is done. Written out stage by stage, so that the compiler makes one
+        /// function of them.
         #[inline]
-        fn ask(stage: Stage, recording: &mut Recording<'_>) -> Step {
-            match stage { $(Stage::$stage => $module::decide(recording)),* }
+        fn ask_all(recording: &mut Recording<'_>) {
+            $(
+                if $module::decide(recording) == Step::Done {
+                    return;
+                }
+            )*
         }
     };
 }
@@ -52,11 +57,7 @@ stages! {
 #[inline]
 pub(crate) fn decide(scene: &Scene<'_>, subject: &Subject<'_>) -> Decision {
     let mut recording = Recording::new(scene, subject);
-    for &stage in STAGES {
-        if ask(stage, &mut recording) == Step::Done {
-            break;
-        }
-    }
+    ask_all(&mut recording);
     recording.finish()
 }
 
