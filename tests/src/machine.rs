@@ -4,6 +4,7 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,8 +12,12 @@ use serde_json::{Value, json};
 use crate::daemon::Daemon;
 use crate::deadline::wait_for;
 use crate::guest::Shell;
+use crate::namespace::Namespace;
 use crate::process::Process;
 use crate::qmp::Qmp;
+
+/// The program.
+const QEMU: &str = "qemu-system-x86_64";
 
 /// How long QEMU may take to start.
 const START_WITHIN: Duration = Duration::from_secs(30);
@@ -42,6 +47,8 @@ pub struct Machine {
     words: Vec<String>,
     network: Vec<String>,
     processors: u8,
+    /// The network namespace in which QEMU runs, by name.
+    namespace: Option<String>,
 }
 
 impl Machine {
@@ -49,13 +56,22 @@ impl Machine {
     #[must_use]
     pub fn new(name: &str, address: &str) -> Self {
         let words = vec![format!("viaduct.hostname={name}"), format!("viaduct.ip={address}")];
-        Self { name: name.to_owned(), words, network: Vec::new(), processors: 1 }
+        Self { name: name.to_owned(), words, network: Vec::new(), processors: 1, namespace: None }
     }
 
     /// Plugged into the port of `daemon` that has the guest's name, as `viaduct qemu-args` says.
     #[must_use]
     pub fn on_port_of(mut self, daemon: &Daemon) -> Self {
         self.network = qemu_arguments(daemon, &self.name);
+        self
+    }
+
+    /// Plugged into a TAP device of a namespace by QEMU itself, as guests are without a switch like ours.
+    #[must_use]
+    pub fn on_tap(mut self, namespace: &Namespace, tap: &str) -> Self {
+        self.network = ["-netdev", "tap,id=net", "-device", "virtio-net-pci,netdev=net"].map(str::to_owned).into();
+        self.network[1] += &format!(",ifname={tap},script=no,downscript=no,vhost=off");
+        self.namespace = Some(namespace.name().to_owned());
         self
     }
 
@@ -119,12 +135,15 @@ impl Machine {
             tempfile::Builder::new().prefix("viaduct-guest-").tempdir().expect("a folder for the guest");
         let (serial, monitor) =
             (listen(&folder.path().join("serial")), listen(&folder.path().join("monitor")));
-        let mut qemu = Process::start(
-            &self.name,
-            "qemu-system-x86_64",
-            &self.command_line(folder.path()),
-            folder.path(),
-        );
+        let mut command = match &self.namespace {
+            Some(_) => Command::new("ip"),
+            None => Command::new(QEMU),
+        };
+        if let Some(namespace) = &self.namespace {
+            command.args(["netns", "exec", namespace, QEMU]);
+        }
+        command.args(self.command_line(folder.path()));
+        let mut qemu = Process::spawn(&self.name, &command, folder.path());
         let shell = Shell::new(&self.name, accept(&serial, &mut qemu));
         let qmp = Qmp::new(accept(&monitor, &mut qemu))
             .unwrap_or_else(|error| panic!("the monitor of {}: {error}", self.name));
