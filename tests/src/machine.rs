@@ -69,7 +69,8 @@ impl Machine {
     /// Plugged into a TAP device of a namespace by QEMU itself, as guests are without a switch like ours.
     #[must_use]
     pub fn on_tap(mut self, namespace: &Namespace, tap: &str) -> Self {
-        self.network = ["-netdev", "tap,id=net", "-device", "virtio-net-pci,netdev=net"].map(str::to_owned).into();
+        self.network =
+            ["-netdev", "tap,id=net", "-device", "virtio-net-pci,netdev=net"].map(str::to_owned).into();
         self.network[1] += &format!(",ifname={tap},script=no,downscript=no,vhost=off");
         self.namespace = Some(namespace.name().to_owned());
         self

@@ -13,15 +13,17 @@ use viaduct_tests::namespace::{Namespace, cable};
 const LIMIT: Duration = Duration::from_secs(10);
 const WORKING_BITS_PER_SECOND: f64 = 5e6;
 
-fn s10() -> String {
+/// The scenario's file, with the namespace of its container `db` by another name: only the test's own are touched.
+fn s10(db: &Namespace) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/s10.toml");
-    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    text.replace("\"db\"", &format!("\"{}\"", db.name()))
 }
 
 #[test]
 fn a_container_talks_to_a_guest_by_a_veth_pair() {
-    let (host, web) = (Namespace::new("host"), Namespace::new("web"));
-    let daemon = Daemon::start_in(&host, &s10());
+    let (host, web, db) = (Namespace::new("host"), Namespace::new("web"), Namespace::new("db"));
+    let daemon = Daemon::start_in(&host, &s10(&db));
     let mut vm1 = Machine::new("vm1", "10.0.1.1/24").on_port_of(&daemon).power_on();
     // The container comes later than the switch.
     cable((&host, "veth-web"), (&web, "eth0"));
@@ -65,4 +67,25 @@ fn a_namespace_that_goes_is_let_go_of_and_its_successor_is_taken() {
     cable((&pod, "veth0"), (&peer, "eth0"));
     daemon.wait_for_state("pod", "attached");
     assert_eq!(daemon.settled_usage().descriptors, before, "descriptors leak");
+}
+
+/// The switch makes the container's interface, in the container.
+#[test]
+fn a_tap_device_in_a_container_comes_with_its_namespace_and_goes_with_the_switch() {
+    let (host, db, web) = (Namespace::new("host"), Namespace::new("db"), Namespace::new("web"));
+    let mut daemon = Daemon::start_in(&host, &s10(&db));
+    cable((&host, "veth-web"), (&web, "eth0"));
+    web.ip("address add 10.0.1.21/24 dev eth0");
+    daemon.wait_for_state("db", "attached");
+    db.ip("address add 10.0.1.22/24 dev eth0");
+    daemon.wait_for_state("web", "attached");
+    db.run("busybox ping -q -c 3 -i 0.2 -W 5 10.0.1.21");
+    db.ip("link del eth0");
+    // It is made anew; its address is its owner's business.
+    wait_until("the device to come back", LIMIT, || db.succeeds("ip address add 10.0.1.22/24 dev eth0"));
+    wait_until("the containers to reach each other again", LIMIT, || {
+        db.succeeds("busybox ping -q -c 1 -W 1 10.0.1.21")
+    });
+    assert!(daemon.terminate().success());
+    assert!(!db.succeeds("ip link show eth0"), "the device stays behind");
 }

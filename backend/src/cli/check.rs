@@ -8,7 +8,7 @@ use viaduct_switch::VlanId;
 use super::failure::Failure;
 use super::table::{Align, Cell, Table};
 use super::{Style, json, units};
-use crate::config::{self, Config, Loaded, ThisHost};
+use crate::config::{self, Config, Driver, Loaded, ThisHost};
 use crate::link::LinkWatcher;
 
 /// What a file declares, every default filled in; names are those of the file.
@@ -176,15 +176,17 @@ fn outlook(interface: &config::Interface) -> String {
         }
         (Err(error), None) => return format!("the machine's interfaces cannot be seen: {error}"),
     };
-    match watcher.link(name) {
-        None => format!("there is no interface {name} now; it would be waited for"),
-        Some(link) if link.mac.is_none() => {
+    match (watcher.link(name), driver) {
+        (None, Driver::Tap) => format!("the TAP device {name} would be made"),
+        (Some(_), Driver::Tap) => format!("{name} would be attached by tap"),
+        (None, _) => format!("there is no interface {name} now; it would be waited for"),
+        (Some(link), _) if link.mac.is_none() => {
             format!("{name} is no Ethernet interface, and would be refused")
         }
-        Some(link) if !link.up => {
+        (Some(link), _) if !link.up => {
             format!("{name} is down; it would be waited for (ip link set {name} up)")
         }
-        Some(link) => {
+        (Some(link), _) => {
             let carrier = if link.carrier { "" } else { ", has no carrier" };
             format!("{name} is up{carrier}, MTU {}; it would be attached, driver {}", link.mtu, driver.name())
         }

@@ -254,12 +254,14 @@ pub enum Driver {
     AfPacket,
     /// AF_XDP sockets: the machine itself hears nothing more by the interface.
     AfXdp,
+    /// The other end of a TAP device, which is made if it is not there.
+    Tap,
 }
 
 impl Driver {
     /// All drivers, by their name as an uplink's `driver`.
     pub const ALL: &'static [(&'static str, Self)] =
-        &[("auto", Self::Auto), ("af-packet", Self::AfPacket), ("af-xdp", Self::AfXdp)];
+        &[("auto", Self::Auto), ("af-packet", Self::AfPacket), ("af-xdp", Self::AfXdp), ("tap", Self::Tap)];
 
     /// The name in the file.
     #[must_use]

@@ -26,6 +26,7 @@ const TYPES: &[(&str, Option<Driver>)] = &[
     ("veth", Some(Driver::Auto)),
     ("af-packet", Some(Driver::AfPacket)),
     ("af-xdp", Some(Driver::AfXdp)),
+    ("tap", Some(Driver::Tap)),
 ];
 
 /// Fields that say something about a guest's socket, and about an interface.
@@ -40,7 +41,7 @@ pub(super) fn read(
     networks: &BTreeSet<&str>,
 ) -> Port {
     table.check_fields(&schema::PORT);
-    let kind = table.read_word("type", TYPES, &["tap"]);
+    let kind = table.read_word("type", TYPES, &[]);
     if !table.has("type") || kind.is_some() {
         check_kind(table, kind.flatten().is_some());
     }
@@ -69,7 +70,7 @@ fn check_kind(table: &TableReader<'_>, is_interface: bool) {
     } else {
         (
             OF_INTERFACES,
-            "type = \"veth\", \"af-packet\" or \"af-xdp\" beside it: a guest has a socket instead",
+            "type = \"veth\", \"tap\", \"af-packet\" or \"af-xdp\" beside it: a guest has a socket instead",
         )
     };
     for field in strange.iter().filter(|field| table.has(field)) {

@@ -118,7 +118,7 @@ pub const PORT: Table = Table {
         now("service_vlan", "a VLAN id from 1 to 4094", "none"),
         now("tag_types", "a list of \"0x88a8\", \"0x9100\"", "[]"),
         now("priority", "a number from 0 to 7", "0"),
-        now("type", "\"vhost-user\", \"veth\", \"af-packet\", \"af-xdp\"", "\"vhost-user\""),
+        now("type", "\"vhost-user\", \"veth\", \"tap\", \"af-packet\", \"af-xdp\"", "\"vhost-user\""),
         now("interface", "an interface's name", "none"),
         now("netns", "a name, an absolute path or a process's number", "the daemon's own"),
         now("socket", "an absolute path of at most 106 bytes", "runtime_dir/NAME.sock"),
@@ -144,7 +144,7 @@ pub const UPLINK: Table = Table {
     fields: &[
         now("interface", "an interface's name", ""),
         now("netns", "a name, an absolute path or a process's number", "the daemon's own"),
-        now("driver", "\"auto\", \"af-packet\", \"af-xdp\"", "\"auto\""),
+        now("driver", "\"auto\", \"af-packet\", \"af-xdp\", \"tap\"", "\"auto\""),
         now("mtu", "a number from 68 to 65535", "the interface's"),
         now("storm", "a table", "twice what a port may send"),
         now("multicast_router", "true, false", "true"),

@@ -107,12 +107,12 @@ const WRONG: &[Case] = &[
     ("[network.lab]\n[port.vm1]\nnetwork = 'office'", 3, 11, "port.vm1.network", "\"office\"", "\"lab\""),
     ("[network.lab]\n[port.vm1]\nnetwork = 1", 3, 11, "port.vm1.network", "1", "a network's name in quotes"),
     (
-        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\ntype = 'tap'",
+        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\ntype = 'macvtap'",
         4,
         8,
         "port.vm1.type",
+        "\"macvtap\"",
         "\"tap\"",
-        "cannot do \"tap\" yet",
     ),
     (
         "[network.lab]\n[port.vm1]\nnetwork = 'lab'\ntype = 'vhost'",

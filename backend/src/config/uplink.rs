@@ -25,7 +25,7 @@ pub(super) fn read(
     warnings: &mut Vec<String>,
 ) -> Uplink {
     table.check_fields(&schema::UPLINK);
-    let driver = table.read_word("driver", Driver::ALL, &["tap"]).unwrap_or_default();
+    let driver = table.read_word("driver", Driver::ALL, &[]).unwrap_or_default();
     let interface = interface::read(table, driver);
     warnings.extend(warning(name, &interface.name, host));
     Uplink {

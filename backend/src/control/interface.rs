@@ -110,7 +110,8 @@ pub(super) enum Move {
 /// A port whose frames come from and go to an interface.
 ///
 /// It is attached while the interface is there and up, and waits otherwise: for the kernel to say that the interface
-/// is, or, where opening it was refused, for the next attempt.
+/// is, or, where opening it was refused, for the next attempt. A TAP device is made by opening it, so that its port
+/// waits for nothing.
 #[derive(Debug)]
 pub(super) struct InterfacePort {
     pub(super) name: String,
@@ -153,11 +154,12 @@ impl InterfacePort {
                 Driver::Auto => DeviceKind::Auto,
                 Driver::AfPacket => DeviceKind::AfPacket,
                 Driver::AfXdp => DeviceKind::AfXdp,
+                Driver::Tap => DeviceKind::Tap,
             },
             interface: self.link.as_ref().map_or(name, |link| &link.name).clone(),
             namespace: netns.clone(),
             queues: 1,
-            mtu: None,
+            mtu: self.wanted.mtu.map(u32::from),
         }
     }
 
@@ -175,17 +177,21 @@ impl InterfacePort {
     }
 
     fn step(&self, link: Option<&Link>) -> Move {
+        let is_tap = self.is_made_by_opening();
         let Some(attached) = &self.attached else {
             // What was refused waits for its next attempt, unless there is news.
             let again = self.trouble.is_none() || link != self.link.as_ref();
-            let usable = link.is_some_and(|link| link.up);
+            let usable = is_tap || link.is_some_and(|link| link.up);
             return if usable && again { Move::Attach } else { Move::Stay };
         };
         match link {
             Some(link) if link.index != attached.index => Move::Renew,
-            Some(link) if !link.up => Move::Detach,
+            Some(link) if !link.up && !is_tap => Move::Detach,
             Some(link) if link.mtu != attached.mtu => Move::Renew,
             Some(_) => Move::Stay,
+            // A TAP device is told of after it was made.
+            None if is_tap && self.link.is_none() => Move::Stay,
+            None if is_tap => Move::Renew,
             None => Move::Detach,
         }
     }
@@ -239,7 +245,12 @@ impl InterfacePort {
     /// Whether another attempt makes sense.
     pub(super) fn may_retry(&self) -> bool {
         let is_up = self.link.as_ref().is_some_and(|link| link.up);
-        self.attached.is_none() && is_up
+        self.attached.is_none() && (self.is_made_by_opening() || is_up)
+    }
+
+    /// Whether the interface need not be there before it is opened.
+    pub(super) fn is_made_by_opening(&self) -> bool {
+        self.wanted.interface.driver == Driver::Tap
     }
 
     fn state(&self, missing: Option<String>) -> (PortState, Option<String>) {
@@ -248,6 +259,7 @@ impl InterfacePort {
         let detail = match (missing, &self.trouble, link) {
             (Some(missing), ..) => Some(missing),
             (None, Some(trouble), _) => Some(trouble.clone()),
+            (None, None, LinkState::Missing) if self.attached.is_some() => None,
             (None, None, LinkState::Missing) => {
                 Some(format!("there is no interface {name}; it is waited for"))
             }

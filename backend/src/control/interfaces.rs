@@ -28,7 +28,7 @@ impl Controller {
         let mut port = InterfacePort::new(name, index, wanted);
         if let Some(missing) = self.links.missing(&port.wanted.interface) {
             port.log.warn(missing);
-        } else if self.links.link(&port.wanted.interface).is_none() {
+        } else if self.links.link(&port.wanted.interface).is_none() && !port.is_made_by_opening() {
             port.log
                 .warn(format_args!("there is no interface {}; it is waited for", port.wanted.interface.name));
         }

@@ -24,7 +24,7 @@ const WRONG: &[Case] = &[
         "`interfaces`",
         "cannot do `interfaces` yet",
     ),
-    ("[uplink.wan]\ninterface = 'eth1'\ndriver = 'tap'", 3, "uplink.wan.driver", "tap", "cannot do"),
+    ("[uplink.wan]\ninterface = 'eth1'\ndriver = 'dpdk'", 3, "uplink.wan.driver", "dpdk", "one of \"auto\""),
     (
         "[uplink.wan]\ninterface = 'eth1'\ndriver = 'afpacket'",
         3,
@@ -158,12 +158,12 @@ fn an_uplink_is_read_as_written_and_has_its_defaults() {
     let office = &config.networks["office"];
     assert_eq!((office.mode, office.uplink.as_deref()), (NetworkMode::Bridged, Some("wan")));
     let config = right(
-        "[uplink.wan]\ninterface = 'tap0'\nnetns = 4711\ndriver = 'af-packet'\nmtu = 9000\nmulticast_router = false\n\
+        "[uplink.wan]\ninterface = 'tap0'\nnetns = 4711\ndriver = 'tap'\nmtu = 9000\nmulticast_router = false\n\
          storm = { broadcast = 'unlimited' }\n",
     );
     let uplink = &config.uplinks["wan"];
     let netns = Some(PathBuf::from("/proc/4711/ns/net"));
-    let interface = Interface { name: "tap0".to_owned(), driver: Driver::AfPacket, netns };
+    let interface = Interface { name: "tap0".to_owned(), driver: Driver::Tap, netns };
     assert_eq!((&uplink.interface, uplink.mtu, uplink.multicast_router), (&interface, Some(9000), false));
     assert_eq!(limit(uplink.storm.broadcast), None);
 }

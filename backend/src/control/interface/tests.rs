@@ -64,6 +64,17 @@ fn a_renamed_interface_is_opened_by_its_name_of_now() {
 }
 
 #[test]
+fn a_tap_device_is_made_by_opening_it_whatever_is_there() {
+    let mut port = port(Driver::Tap);
+    assert_eq!(port.follow(None), Move::Attach);
+    port.attach(attached(7, 1500, Instant::now()));
+    assert_eq!(port.follow(None), Move::Stay, "the kernel has not told of it yet");
+    assert_eq!(port.follow(Some(link(7, false, 1500))), Move::Stay, "the other end sets it up");
+    assert_eq!(port.follow(Some(link(7, true, 1500))), Move::Stay);
+    assert_eq!(port.follow(None), Move::Renew, "somebody removed it");
+}
+
+#[test]
 fn what_is_refused_is_tried_less_and_less_often_until_there_is_news() {
     let mut port = port(Driver::Auto);
     let start = Instant::now();
