@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use viaduct::model::{
     DropStatus, FdbStatus, GroupStatus, InterfaceStatus, LinkState, MemberStatus, MulticastStatus,
-    NetworkStatus, PortState, PortStatus, Snapshot, Traffic, WorkerStatus,
+    NetworkStatus, PortState, PortStatus, Snapshot, StpPortStatus, StpStatus, Traffic, WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -106,6 +106,7 @@ fn every_field_of_an_answer_is_named() {
         networks: vec![network],
         fdb: vec![entry],
         groups: vec![group],
+        stp: vec![StpStatus { ports: vec![StpPortStatus::default()], ..StpStatus::default() }],
         multicast: MulticastStatus::default(),
         workers: vec![WorkerStatus::default()],
     };
@@ -113,7 +114,7 @@ fn every_field_of_an_answer_is_named() {
     names(&serde_json::to_value(&snapshot).unwrap(), &mut fields);
     assert!(fields.contains(&"peer_pid".to_owned()));
     for field in fields.iter().filter(|field| {
-        !["ports", "networks", "fdb", "groups", "multicast", "workers"].contains(&field.as_str())
+        !["ports", "networks", "fdb", "groups", "multicast", "stp", "workers"].contains(&field.as_str())
     }) {
         assert!(API.contains(&format!("`{field}`")), "docs/api.md does not name `{field}`");
     }

@@ -40,6 +40,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/networks", get(networks))
         .route("/v1/fdb", get(fdb))
         .route("/v1/groups", get(groups))
+        .route("/v1/stp", get(stp))
         .route("/v1/workers", get(workers))
         .route("/v1/config", put(config))
         .fallback(unknown_path)
@@ -154,6 +155,11 @@ async fn fdb(State(shared): Api) -> Result<Response, Refused> {
 async fn groups(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.groups))
+}
+
+async fn stp(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot.stp))
 }
 
 async fn workers(State(shared): Api) -> Result<Response, Refused> {

@@ -119,7 +119,7 @@ fn declared<'a>(file: &Path, loaded: &'a Loaded) -> Declared<'a> {
         })
     };
     let over = |uplink: &str| {
-        let networks = networks.iter().filter(|(_, network)| network.uplink.as_deref() == Some(uplink));
+        let networks = networks.iter().filter(|(_, network)| network.uplinks().any(|name| name == uplink));
         networks.map(|(name, _)| name.clone()).collect()
     };
     let uplink = |(name, uplink): (&'a String, &'a config::Uplink)| {

@@ -20,6 +20,7 @@ mod plug;
 mod port;
 mod run;
 mod show;
+mod spanning_tree;
 mod table;
 mod units;
 mod uplinks;

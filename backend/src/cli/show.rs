@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::check::counted;
 use super::failure::Failure;
 use super::port::one_port;
+use super::spanning_tree::stp_text;
 use super::table::{Align, Cell, Colour, Table};
 use super::uplinks::uplink_text;
 use super::{Style, json, units};
@@ -30,6 +31,8 @@ pub(super) enum What {
     Fdb,
     /// Multicast groups and their members
     Groups,
+    /// Spanning trees: roles, states and the root
+    Stp,
     /// The data path's workers
     Workers,
     /// Frames that were not delivered, and why
@@ -49,7 +52,9 @@ pub(super) fn show(
         (Some(What::Workers), Some(_)) => {
             return Err(Failure::new("workers have no names; leave the name out"));
         }
-        (Some(What::Networks | What::Fdb | What::Groups), Some(name)) => only_network(snapshot, name)?,
+        (Some(What::Networks | What::Fdb | What::Groups | What::Stp), Some(name)) => {
+            only_network(snapshot, name)?
+        }
         (Some(What::Uplinks), Some(name)) => only_uplink(snapshot, name)?,
         (_, Some(name)) => only_port(snapshot, name)?,
     };
@@ -72,6 +77,7 @@ fn only_network(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure>
     snapshot.networks.retain(|network| network.name == name);
     snapshot.fdb.retain(|entry| entry.network == name);
     snapshot.groups.retain(|group| group.network == name);
+    snapshot.stp.retain(|tree| tree.networks.iter().any(|network| network == name));
     let missing = || Failure::new(format!("there is no network {name}; `viaduct show networks` lists all"));
     (!snapshot.networks.is_empty()).then_some(snapshot).ok_or_else(missing)
 }
@@ -99,6 +105,7 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         Some(What::Networks) => json(&snapshot.networks),
         Some(What::Fdb) => json(&snapshot.fdb),
         Some(What::Groups) => json(&snapshot.groups),
+        Some(What::Stp) => json(&snapshot.stp),
         Some(What::Workers) => json(&snapshot.workers),
         Some(What::Drops) => json(&all_drops(snapshot).collect::<Vec<_>>()),
     }
@@ -113,6 +120,7 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (Some(What::Networks), _) => network_table(&snapshot.networks).render(colour),
         (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
         (Some(What::Groups), _) => group_text(snapshot, colour),
+        (Some(What::Stp), _) => stp_text(&snapshot.stp, colour),
         (Some(What::Workers), _) => worker_table(&snapshot.workers).render(colour),
         (Some(What::Drops), _) => drop_text(snapshot, colour),
     }
@@ -431,6 +439,7 @@ mod tests {
                 members: vec![MemberStatus { port: "vm1".to_owned(), expires_s: 259 }],
             }],
             multicast: MulticastStatus::default(),
+            stp: Vec::new(),
             workers: vec![WorkerStatus {
                 cpu: 0,
                 rings: 4,

@@ -14,7 +14,7 @@ use super::names::{NAME_RULE, is_name};
 use super::problem::{ConfigError, Problem, WrongFile};
 use super::reader::{Problems, TableReader};
 use super::values::shortened;
-use super::{Config, network, port, schema, switch, uplink};
+use super::{Config, network, port, schema, spanning_tree, switch, uplink};
 
 /// The longest file that is read, in bytes.
 pub const FILE_SIZE_MAX: usize = 16 << 20;
@@ -122,6 +122,7 @@ fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<Stri
     let known = names_of(&networks);
     let ports = placed(top, "port", PORTS_MAX, |name, table| port::read(name, table, &settings, &known));
     cross::check(&ports, &networks, &uplinks, &settings);
+    warnings.extend(spanning_tree::warnings(&networks));
     Config { switch: settings, networks: by_name(networks), ports: by_name(ports), uplinks: by_name(uplinks) }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use viaduct_switch::spanning_tree::TreeSettings;
 use viaduct_switch::{MacAddress, Priority, StormLimits, TagTypes, VlanId};
 
 mod cross;
@@ -22,6 +23,7 @@ mod port;
 mod problem;
 mod reader;
 pub mod schema;
+pub(crate) mod spanning_tree;
 mod storm;
 mod switch;
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod uplink;
 mod values;
 mod vlans;
 
+pub use self::spanning_tree::UplinkStp;
 pub use host::{Host, InterfaceUse, ThisHost};
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
 pub(crate) use membership::written as written_tag_types;
@@ -142,6 +145,10 @@ pub struct Network {
     pub vlan: Option<VlanId>,
     /// Whether its stations may use VLAN tags of their own.
     pub inner_tags: bool,
+    /// Further uplinks into the same segment, by name.
+    pub parallel_uplinks: Vec<String>,
+    /// Its spanning tree; `None`: it takes part in none.
+    pub stp: Option<TreeSettings>,
     /// How long an address that is not seen stays learned.
     pub ageing: Duration,
     /// Whether frames to multicast groups go only where they are wanted.
@@ -150,6 +157,13 @@ pub struct Network {
     pub multicast_membership: Duration,
     /// Whether a port leaves a multicast group as soon as one host behind it does.
     pub multicast_fast_leave: bool,
+}
+
+impl Network {
+    /// All of its uplinks, by name.
+    pub fn uplinks(&self) -> impl Iterator<Item = &String> {
+        self.uplink.iter().chain(&self.parallel_uplinks)
+    }
 }
 
 /// How a network reaches the outside.
@@ -287,6 +301,8 @@ pub struct Uplink {
     pub storm: StormLimits,
     /// Whether a multicast router may be behind it.
     pub multicast_router: bool,
+    /// What it is in its networks' spanning tree.
+    pub stp: UplinkStp,
 }
 
 /// Who listens on a port's socket.

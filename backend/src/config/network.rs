@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::names::reference;
 use super::reader::TableReader;
-use super::{Network, NetworkMode, membership, schema, values};
+use super::{Network, NetworkMode, membership, schema, spanning_tree, values};
 
 /// IEEE 802.1Q-2018, table 8-6: recommended 300 s.
 const AGEING: Duration = Duration::from_secs(300);
@@ -36,6 +36,8 @@ pub(super) fn read(table: &TableReader<'_>, uplinks: &BTreeSet<&str>) -> Network
         uplink: reference(table, "uplink", "uplink", uplinks),
         vlan: membership::vlan(table, "vlan"),
         inner_tags: table.read("inner_tags", SWITCH, values::boolean).unwrap_or(false),
+        parallel_uplinks: spanning_tree::parallel_uplinks(table, uplinks),
+        stp: spanning_tree::of_network(table),
         ageing: table.read("ageing", AGEING_EXPECTED, ageing).unwrap_or(AGEING),
         multicast_snooping: table.read("multicast_snooping", SWITCH, values::boolean).unwrap_or(true),
         multicast_membership: table

@@ -441,6 +441,8 @@ fn the_smallest_file_gets_every_default() {
             uplink: None,
             vlan: None,
             inner_tags: false,
+            parallel_uplinks: Vec::new(),
+            stp: None,
             ageing: Duration::from_secs(300),
             multicast_snooping: true,
             multicast_membership: Duration::from_secs(260),

@@ -4,7 +4,7 @@ use viaduct_switch::{FrameRate, StormLimits};
 
 use super::host::Host;
 use super::reader::TableReader;
-use super::{Driver, Uplink, interface, membership, schema, storm, values};
+use super::{Driver, Uplink, interface, membership, schema, spanning_tree, storm, values};
 
 /// The smallest MTU: every module forwards 68 octets (RFC 791, 3.2).
 const MTU_MIN: u16 = 68;
@@ -39,6 +39,7 @@ pub(super) fn read(
         multicast_router: table
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(true),
+        stp: spanning_tree::of_uplink(table),
     }
 }
 

@@ -60,7 +60,7 @@ fn check_trunk(table: &TableReader<'_>, native: Option<&str>, tagged: &[String],
 /// A network says which uplink it has, so that is where a mistake is.
 fn check_uplink(uplink: &str, networks: &[Placed<'_, Network>]) {
     let mut over: Vec<&Placed<'_, Network>> =
-        networks.iter().filter(|placed| placed.value.uplink.as_deref() == Some(uplink)).collect();
+        networks.iter().filter(|placed| placed.value.uplinks().any(|name| name == uplink)).collect();
     over.sort_by_key(|placed| placed.table.at);
     let mut first: HashMap<Option<VlanId>, &Placed<'_, Network>> = HashMap::new();
     for placed in &over {

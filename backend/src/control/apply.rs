@@ -60,7 +60,7 @@ impl Controller {
     fn check(&self, wanted: Config) -> Result<Prepared, ApplyError> {
         let plan = plan::diff(&self.config, &wanted)?;
         let numbers = self.numbers.for_config(&wanted).ok_or_else(|| self.too_many(&wanted))?;
-        let policy = Arc::new(numbers.compile(&wanted)?);
+        let policy = Arc::new(numbers.compile(&wanted, &self.trees.states(&wanted, &numbers))?);
         let settings = &wanted.switch;
         let access = Access::new(settings.socket_mode, settings.socket_group.as_deref());
         let access = access.map_err(ApplyError::Access)?;
@@ -175,6 +175,7 @@ impl Controller {
         self.access = access;
         self.switch.set_verification(wanted.switch.verify_flow_cache);
         self.config = wanted.clone();
+        self.trees.become_wanted(&wanted, &self.numbers, self.bay.now());
         for (name, port, end) in newcomers(&plan, &wanted) {
             let listener = listeners.remove(name).or_else(|| free.remove(&end.socket));
             self.insert(name, (port, end), listener, ops);

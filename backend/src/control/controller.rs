@@ -21,6 +21,7 @@ use crate::control::port::{Link, Port, process};
 use crate::control::registry::{Numbers, Ports};
 use crate::control::timer::{Deadline, Timer};
 use crate::control::token::Token;
+use crate::control::trees::Trees;
 use crate::control::{ApplyError, Changes, notify};
 use crate::ring::RingError;
 use crate::vhost_user::socket;
@@ -61,6 +62,7 @@ pub(super) struct Controller {
     /// The ports that are interfaces, and what the kernel says of those.
     pub(super) interfaces: Interfaces,
     pub(super) links: Links,
+    pub(super) trees: Trees,
     pub(super) open: Opener,
     pub(super) generation: u64,
     pub(super) started: Instant,
@@ -90,6 +92,7 @@ impl Controller {
             ports: Ports::default(),
             interfaces: Interfaces::new(),
             links: Links::default(),
+            trees: Trees::default(),
             open,
             generation: 0,
             started: Instant::now(),
@@ -186,6 +189,8 @@ impl Controller {
                 Deadline::Accept(port) => self.watch_listener(port, EventSet::IN, ops),
                 Deadline::Resume(port) => self.resume(port, ops),
                 Deadline::Tell(port) => self.tell_driver(port),
+                // Done after each event.
+                Deadline::Trees => {}
                 Deadline::Attach(port) => self.retry_interface(port),
                 Deadline::Namespaces => self.look_after_namespaces(ops),
             }
@@ -194,6 +199,7 @@ impl Controller {
 
     /// Takes note of rings and devices that broke; the data path stopped them already.
     fn serve_dataplane(&mut self) {
+        self.serve_control_frames();
         for (port, error) in self.bay.take_failed() {
             self.interface_failed(port, &error.to_string());
         }
@@ -220,6 +226,7 @@ impl Controller {
             self.timer.clear(Deadline::Tick);
         }
         self.rearm_links(now);
+        self.serve_trees();
         if let Err(error) = self.timer.arm(now) {
             error!("cannot set the timer: {error}; reconnecting may come late");
         }

@@ -7,6 +7,7 @@ use viaduct_switch::{PortIndex, Switch, Volume};
 use crate::config::{Config, Driver, Interface, Port, Uplink, type_name};
 use crate::control::log::PortLog;
 use crate::control::port::Counted;
+use crate::control::trees::LinkSeen;
 use crate::device::{Device, DeviceKind, DeviceRequest};
 use crate::link::Link;
 use crate::model::{InterfaceStatus, LinkState, PortState, PortStatus, Traffic};
@@ -44,7 +45,7 @@ impl Wanted {
     }
 
     fn of_uplink(config: &Config, name: &str, uplink: &Uplink) -> Self {
-        let over = || config.networks.iter().filter(|(_, network)| network.uplink.as_deref() == Some(name));
+        let over = || config.networks.iter().filter(|(_, network)| network.uplinks().any(|uplink| uplink == name));
         let native = over().find(|(_, network)| network.vlan.is_none()).map(|(name, _)| name.clone());
         Self {
             kind: "uplink",
@@ -144,6 +145,13 @@ impl InterfacePort {
             attachments: 0,
             rates: Rates::default(),
         }
+    }
+
+    /// The link as a spanning tree sees it; `None` while there is no address.
+    pub(super) fn seen(&self) -> Option<LinkSeen> {
+        let link = self.link.as_ref()?;
+        let is_up = self.attached.is_some() && link.up && link.carrier;
+        Some(LinkSeen { is_up, mac: link.mac?, speed_mbit: self.speed_mbps })
     }
 
     /// What [`crate::device::open`] needs. A renamed interface is opened by its name of now.

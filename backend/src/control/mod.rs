@@ -21,6 +21,7 @@ mod registry;
 mod snapshot;
 mod timer;
 mod token;
+mod trees;
 
 #[cfg(test)]
 mod tests;

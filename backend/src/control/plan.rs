@@ -8,6 +8,7 @@ use std::time::Duration;
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
 use viaduct_switch::{FrameRate, StormLimits, VlanId};
 
+use crate::config::spanning_tree::kind_name;
 use crate::config::{
     Config, Interface, Network, Port, Role, SwitchSettings, Uplink, VhostUser, type_name, written_limit,
     written_tag_types,
@@ -146,12 +147,20 @@ impl Plan {
             (_, None) => self.note(ChangeKind::Removed, object, Vec::new()),
             (Some(running), Some(wanted)) => {
                 let seconds = |time: Duration| format!("{}s", time.as_secs());
-                let uplink = |network: &Network| network.uplink.clone().unwrap_or("none".to_owned());
+                let uplink = |network: &Network| match network.uplinks().cloned().collect::<Vec<_>>() {
+                    names if names.is_empty() => "none".to_owned(),
+                    names => names.join("+"),
+                };
+                let stp = |network: &Network| kind_name(network.stp.as_ref());
+                let priority =
+                    |network: &Network| network.stp.map_or("none".to_owned(), |stp| stp.priority.to_string());
                 let settings = [
                     difference("mode", running.mode.name(), wanted.mode.name()),
                     difference("uplink", uplink(running), uplink(wanted)),
                     difference("vlan", written_vlan(running.vlan), written_vlan(wanted.vlan)),
                     difference("inner_tags", running.inner_tags, wanted.inner_tags),
+                    difference("stp", stp(running), stp(wanted)),
+                    difference("stp_priority", priority(running), priority(wanted)),
                     difference("ageing", seconds(running.ageing), seconds(wanted.ageing)),
                     difference("multicast_snooping", running.multicast_snooping, wanted.multicast_snooping),
                     difference(
@@ -247,12 +256,16 @@ fn interface_differences(running: Option<&Interface>, wanted: Option<&Interface>
 fn uplink_differences(running: &Uplink, wanted: &Uplink) -> Vec<String> {
     let mtu = |uplink: &Uplink| uplink.mtu.map_or("the interface's".to_owned(), |mtu| mtu.to_string());
     let types = |uplink: &Uplink| written_tag_types(uplink.tag_types);
+    let cost = |uplink: &Uplink| uplink.stp.cost.map_or("auto".to_owned(), |cost| cost.to_string());
     let own = [
         difference("service_vlan", written_vlan(running.service_vlan), written_vlan(wanted.service_vlan)),
         difference("tag_types", types(running), types(wanted)),
         difference("priority", running.priority.code_point(), wanted.priority.code_point()),
         difference("mtu", mtu(running), mtu(wanted)),
         difference("multicast_router", running.multicast_router, wanted.multicast_router),
+        difference("stp_cost", cost(running), cost(wanted)),
+        difference("stp_priority", running.stp.priority, wanted.stp.priority),
+        difference("stp_edge", running.stp.edge_name(), wanted.stp.edge_name()),
     ];
     interface_differences(Some(&running.interface), Some(&wanted.interface))
         .into_iter()
@@ -294,6 +307,7 @@ mod tests {
     use viaduct_switch::{MacAddress, Priority, TagTypes};
 
     use crate::config::{Attachment, Driver, Membership, NetworkMode, Polling, Trunk};
+    use crate::config::{Attachment, Driver, NetworkMode, Polling, UplinkStp};
 
     use super::*;
 
@@ -321,6 +335,8 @@ mod tests {
             uplink: None,
             vlan: None,
             inner_tags: false,
+            parallel_uplinks: Vec::new(),
+            stp: None,
             ageing: Duration::from_secs(300),
             multicast_snooping: true,
             multicast_membership: Duration::from_secs(260),
@@ -353,6 +369,7 @@ mod tests {
             mtu: None,
             storm: StormLimits::default(),
             multicast_router: true,
+            stp: UplinkStp::default(),
         };
         config.uplinks.insert("wan".to_owned(), uplink);
         config

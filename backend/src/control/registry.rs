@@ -9,6 +9,7 @@ use viaduct_switch::{
 
 use crate::config::{self, Config};
 use crate::control::port::Port;
+use crate::control::trees::States;
 
 /// Names and numbers of a configuration's networks, and of its ports and uplinks, which are ports to the data path.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -28,7 +29,7 @@ impl Numbers {
     }
 
     /// The tables of the data path for `config`, whose names all have numbers.
-    pub(super) fn compile(&self, config: &Config) -> Result<Policy, PolicyError> {
+    pub(super) fn compile(&self, config: &Config, states: &States) -> Result<Policy, PolicyError> {
         let ports = config.ports.iter().filter_map(|(name, port)| {
             Some((
                 *self.ports.get(name)?,
@@ -49,7 +50,7 @@ impl Numbers {
             let &config::Network { vlan, inner_tags, .. } = network;
             Some((*self.networks.get(name)?, NetworkSettings { ageing_s, multicast, vlan, inner_tags }))
         });
-        Policy::compile(ports.chain(self.uplinks(config)), networks)
+        Policy::compile(ports.chain(self.uplinks(config, states)), networks)
     }
 
     /// The networks of a port; `None` where one has no number.
@@ -73,10 +74,12 @@ impl Numbers {
         }
     }
 
-    /// The uplinks that carry networks: trunks of them, where the one without a VLAN id has no tag.
-    fn uplinks(&self, config: &Config) -> impl Iterator<Item = (PortIndex, PortPolicy)> {
+    /// The uplinks that carry networks: trunks of them, where the one without a VLAN id has no tag. Those in `states`
+    /// take part in a spanning tree.
+    fn uplinks(&self, config: &Config, states: &States) -> impl Iterator<Item = (PortIndex, PortPolicy)> {
         config.uplinks.iter().filter_map(|(name, settings)| {
-            let over = config.networks.iter().filter(|(_, network)| network.uplink.as_ref() == Some(name));
+            let is_over = |network: &config::Network| network.uplinks().any(|uplink| uplink == name);
+            let over = config.networks.iter().filter(|(_, network)| is_over(network));
             let (tagged, untagged): (Vec<_>, Vec<_>) = over.partition(|(_, network)| network.vlan.is_some());
             let number = |(name, _): &(&String, &config::Network)| self.networks.get(*name).copied();
             let trunk = Trunk {
@@ -88,14 +91,18 @@ impl Numbers {
             let carries = trunk.native.is_some() || !trunk.networks.is_empty();
             // What is longer than the interface takes does not come in by it.
             let mtu = settings.mtu.unwrap_or(u16::MAX);
-            let policy = PortPolicy {
+            let mut policy = PortPolicy {
                 storm: settings.storm,
                 multicast_router: settings.multicast_router,
                 control: ControlPolicy::UPLINK,
                 priority: settings.priority,
                 ..PortPolicy::trunk(trunk, mtu)
             };
-            Some((*self.ports.get(name)?, policy)).filter(|_| carries)
+            let port = *self.ports.get(name)?;
+            if let Some(&state) = states.get(&port) {
+                policy.take_state(state);
+            }
+            carries.then_some((port, policy))
         })
     }
 }

@@ -26,6 +26,7 @@ impl Controller {
             fdb: self.fdb_statuses(entries),
             groups: self.group_statuses(),
             multicast: self.multicast_status(),
+            stp: self.trees.statuses(),
             workers: self.bay.workers(),
         }
     }

@@ -96,6 +96,8 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
         uplink: None,
         vlan: None,
         inner_tags: false,
+        parallel_uplinks: Vec::new(),
+        stp: None,
         ageing: Duration::from_secs(300),
         multicast_snooping: true,
         multicast_membership: Duration::from_secs(260),

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::ingress::{Slot, VlanTable, customer_types, service_types};
 use super::{MTU_MIN, NetworkSettings, PortPolicy, place};
+use crate::control::ControlProtocol;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::spanning_tree::PortState;
 use crate::vlan::{TagTypes, VlanId};
@@ -35,6 +36,17 @@ pub struct Trunk {
 }
 
 impl PortPolicy {
+    /// Makes it a spanning tree's port, with one state in all of its networks.
+    pub fn take_state(&mut self, state: PortState) {
+        let tagged = match &self.membership {
+            Membership::Access(_) => &[][..],
+            Membership::Trunk(trunk) => &trunk.networks,
+        };
+        let networks = self.native().into_iter().chain(tagged.iter().copied());
+        self.states = networks.map(|network| (network, state)).collect();
+        self.control = self.control.with(ControlProtocol::SpanningTree);
+    }
+
     /// The network of frames without a tag.
     #[must_use]
     pub fn native(&self) -> Option<NetworkIndex> {
