@@ -10,6 +10,7 @@ use super::*;
 mod documents;
 mod interfaces;
 mod limits;
+mod trees;
 mod vlans;
 
 /// A machine with processors 0 to 3 and the groups kvm and vm.
@@ -376,7 +377,10 @@ fn every_field_of_the_schema_is_wrong_in_some_case() {
                 if heading.is_empty() { field.name.to_owned() } else { format!("{heading}.{}", field.name) };
             let same = |case: &&Case| case.3 == path || case.3 == path.replace("network.vm1", "network.lab");
             assert!(
-                WRONG.iter().any(|case| same(&case)) || interfaces::has_case(&path) || vlans::has_case(&path),
+                WRONG.iter().any(|case| same(&case))
+                    || interfaces::has_case(&path)
+                    || vlans::has_case(&path)
+                    || trees::has_case(&path),
                 "no case for {path}"
             );
         }

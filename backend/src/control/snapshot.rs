@@ -38,8 +38,8 @@ impl Controller {
         }
         let members = |name: &String| {
             let ports = self.config.ports.iter().filter(|(_, port)| port.membership.has(name));
-            let uplink = self.config.networks.get(name).and_then(|network| network.uplink.clone());
-            ports.map(|(port, _)| port.clone()).chain(uplink).collect()
+            let uplinks = self.config.networks.get(name).into_iter().flat_map(|network| network.uplinks());
+            ports.map(|(port, _)| port.clone()).chain(uplinks.cloned()).collect()
         };
         let networks = self.config.networks.iter().map(|(name, network)| NetworkStatus {
             name: name.clone(),

@@ -1,10 +1,10 @@
 //! The port information machine (IEEE 802.1D-2004, 17.27): whose word counts on this link?
 
-use super::MessageRole;
 use super::bpdu::Configuration;
 use super::port::{InfoIs, Information, Message, Port};
 use super::tree::SpanningTree;
-use super::vector::milliseconds;
+use super::vector::{Vector, milliseconds};
+use super::{MessageRole, PortRole};
 
 /// What a message is, compared with what the port holds (17.21.8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +23,7 @@ impl SpanningTree {
         if !port.is_enabled {
             let is_idle = port.info_is == InfoIs::Disabled && port.rcvd_msg.is_none();
             if !is_idle {
+                self.pass_on(at);
                 self.disable_information(at);
             }
             return !is_idle;
@@ -45,6 +46,24 @@ impl SpanningTree {
             }
         }
         true
+    }
+}
+
+impl SpanningTree {
+    /// Beyond the standard: when the port by which this bridge serves a shared link loses it, its best backup there takes
+    /// over at once, instead of believing for three hellos in a port of its own bridge that is gone. One way into the link
+    /// is as good as the other, so nothing can go round that did not before.
+    fn pass_on(&mut self, at: usize) {
+        let port = &self.ports[at];
+        let served = port.role == PortRole::Designated && port.forwarding;
+        let said = Vector { bridge: self.id, port: port.id, ..port.port_priority };
+        let is_backup = |other: &&mut Port| {
+            other.is_enabled && other.role == PortRole::Backup && other.port_priority.has_same_sender(&said)
+        };
+        if let Some(heir) = self.ports.iter_mut().filter(is_backup).min_by_key(|other| other.id) {
+            heir.inherits = served;
+            heir.age();
+        }
     }
 }
 

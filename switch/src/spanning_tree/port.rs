@@ -102,6 +102,8 @@ pub(super) struct Port {
     pub(super) agreed: bool,
     pub(super) disputed: bool,
     pub(super) forward: bool,
+    /// It takes over from a port that forwarded on the same link.
+    pub(super) inherits: bool,
     pub(super) forwarding: bool,
     pub(super) learn: bool,
     pub(super) learning: bool,
@@ -163,6 +165,7 @@ impl Port {
             agreed: false,
             disputed: false,
             forward: false,
+            inherits: false,
             forwarding: false,
             learn: false,
             learning: false,

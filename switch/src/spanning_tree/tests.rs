@@ -227,6 +227,43 @@ fn of_two_ways_the_worse_is_an_alternate_and_takes_over_at_once() {
 }
 
 #[test]
+fn a_backup_takes_over_at_once_when_the_bridges_own_port_on_that_link_is_cut() {
+    let mut tree = SpanningTree::new(TreeSettings::default(), OWN, at(0)).unwrap();
+    for number in 1..=3 {
+        tree.add_port(PortSettings::new(number), mac(100), at(0)).unwrap();
+    }
+    // What one port says the others hear.
+    let mut said: Vec<(u16, Vec<u8>)> = Vec::new();
+    for number in 1..=3 {
+        said.extend(tree.set_link(number, true, at(0)).frames);
+    }
+    for ms in 1..10_000 {
+        for (from, frame) in std::mem::take(&mut said) {
+            for to in (1..=3).filter(|to| *to != from) {
+                said.extend(tree.receive(to, &frame, at(ms)).frames);
+            }
+        }
+        said.extend(tree.advance(at(ms)).frames);
+    }
+    let roles = |tree: &SpanningTree| tree.ports().map(|port| port.role).collect::<Vec<_>>();
+    assert_eq!(roles(&tree), [PortRole::Designated, PortRole::Backup, PortRole::Backup]);
+    assert_eq!(port(&tree, 1).state, PortState::Forwarding);
+    let effects = tree.set_link(1, false, at(10_000));
+    assert_eq!(effects.states, [(1, PortState::Discarding), (2, PortState::Forwarding)]);
+    assert_eq!(roles(&tree), [PortRole::Disabled, PortRole::Designated, PortRole::Backup]);
+    let told = sent(&effects, 2);
+    let Some(Bpdu::Configuration(last)) = told.last() else { panic!("{told:?}") };
+    assert!(
+        last.change && last.rapid.unwrap().forwarding,
+        "who was behind the other port is looked for here"
+    );
+    // A port that was closed itself leaves nothing but the role.
+    tree.set_link(1, true, at(10_001));
+    let effects = tree.set_link(1, false, at(10_002));
+    assert!(effects.states.is_empty());
+}
+
+#[test]
 fn what_a_root_says_is_believed_for_three_hellos() {
     let mut tree = bridge(1);
     tree.receive(1, &frame(from_root()), at(0));

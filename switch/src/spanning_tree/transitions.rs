@@ -113,8 +113,10 @@ impl Port {
     /// DISABLE_PORT, ROOT_PORT, DESIGNATED_PORT or BLOCK_PORT.
     fn take_role(&mut self) {
         self.role = self.selected_role;
+        self.inherits &= self.role == PortRole::Designated;
         match self.role {
             PortRole::Root => self.timers.rr_while = self.fwd_delay(),
+            PortRole::Designated if self.inherits => self.timers.fd_while = 0,
             PortRole::Designated => {}
             PortRole::Disabled | PortRole::Alternate | PortRole::Backup => {
                 (self.learn, self.forward) = (false, false);
@@ -163,9 +165,10 @@ impl Port {
             // heard disputes it before the port forwards.
             self.learn = true;
             self.new_info |= !self.agreed;
-            self.timers.fd_while = self.forward_delay();
+            self.timers.fd_while = if self.inherits { 0 } else { self.forward_delay() };
         } else if may_open && !self.forward {
             // DESIGNATED_FORWARD
+            self.inherits = false;
             self.forward = true;
             self.timers.fd_while = 0;
             self.agreed = self.send_rstp;
