@@ -75,7 +75,8 @@ impl Scene {
     }
 
     fn heard_outside(&self) -> u64 {
-        self.host.run("cat /sys/class/net/eth0/statistics/rx_packets").trim().parse().unwrap()
+        let count = self.host.run("cat /sys/class/net/eth0/statistics/rx_packets");
+        count.trim().parse().unwrap_or_else(|error| panic!("{count}: {error}"))
     }
 
     /// Sends until something arrives at the host; gives how long that took.
