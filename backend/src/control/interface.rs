@@ -45,7 +45,8 @@ impl Wanted {
     }
 
     fn of_uplink(config: &Config, name: &str, uplink: &Uplink) -> Self {
-        let over = || config.networks.iter().filter(|(_, network)| network.uplinks().any(|uplink| uplink == name));
+        let over =
+            || config.networks.iter().filter(|(_, network)| network.uplinks().any(|uplink| uplink == name));
         let native = over().find(|(_, network)| network.vlan.is_none()).map(|(name, _)| name.clone());
         Self {
             kind: "uplink",

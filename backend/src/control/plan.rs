@@ -306,8 +306,7 @@ mod tests {
 
     use viaduct_switch::{MacAddress, Priority, TagTypes};
 
-    use crate::config::{Attachment, Driver, Membership, NetworkMode, Polling, Trunk};
-    use crate::config::{Attachment, Driver, NetworkMode, Polling, UplinkStp};
+    use crate::config::{Attachment, Driver, Membership, NetworkMode, Polling, Trunk, UplinkStp};
 
     use super::*;
 
