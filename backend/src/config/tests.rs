@@ -92,7 +92,14 @@ const WRONG: &[Case] = &[
     ("[network.lab]\nageing = '12d'", 2, 10, "network.lab.ageing", "\"12d\"", "to \"1000000s\""),
     ("[network.lab]\nagein = '10s'", 2, 1, "network.lab.agein", "`agein`", "`ageing`"),
     ("[network.lab]\ncolour = 1", 2, 1, "network.lab.colour", "`colour`", "one of \"mode\", \"uplink\""),
-    ("[network.lab]\nstp = 'rstp'", 2, 1, "network.lab.stp", "`stp`", "this version cannot do `stp` yet"),
+    (
+        "[network.lab]\\nsubnets = 'rstp'",
+        2,
+        1,
+        "network.lab.subnets",
+        "`subnets`",
+        "this version cannot do `subnets` yet",
+    ),
     // port
     ("port = []", 1, 1, "port", "an empty list", "a table"),
     ("[network.lab]\n[port.vm1]", 2, 7, "port.vm1.network", "nothing", "a network's name: \"lab\""),
