@@ -37,7 +37,8 @@ struct OpenVswitch {
 
 impl OpenVswitch {
     fn new(namespace: Namespace) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder =
+            tempfile::tempdir().unwrap_or_else(|error| panic!("no folder for Open vSwitch: {error}"));
         let file = |name: &str| folder.path().join(name).display().to_string();
         let schema = "/usr/share/openvswitch/vswitch.ovsschema";
         let made = Command::new("ovsdb-tool").args(["create", &file("db"), schema]).status();
@@ -60,8 +61,9 @@ impl OpenVswitch {
     fn vsctl(&self, words: &str) -> String {
         let database = format!("--db=unix:{}/db.sock", self.folder.path().display());
         let mut command = self.namespace.command("ovs-vsctl");
+        let output = command.args([&database, "--timeout=20"]).args(words.split_whitespace()).output();
         let output =
-            command.args([&database, "--timeout=20"]).args(words.split_whitespace()).output().unwrap();
+            output.unwrap_or_else(|error| panic!("ovs-vsctl, of the package openvswitch-switch: {error}"));
         assert!(output.status.success(), "ovs-vsctl {words}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

@@ -93,7 +93,7 @@ const WRONG: &[Case] = &[
     ("[network.lab]\nagein = '10s'", 2, 1, "network.lab.agein", "`agein`", "`ageing`"),
     ("[network.lab]\ncolour = 1", 2, 1, "network.lab.colour", "`colour`", "one of \"mode\", \"uplink\""),
     (
-        "[network.lab]\\nsubnets = 'rstp'",
+        "[network.lab]\nsubnets = 'rstp'",
         2,
         1,
         "network.lab.subnets",
