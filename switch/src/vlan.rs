@@ -215,6 +215,7 @@ mod tests {
     fn ids_are_those_of_the_standard() {
         assert_eq!([0, 4095, 4096, u16::MAX].map(VlanId::new), [None; 4]);
         assert_eq!([1, 4094].map(|id| VlanId::new(id).map(VlanId::get)), [Some(1), Some(4094)]);
+        assert_eq!(VlanId::new(4094).map(|id| id.to_string()).as_deref(), Some("4094"));
         assert_eq!(Priority::new(8), None);
         assert_eq!(Priority::new(7).map(Priority::code_point), Some(7));
     }

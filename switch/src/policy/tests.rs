@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::drops::DropReason;
+use crate::frame::{Claims, Metadata, TakenTag};
 use crate::vlan::{TagStack, TagTypes};
 
 fn port(index: usize) -> PortIndex {
@@ -49,6 +50,7 @@ fn contradictions_are_named() {
     );
     let lost = PolicyError::UnknownNetwork { port: port(1), network: network(9) };
     assert_eq!(compile(&[(port(1), in_network(9))], &[lab]), lost);
+    assert!(Policy::compile([(port(1), PortPolicy::new(network(0), MTU_MIN))], [lab]).is_ok());
     let small = PortPolicy::new(network(0), 67);
     assert_eq!(compile(&[(port(1), small)], &[lab]), PolicyError::SmallMtu { port: port(1), mtu: 67 });
 }
@@ -290,6 +292,30 @@ fn each_receiver_has_its_tags() {
     assert_eq!(of(1, 1), TagStack::new(None, Some(vlan(11)), priority));
     assert_eq!(of(2, 0), TagStack::new(Some(vlan(300)), None, priority));
     assert_eq!(of(2, 1), TagStack::new(Some(vlan(300)), Some(vlan(11)), priority));
+}
+
+#[test]
+fn a_frames_own_tag_says_more_than_its_port() {
+    let priority = |code_point| Priority::new(code_point).unwrap();
+    let native = PortPolicy { priority: priority(3), ..PortPolicy::trunk(trunk(Some(0), &[1]), 1500) };
+    let ports = [
+        (port(0), PortPolicy { priority: priority(5), ..in_network(1) }),
+        (port(1), native),
+        (port(2), PortPolicy::trunk(trunk(None, &[0, 1]), 1500)),
+    ];
+    let policy = Policy::compile(ports, networks()).unwrap();
+    let tags = |source, tag| {
+        let meta = Metadata { tag, ..Metadata::new(port(source), 60, Claims::default()) };
+        policy.tags_of(port(2)).unwrap().of(&meta)
+    };
+    let stack = |id, code_point| Some(TagStack::new(None, Some(vlan(id)), priority(code_point)));
+    assert_eq!(tags(0, None), stack(11, 5));
+    assert_eq!(tags(1, None), stack(10, 3));
+    let said = |of, priority| Some(TakenTag { network: network(of), priority });
+    assert_eq!(tags(1, said(1, Some(priority(7)))), stack(11, 7));
+    assert_eq!(tags(1, said(1, None)), stack(11, 3));
+    // No network without a tag, and a port that is gone.
+    assert_eq!((tags(2, None), tags(9, None)), (None, None));
 }
 
 proptest! {
