@@ -82,14 +82,8 @@ pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
     }
     let capabilities = capabilities(setup.features);
     let steering = Steering::new(pairs, parked.steering.take());
-    let outlet = (!queues.is_empty()).then(|| Outlet {
-        port: setup.port,
-        capabilities,
-        queues,
-        steering,
-        kicks,
-        is_bond: false,
-    });
+    let outlet =
+        (!queues.is_empty()).then(|| Outlet { port: setup.port, capabilities, queues, steering, kicks });
     Built { outlet, inlets, lost: parked.frames(), refused }
 }
 
@@ -102,7 +96,6 @@ pub(super) fn build_device(port: PortIndex, device: Device) -> Built {
         inlets.push(Inlet {
             port,
             index: 2 * pair + 1,
-            link: if device.is_bond { u8::try_from(pair).unwrap_or(u8::MAX) } else { 0 },
             way: WayIn::Device(intake),
             kick: Some(readable),
             call: None,
@@ -125,17 +118,8 @@ pub(super) fn build_device(port: PortIndex, device: Device) -> Built {
         kicks.push(Kick::Writable(writable));
         pairs.push(pair);
     }
-    // A bond spreads flows by itself.
-    let steering = if device.is_bond { None } else { Steering::new(pairs, None) };
-    let capabilities = device.capabilities;
-    let outlet = (!queues.is_empty()).then(|| Outlet {
-        port,
-        capabilities,
-        queues,
-        steering,
-        kicks,
-        is_bond: device.is_bond,
-    });
+    let (capabilities, steering) = (device.capabilities, Steering::new(pairs, None));
+    let outlet = (!queues.is_empty()).then(|| Outlet { port, capabilities, queues, steering, kicks });
     Built { outlet, inlets, lost: 0, refused: Vec::new() }
 }
 
@@ -165,7 +149,6 @@ fn inlet(setup: &PortSetup, ring: &RingSetup, core: Core) -> Inlet {
     Inlet {
         port: setup.port,
         index: ring.index,
-        link: 0,
         way: WayIn::Ring(TransmitRing::new(core, header_len(setup.features), setup.port)),
         kick: ring.kick.clone(),
         call: ring.call.clone(),

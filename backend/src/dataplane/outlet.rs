@@ -24,8 +24,6 @@ pub(super) struct Outlet {
     pub(super) steering: Option<Steering>,
     /// How each queue says that there is room again.
     pub(super) kicks: Vec<Kick>,
-    /// Its queues are the links of a bond.
-    pub(super) is_bond: bool,
 }
 
 /// How a queue says that there is room again, when frames wait for it.

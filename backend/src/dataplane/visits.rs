@@ -22,8 +22,6 @@ const LATER: usize = 16;
 pub(super) struct Delivery<'a> {
     pub(super) to: Delivered<'a>,
     pub(super) outlets: &'a [Option<Arc<Outlet>>],
-    /// The queue by which all frames leave, if that was said.
-    pub(super) link: Option<u16>,
     pub(super) shared: &'a WorkerShared,
     pub(super) reporter: &'a Reporter,
     pub(super) waiting: &'a mut Vec<(PortIndex, u16, Instant)>,
@@ -63,9 +61,6 @@ impl Delivery<'_> {
             count_down(self.to.switch, group);
             return true;
         };
-        if let Some(link) = self.link {
-            return self.visit(outlet, link, group, wait);
-        }
         if outlet.steering.is_some() {
             return self.steer(outlet, group, wait);
         }

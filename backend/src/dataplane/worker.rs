@@ -41,8 +41,6 @@ pub(super) struct Inlet {
     pub(super) port: PortIndex,
     /// A ring's number; a device's ways in have numbers as the rings of as many queue pairs would.
     pub(super) index: u16,
-    /// The link of the port's, where it has several.
-    pub(super) link: u8,
     pub(super) way: WayIn,
     pub(super) kick: Option<Signal>,
     pub(super) call: Option<Signal>,
@@ -274,7 +272,7 @@ impl Worker {
 
     fn inject(&mut self, port: PortIndex, frame: &mut [u8]) {
         self.burst.load(port, frame);
-        self.switch_burst(0, Instant::now());
+        self.switch_burst(Instant::now());
     }
 
     /// Serves every polled ring once.
@@ -303,10 +301,10 @@ impl Worker {
         inlet.pace.arrived(now);
         inlet.meter.add(self.burst.frames().0.len() as u64, self.burst.bytes());
         let pair = inlet.index / 2;
-        let (port, link) = (inlet.port, inlet.link);
+        let port = inlet.port;
         self.count_malformed(place);
         self.note_flows(port, pair, now);
-        self.switch_burst(link, now);
+        self.switch_burst(now);
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         if inlet.way.complete(&self.burst)
             && let Some(call) = inlet.call()
@@ -335,7 +333,7 @@ impl Worker {
     }
 
     /// Lets the switch decide about the burst, and delivers it.
-    fn switch_burst(&mut self, link: u8, now: Instant) {
+    fn switch_burst(&mut self, now: Instant) {
         let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
         self.outbox.clear();
         let (frames, segments) = self.burst.parts();
@@ -345,13 +343,12 @@ impl Worker {
             outlets: &self.outlets,
             segments,
             reporter: &self.reporter,
-            link,
             refused: 0,
         };
         self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut collector);
         let refused = collector.refused;
         self.catch_up(refused, now);
-        let addressees = self.deliver(now, None);
+        let addressees = self.deliver(now, true);
         if self.polling == Polling::Adaptive && now >= self.crowded {
             for (port, queue) in addressees.into_iter().flatten() {
                 self.await_answer(port, usize::from(queue), now);
@@ -359,37 +356,34 @@ impl Worker {
         }
     }
 
-    /// Lets a frame of the control thread's leave by a link of `port`, without asking the switch. A bond's links are its
-    /// queues; every other port has one link, number 0, whose frames leave by the first queue.
+    /// Lets a frame of the control thread's leave by a link of `port`, without asking the switch. Every port has one
+    /// link, number 0.
     fn emit(&mut self, port: PortIndex, link: u8, frame: &mut [u8]) {
-        let has_it =
-            |outlet: &Arc<Outlet>| link == 0 || (outlet.is_bond && usize::from(link) < outlet.queues.len());
-        if !self.outlets.get(port.get()).and_then(Option::as_ref).is_some_and(has_it) {
+        if link != 0 {
             return self.switch.counters().port(port).add_drops(DropReason::ReceiverDown, 1);
         }
         self.burst.load(port, frame);
         self.outbox.clear();
         self.outbox.push(port, 0, false);
-        self.deliver(Instant::now(), Some(u16::from(link)));
+        self.deliver(Instant::now(), false);
     }
 
     /// Brings the burst to its receivers, with the tags of its frames' networks if they have some; gives some of those
     /// who may answer.
     #[inline]
-    fn deliver(&mut self, now: Instant, link: Option<u16>) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
+    fn deliver(&mut self, now: Instant, has_network: bool) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
         let (frames, segments) = self.burst.parts();
         let (frames_len, source) = (frames.len() as u64, frames.first().map(|frame| frame.meta.source));
         let flooded = self.outbox.flooded();
         let mut delivery = Delivery {
             to: Delivered {
                 switch: &self.switch,
-                policy: link.is_none().then_some(self.state.policy()),
+                policy: has_network.then_some(self.state.policy()),
                 frames,
                 segments,
                 workshop: &mut self.workshop,
             },
             outlets: &self.outlets,
-            link,
             shared: &self.shared,
             reporter: &self.reporter,
             waiting: &mut self.waiting,

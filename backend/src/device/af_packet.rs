@@ -65,7 +65,6 @@ pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
         address: interface.address,
         capabilities: kernel_capabilities(),
         queues: queues.collect::<Result<_, _>>()?,
-        is_bond: false,
     })
 }
 

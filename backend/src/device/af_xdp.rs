@@ -185,7 +185,6 @@ impl Opening<'_> {
             address: self.interface.address,
             capabilities: Capabilities::default(),
             queues: queues.collect::<Result<_, _>>()?,
-            is_bond: false,
         })
     }
 

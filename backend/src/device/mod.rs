@@ -8,7 +8,6 @@
 
 mod af_packet;
 mod af_xdp;
-mod bond;
 mod error;
 mod frame_ring;
 mod interface;
@@ -26,7 +25,6 @@ use std::path::PathBuf;
 use viaduct_switch::PortIndex;
 use viaduct_switch::offload::Capabilities;
 
-pub use self::bond::{BondLinks, join};
 pub use self::error::{DeviceError, DeviceFault};
 pub use self::outgoing::{Outgoing, OutgoingFrame};
 use crate::dataplane::Signal;
@@ -79,9 +77,6 @@ pub struct Device {
     pub capabilities: Capabilities,
     /// Its queues, at least one.
     pub queues: Vec<DeviceQueue>,
-    /// Its queues are the links of a bond, in their order: frames go out by the first queue, which spreads them, and
-    /// control frames by their link's own.
-    pub is_bond: bool,
 }
 
 /// One queue of a device: a way in and a way out.

@@ -63,7 +63,6 @@ pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
         mtu: interface.mtu,
         address: interface.address,
         capabilities: kernel_capabilities(),
-        is_bond: false,
         queues: queues.collect::<Result<_, _>>()?,
     })
 }

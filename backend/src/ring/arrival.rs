@@ -54,20 +54,6 @@ impl Burst {
         row.into_iter().for_each(|(_, count)| *count += frames);
     }
 
-    /// Drops the frames that are not to be kept, by what they begin with.
-    pub(crate) fn keep(&mut self, is_kept: impl Fn(&[u8]) -> bool, reason: DropReason) {
-        let mut kept = 0;
-        for place in 0..self.filled {
-            if is_kept(self.frames[place].head.bytes()) {
-                self.frames.swap(kept, place);
-                kept += 1;
-            } else {
-                self.count_drop(reason);
-            }
-        }
-        self.filled = kept;
-    }
-
     /// Adds a frame, for which there must be room.
     ///
     /// # Safety

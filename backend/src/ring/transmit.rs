@@ -46,7 +46,7 @@ pub struct Burst {
     pub(super) chains: usize,
     pub(super) bytes: u64,
     /// Chains that held no frame for us.
-    pub dropped: [(DropReason, u64); 5],
+    pub dropped: [(DropReason, u64); 4],
 }
 
 impl Burst {
@@ -67,7 +67,6 @@ impl Burst {
                 (DropReason::TooLong, 0),
                 (DropReason::BadOffload, 0),
                 (DropReason::DeviceOverrun, 0),
-                (DropReason::InactiveLink, 0),
             ],
         }
     }

@@ -72,7 +72,6 @@ fn device(notes: &Arc<Notes>) -> (Device, Signal) {
         mtu: 1500,
         address: [2; 6],
         capabilities: Capabilities::default(),
-        is_bond: false,
         queues: vec![queue],
     };
     (device, writable)
