@@ -99,10 +99,10 @@ fn a_new_flow_with_each_packet_falls_back_to_the_slow_paths_rate_and_no_further(
     let mut stage = Stage::new();
     let [mut x, mut y] = stage.cards(&large());
     let known = |number| frame(mac(2), mac(1), number, SHORTEST);
-    // Another protocol each time, more of them than a worker remembers.
+    // Another protocol each time, more of them than a worker remembers, and none of them a VLAN tag's.
     let new = |number: u64| {
         let mut bytes = known(number);
-        bytes[12..14].copy_from_slice(&(0x9000 + (number % 0x6000) as u16).to_be_bytes());
+        bytes[12..14].copy_from_slice(&(0x9101 + (number % 0x5e00) as u16).to_be_bytes());
         bytes
     };
     let mut ratios: Vec<f64> = (0..ROUNDS)
