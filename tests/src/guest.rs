@@ -145,13 +145,8 @@ impl Shell {
     /// # Panics
     /// If iperf3 fails or its answer cannot be read.
     pub fn iperf(&mut self, address: &str, seconds: u64, options: &str) -> f64 {
-        let command = format!("iperf3 -J -c {address} -t {seconds} {options}");
-        let output = self.run_within(COMMAND_WITHIN + Duration::from_secs(seconds), &command);
-        let report: Value = serde_json::from_str(&output)
-            .unwrap_or_else(|error| panic!("{}: iperf3 printed no report ({error}):\n{output}", self.name));
-        let sum = [&report["end"]["sum_received"], &report["end"]["sum"]];
-        let rate = sum.iter().find_map(|sum| sum["bits_per_second"].as_f64());
-        rate.unwrap_or_else(|| panic!("{}: iperf3 reports no rate:\n{output}", self.name))
+        let limit = COMMAND_WITHIN + Duration::from_secs(seconds);
+        iperf(address, seconds, options, |command| self.run_within(limit, command))
     }
 
     /// Starts an iperf3 server in the background, for as long as the guest runs.
@@ -225,6 +220,23 @@ fn counters_of(text: &str) -> impl Iterator<Item = (String, u64)> + '_ {
         )
         .collect();
     pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
+}
+
+/// Has `run` run iperf3 against the server at `address` for `seconds`; bits per second that arrived.
+///
+/// # Panics
+/// If iperf3 fails or its answer cannot be read.
+pub fn iperf(address: &str, seconds: u64, options: &str, mut run: impl FnMut(&str) -> String) -> f64 {
+    let command = format!("iperf3 -J -c {address} -t {seconds} {options}");
+    // After each client a server closes its socket and listens anew.
+    let output = wait_for("iperf3's server to listen", COMMAND_WITHIN, || {
+        Some(run(&command)).filter(|output| !output.contains("Connection refused"))
+    });
+    let report: Value = serde_json::from_str(&output)
+        .unwrap_or_else(|error| panic!("iperf3 printed no report ({error}):\n{output}"));
+    let sum = [&report["end"]["sum_received"], &report["end"]["sum"]];
+    let rate = sum.iter().find_map(|sum| sum["bits_per_second"].as_f64());
+    rate.unwrap_or_else(|| panic!("iperf3 reports no rate:\n{output}"))
 }
 
 #[cfg(test)]

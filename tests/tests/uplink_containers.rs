@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
+use viaduct_tests::guest::iperf;
 use viaduct_tests::machine::Machine;
 use viaduct_tests::namespace::{Namespace, cable};
 
@@ -34,10 +35,7 @@ fn a_container_talks_to_a_guest_by_a_veth_pair() {
     vm1.ping("10.0.1.21", 1472);
     vm1.serve_iperf();
     for options in ["", "-R", "-u -b 20M"] {
-        let report = web.run(&format!("iperf3 -J -c 10.0.1.1 -t 1 {options}"));
-        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-        let sums = [&report["end"]["sum_received"], &report["end"]["sum"]];
-        let rate = sums.iter().find_map(|sum| sum["bits_per_second"].as_f64()).unwrap();
+        let rate = iperf("10.0.1.1", 1, options, |command| web.run(command));
         assert!(rate > WORKING_BITS_PER_SECOND, "iperf3 {options} came to {rate} bit/s only");
     }
     assert_eq!(vm1.checksum_errors() + web.checksum_errors(), 0, "packets with wrong checksums arrived");
