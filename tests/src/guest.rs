@@ -228,9 +228,11 @@ fn counters_of(text: &str) -> impl Iterator<Item = (String, u64)> + '_ {
 /// If iperf3 fails or its answer cannot be read.
 pub fn iperf(address: &str, seconds: u64, options: &str, mut run: impl FnMut(&str) -> String) -> f64 {
     let command = format!("iperf3 -J -c {address} -t {seconds} {options}");
-    // After each client a server closes its socket and listens anew.
-    let output = wait_for("iperf3's server to listen", COMMAND_WITHIN, || {
-        Some(run(&command)).filter(|output| !output.contains("Connection refused"))
+    // After each client a server closes its socket and listens anew, and whoever comes meanwhile is turned away.
+    let output = wait_for("iperf3 to run without an error", COMMAND_WITHIN, || {
+        let output = run(&command);
+        let error = output.lines().find(|line| line.contains("\"error\":"));
+        error.inspect(|error| eprintln!("{command}: {error}")).is_none().then_some(output)
     });
     let report: Value = serde_json::from_str(&output)
         .unwrap_or_else(|error| panic!("iperf3 printed no report ({error}):\n{output}"));
