@@ -11,8 +11,8 @@
 //!   say?         one group?        Periodic: is it time again?
 //! ```
 //!
-//! Each link has its own machines ([`Link`], one file a machine); what is common to them is which links form the
-//! group ([`selection`]). There is one group, since the bond is one port of the switch: links whose partner is
+//! Each link has its own machines (`link`, one file a machine); what is common to them is which links form the
+//! group (`selection`). There is one group, since the bond is one port of the switch: links whose partner is
 //! another system, or has put them in another group, carry nothing and wait.
 //!
 //! The Mux machine is the one for *independent* control (figure 6-22 of IEEE 802.1AX-2014): a link collects before it
