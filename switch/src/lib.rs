@@ -28,6 +28,7 @@ pub mod mac;
 mod multicast;
 pub mod offload;
 pub mod policy;
+pub mod security;
 pub mod spanning_tree;
 mod stages;
 pub mod storm;

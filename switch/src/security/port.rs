@@ -1,0 +1,78 @@
+//! What the control side says about a port, and what the data path knows of it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::prefix::Prefix;
+use super::rule::GroupIndex;
+use super::tables::Zone;
+use crate::mac::MacAddress;
+
+/// Addresses that a guest may use beside its own: an address that moves between guests, or what it routes for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AddressPair {
+    /// The addresses.
+    pub prefix: Prefix,
+    /// The MAC address that they come with; `None`: the port's.
+    pub mac: Option<MacAddress>,
+}
+
+/// What a port may send, and who may reach it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortSecurity {
+    /// Whose addresses its rules mean.
+    pub zone: Zone,
+    /// The groups whose rules hold for it; `None`: it is not filtered.
+    pub groups: Option<Vec<GroupIndex>>,
+    /// The guest's MAC address.
+    pub mac: MacAddress,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Further addresses that it may use.
+    pub pairs: Vec<AddressPair>,
+}
+
+impl PortSecurity {
+    /// A port of `zone` that is in no group.
+    #[must_use]
+    pub fn new(zone: Zone, mac: MacAddress) -> Self {
+        Self { zone, groups: None, mac, addresses: Vec::new(), pairs: Vec::new() }
+    }
+
+    /// The prefixes by which it is a member of its groups.
+    pub(super) fn prefixes(&self) -> BTreeSet<Prefix> {
+        let own = self.addresses.iter().map(|address| Prefix::host(*address));
+        own.chain(self.pairs.iter().map(|pair| pair.prefix)).collect()
+    }
+}
+
+/// A port as the data path sees it.
+#[derive(Clone, Debug)]
+pub struct PortTables {
+    zone: Zone,
+    groups: Option<Box<[GroupIndex]>>,
+}
+
+impl PortTables {
+    pub(super) fn new(settings: &PortSecurity) -> Self {
+        let groups = settings.groups.as_ref().map(|groups| {
+            let distinct: BTreeSet<_> = groups.iter().copied().collect();
+            distinct.into_iter().collect()
+        });
+        Self { zone: settings.zone, groups }
+    }
+
+    /// The groups whose rules hold for it, in ascending order; `None`: it is not filtered.
+    #[must_use]
+    #[inline]
+    pub fn groups(&self) -> Option<&[GroupIndex]> {
+        self.groups.as_deref()
+    }
+
+    /// Whose addresses its rules mean.
+    #[must_use]
+    #[inline]
+    pub fn zone(&self) -> Zone {
+        self.zone
+    }
+}
