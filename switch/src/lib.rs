@@ -27,6 +27,7 @@ pub mod lldp;
 pub mod mac;
 mod multicast;
 pub mod offload;
+pub mod packet;
 pub mod policy;
 pub mod security;
 pub mod spanning_tree;

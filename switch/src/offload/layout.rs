@@ -7,7 +7,7 @@ use crate::vlan::{TAG_LEN, TYPE_FIELD, is_tag_at};
 const EXTENSIONS_MAX: usize = 8;
 
 /// IP protocol numbers (IANA, "Assigned Internet Protocol Numbers").
-pub(super) mod protocol {
+pub(crate) mod protocol {
     pub(crate) const HOP_BY_HOP: u8 = 0;
     pub(crate) const TCP: u8 = 6;
     pub(crate) const UDP: u8 = 17;
@@ -18,7 +18,7 @@ pub(super) mod protocol {
 
 /// The version of the Internet protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Version {
+pub(crate) enum Version {
     /// RFC 791.
     V4,
     /// RFC 8200.
@@ -27,31 +27,31 @@ pub(super) enum Version {
 
 /// The offsets in bytes, from the Ethernet header's first, of a whole IP packet that is no fragment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Layout {
-    pub(super) version: Version,
+pub(crate) struct Layout {
+    pub(crate) version: Version,
     /// Where the IP header begins.
-    pub(super) network: usize,
+    pub(crate) network: usize,
     /// Where the transport header begins.
-    pub(super) transport: usize,
+    pub(crate) transport: usize,
     /// What the transport header is.
-    pub(super) protocol: u8,
+    pub(crate) protocol: u8,
     /// Where the part begins that IP may fragment (RFC 8200, 4.5).
-    pub(super) fragmentable: usize,
+    pub(crate) fragmentable: usize,
     /// Where the number stands that names the header at `fragmentable`.
-    pub(super) names_fragmentable: usize,
+    pub(crate) names_fragmentable: usize,
 }
 
 /// The most VLAN tags that are passed over: two that a trunk puts before a frame, and two of a tenant's own.
 const TAGS_PASSED: usize = 4;
 
 /// Where the type field stands, behind at most [`TAGS_PASSED`] VLAN tags.
-pub(super) fn type_field(frame: &[u8]) -> usize {
+pub(crate) fn type_field(frame: &[u8]) -> usize {
     let places = (0..TAGS_PASSED).map(|tag| TYPE_FIELD + TAG_LEN * tag);
     places.take_while(|&at| is_tag_at(frame, at)).last().map_or(TYPE_FIELD, |last| last + TAG_LEN)
 }
 
 /// The IP version that the type field names, and where the IP header begins.
-pub(super) fn version(frame: &[u8]) -> Option<(Version, usize)> {
+pub(crate) fn version(frame: &[u8]) -> Option<(Version, usize)> {
     let at = type_field(frame);
     match frame.get(at..at + 2)? {
         [0x08, 0x00] => Some((Version::V4, at + 2)),
@@ -62,7 +62,7 @@ pub(super) fn version(frame: &[u8]) -> Option<(Version, usize)> {
 
 impl Layout {
     /// Finds the headers. `None` if the frame is not a whole IP packet, or is malformed.
-    pub(super) fn parse(frame: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(frame: &[u8]) -> Option<Self> {
         match version(frame)? {
             (Version::V4, network) => Self::parse_v4(frame, network),
             (Version::V6, network) => Self::parse_v6(frame, network),
@@ -130,7 +130,7 @@ impl Layout {
 
     /// Writes the length that IP states, for a packet that fills `frame` to its end, and for IPv4 the
     /// header checksum. `None` if the packet is too long.
-    pub(super) fn set_length(&self, frame: &mut [u8]) -> Option<()> {
+    pub(crate) fn set_length(&self, frame: &mut [u8]) -> Option<()> {
         match self.version {
             Version::V4 => {
                 let length = u16::try_from(frame.len() - self.network).ok()?;
@@ -149,11 +149,11 @@ impl Layout {
 }
 
 /// The 16-bit number at `at`, in network byte order.
-pub(super) fn get_u16(bytes: &[u8], at: usize) -> u16 {
+pub(crate) fn get_u16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 /// Stores a 16-bit number at `at`, in network byte order.
-pub(super) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
+pub(crate) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }

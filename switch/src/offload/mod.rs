@@ -7,7 +7,7 @@
 pub(crate) mod checksum;
 mod fragment;
 mod gro;
-mod layout;
+pub(crate) mod layout;
 mod segment;
 
 pub use checksum::finish_checksum;
