@@ -1,4 +1,7 @@
-//! Security groups: who may reach a guest, and whom a guest may reach.
+//! Security groups: who may reach a guest, and whom a guest may reach. Port security: as whom it may speak.
+//!
+//! A frame from a guest is first held to the port's own addresses ([`SourceGuard`]). What no network can do without passes
+//! then ([`is_essential`]); about the rest, groups are asked.
 //!
 //! A port is in groups; a group has rules; a rule allows a service (protocol, port or ICMP type) in one direction, from
 //! or to a remote: anybody, a prefix, the members of a group, an address group. A packet passes if any rule of any of
@@ -36,6 +39,8 @@
 //! of their connections has it judged again ([`SecurityPolicy::is_current`]). What is added changes no generation.
 
 mod control;
+mod essential;
+mod guard;
 mod policy;
 mod port;
 mod prefix;
@@ -47,6 +52,8 @@ mod tests;
 mod trie;
 
 pub use control::{Group, SecurityControl};
+pub use essential::{Origin, is_essential};
+pub use guard::{SourceError, SourceGuard};
 pub use policy::{Match, SecurityPolicy, Tracking, Verdict};
 pub use port::{AddressPair, PortSecurity, PortTables};
 pub use prefix::{Family, InvalidPrefix, Prefix};

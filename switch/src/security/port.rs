@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::essential::Origin;
+use super::guard::SourceGuard;
 use super::prefix::Prefix;
 use super::rule::GroupIndex;
 use super::tables::Zone;
@@ -30,13 +32,18 @@ pub struct PortSecurity {
     pub addresses: Vec<IpAddr>,
     /// Further addresses that it may use.
     pub pairs: Vec<AddressPair>,
+    /// Whether it may send from these addresses only.
+    pub guarded: bool,
+    /// Whether it may speak as a router and as a DHCP server.
+    pub trusted: bool,
 }
 
 impl PortSecurity {
-    /// A port of `zone` that is in no group.
+    /// A port of `zone` that is in no group and may send what it likes.
     #[must_use]
     pub fn new(zone: Zone, mac: MacAddress) -> Self {
-        Self { zone, groups: None, mac, addresses: Vec::new(), pairs: Vec::new() }
+        let (addresses, pairs) = (Vec::new(), Vec::new());
+        Self { zone, groups: None, mac, addresses, pairs, guarded: false, trusted: false }
     }
 
     /// The prefixes by which it is a member of its groups.
@@ -51,6 +58,7 @@ impl PortSecurity {
 pub struct PortTables {
     zone: Zone,
     groups: Option<Box<[GroupIndex]>>,
+    guard: Option<SourceGuard>,
 }
 
 impl PortTables {
@@ -59,7 +67,8 @@ impl PortTables {
             let distinct: BTreeSet<_> = groups.iter().copied().collect();
             distinct.into_iter().collect()
         });
-        Self { zone: settings.zone, groups }
+        let guard = settings.guarded.then(|| SourceGuard::new(settings));
+        Self { zone: settings.zone, groups, guard }
     }
 
     /// The groups whose rules hold for it, in ascending order; `None`: it is not filtered.
@@ -67,6 +76,22 @@ impl PortTables {
     #[inline]
     pub fn groups(&self) -> Option<&[GroupIndex]> {
         self.groups.as_deref()
+    }
+
+    /// What it may send; `None`: anything.
+    #[must_use]
+    #[inline]
+    pub fn guard(&self) -> Option<&SourceGuard> {
+        self.guard.as_ref()
+    }
+
+    /// What groups of others take it for, by what it sends.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match &self.guard {
+            Some(guard) if !guard.is_trusted() => Origin::Guest,
+            _ => Origin::Infrastructure,
+        }
     }
 
     /// Whose addresses its rules mean.

@@ -7,11 +7,27 @@
 
 use std::fmt;
 
+use crate::packet::{Packet, Transport};
+
 /// What a packet asks for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Service(u32);
 
 impl Service {
+    /// What a packet asks for; `None`: its first fragment says.
+    #[must_use]
+    #[inline]
+    pub fn of(packet: &Packet) -> Option<Self> {
+        let protocol = Protocol(packet.protocol);
+        match packet.transport {
+            Transport::Tcp(tcp) => Some(Self::port(protocol, tcp.ports.destination)),
+            Transport::Ports(ports) => Some(Self::port(protocol, ports.destination)),
+            Transport::Icmp(icmp) => Some(Self::icmp(protocol, icmp.kind, icmp.code)),
+            Transport::Fragment => None,
+            Transport::Other => Some(Self::protocol(protocol)),
+        }
+    }
+
     /// Of a protocol with ports: the destination's.
     #[must_use]
     #[inline]

@@ -1,8 +1,10 @@
 mod changes;
+mod frames;
 mod matching;
 mod model;
 mod reference;
 mod rules;
+mod spoofing;
 
 use super::*;
 use crate::ids::PortIndex;

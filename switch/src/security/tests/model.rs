@@ -92,6 +92,20 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// A change that gives each group some rules.
+fn groups() -> impl Strategy<Value = Vec<Change>> {
+    let rules = prop::collection::vec(rule(), 3..8);
+    prop::collection::vec((prop::bool::weighted(0.8), rules), 4).prop_map(|groups| {
+        (0..4).zip(groups).map(|(index, group)| Change::Group(index, Some(group))).collect()
+    })
+}
+
+/// A change that sets each port up.
+fn ports() -> impl Strategy<Value = Vec<Change>> {
+    prop::collection::vec(settings(), 4)
+        .prop_map(|ports| (0..4).zip(ports).map(|(index, port)| Change::Port(index, Some(port))).collect())
+}
+
 fn packet() -> impl Strategy<Value = Packet> {
     let service = (prop::sample::select(PROTOCOLS.to_vec()), 0..8_u8, 0..8_u8);
     (any::<bool>(), address(), service).prop_map(|(out, remote, (protocol, high, low))| Packet {
@@ -171,12 +185,13 @@ proptest! {
 
     #[test]
     fn verdicts_are_the_references_and_what_was_taken_away_is_outdated(
+        begin in (groups(), ports()),
         changes in prop::collection::vec(change(), 1..30),
         packets in prop::collection::vec(packet(), 40),
         seed: u64,
     ) {
         let (mut security, mut world) = (SecurityControl::new(seed), World::default());
-        for change in changes {
+        for change in begin.0.into_iter().chain(begin.1).chain(changes) {
             let before = security.policy().clone();
             apply(&mut security, &world, &change);
             apply_to_world(&mut world, &change);

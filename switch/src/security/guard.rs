@@ -1,0 +1,255 @@
+//! Port security: what a guest may send is its own (RFC 2827, for one station).
+//!
+//! A guarded port sends from its pairs of MAC and IP address only: its own ones, its allowed address pairs, and the
+//! link-local address that follows from each of its MAC addresses (RFC 4291, appendix A). ARP and neighbour discovery
+//! must not claim anything else, either, nor deny others their addresses while these look whether they are free. A guest
+//! is no router and no DHCP server unless the operator trusts it. All of this follows from the configuration and the frame
+//! alone; nothing that a guest does changes it.
+//!
+//! A port without addresses of its own is held to its MAC address alone, and to all that needs no address to be known.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::port::PortSecurity;
+use super::prefix::Prefix;
+use crate::mac::MacAddress;
+use crate::packet::{Address, Arp, Contents, Icmp, IcmpMessage, Neighbour, Packet, Ports, Transport, number};
+
+/// Ethernet types below are lengths (IEEE 802.3-2018, 3.2.6).
+const TYPES_BEGIN: u16 = 0x600;
+
+/// Types of ICMPv6 messages.
+pub(super) mod icmpv6 {
+    pub(in super::super) const MLD_QUERY: u8 = 130;
+    pub(in super::super) const MLD_REPORT: u8 = 131;
+    pub(in super::super) const MLD_DONE: u8 = 132;
+    pub(in super::super) const ROUTER_SOLICITATION: u8 = 133;
+    pub(in super::super) const ROUTER_ADVERTISEMENT: u8 = 134;
+    pub(in super::super) const SOLICITATION: u8 = 135;
+    pub(in super::super) const ADVERTISEMENT: u8 = 136;
+    pub(in super::super) const REDIRECT: u8 = 137;
+    pub(in super::super) const MLD_REPORT_2: u8 = 143;
+}
+
+/// ICMP's router advertisement (RFC 1256, 3).
+const ICMP_ROUTER_ADVERTISEMENT: u8 = 9;
+
+/// Declares the reasons once: variant, name, sentence.
+macro_rules! reasons {
+    ($($variant:ident $name:literal $sentence:literal)*) => {
+        /// Why a guarded port may not send a frame.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+        pub enum SourceError { $(#[doc = $sentence] #[error($sentence)] $variant),* }
+
+        impl SourceError {
+            /// All reasons.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The reason's name in tables, JSON and metrics.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Mac "spoof-mac" "The source MAC address is not one of the port's."
+    Ipv4 "spoof-ipv4" "The IPv4 source address is not one that the port has with this MAC address."
+    Ipv6 "spoof-ipv6" "The IPv6 source address is not one that the port has with this MAC address."
+    Arp "spoof-arp" "The ARP message claims addresses that are not the port's."
+    Neighbour "spoof-nd" "The neighbour discovery message claims addresses that are not the port's, or hides what it claims."
+    Unspecified "spoof-unspecified" "The packet has no source address, and is none of those that may lack it."
+    DhcpServer "rogue-dhcp" "The packet is a DHCP server's, and the port is not trusted to be one."
+    Router "rogue-router" "The packet is a router's announcement, and the port is not trusted to be one."
+    Length "spoof-length" "The frame has a length in place of its type, so that what it carries cannot be checked."
+}
+
+/// Addresses that go together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Binding {
+    mac: MacAddress,
+    /// `None`: any.
+    prefix: Option<Prefix>,
+}
+
+/// What a guarded port may send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceGuard {
+    bindings: Box<[Binding]>,
+    trusted: bool,
+}
+
+impl SourceGuard {
+    pub(super) fn new(port: &PortSecurity) -> Self {
+        let own = port.addresses.iter().map(|address| (port.mac, Some(Prefix::host(*address))));
+        let pairs = port.pairs.iter().map(|pair| (pair.mac.unwrap_or(port.mac), Some(pair.prefix)));
+        let any = port.addresses.is_empty().then_some((port.mac, None));
+        let stated: BTreeSet<_> = own.chain(pairs).chain(any).collect();
+        let macs: BTreeSet<_> = stated.iter().map(|(mac, _)| *mac).chain([port.mac]).collect();
+        let local = macs.into_iter().map(|mac| (mac, Some(Prefix::host(link_local(mac).into()))));
+        let bindings = stated.iter().copied().chain(local).map(|(mac, prefix)| Binding { mac, prefix });
+        Self { bindings: bindings.collect(), trusted: port.trusted }
+    }
+
+    /// Whether the port may send a frame that comes from `source` and carries this. Contents that cannot be read must not
+    /// come this far.
+    ///
+    /// # Errors
+    /// What the frame pretends.
+    #[inline]
+    pub fn check(&self, source: MacAddress, contents: &Contents) -> Result<(), SourceError> {
+        if !self.has_mac(source) {
+            return Err(SourceError::Mac);
+        }
+        match contents {
+            Contents::Ip(packet) => self.check_packet(source, packet),
+            Contents::Arp(message) => self.check_arp(source, message),
+            Contents::Other(kind) if *kind < TYPES_BEGIN => Err(SourceError::Length),
+            Contents::Other(_) => Ok(()),
+        }
+    }
+
+    /// Whether all of its frames are believed to be a router's or a DHCP server's, if they look like it.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    #[inline]
+    fn has_mac(&self, mac: MacAddress) -> bool {
+        self.bindings.iter().any(|binding| binding.mac == mac)
+    }
+
+    #[inline]
+    fn has(&self, mac: MacAddress, address: Address) -> bool {
+        let address = IpAddr::from(address);
+        self.bindings
+            .iter()
+            .any(|binding| binding.mac == mac && binding.prefix.is_none_or(|prefix| prefix.contains(address)))
+    }
+
+    /// RFC 826; RFC 5227, 1.1: a probe has the sender 0.0.0.0. One for somebody else's address would keep him from it
+    /// (2.1.1), so only for what would be the port's own.
+    fn check_arp(&self, source: MacAddress, message: &Arp) -> Result<(), SourceError> {
+        const REQUEST: u16 = 1;
+        let is_unspecified = message.sender == Address::from(Ipv4Addr::UNSPECIFIED);
+        let claimed =
+            if is_unspecified && message.operation == REQUEST { message.target } else { message.sender };
+        let is_own = message.sender_mac == source && self.has(source, claimed);
+        if is_own { Ok(()) } else { Err(SourceError::Arp) }
+    }
+
+    #[inline]
+    fn check_packet(&self, source: MacAddress, packet: &Packet) -> Result<(), SourceError> {
+        if !self.trusted {
+            check_role(packet)?;
+        }
+        if is_unspecified(packet.source) {
+            may_be_unspecified(packet).then_some(()).ok_or(SourceError::Unspecified)?;
+        } else if !self.has(source, packet.source) {
+            return Err(if packet.source.is_v4() { SourceError::Ipv4 } else { SourceError::Ipv6 });
+        }
+        match &packet.transport {
+            Transport::Icmp(Icmp { kind, message: IcmpMessage::Neighbour(message), .. }) => {
+                let is_own = self.has_neighbour(source, packet, *kind, message);
+                if is_own { Ok(()) } else { Err(SourceError::Neighbour) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a neighbour discovery message claims what is the port's (RFC 4861, 4.1 to 4.5).
+    fn has_neighbour(&self, source: MacAddress, packet: &Packet, kind: u8, message: &Neighbour) -> bool {
+        let from_nobody = is_unspecified(packet.source);
+        // RFC 4861, 7.1.1 and 6.1.1: without a source address there is no option with its MAC address.
+        let own_source = message.source_mac.is_none_or(|mac| !from_nobody && self.has(mac, packet.source));
+        let own_target = |mac| message.target.is_some_and(|target| self.has(mac, target));
+        let own = match kind {
+            // Duplicate address detection: RFC 4862, 5.4.3: whoever asks for another's address keeps him from it.
+            icmpv6::SOLICITATION if from_nobody => own_target(source),
+            icmpv6::ADVERTISEMENT => own_target(source) && message.target_mac.is_none_or(own_target),
+            _ => true,
+        };
+        // What an option behind the head says is not known; a router's may be many, and it is trusted.
+        let is_routers = matches!(kind, icmpv6::ROUTER_ADVERTISEMENT | icmpv6::REDIRECT);
+        (message.is_complete || is_routers) && own_source && own
+    }
+}
+
+/// The address of the link that follows from a MAC address (RFC 4291, 2.5.6 and appendix A).
+fn link_local(mac: MacAddress) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    let word = |high, low| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f))
+}
+
+#[inline]
+fn is_unspecified(address: Address) -> bool {
+    address == Address::UNSPECIFIED || address == Address::from(Ipv4Addr::UNSPECIFIED)
+}
+
+/// Whether the packet is for the group of all or some stations of the link: ff02::/16.
+fn is_to_link(packet: &Packet) -> bool {
+    !packet.destination.is_v4() && packet.destination.to_bits() >> 112 == 0xff02
+}
+
+/// The ports of a datagram of UDP.
+pub(super) fn udp(packet: &Packet) -> Option<Ports> {
+    packet.ports().filter(|_| packet.protocol == number::UDP)
+}
+
+/// Whether the packet is of a kind that hosts send before they have an address: DHCP to all (RFC 2131, 4.1), duplicate address
+/// detection, router solicitations and reports of groups (RFC 4862, 5.4.2; RFC 4861, 4.1; RFC 3590, 3).
+fn may_be_unspecified(packet: &Packet) -> bool {
+    use icmpv6::{MLD_DONE, MLD_REPORT, MLD_REPORT_2, ROUTER_SOLICITATION, SOLICITATION};
+    if packet.fragment.is_some() {
+        return false;
+    }
+    if packet.source.is_v4() {
+        let to_all = packet.destination == Address::from(Ipv4Addr::BROADCAST);
+        return to_all && is_dhcp_client(packet);
+    }
+    let kinds = [MLD_REPORT, MLD_DONE, MLD_REPORT_2, ROUTER_SOLICITATION, SOLICITATION];
+    is_to_link(packet) && icmpv6_type(packet).is_some_and(|kind| kinds.contains(&kind))
+}
+
+/// Refuses what only routers and DHCP servers say (RFC 6105, RFC 7610).
+fn check_role(packet: &Packet) -> Result<(), SourceError> {
+    if is_dhcp_server(packet) {
+        return Err(SourceError::DhcpServer);
+    }
+    let is_router = match icmpv6_type(packet) {
+        Some(kind) => matches!(kind, icmpv6::ROUTER_ADVERTISEMENT | icmpv6::REDIRECT),
+        None => icmp_type(packet, number::ICMP) == Some(ICMP_ROUTER_ADVERTISEMENT),
+    };
+    if is_router { Err(SourceError::Router) } else { Ok(()) }
+}
+
+/// From a client's port to a server's (RFC 2131, 4.1; RFC 8415, 7.2).
+pub(super) fn is_dhcp_client(packet: &Packet) -> bool {
+    let ports = if packet.source.is_v4() { (68, 67) } else { (546, 547) };
+    udp(packet).is_some_and(|udp| (udp.source, udp.destination) == ports)
+}
+
+/// From a server's port to a client's.
+pub(super) fn is_dhcp_server(packet: &Packet) -> bool {
+    let ports = if packet.source.is_v4() { (67, 68) } else { (547, 546) };
+    udp(packet).is_some_and(|udp| (udp.source, udp.destination) == ports)
+}
+
+/// The type of an ICMPv6 message.
+#[inline]
+pub(super) fn icmpv6_type(packet: &Packet) -> Option<u8> {
+    icmp_type(packet, number::ICMPV6)
+}
+
+#[inline]
+fn icmp_type(packet: &Packet, protocol: u8) -> Option<u8> {
+    match packet.transport {
+        Transport::Icmp(icmp) if packet.protocol == protocol => Some(icmp.kind),
+        _ => None,
+    }
+}
