@@ -9,12 +9,13 @@ use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net as net;
 
 use super::backlog::Backlog;
+use super::deferral::Deferral;
+use super::inlet::Inlet;
 use super::outlet::{Kick, Outlet, ReceiveQueue};
 use super::pace::Pace;
 use super::steering::Steering;
 use super::sync::primitives::Mutex;
 use super::way::{WayIn, WayOut};
-use super::worker::Inlet;
 use super::{PortSetup, RingSetup};
 use crate::device::{Device, DeviceQueue};
 use crate::ring::{Core, ReceiveRing, RingError, RingLog, TransmitRing};
@@ -103,6 +104,7 @@ pub(super) fn build_device(port: PortIndex, device: Device) -> Built {
             polled: true,
             broken: false,
             pace: Pace::new(Instant::now()),
+            deferral: Deferral::default(),
             meter: Arc::default(),
         });
         queues.push(Mutex::new(ReceiveQueue {
@@ -156,6 +158,7 @@ fn inlet(setup: &PortSetup, ring: &RingSetup, core: Core) -> Inlet {
         polled: true,
         broken: false,
         pace: Pace::new(Instant::now()),
+        deferral: Deferral::default(),
         meter: Arc::default(),
     }
 }

@@ -14,6 +14,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::assignment::{Assignment, Move};
 use super::build::{Built, Parked, build, build_device};
+use super::inlet::Inlet;
 use super::message::{Belongings, Done, Message};
 use super::outlet::Outlet;
 use super::poller::{Poller, Wake};
@@ -22,7 +23,7 @@ use super::replicator::FloodMemory;
 use super::shared::{Reporter, WorkerShared};
 use super::sync::mailbox::{Answer, Answers, Postbox, mailbox};
 use super::sync::primitives::{Bell, into_inner};
-use super::worker::{Inlet, Worker, WorkerParts};
+use super::worker::{Worker, WorkerParts};
 use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
 use crate::config::Polling;
 use crate::device::Device;

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use viaduct_switch::PortIndex;
 
+use super::inlet::Inlet;
 use super::outlet::{Kick, Outlet};
 use super::poller::Wake;
 use super::shared::add;
-use super::worker::{Inlet, Worker};
+use super::worker::Worker;
 use crate::config::Polling;
 
 /// How often a worker that polls some rings looks for kicks of the others.

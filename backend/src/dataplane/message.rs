@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use viaduct_switch::{Policy, PortIndex};
 
+use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::sync::mailbox::Acknowledge;
-use super::worker::Inlet;
 use crate::config::Polling;
 
 /// Told that a message was handled; what was asked for comes back with it.

@@ -7,9 +7,11 @@
 mod assignment;
 mod backlog;
 mod build;
+mod deferral;
 mod delivery;
 mod device_queue;
 mod handle;
+mod inlet;
 mod kicks;
 mod message;
 mod outlet;

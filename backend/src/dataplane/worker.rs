@@ -12,18 +12,17 @@ use std::time::{Duration, Instant};
 use viaduct_switch::{DropReason, Nanos, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
 
 use super::Signal;
-use super::assignment::Meter;
 use super::delivery::{Collector, Delivered, Outbox, Workshop, count};
+use super::inlet::Inlet;
 use super::message::{Belongings, Message};
 use super::outlet::{Kick, Outcome, Outlet};
-use super::pace::Pace;
 use super::poller::{Poller, Wake};
 use super::replicator::{FloodMemory, Replicator};
 use super::shared::{Reporter, WorkerShared, add};
 use super::steering::seconds;
 use super::sync::mailbox::Mailbox;
 use super::visits::{ADDRESSEES, Delivery, after_visit};
-use super::way::{Fault, WayIn};
+use super::way::Fault;
 use crate::config::Polling;
 use crate::ring::Burst;
 
@@ -35,29 +34,6 @@ const RETRIES: usize = 64;
 
 /// What moving waiting frames may cost, in bytes, before a round tries no more receivers.
 const RETRY_COST: u64 = 256 << 10;
-
-/// One transmit ring, or way in of a device, and what its worker keeps with it.
-pub(super) struct Inlet {
-    pub(super) port: PortIndex,
-    /// A ring's number; a device's ways in have numbers as the rings of as many queue pairs would.
-    pub(super) index: u16,
-    pub(super) way: WayIn,
-    pub(super) kick: Option<Signal>,
-    pub(super) call: Option<Signal>,
-    pub(super) error: Option<Signal>,
-    pub(super) polled: bool,
-    pub(super) broken: bool,
-    /// When its frames come.
-    pub(super) pace: Pace,
-    /// What it carried, for the assignment to workers.
-    pub(super) meter: Arc<Meter>,
-}
-
-impl Inlet {
-    fn call(&self) -> Option<RawFd> {
-        self.call.as_ref().map(|call| call.as_raw_fd())
-    }
-}
 
 /// What a worker is made of.
 pub(super) struct Worker {
@@ -260,7 +236,9 @@ impl Worker {
             self.waiting.retain(|(waiting, ..)| *waiting != port);
         }
         let belongs = |inlet: &mut Inlet| what.include(inlet);
-        let taken: Vec<Inlet> = self.inlets.iter_mut().filter_map(|place| place.take_if(belongs)).collect();
+        let mut taken: Vec<Inlet> =
+            self.inlets.iter_mut().filter_map(|place| place.take_if(belongs)).collect();
+        taken.iter_mut().for_each(|inlet| inlet.notify(&self.shared));
         for kick in taken.iter().filter_map(|inlet| inlet.kick.as_ref()) {
             self.poller.remove(kick.as_raw_fd());
         }
@@ -306,10 +284,10 @@ impl Worker {
         self.note_flows(port, pair, now);
         self.switch_burst(now);
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
-        if inlet.way.complete(&self.burst)
-            && let Some(call) = inlet.call()
-        {
-            self.shared.watch.notify(inlet.port, call);
+        let wanted = inlet.way.complete(&self.burst);
+        let (frames, bytes) = (self.burst.frames().0.len(), self.burst.bytes());
+        if inlet.deferral.completed(wanted, frames, bytes, now) {
+            inlet.notify(&self.shared);
         }
         true
     }
@@ -463,6 +441,9 @@ impl Worker {
             Polling::Adaptive => inlet.pace.is_patient(now, now < self.crowded),
             Polling::Interrupt => false,
         };
+        if !stays || inlet.deferral.is_due(now) {
+            inlet.notify(&self.shared);
+        }
         if stays {
             add(&self.shared.spins, 1);
             return true;
@@ -486,6 +467,7 @@ impl Worker {
     /// Stops a ring that the guest broke, or a device that failed; never polled again until it is attached anew.
     fn break_inlet(&mut self, place: u32, fault: Fault) -> bool {
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
+        inlet.notify(&self.shared);
         inlet.broken = true;
         inlet.polled = false;
         let (port, ring) = (inlet.port, inlet.index);

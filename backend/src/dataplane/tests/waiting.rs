@@ -85,3 +85,58 @@ fn a_regular_row_of_frames_is_met_awake_and_an_idle_worker_stays_asleep() {
     let after = status(&dataplane);
     assert_eq!((after.sleeps, after.spins), (before.sleeps, before.spins));
 }
+
+/// How often an eventfd was written to since it was last asked; waits for the first time if it has to.
+fn notifications(call: &Signal) -> u64 {
+    let mut poll = libc::pollfd { fd: call.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one `pollfd` of our own.
+    let found = unsafe { libc::poll(&raw mut poll, 1, 5000) };
+    assert_eq!(found, 1, "the guest was not told within 5 s");
+    let mut counter = 0u64;
+    // SAFETY: eight bytes of our own.
+    assert_eq!(unsafe { libc::read(call.as_raw_fd(), (&raw mut counter).cast(), 8) }, 8);
+    counter
+}
+
+#[test]
+fn a_guest_is_told_that_its_frame_was_sent_however_the_worker_waits_and_when_it_is_detached() {
+    for polling in [Polling::Busy, Polling::Interrupt, Polling::Adaptive] {
+        let mut dataplane = dataplane(&[0]);
+        dataplane.set_polling(polling);
+        let (mut a, call) = (Guest::new(0), eventfd());
+        for number in 0..20u16 {
+            let mut setup = a.setup([0, number]);
+            setup.rings[1].call = Some(Arc::clone(&call));
+            dataplane.attach(setup);
+            a.send(1, 0);
+            a.wait_used(1, number + 1);
+            if number % 2 == 0 {
+                assert_eq!(notifications(&call), 1);
+            }
+            dataplane.detach(port(0));
+            if number % 2 == 1 {
+                assert_eq!(notifications(&call), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn frames_that_come_one_by_one_are_told_together() {
+    let mut dataplane = dataplane(&[0]);
+    dataplane.set_polling(Polling::Busy);
+    let [a, b] = &mut pair_of(&mut dataplane);
+    dataplane.detach(a.port);
+    let (mut setup, call) = (a.setup([0, 0]), eventfd());
+    setup.rings[1].call = Some(Arc::clone(&call));
+    dataplane.attach(setup);
+    for number in 0..32u16 {
+        a.send(1, 0);
+        while a.used(1) != number + 1 {
+            std::hint::spin_loop();
+        }
+    }
+    b.wait_used(0, 32);
+    let told = notifications(&call);
+    assert!(told < 32, "each of them");
+}
