@@ -13,6 +13,7 @@
 
 pub mod bond;
 pub mod claims;
+pub mod conntrack;
 pub mod control;
 pub mod counters;
 mod decision;
@@ -35,6 +36,7 @@ mod stages;
 pub mod storm;
 pub mod switch;
 pub mod time;
+pub mod timer_wheel;
 pub mod vlan;
 
 pub use claims::RawClaims;

@@ -1,0 +1,212 @@
+//! Where a connection stands in memory: 104 bytes of atomics, in two parts that are written by different workers.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+use super::Direction;
+use super::state::Word;
+use super::tuple::Tuple;
+use crate::ids::{NetworkIndex, PortIndex};
+use crate::packet::Address;
+
+/// What one side of a TCP connection said. Written by whoever carries its segments: each number only ever moves on.
+#[derive(Debug, Default)]
+pub(super) struct Side {
+    /// The sequence number behind the last byte that it sent.
+    pub(super) end: AtomicU32,
+    /// The last that it acknowledged.
+    pub(super) ack: AtomicU32,
+    /// The sequence number behind the last byte that it allows the other to send.
+    pub(super) limit: AtomicU32,
+    /// The widest window that it offered.
+    pub(super) window: AtomicU32,
+}
+
+/// What tells a connection's packets, never changed while it lives, and what its original side said: one cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct Front {
+    /// IPv4: source and destination of the original direction, then of the reply direction; two words are free.
+    /// IPv6: source and destination of the original direction; the reply direction's are the same turned round.
+    addresses: [AtomicU64; 4],
+    /// Both ports of both directions.
+    ports: AtomicU64,
+    /// Protocol in bits 0 to 7, zones in 8 to 19 and 20 to 31, port in 32 to 43, version in 44.
+    identity: AtomicU64,
+    side: Side,
+}
+
+/// What changes in a connection's life, and what its reply side said.
+#[derive(Debug, Default)]
+pub(super) struct Back {
+    pub(super) word: AtomicU64,
+    /// For the caller: by which policy the connection was judged last.
+    pub(super) generation: AtomicU32,
+    /// When each side was heard last, in seconds.
+    pub(super) heard_s: [AtomicU32; 2],
+    side: Side,
+}
+
+const _: () = assert!(size_of::<Front>() == 64 && size_of::<Back>() == 40);
+
+const IS_V4: u64 = 1 << 44;
+
+impl Side {
+    /// What a side has that has said nothing.
+    pub(super) fn clear(&self) {
+        for number in [&self.end, &self.ack, &self.limit, &self.window] {
+            number.store(0, Relaxed);
+        }
+    }
+}
+
+impl Front {
+    /// Gives the entry to a connection; only by who took it out of the free list.
+    pub(super) fn fill(&self, original: &Tuple, reply: &Tuple, port: PortIndex) {
+        // Who sees any of what follows sees that the earlier connection is gone.
+        fence(Release);
+        let is_v4 = original.source.is_v4();
+        let tuples = [original, reply];
+        let low = |address: Address| address.to_bits() & u128::from(u64::MAX);
+        let words: [u128; 4] = if is_v4 {
+            let [one, other] = tuples
+                .map(|tuple| (low(tuple.source) & 0xffff_ffff) << 32 | low(tuple.destination) & 0xffff_ffff);
+            [one, other, 0, 0]
+        } else {
+            let [source, destination] = [original.source, original.destination];
+            [source.to_bits() >> 64, low(source), destination.to_bits() >> 64, low(destination)]
+        };
+        for (own, word) in self.addresses.iter().zip(words) {
+            own.store(u64::try_from(word).unwrap_or(0), Relaxed);
+        }
+        self.ports.store(original.ports() | reply.ports() << 32, Relaxed);
+        let zones = u64::from(original.zone.raw()) << 8 | u64::from(reply.zone.raw()) << 20;
+        let version = if is_v4 { IS_V4 } else { 0 };
+        let identity = u64::from(original.protocol) | zones | u64::from(port.raw()) << 32 | version;
+        self.identity.store(identity, Relaxed);
+        self.side.clear();
+    }
+
+    /// Whether packets of `tuple` go in this direction.
+    #[inline]
+    pub(super) fn is(&self, direction: Direction, tuple: &Tuple) -> bool {
+        let identity = self.identity.load(Relaxed);
+        let number = direction as u32;
+        let ports = self.ports.load(Relaxed) >> (32 * number) & 0xffff_ffff;
+        let zone = identity >> (8 + 12 * number) & 0xfff;
+        ports == tuple.ports()
+            && identity & 0xff == u64::from(tuple.protocol)
+            && zone == u64::from(tuple.zone.raw())
+            && self.addresses(direction, identity) == (tuple.source, tuple.destination)
+    }
+
+    #[inline]
+    fn addresses(&self, direction: Direction, identity: u64) -> (Address, Address) {
+        let word = |at: usize| u128::from(self.addresses[at].load(Relaxed));
+        if identity & IS_V4 != 0 {
+            let both = word(direction as usize);
+            let mapped = |bits: u128| Address::from_bits(0xffff << 32 | bits & 0xffff_ffff);
+            return (mapped(both >> 32), mapped(both));
+        }
+        let [source, destination] = [0, 2].map(|at| Address::from_bits(word(at) << 64 | word(at + 1)));
+        match direction {
+            Direction::Original => (source, destination),
+            Direction::Reply => (destination, source),
+        }
+    }
+
+    /// The packets that go in this direction; `None` only for bits that [`Front::fill`] never makes.
+    pub(super) fn tuple(&self, direction: Direction) -> Option<Tuple> {
+        let identity = self.identity.load(Relaxed);
+        let number = direction as u32;
+        let ports = self.ports.load(Relaxed) >> (32 * number);
+        let (source, destination) = self.addresses(direction, identity);
+        let part = |bits: u64| u16::try_from(bits & 0xffff).unwrap_or(0);
+        Some(Tuple {
+            zone: NetworkIndex::new(usize::from(part(identity >> (8 + 12 * number) & 0xfff)))?,
+            source,
+            destination,
+            protocol: u8::try_from(identity & 0xff).unwrap_or(0),
+            source_port: part(ports >> 16),
+            destination_port: part(ports),
+        })
+    }
+
+    /// The port that opened the connection.
+    pub(super) fn port(&self) -> Option<PortIndex> {
+        let port = self.identity.load(Relaxed) >> 32 & 0xfff;
+        usize::try_from(port).ok().and_then(PortIndex::new)
+    }
+}
+
+impl Back {
+    #[inline]
+    pub(super) fn word(&self) -> Word {
+        Word(self.word.load(Acquire))
+    }
+
+    /// Whether the entry is still what it was when `word` was read: all that was read between belongs together.
+    #[inline]
+    pub(super) fn is_still(&self, word: Word) -> bool {
+        fence(Acquire);
+        self.word.load(Relaxed) >> 32 == word.0 >> 32
+    }
+
+    /// Puts `new` in the place of `old`, if that stands there still.
+    pub(super) fn exchange(&self, old: Word, new: Word) -> bool {
+        self.word.compare_exchange(old.0, new.0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Gives the entry to a connection; only by who took it out of the free list.
+    pub(super) fn fill(&self, generation: u32, now_s: u32) {
+        self.generation.store(generation, Relaxed);
+        for heard in &self.heard_s {
+            heard.store(now_s, Relaxed);
+        }
+        self.side.clear();
+    }
+
+    /// Lets others see what was filled in.
+    pub(super) fn publish(&self, word: Word) {
+        self.word.store(word.0, Release);
+    }
+
+    /// When something was heard of the connection last.
+    #[inline]
+    pub(super) fn heard_s(&self) -> u32 {
+        let [original, reply] = self.heard_s.each_ref().map(|heard| heard.load(Relaxed));
+        original.max(reply)
+    }
+
+    /// Notes that something was heard; does not touch the cache line for nothing.
+    #[inline]
+    pub(super) fn hear(&self, direction: Direction, now_s: u32) {
+        let heard = &self.heard_s[direction as usize];
+        if heard.load(Relaxed) < now_s {
+            heard.store(now_s, Relaxed);
+        }
+    }
+
+    /// Whether nothing was heard for longer than its state allows.
+    #[inline]
+    pub(super) fn is_over(&self, word: Word, now_s: u32) -> bool {
+        now_s.saturating_sub(self.heard_s()) > word.timeout_s()
+    }
+}
+
+/// An entry, both parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) front: &'a Front,
+    pub(super) back: &'a Back,
+}
+
+impl<'a> Entry<'a> {
+    #[inline]
+    pub(super) fn side(&self, direction: Direction) -> &'a Side {
+        match direction {
+            Direction::Original => &self.front.side,
+            Direction::Reply => &self.back.side,
+        }
+    }
+}

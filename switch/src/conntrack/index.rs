@@ -1,0 +1,93 @@
+//! Where connections are found by their tuples: buckets of one cache line, two for each tuple.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+
+use super::Direction;
+
+/// Slots of a bucket: a cache line.
+const BUCKET_SLOTS: usize = 16;
+
+/// Of sixteen slots twelve are in use when the table is full: with two buckets to choose from, hardly any is ever full.
+const BUCKET_LOAD: usize = 12;
+
+/// The most entries that a slot can name.
+pub(super) const ENTRIES_MAX: usize = 1 << 22;
+
+const OCCUPIED: u32 = 1 << 31;
+const TAG_SHIFT: u32 = 23;
+const DIRECTION: u32 = 1 << 22;
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket([AtomicU32; BUCKET_SLOTS]);
+
+/// The buckets. A slot holds the number of an entry in bits 0 to 21, the direction of its tuple in bit 22, eight bits of
+/// the tuple's hash above; 0 is an empty one. Whoever reads it looks into the entry to be sure.
+#[derive(Debug)]
+pub(super) struct Index(Box<[Bucket]>);
+
+/// Where a tuple may stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    buckets: [usize; 2],
+    tag: u32,
+}
+
+impl Index {
+    pub(super) fn new(entries: usize) -> Self {
+        let buckets = (2 * entries).div_ceil(BUCKET_LOAD).max(2);
+        Self(std::iter::repeat_with(Bucket::default).take(buckets).collect())
+    }
+
+    /// Both buckets and the tag come from different bits of the hash.
+    #[inline]
+    pub(super) fn place(&self, hash: u64) -> Place {
+        let scale =
+            |part: u64| usize::try_from(((part & 0xffff_ffff) * self.0.len() as u64) >> 32).unwrap_or(0);
+        let tag = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        let tag = u32::try_from(tag).unwrap_or(0) << TAG_SHIFT | OCCUPIED;
+        Place { buckets: [scale(hash), scale(hash >> 32)], tag }
+    }
+
+    /// The entries that may be the place's tuple's, with its direction.
+    #[inline]
+    pub(super) fn candidates(&self, place: Place) -> impl Iterator<Item = (u32, Direction)> {
+        const TAGGED: u32 = OCCUPIED | 0xff << TAG_SHIFT;
+        let slots = place.buckets.into_iter().flat_map(|bucket| &self.0[bucket].0);
+        slots.map(|slot| slot.load(Acquire)).filter(move |slot| slot & TAGGED == place.tag).map(parts)
+    }
+
+    /// All entries in the place's buckets.
+    pub(super) fn neighbours(&self, place: Place) -> impl Iterator<Item = u32> {
+        let slots = place.buckets.into_iter().flat_map(|bucket| &self.0[bucket].0);
+        slots.map(|slot| slot.load(Acquire)).filter(|slot| slot & OCCUPIED != 0).map(|slot| parts(slot).0)
+    }
+
+    /// Puts an entry in, into the emptier bucket; says whether there was room.
+    pub(super) fn insert(&self, place: Place, entry: u32, direction: Direction) -> bool {
+        let number = place.tag | entry | if direction == Direction::Reply { DIRECTION } else { 0 };
+        let free = |bucket: usize| self.0[bucket].0.iter().filter(|slot| slot.load(Relaxed) == 0).count();
+        let [first, second] = place.buckets;
+        let order = if free(second) > free(first) { [second, first] } else { [first, second] };
+        let mut slots = order.into_iter().flat_map(|bucket| &self.0[bucket].0);
+        slots.any(|slot| slot.compare_exchange(0, number, AcqRel, Relaxed).is_ok())
+    }
+
+    /// Takes an entry out.
+    pub(super) fn remove(&self, place: Place, entry: u32, direction: Direction) {
+        let number = place.tag | entry | if direction == Direction::Reply { DIRECTION } else { 0 };
+        let mut slots = place.buckets.into_iter().flat_map(|bucket| &self.0[bucket].0);
+        let _ = slots.any(|slot| slot.compare_exchange(number, 0, AcqRel, Relaxed).is_ok());
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+}
+
+#[inline]
+fn parts(slot: u32) -> (u32, Direction) {
+    let direction = if slot & DIRECTION == 0 { Direction::Original } else { Direction::Reply };
+    (slot & (DIRECTION - 1), direction)
+}

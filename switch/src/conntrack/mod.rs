@@ -1,0 +1,362 @@
+//! Connections: which packets belong together, in both directions, and which belong to nothing.
+//!
+//! ```text
+//! packet ─ Tuple ─ Index ──────► Entry ─ Word: the state     ─ Side: what each end of a TCP connection said
+//!          zone,   two buckets,         life, flags             end, acknowledged, offered, window
+//!          ends,   one line each
+//!          ports                ▲
+//!                               └─ Shard: free entries and timer wheel, under a lock; opening and ending only
+//! ```
+//!
+//! One table of fixed size for all workers. A connection is one entry for both directions, found by either one's
+//! [`Tuple`] through a hash that is seeded, since guests choose tuples. Looking up and following a connection takes no
+//! lock: its state is one word, changed by compare-and-swap, and numbers that only move on. Opening and ending
+//! takes the lock of one of a few shards for some hundred nanoseconds; both directions of a connection have the
+//! same, so that two workers that see it open at once agree on one entry.
+//!
+//! The table is fair: each port has bounds; a connection that is open in both directions is never displaced; one that is
+//! not (or is over) only by its own port, or by one that has fewer. So who floods displaces himself.
+//!
+//! What holds for a packet is asked with [`Conntrack::look_up`], which changes nothing; once the packet passes,
+//! [`Conntrack::open`] or [`Conntrack::track`] takes note of it.
+
+mod entry;
+mod index;
+mod list;
+mod open;
+mod reasons;
+mod state;
+mod tcp;
+pub mod timeouts;
+mod tuple;
+
+pub use list::{Connection, Filter, Page};
+pub use reasons::{CountersSnapshot, Invalid, Refused};
+pub use state::State;
+pub use tuple::Tuple;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::counters::count;
+use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
+use crate::packet::{Packet, Tcp, Transport};
+use crate::time::Nanos;
+use entry::{Back, Entry, Front};
+use index::Index;
+use open::Shard;
+use reasons::Counters;
+use state::Word;
+use tcp::{Effect, Segment};
+use tuple::Kind;
+
+/// How large the table may grow, and what it takes for a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Connections that the table has room for, at most 4,194,304; each takes 127 bytes. They are split among
+    /// sixteen parts by their hash, one of which may be full a little sooner than another.
+    pub connections: usize,
+    /// Connections that one port may have opened.
+    pub per_port: usize,
+    /// Connections that one port may have opened and that are not open in both directions.
+    pub embryonic_per_port: usize,
+    /// Whether a TCP connection may be taken up in its midst, which leaves its windows unchecked. Not by default: any
+    /// segment would open one.
+    pub may_take_up: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 1 << 20, per_port: 1 << 18, embryonic_per_port: 1 << 16, may_take_up: false }
+    }
+}
+
+/// A direction of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Direction {
+    /// That of the packet that opened it.
+    Original = 0,
+    /// The other one.
+    Reply = 1,
+}
+
+impl Direction {
+    /// The opposite direction.
+    #[must_use]
+    #[inline]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Original => Self::Reply,
+            Self::Reply => Self::Original,
+        }
+    }
+}
+
+/// Names a connection for as long as it lives: once it ended, nothing that took its place is mistaken for it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId {
+    entry: u32,
+    life: u32,
+}
+
+/// A connection, and the direction in which a packet goes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Reference {
+    /// The connection.
+    pub id: ConnectionId,
+    /// The packet's direction.
+    pub direction: Direction,
+}
+
+/// What a packet is to the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It may open a connection: of none that is known.
+    New,
+    /// It belongs to this connection.
+    Established(Reference),
+    /// It is an ICMP error about a packet of this connection, and goes in this direction.
+    Related(Reference),
+    /// It is nothing that may pass.
+    Invalid(Invalid),
+    /// It is of a kind that has no connections: neighbour discovery, membership messages and such.
+    Untracked,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Conntrack {
+    index: Index,
+    fronts: Box<[Front]>,
+    backs: Box<[Back]>,
+    shards: Box<[Mutex<Shard>]>,
+    /// Connections that each port holds, and those of them that are not open in both directions.
+    held: Box<[Held]>,
+    hasher: foldhash::quality::FixedState,
+    limits: Limits,
+    counters: Counters,
+}
+
+/// What a port holds.
+#[derive(Debug, Default)]
+struct Held {
+    all: AtomicU32,
+    embryonic: AtomicU32,
+}
+
+impl Conntrack {
+    /// An empty table; takes all its memory. `seed` must be random and secret.
+    #[must_use]
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        let entries = limits.connections.clamp(1, index::ENTRIES_MAX);
+        Self {
+            index: Index::new(entries),
+            fronts: std::iter::repeat_with(Front::default).take(entries).collect(),
+            backs: std::iter::repeat_with(Back::default).take(entries).collect(),
+            shards: Shard::split(entries).into_iter().map(Mutex::new).collect(),
+            held: std::iter::repeat_with(Held::default).take(PORTS_MAX).collect(),
+            hasher: foldhash::quality::FixedState::with_seed(seed),
+            limits: Limits { connections: entries, ..limits },
+            counters: Counters::default(),
+        }
+    }
+
+    /// What `packet` of network `zone` is. Changes nothing.
+    #[must_use]
+    #[inline]
+    pub fn look_up(&self, zone: NetworkIndex, packet: &Packet, now: Nanos) -> Verdict {
+        self.try_look_up(zone, packet, now.seconds()).unwrap_or_else(Verdict::Invalid)
+    }
+
+    #[inline]
+    fn try_look_up(&self, zone: NetworkIndex, packet: &Packet, now_s: u32) -> Result<Verdict, Invalid> {
+        match Tuple::of(zone, packet)? {
+            Kind::Untracked => Ok(Verdict::Untracked),
+            Kind::Error(tuple, sequence) => self.look_up_error(&tuple, sequence, now_s),
+            Kind::Reply(tuple) => match self.find(&tuple, now_s) {
+                Some((found, _)) => Ok(Verdict::Established(found)),
+                None => Err(Invalid::UnsolicitedReply),
+            },
+            Kind::Flow(tuple) => match (self.find(&tuple, now_s), &packet.transport) {
+                (None, Transport::Tcp(tcp)) => {
+                    tcp::opens(tcp, self.limits.may_take_up).map(|()| Verdict::New)
+                }
+                (None, _) => Ok(Verdict::New),
+                (Some((_, word)), Transport::Tcp(tcp)) if word.is_spent() && tcp::is_first(tcp) => {
+                    Ok(Verdict::New)
+                }
+                (Some((found, word)), Transport::Tcp(tcp)) => {
+                    self.segment(found, word, tcp, packet).judge()?;
+                    Ok(Verdict::Established(found))
+                }
+                (Some((found, _)), _) => Ok(Verdict::Established(found)),
+            },
+        }
+    }
+
+    fn look_up_error(&self, tuple: &Tuple, sequence: Option<u32>, now_s: u32) -> Result<Verdict, Invalid> {
+        let (quoted, word) = self.find(tuple, now_s).ok_or(Invalid::UnknownQuote)?;
+        let is_true = sequence.is_none_or(|sequence| {
+            tcp::is_outstanding(self.entry(quoted.id.entry), word, quoted.direction, sequence)
+        });
+        // The error goes to who sent the packet.
+        let related = Reference { direction: quoted.direction.other(), ..quoted };
+        if is_true { Ok(Verdict::Related(related)) } else { Err(Invalid::ForgedQuote) }
+    }
+
+    /// Takes note of a packet of a connection: checks it as [`Conntrack::look_up`] does, without searching, for whoever
+    /// knows its connection from an earlier packet. ICMP errors change nothing and need no note (RFC 5508, 7, REQ-6).
+    ///
+    /// # Errors
+    /// The packet does not belong to the connection, or that has ended: it has to be looked up anew.
+    #[inline]
+    pub fn track(&self, found: Reference, packet: &Packet, now: Nanos) -> Result<(), Invalid> {
+        let tracked = self.try_track(found, packet, now.seconds());
+        if let Err(reason) = tracked {
+            count(&self.counters.invalid[reason as usize]);
+        }
+        tracked
+    }
+
+    #[inline]
+    fn try_track(&self, found: Reference, packet: &Packet, now_s: u32) -> Result<(), Invalid> {
+        let back = self.backs.get(found.id.entry as usize).ok_or(Invalid::Gone)?;
+        let word = back.word();
+        if word.life() != found.id.life || back.is_over(word, now_s) {
+            return Err(Invalid::Gone);
+        }
+        match &packet.transport {
+            Transport::Tcp(tcp) if word.is_tcp() => self.track_tcp(found, word, tcp, packet)?,
+            _ if found.direction == Direction::Reply && !word.is_assured() => self.assure(found, word),
+            _ => {}
+        }
+        back.hear(found.direction, now_s);
+        Ok(())
+    }
+
+    #[inline]
+    fn track_tcp(&self, found: Reference, word: Word, tcp: &Tcp, packet: &Packet) -> Result<(), Invalid> {
+        let segment = self.segment(found, word, tcp, packet);
+        let after = match segment.judge()? {
+            Effect::Nothing => return Ok(()),
+            Effect::Counts(after) => {
+                segment.count();
+                after
+            }
+            Effect::Begins(after) => {
+                segment.begin();
+                after
+            }
+        };
+        if after != word { self.change(found, word, after) } else { Ok(()) }
+    }
+
+    /// Puts the state after a segment in place. If another worker changed it meanwhile, what this segment adds to it is
+    /// added to that: flags are only ever set, but for the scale, which only an opening changes.
+    #[cold]
+    fn change(&self, found: Reference, mut word: Word, after: Word) -> Result<(), Invalid> {
+        let back = &self.backs[found.id.entry as usize];
+        let (mut set, cleared) = (after.0 & !word.0, word.0 & !after.0);
+        loop {
+            let next = Word((word.0 & !cleared) | set);
+            if back.exchange(word, next) {
+                if next.is_assured() && !word.is_assured() {
+                    self.no_longer_embryonic(found.id.entry);
+                }
+                return Ok(());
+            }
+            word = back.word();
+            if word.life() != found.id.life {
+                return Err(Invalid::Gone);
+            }
+            // Two workers may have added the acknowledgements that open it.
+            set = (Word(word.0 | set).settled().0) & !word.0;
+        }
+    }
+
+    /// Something came back.
+    #[cold]
+    fn assure(&self, found: Reference, word: Word) {
+        // Gone meanwhile, or done by another worker: nothing is left to do.
+        let _ = self.change(found, word, word.assured());
+    }
+
+    fn no_longer_embryonic(&self, entry: u32) {
+        if let Some(port) = self.fronts[entry as usize].port() {
+            self.held[port.get()].embryonic.fetch_sub(1, Relaxed);
+        }
+    }
+
+    #[inline]
+    fn segment<'a>(&'a self, found: Reference, word: Word, tcp: &'a Tcp, packet: &Packet) -> Segment<'a> {
+        let is_cut = packet.fragment.is_some();
+        Segment { tcp, from: found.direction, word, entry: self.entry(found.id.entry), is_cut }
+    }
+
+    #[inline]
+    fn entry(&self, entry: u32) -> Entry<'_> {
+        Entry { front: &self.fronts[entry as usize], back: &self.backs[entry as usize] }
+    }
+
+    /// The live connection to which packets of `tuple` belong, and its state.
+    #[inline]
+    fn find(&self, tuple: &Tuple, now_s: u32) -> Option<(Reference, Word)> {
+        let place = self.index.place(tuple.hash(&self.hasher));
+        self.index.candidates(place).find_map(|(number, direction)| {
+            let entry = self.entry(number);
+            let word = entry.back.word();
+            let is_it = word.is_live() && entry.front.is(direction, tuple) && entry.back.is_still(word);
+            let id = ConnectionId { entry: number, life: word.life() };
+            (is_it && !entry.back.is_over(word, now_s)).then_some((Reference { id, direction }, word))
+        })
+    }
+
+    /// By which generation of the policy the connection was judged last; `None`: it has ended.
+    #[must_use]
+    #[inline]
+    pub fn policy_generation(&self, id: ConnectionId) -> Option<u32> {
+        let back = self.backs.get(id.entry as usize)?;
+        let word = back.word();
+        let generation = back.generation.load(Relaxed);
+        (word.life() == id.life && back.is_still(word)).then_some(generation)
+    }
+
+    /// Notes that the connection was judged by this generation of the policy and may go on. Who is late, and marks a
+    /// successor in the same place, marks one that was judged by its opener a moment ago.
+    #[inline]
+    pub fn set_policy_generation(&self, id: ConnectionId, generation: u32) {
+        if let Some(back) = self.backs.get(id.entry as usize)
+            && back.word().life() == id.life
+        {
+            back.generation.store(generation, Relaxed);
+        }
+    }
+
+    /// How many connections `port` holds, and how many of them are not open in both directions.
+    #[must_use]
+    pub fn held(&self, port: PortIndex) -> (usize, usize) {
+        let held = &self.held[port.get()];
+        (held.all.load(Relaxed) as usize, held.embryonic.load(Relaxed) as usize)
+    }
+
+    /// What the table did since it was made.
+    #[must_use]
+    pub fn counters(&self) -> CountersSnapshot {
+        self.counters.snapshot()
+    }
+
+    /// The memory that the table takes, in bytes: all of it, for it never grows.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let shards: usize = self.shards.iter().map(|shard| open::lock(shard).bytes()).sum();
+        self.index.bytes()
+            + size_of_val(&*self.fronts)
+            + size_of_val(&*self.backs)
+            + size_of_val(&*self.held)
+            + shards
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,341 @@
+//! Opening and ending connections: everything under a shard's lock.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::entry::Entry;
+use super::state::{Class, Word};
+use super::tcp::{self, Segment};
+use super::tuple::Kind;
+use super::{ConnectionId, Conntrack, Direction, Reference, Refused, Tuple};
+use crate::counters::count;
+use crate::ids::{NetworkIndex, PortIndex};
+use crate::packet::{Packet, Transport, number};
+use crate::time::Nanos;
+use crate::timer_wheel::TimerWheel;
+
+/// How many parts of the table have a lock of their own.
+const SHARDS: usize = 16;
+
+/// The fewest entries of a part.
+const SHARD_ENTRIES_MIN: usize = 64;
+
+/// Entries that are looked at for one that may give way: under a flood most may, so that the first ones will do.
+const EVICTION_PROBES: u32 = 32;
+
+/// Of how many that may give way the one is taken whose port holds most.
+const EVICTION_CANDIDATES: usize = 8;
+
+/// How long after its opening a connection comes up at the latest, to be asked anew when it ends: a state may have shortened
+/// its time, which nobody tells the wheel.
+const VISIT_S: u32 = 60;
+
+/// Entries that are looked at before others may have the lock.
+const SWEEP: usize = 64;
+
+/// A part of the table: what only the holder of its lock may know.
+#[derive(Debug)]
+pub(super) struct Shard {
+    /// The first of its entries.
+    first: u32,
+    entries: u32,
+    /// Entries that no connection has; the one that was freed last is taken last, so that nobody still looks at it.
+    free: Free,
+    wheel: TimerWheel,
+    /// Where the search for one that gives way goes on.
+    cursor: u32,
+}
+
+/// A ring of free entries.
+#[derive(Debug)]
+struct Free {
+    ring: Box<[u32]>,
+    next: usize,
+    count: usize,
+}
+
+impl Free {
+    fn take(&mut self) -> Option<u32> {
+        let entry = self.ring.get(self.next).copied().filter(|_| self.count > 0)?;
+        self.next = (self.next + 1) % self.ring.len();
+        self.count -= 1;
+        Some(entry)
+    }
+
+    fn give(&mut self, entry: u32) {
+        let at = (self.next + self.count) % self.ring.len();
+        self.ring[at] = entry;
+        self.count += 1;
+    }
+}
+
+impl Shard {
+    /// The shards of a table of `entries` entries.
+    pub(super) fn split(entries: usize) -> Vec<Self> {
+        let shards = (entries / SHARD_ENTRIES_MIN).clamp(1, SHARDS);
+        let bounds = |shard: usize| u32::try_from(entries * shard / shards).unwrap_or(0);
+        (0..shards).map(|shard| Self::new(bounds(shard), bounds(shard + 1))).collect()
+    }
+
+    fn new(first: u32, end: u32) -> Self {
+        let ring: Box<[u32]> = (first..end).collect();
+        let count = ring.len();
+        let free = Free { ring, next: 0, count };
+        Self { first, entries: end - first, free, wheel: TimerWheel::new(count, 0), cursor: 0 }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Mutex<Self>>() + size_of_val(&*self.free.ring) + self.wheel.bytes()
+    }
+}
+
+/// Waits for the lock. Its holders do some hundred nanoseconds of work and never wait for anything themselves.
+pub(super) fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection to be opened.
+struct Opening<'a> {
+    tuples: [Tuple; 2],
+    hashes: [u64; 2],
+    packet: &'a Packet,
+    port: PortIndex,
+    generation: u32,
+    now_s: u32,
+}
+
+impl Conntrack {
+    /// Opens the connection of `packet`, which [`Conntrack::look_up`] called new, for `port`, where it entered, and notes
+    /// that the policy of `generation` allowed it. If another worker was quicker, that one's connection is given.
+    ///
+    /// # Errors
+    /// There is no room for it, or the packet may not open one; counted.
+    pub fn open(
+        &self,
+        zone: NetworkIndex,
+        packet: &Packet,
+        port: PortIndex,
+        generation: u32,
+        now: Nanos,
+    ) -> Result<Reference, Refused> {
+        let opened = self.try_open(zone, packet, port, generation, now.seconds());
+        if let Err(reason) = opened {
+            count(&self.counters.refused[reason as usize]);
+        }
+        opened
+    }
+
+    fn try_open(
+        &self,
+        zone: NetworkIndex,
+        packet: &Packet,
+        port: PortIndex,
+        generation: u32,
+        now_s: u32,
+    ) -> Result<Reference, Refused> {
+        let Ok(Kind::Flow(tuple)) = Tuple::of(zone, packet) else { return Err(Refused::NotNew) };
+        if let Transport::Tcp(tcp) = &packet.transport {
+            tcp::opens(tcp, self.limits.may_take_up).map_err(|_| Refused::NotNew)?;
+        }
+        let tuples = [tuple, tuple.reversed()];
+        let hashes = tuples.map(|tuple| tuple.hash(&self.hasher));
+        let opening = Opening { tuples, hashes, packet, port, generation, now_s };
+        // The sum is the same for both directions.
+        let shard = self.shard_of(hashes);
+        let mut shard = lock(shard);
+        if let Some(found) = self.meet(&mut shard, &opening) {
+            return Ok(found);
+        }
+        let entry = self.room(&mut shard, &opening)?;
+        self.settle(&mut shard, entry, &opening)
+    }
+
+    fn shard_of(&self, hashes: [u64; 2]) -> &Mutex<Shard> {
+        let sum = (hashes[0].wrapping_add(hashes[1]) >> 20) % self.shards.len() as u64;
+        &self.shards[usize::try_from(sum).unwrap_or(0)]
+    }
+
+    /// The connection that stands there already; an old one that is over makes room.
+    fn meet(&self, shard: &mut Shard, opening: &Opening<'_>) -> Option<Reference> {
+        let place = self.index.place(opening.hashes[0]);
+        let (number, direction) = self.index.candidates(place).find(|&(number, direction)| {
+            let entry = self.entry(number);
+            entry.back.word().is_live() && entry.front.is(direction, &opening.tuples[0])
+        })?;
+        let back = &self.backs[number as usize];
+        let word = back.word();
+        if !word.is_spent() && !back.is_over(word, opening.now_s) {
+            return Some(Reference { id: ConnectionId { entry: number, life: word.life() }, direction });
+        }
+        self.end(shard, number);
+        count(&self.counters.closed);
+        None
+    }
+
+    /// A free entry, or one whose connection gives way.
+    fn room(&self, shard: &mut Shard, opening: &Opening<'_>) -> Result<u32, Refused> {
+        let (all, embryonic) = self.held(opening.port);
+        let is_full = all >= self.limits.per_port || embryonic >= self.limits.embryonic_per_port;
+        if !is_full && let Some(entry) = shard.free.take() {
+            return Ok(entry);
+        }
+        let victim = self.victim(shard, opening, is_full);
+        let victim = victim.ok_or(if is_full { Refused::PortFull } else { Refused::TableFull })?;
+        if self.fronts[victim as usize].port() != Some(opening.port) {
+            count(&self.counters.evicted_of_others);
+        }
+        count(&self.counters.evicted);
+        self.end(shard, victim);
+        shard.free.take().ok_or(Refused::TableFull)
+    }
+
+    /// A connection that may give way: of this port itself, or, unless that is full, of one that holds more. Of the first
+    /// few among the new one's neighbours, which chance has put there, and some more in turn, that of the port with most.
+    fn victim(&self, shard: &mut Shard, opening: &Opening<'_>, own_only: bool) -> Option<u32> {
+        let own = self.held(opening.port).0;
+        let (first, entries, cursor) = (shard.first, shard.entries, shard.cursor);
+        let holder = |number: u32| {
+            let word = self.backs[number as usize].word();
+            let port = self.fronts[number as usize].port()?;
+            let held = self.held(port).0;
+            let is_candidate = port == opening.port || (!own_only && held > own);
+            (word.is_live() && word.may_give_way() && is_candidate).then_some((held, number))
+        };
+        let neighbours = self.index.neighbours(self.index.place(opening.hashes[0]));
+        let ours = neighbours.filter(|number| (first..first + entries).contains(number));
+        let probes = EVICTION_PROBES.min(entries);
+        let others = (0..probes).map(|probe| first + (cursor + probe) % entries);
+        let victim = ours.chain(others).filter_map(holder).take(EVICTION_CANDIDATES).max();
+        shard.cursor = (cursor + probes) % entries;
+        victim.map(|(_, number)| number)
+    }
+
+    /// Gives the entry to the connection.
+    fn settle(&self, shard: &mut Shard, number: u32, opening: &Opening<'_>) -> Result<Reference, Refused> {
+        let entry = self.entry(number);
+        let [original, reply] = &opening.tuples;
+        entry.front.fill(original, reply, opening.port);
+        entry.back.fill(opening.generation, opening.now_s);
+        let word = self.first_word(entry, opening);
+        let places = opening.hashes.map(|hash| self.index.place(hash));
+        for (place, direction) in places.into_iter().zip([Direction::Original, Direction::Reply]) {
+            if !self.index.insert(place, number, direction) {
+                self.index.remove(places[0], number, Direction::Original);
+                shard.free.give(number);
+                return Err(Refused::Crowded);
+            }
+        }
+        let held = &self.held[opening.port.get()];
+        held.all.fetch_add(1, Relaxed);
+        if !word.is_assured() {
+            held.embryonic.fetch_add(1, Relaxed);
+        }
+        entry.back.publish(word);
+        let due = opening.now_s.saturating_add(word.timeout_s().min(VISIT_S)).saturating_add(1);
+        shard.wheel.insert(number - shard.first, due.into());
+        count(&self.counters.opened);
+        let id = ConnectionId { entry: number, life: word.life() };
+        Ok(Reference { id, direction: Direction::Original })
+    }
+
+    /// The state after the first packet, with what a TCP segment said noted in the entry.
+    fn first_word(&self, entry: Entry<'_>, opening: &Opening<'_>) -> Word {
+        let class = match (opening.packet.transport, opening.packet.protocol) {
+            (Transport::Tcp(_), _) => Class::Tcp,
+            (Transport::Ports(_), _) => Class::Datagram,
+            (_, number::ICMP | number::ICMPV6) => Class::Query,
+            _ => Class::Other,
+        };
+        let Transport::Tcp(tcp) = &opening.packet.transport else {
+            return entry.back.word().born(class, false);
+        };
+        let is_midst = !tcp::is_first(tcp);
+        let born = entry.back.word().born(class, is_midst || opening.packet.fragment.is_some());
+        let scale = if is_midst { None } else { tcp.syn.window_scale };
+        let word = born.with_syn(Direction::Original, scale);
+        let from = Direction::Original;
+        Segment { tcp, from, word, entry, is_cut: false }.begin();
+        if is_midst { word.with_syn(Direction::Reply, None).with_ack(from) } else { word }
+    }
+
+    /// Ends a connection of the shard and gives its entry back.
+    fn end(&self, shard: &mut Shard, number: u32) {
+        let entry = self.entry(number);
+        let mut word = entry.back.word();
+        // Each attempt that fails is a change of state by another worker, of which a connection has few.
+        while !entry.back.exchange(word, word.dead()) {
+            word = entry.back.word();
+        }
+        for direction in [Direction::Original, Direction::Reply] {
+            if let Some(tuple) = entry.front.tuple(direction) {
+                self.index.remove(self.index.place(tuple.hash(&self.hasher)), number, direction);
+            }
+        }
+        if let Some(port) = entry.front.port() {
+            let held = &self.held[port.get()];
+            held.all.fetch_sub(1, Relaxed);
+            if !word.is_assured() {
+                held.embryonic.fetch_sub(1, Relaxed);
+            }
+        }
+        shard.wheel.remove(number - shard.first);
+        shard.free.give(number);
+    }
+
+    /// Ends a connection at once; says whether it lived. Its packets open a new one, or are invalid.
+    pub fn close(&self, id: ConnectionId) -> bool {
+        let Some(shard) = self.shard_with(id.entry) else { return false };
+        let mut shard = lock(shard);
+        let word = self.backs[id.entry as usize].word();
+        let is_it = word.is_live() && word.life() == id.life;
+        if is_it {
+            self.end(&mut shard, id.entry);
+            count(&self.counters.closed);
+        }
+        is_it
+    }
+
+    fn shard_with(&self, entry: u32) -> Option<&Mutex<Shard>> {
+        let (entries, shards) = (self.backs.len(), self.shards.len());
+        let entry = usize::try_from(entry).ok().filter(|entry| *entry < entries)?;
+        let shard = (0..shards).rfind(|shard| entries * shard / shards <= entry)?;
+        self.shards.get(shard)
+    }
+
+    /// Ends connections of which nothing was heard for too long, looking at no more than `budget` of them in each of the
+    /// table's sixteen parts; the next call goes on there. Called again and again, twice a second or more.
+    pub fn advance(&self, now: Nanos, budget: usize) {
+        let now_s = now.seconds();
+        for shard in &self.shards {
+            let mut left = budget;
+            while left > 0 {
+                let part = left.min(SWEEP);
+                let rest = self.sweep(&mut lock(shard), now_s, part);
+                left -= part;
+                if rest > 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Works a part of the shard's wheel off; gives what is left of the budget.
+    fn sweep(&self, shard: &mut Shard, now_s: u32, budget: usize) -> usize {
+        let mut wheel = std::mem::take(&mut shard.wheel);
+        let rest = wheel.advance(now_s.into(), budget, |thing| {
+            let number = shard.first + thing;
+            let back = &self.backs[number as usize];
+            let word = back.word();
+            if back.is_over(word, now_s) {
+                // The wheel has let go of it already.
+                self.end(shard, number);
+                count(&self.counters.expired);
+                return None;
+            }
+            let end = back.heard_s().saturating_add(word.timeout_s()).saturating_add(1);
+            Some(end.min(now_s.saturating_add(VISIT_S)).into())
+        });
+        shard.wheel = wheel;
+        rest
+    }
+}
