@@ -7,8 +7,11 @@ mod egress;
 mod ingress;
 mod membership;
 
+use std::sync::Arc;
+
 use crate::control::ControlPolicy;
 use crate::ids::{NetworkIndex, PortIndex};
+use crate::security::SourceGuard;
 use crate::spanning_tree::PortState;
 use crate::storm::StormLimits;
 use crate::vlan::{Priority, VlanId};
@@ -41,6 +44,8 @@ pub struct PortPolicy {
     pub priority: Priority,
     /// What a spanning tree wants of the port in its networks; it forwards in those that are not named.
     pub states: Vec<(NetworkIndex, PortState)>,
+    /// Whose addresses it may send from; `None`: anybody's.
+    pub guard: Option<Arc<SourceGuard>>,
 }
 
 impl PortPolicy {
@@ -62,7 +67,7 @@ impl PortPolicy {
         let (storm, priority) = (StormLimits::default(), Priority::default());
         let control = ControlPolicy::GUEST;
         let states = Vec::new();
-        Self { membership, mtu, storm, multicast_router: false, control, priority, states }
+        Self { membership, mtu, storm, multicast_router: false, control, priority, states, guard: None }
     }
 }
 

@@ -150,9 +150,15 @@ impl Switch {
             steady: None,
             once: None,
         };
-        for (slot, frame) in burst.iter_mut().enumerate() {
-            debug_assert_eq!(frame.meta.source, source, "a burst comes from one port");
-            run.frame(slot, frame);
+        debug_assert!(burst.iter().all(|frame| frame.meta.source == source), "a burst comes from one port");
+        if let Some(guard) = scene.port.and_then(|port| port.guard.as_deref()) {
+            for (slot, frame) in burst.iter_mut().enumerate() {
+                run.guarded(slot, frame, guard);
+            }
+        } else {
+            for (slot, frame) in burst.iter_mut().enumerate() {
+                run.frame(slot, frame);
+            }
         }
         flow_counters.add(burst.len(), &run.counted);
         self.counters.port(source).add_entered(&run.commit.tally);

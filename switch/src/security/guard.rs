@@ -13,8 +13,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::port::PortSecurity;
 use super::prefix::Prefix;
+use crate::decision::address_at;
+use crate::drops::DropReason;
+use crate::frame::Frame;
 use crate::mac::MacAddress;
-use crate::packet::{Address, Arp, Contents, Icmp, IcmpMessage, Neighbour, Packet, Ports, Transport, number};
+use crate::packet::{
+    Address, Arp, Contents, Icmp, IcmpMessage, Neighbour, Packet, Ports, Transport, number, parse,
+};
+use crate::vlan::is_tag_type;
 
 /// Ethernet types below are lengths (IEEE 802.3-2018, 3.2.6).
 const TYPES_BEGIN: u16 = 0x600;
@@ -35,36 +41,43 @@ pub(super) mod icmpv6 {
 /// ICMP's router advertisement (RFC 1256, 3).
 const ICMP_ROUTER_ADVERTISEMENT: u8 = 9;
 
-/// Declares the reasons once: variant, name, sentence.
-macro_rules! reasons {
-    ($($variant:ident $name:literal $sentence:literal)*) => {
-        /// Why a guarded port may not send a frame.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
-        pub enum SourceError { $(#[doc = $sentence] #[error($sentence)] $variant),* }
-
-        impl SourceError {
-            /// All reasons.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The reason's name in tables, JSON and metrics.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-        }
-    };
+/// Why a guarded port may not send a frame; the sentences are [`DropReason`]'s.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SourceError {
+    /// Another MAC address.
+    Mac,
+    /// Another IPv4 address.
+    Ipv4,
+    /// Another IPv6 address.
+    Ipv6,
+    /// ARP about other addresses.
+    Arp,
+    /// Neighbour discovery about other addresses.
+    Neighbour,
+    /// No source address, and no reason for it.
+    Unspecified,
+    /// A DHCP server's message.
+    DhcpServer,
+    /// A router's message.
+    Router,
+    /// Something that cannot be looked into.
+    Hidden,
 }
 
-reasons! {
-    Mac "spoof-mac" "The source MAC address is not one of the port's."
-    Ipv4 "spoof-ipv4" "The IPv4 source address is not one that the port has with this MAC address."
-    Ipv6 "spoof-ipv6" "The IPv6 source address is not one that the port has with this MAC address."
-    Arp "spoof-arp" "The ARP message claims addresses that are not the port's."
-    Neighbour "spoof-nd" "The neighbour discovery message claims addresses that are not the port's, or hides what it claims."
-    Unspecified "spoof-unspecified" "The packet has no source address, and is none of those that may lack it."
-    DhcpServer "rogue-dhcp" "The packet is a DHCP server's, and the port is not trusted to be one."
-    Router "rogue-router" "The packet is a router's announcement, and the port is not trusted to be one."
-    Length "spoof-length" "The frame has a length in place of its type, so that what it carries cannot be checked."
+impl From<SourceError> for DropReason {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Mac => Self::SpoofMac,
+            SourceError::Ipv4 => Self::SpoofIpv4,
+            SourceError::Ipv6 => Self::SpoofIpv6,
+            SourceError::Arp => Self::SpoofArp,
+            SourceError::Neighbour => Self::SpoofNeighbour,
+            SourceError::Unspecified => Self::SpoofUnspecified,
+            SourceError::DhcpServer => Self::RogueDhcp,
+            SourceError::Router => Self::RogueRouter,
+            SourceError::Hidden => Self::SpoofHidden,
+        }
+    }
 }
 
 /// Addresses that go together.
@@ -83,7 +96,9 @@ pub struct SourceGuard {
 }
 
 impl SourceGuard {
-    pub(super) fn new(port: &PortSecurity) -> Self {
+    /// What follows from the port's addresses and pairs.
+    #[must_use]
+    pub fn new(port: &PortSecurity) -> Self {
         let own = port.addresses.iter().map(|address| (port.mac, Some(Prefix::host(*address))));
         let pairs = port.pairs.iter().map(|pair| (pair.mac.unwrap_or(port.mac), Some(pair.prefix)));
         let any = port.addresses.is_empty().then_some((port.mac, None));
@@ -107,9 +122,18 @@ impl SourceGuard {
         match contents {
             Contents::Ip(packet) => self.check_packet(source, packet),
             Contents::Arp(message) => self.check_arp(source, message),
-            Contents::Other(kind) if *kind < TYPES_BEGIN => Err(SourceError::Length),
+            Contents::Other(kind) if *kind < TYPES_BEGIN || is_tag_type(kind.to_be_bytes()) => {
+                Err(SourceError::Hidden)
+            }
             Contents::Other(_) => Ok(()),
         }
+    }
+
+    /// Whether the port may send this frame, of which the tags that told its network are off.
+    pub(crate) fn admit<P>(&self, frame: &Frame<P>) -> Result<(), DropReason> {
+        let head = frame.head.bytes();
+        let contents = parse(head, frame.meta.length).map_err(|_| DropReason::Unreadable)?;
+        Ok(self.check(address_at::<6>(head), &contents)?)
     }
 
     /// Whether all of its frames are believed to be a router's or a DHCP server's, if they look like it.

@@ -39,7 +39,7 @@ stages! {
     Admit => admit,
     /// Hands control frames to the control side, or drops them.
     Control => control,
-    /// Refuses frames that belong to no network of their port.
+    /// Refuses frames that belong to no network of their port, or that its guest may not send.
     Vlan => vlan,
     /// Refuses frames of ports that a spanning tree has closed.
     SpanningTree => spanning_tree,

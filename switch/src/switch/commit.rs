@@ -10,6 +10,7 @@ use crate::frame::{Frame, TakenTag};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{Groups, Scratch, Snooping, Verdict};
 use crate::policy::{Classified, Ingress, Refused};
+use crate::security::SourceGuard;
 use crate::stages;
 use crate::storm::{StormClass, StormMeters};
 use crate::time::Nanos;
@@ -29,7 +30,7 @@ pub(super) struct Steady {
     to: PortIndex,
 }
 
-/// The network to which a frame belongs, or why it belongs to none.
+/// The network to which a frame belongs, or why it belongs to none or may not be sent.
 type Home = Result<NetworkIndex, Refused>;
 
 /// One burst with what it needs.
@@ -79,10 +80,34 @@ impl<E> Run<'_, E> {
     where
         E: Egress<P>,
     {
-        let home = match self.ingress.classify(frame.head.bytes()) {
-            Ok(classified) => take_off(frame, classified).map(|()| classified.network),
-            Err(reason) => Err(reason),
-        };
+        let home = self.classify(frame);
+        self.go_on(slot, frame, home);
+    }
+
+    /// The same for any frame of a port whose guest is held to its addresses. It is looked at before any record is, so
+    /// a record is only ever replayed for frames that may be sent, and says nothing about what was looked at here.
+    #[inline(never)]
+    pub(super) fn guarded<P>(&mut self, slot: usize, frame: &mut Frame<P>, guard: &SourceGuard)
+    where
+        E: Egress<P>,
+    {
+        let home = self.classify(frame).and_then(|network| guard.admit(frame).map(|()| network));
+        self.go_on(slot, frame, home);
+    }
+
+    /// The network to which a frame belongs; its tags are taken off.
+    #[inline(always)]
+    fn classify<P>(&self, frame: &mut Frame<P>) -> Home {
+        let classified = self.ingress.classify(frame.head.bytes())?;
+        take_off(frame, classified).map(|()| classified.network)
+    }
+
+    /// Replays the record of a frame whose tags are off, or makes it.
+    #[inline(always)]
+    fn go_on<P>(&mut self, slot: usize, frame: &Frame<P>, home: Home)
+    where
+        E: Egress<P>,
+    {
         let head = frame.head.bytes();
         let lengths = Lengths::of(head, &frame.meta);
         let key = home.ok().and_then(|network| FlowKey::classified(frame.meta.source, network, head));
