@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::port::default_mac;
 use super::reader::TableReader;
-use super::{Interface, Network, Port, SwitchSettings, Uplink, VhostUser, values, vlans};
+use super::{Interface, Network, Port, SwitchSettings, Uplink, VhostUser, port_security, values, vlans};
 
 /// A table's value together with where it stands in the file.
 pub(super) struct Placed<'f, T> {
@@ -27,6 +27,7 @@ pub(super) fn check(
         ports.iter().filter_map(|placed| Some((placed, placed.value.vhost_user()?))).collect();
     check_sockets(&guests, &settings.api_socket());
     check_addresses(&guests);
+    port_security::check(ports);
     check_names(ports, uplinks);
     check_interfaces(ports, uplinks);
     vlans::check(ports, networks, uplinks);

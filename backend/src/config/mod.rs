@@ -20,6 +20,7 @@ mod membership;
 mod names;
 mod network;
 mod port;
+mod port_security;
 mod problem;
 mod reader;
 pub mod schema;
@@ -38,6 +39,7 @@ pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
 pub(crate) use membership::written as written_tag_types;
 pub use membership::{Membership, Trunk};
 pub use port::{default_mac, type_name};
+pub use port_security::{AddressPair, PortSecurity};
 pub use problem::{ConfigError, Problem, WrongFile};
 pub(crate) use storm::written as written_limit;
 
@@ -203,6 +205,8 @@ pub struct Port {
     pub storm: StormLimits,
     /// Whether a multicast router may be behind it.
     pub multicast_router: bool,
+    /// The addresses that it is held to; `None`: it may send what it likes.
+    pub security: Option<PortSecurity>,
 }
 
 impl Port {

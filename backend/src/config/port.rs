@@ -7,7 +7,8 @@ use viaduct_switch::MacAddress;
 
 use super::reader::TableReader;
 use super::{
-    Attachment, Driver, Port, Role, SwitchSettings, VhostUser, interface, membership, schema, storm, values,
+    Attachment, Driver, Port, Role, SwitchSettings, VhostUser, interface, membership, port_security, schema,
+    storm, values,
 };
 
 /// The most queue pairs: vhost-user names a ring with 8 bits (vhost-user protocol, "vring descriptor index"),
@@ -30,7 +31,7 @@ const TYPES: &[(&str, Option<Driver>)] = &[
 ];
 
 /// Fields that say something about a guest's socket, and about an interface.
-const OF_GUESTS: &[&str] = &["socket", "role", "mac", "queues"];
+const OF_GUESTS: &[&str] = &["socket", "role", "queues"];
 const OF_INTERFACES: &[&str] = &["interface", "netns"];
 
 /// The port as far as it is right; what is wrong is noted.
@@ -49,6 +50,10 @@ pub(super) fn read(
         Some(driver) => Attachment::Interface(interface::read(table, driver)),
         None => Attachment::VhostUser(vhost_user(name, table, settings)),
     };
+    let mac = match &attachment {
+        Attachment::VhostUser(guest) => Some(guest.mac),
+        Attachment::Interface(_) => mac(table),
+    };
     Port {
         membership: membership::read(table, networks),
         priority: membership::priority(table),
@@ -60,6 +65,7 @@ pub(super) fn read(
         multicast_router: table
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(false),
+        security: port_security::read(table, mac),
     }
 }
 
@@ -100,7 +106,7 @@ pub fn type_name(attachment: &Attachment) -> &'static str {
 }
 
 /// A group address is told with the nearest address of one station: group bit cleared, locally administered.
-fn mac(table: &TableReader<'_>) -> Option<MacAddress> {
+pub(super) fn mac(table: &TableReader<'_>) -> Option<MacAddress> {
     let written = table.text("mac").and_then(|text| text.parse::<MacAddress>().ok());
     let expected = match written.filter(|mac| mac.is_group()) {
         Some(MacAddress([first, rest @ ..])) => {

@@ -188,6 +188,26 @@ impl<'f> TableReader<'f> {
         Some(items)
     }
 
+    /// The field's value as a list of tables; what is none is noted where it stands.
+    pub(super) fn read_tables(&self, field: &str, expected: &str) -> Vec<TableReader<'f>> {
+        let Some(value) = self.table.get(field).map(Spanned::get_ref) else { return Vec::new() };
+        let DeValue::Array(array) = value else {
+            self.note(field, shown(value), expected.to_owned());
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for (index, item) in array.iter().enumerate() {
+            let (path, at) = (format!("{}[{index}]", self.field_path(field)), item.span().start);
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    tables.push(TableReader { path, at, table, problems: self.problems })
+                }
+                other => self.problems.note(at, &path, shown(other), expected.to_owned()),
+            }
+        }
+        tables
+    }
+
     /// The field as a table; `None` if it is left out, or not a table and now noted.
     pub(super) fn table(&self, field: &str) -> Option<TableReader<'f>> {
         let (key, value) = self.table.get_key_value(field)?;

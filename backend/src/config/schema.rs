@@ -130,9 +130,10 @@ pub const PORT: Table = Table {
         now("mtu", "a number from 68 to 65535", "1500"),
         now("storm", "a table", "as under [switch]"),
         now("multicast_router", "true, false", "false"),
-        later("addresses"),
-        later("allowed_address_pairs"),
-        later("port_security"),
+        now("port_security", "true, false", "true beside addresses or pairs, else false"),
+        now("addresses", "a list of IP addresses", "[]"),
+        now("allowed_address_pairs", "a list of tables", "[]"),
+        now("trusted", "true, false", "false"),
         later("groups"),
         later("qos"),
         later("floating"),
@@ -176,5 +177,14 @@ pub const STORM: Table = Table {
     ],
 };
 
+/// An item of a port's `allowed_address_pairs`.
+pub const ADDRESS_PAIR: Table = Table {
+    heading: "port.NAME.allowed_address_pairs",
+    fields: &[
+        now("address", "an IP address or a prefix", ""),
+        now("mac", "an Ethernet address", "the port's"),
+    ],
+};
+
 /// All tables.
-pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT, &UPLINK, &STORM];
+pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT, &UPLINK, &STORM, &ADDRESS_PAIR];

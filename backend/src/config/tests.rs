@@ -10,6 +10,7 @@ use super::*;
 mod documents;
 mod interfaces;
 mod limits;
+mod port_security;
 mod trees;
 mod vlans;
 
@@ -387,7 +388,8 @@ fn every_field_of_the_schema_is_wrong_in_some_case() {
                 WRONG.iter().any(|case| same(&case))
                     || interfaces::has_case(&path)
                     || vlans::has_case(&path)
-                    || trees::has_case(&path),
+                    || trees::has_case(&path)
+                    || port_security::has_case(&path),
                 "no case for {path}"
             );
         }
@@ -473,6 +475,7 @@ fn the_smallest_file_gets_every_default() {
         mtu: 1500,
         storm: StormLimits::default(),
         multicast_router: false,
+        security: None,
     };
     assert_eq!(config.ports["vm1"], port);
 }

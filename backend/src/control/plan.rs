@@ -10,8 +10,8 @@ use viaduct_switch::{FrameRate, StormLimits, VlanId};
 
 use crate::config::spanning_tree::kind_name;
 use crate::config::{
-    Config, Interface, Network, Port, Role, SwitchSettings, Uplink, VhostUser, type_name, written_limit,
-    written_tag_types,
+    Config, Interface, Network, Port, PortSecurity, Role, SwitchSettings, Uplink, VhostUser, type_name,
+    written_limit, written_tag_types,
 };
 use crate::control::interface::Wanted;
 use crate::control::{ApplyError, Change, ChangeKind};
@@ -275,6 +275,29 @@ fn uplink_differences(running: &Uplink, wanted: &Uplink) -> Vec<String> {
         .collect()
 }
 
+fn security_differences(
+    running: Option<&PortSecurity>,
+    wanted: Option<&PortSecurity>,
+) -> [Option<String>; 4] {
+    let listed = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(" ") };
+    let addresses = |security: Option<&PortSecurity>| {
+        listed(security.iter().flat_map(|security| &security.addresses).map(ToString::to_string).collect())
+    };
+    let pairs = |security: Option<&PortSecurity>| {
+        listed(security.iter().flat_map(|security| &security.pairs).map(ToString::to_string).collect())
+    };
+    let trusted = |security: Option<&PortSecurity>| security.is_some_and(|security| security.trusted);
+    let state = |security: Option<&PortSecurity>| {
+        security.map_or("off".to_owned(), |security| format!("of {}", security.mac))
+    };
+    [
+        difference("port_security", state(running), state(wanted)),
+        difference("addresses", addresses(running), addresses(wanted)),
+        difference("allowed_address_pairs", pairs(running), pairs(wanted)),
+        difference("trusted", trusted(running), trusted(wanted)),
+    ]
+}
+
 fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
     let of = |port: &Port, what: fn(&VhostUser) -> String| port.vhost_user().map_or("none".to_owned(), what);
     let differ = |name, what| difference(name, of(running, what), of(wanted, what));
@@ -290,12 +313,14 @@ fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
         difference("mtu", running.mtu, wanted.mtu),
     ];
     let router = difference("multicast_router", running.multicast_router, wanted.multicast_router);
+    let security = security_differences(running.security.as_ref(), wanted.security.as_ref());
     // The driver is what the type says.
     let [interface, netns, _] = interface_differences(running.interface(), wanted.interface());
     ends.into_iter()
         .chain([interface, netns])
         .chain(storm_differences(&running.storm, &wanted.storm))
         .chain([router])
+        .chain(security)
         .flatten()
         .collect()
 }
@@ -324,6 +349,7 @@ mod tests {
             mtu: 1500,
             storm: StormLimits::default(),
             multicast_router: false,
+            security: None,
         };
         (name.to_owned(), port)
     }

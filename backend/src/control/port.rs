@@ -246,6 +246,7 @@ mod tests {
             mtu: 1500,
             storm: viaduct_switch::StormLimits::default(),
             multicast_router: false,
+            security: None,
         };
         let index = PortIndex::new(0).unwrap();
         let mut port = Port::new("a", index, (config, end), Port::fresh_client(), Path::new("/nowhere"));

@@ -1,7 +1,9 @@
 //! Ports and networks with the small numbers under which the data path knows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use viaduct_switch::security::{AddressPair, PortSecurity, SourceGuard, Zone};
 use viaduct_switch::{
     ControlPolicy, Membership, MulticastSettings, NetworkIndex, NetworkSettings, Policy, PolicyError,
     PortIndex, PortPolicy, Trunk,
@@ -38,6 +40,7 @@ impl Numbers {
                     multicast_router: port.multicast_router,
                     control: ControlPolicy::GUEST,
                     priority: port.priority,
+                    guard: port.security.as_ref().map(guard),
                     ..PortPolicy::of(self.membership(&port.membership)?, port.mtu)
                 },
             ))
@@ -105,6 +108,17 @@ impl Numbers {
             carries.then_some((port, policy))
         })
     }
+}
+
+/// What a port with these addresses may send.
+fn guard(settings: &config::PortSecurity) -> Arc<SourceGuard> {
+    let pair = |pair: &config::AddressPair| AddressPair { prefix: pair.prefix, mac: pair.mac };
+    Arc::new(SourceGuard::new(&PortSecurity {
+        addresses: settings.addresses.clone(),
+        pairs: settings.pairs.iter().map(pair).collect(),
+        trusted: settings.trusted,
+        ..PortSecurity::new(Zone(0), settings.mac)
+    }))
 }
 
 fn assign<'a, I: Copy + Ord>(

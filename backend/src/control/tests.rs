@@ -116,6 +116,7 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
             mtu: 1500,
             storm: StormLimits::default(),
             multicast_router: false,
+            security: None,
         };
         ((*name).to_owned(), port)
     };

@@ -20,7 +20,9 @@ fn every_example_loads() {
 #[test]
 fn the_full_example_names_every_field() {
     let text = include_str!("../../../../examples/full.toml");
-    for table in [schema::SWITCH, schema::NETWORK, schema::PORT, schema::UPLINK, schema::STORM] {
+    for table in
+        [schema::SWITCH, schema::NETWORK, schema::PORT, schema::UPLINK, schema::STORM, schema::ADDRESS_PAIR]
+    {
         for name in table.names_now() {
             assert!(text.contains(&format!("{name} = ")), "{name}");
         }
