@@ -21,6 +21,7 @@ pub mod drops;
 mod fdb;
 mod flow_cache;
 pub mod flow_hash;
+pub mod fragments;
 pub mod frame;
 pub mod ids;
 pub mod lacp;
