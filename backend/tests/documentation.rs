@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use viaduct::model::{
-    DropStatus, FdbStatus, GroupStatus, InterfaceStatus, LinkState, MemberStatus, MulticastStatus,
-    NetworkStatus, PortState, PortStatus, Snapshot, StpPortStatus, StpStatus, Traffic, WorkerStatus,
+    BondLinkStatus, BondStatus, DropStatus, FdbStatus, GroupStatus, InterfaceStatus, LacpLinkStatus,
+    LinkState, MemberStatus, MulticastStatus, NeighbourStatus, NetworkStatus, PortState, PortStatus,
+    Snapshot, StpPortStatus, StpStatus, Traffic, WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -107,6 +108,14 @@ fn every_field_of_an_answer_is_named() {
         fdb: vec![entry],
         groups: vec![group],
         stp: vec![StpStatus { ports: vec![StpPortStatus::default()], ..StpStatus::default() }],
+        neighbours: vec![NeighbourStatus::default()],
+        bonds: vec![BondStatus {
+            links: vec![BondLinkStatus {
+                lacp: Some(LacpLinkStatus::default()),
+                ..BondLinkStatus::default()
+            }],
+            ..BondStatus::default()
+        }],
         multicast: MulticastStatus::default(),
         workers: vec![WorkerStatus::default()],
     };
@@ -114,7 +123,8 @@ fn every_field_of_an_answer_is_named() {
     names(&serde_json::to_value(&snapshot).unwrap(), &mut fields);
     assert!(fields.contains(&"peer_pid".to_owned()));
     for field in fields.iter().filter(|field| {
-        !["ports", "networks", "fdb", "groups", "multicast", "stp", "workers"].contains(&field.as_str())
+        !["ports", "networks", "fdb", "groups", "multicast", "stp", "bonds", "neighbours", "workers"]
+            .contains(&field.as_str())
     }) {
         assert!(API.contains(&format!("`{field}`")), "docs/api.md does not name `{field}`");
     }

@@ -71,6 +71,7 @@ reasons! {
     BadBuffer "bad-buffer" "The receiver offered a buffer that is malformed or outside of its memory."
     FloodQueueFull "flood-queue-full" "The frame goes to many ports, and too many such frames waited for their turn already."
     DeviceOverrun "device-overrun" "Frames came by the interface faster than they were read, and the kernel had no room for more."
+    InactiveLink "inactive-link" "The frame came by a link of a bond that takes none now: a reserve, or one that LACP has not agreed about."
     DeviceRefused "device-refused" "The kernel refused to send the frame by the interface: it is longer than its MTU, or a filter forbids it."
     NotSegmentable "not-segmentable" "The receiver needs the super-frame cut, and its headers cannot be."
 }

@@ -76,6 +76,21 @@ impl Machine {
         self
     }
 
+    /// With a card on each of these TAP devices of a namespace; QEMU knows them as `net0`, `net1` and so on.
+    #[must_use]
+    pub fn on_taps(mut self, namespace: &Namespace, taps: &[&str]) -> Self {
+        let card = |(number, tap): (usize, &&str)| {
+            let netdev = format!("tap,id=net{number},ifname={tap},script=no,downscript=no,vhost=off");
+            let mac = format!("52:54:00:99:00:{number:02x}");
+            // Without a speed, the bonding driver takes a card for one that cannot speak LACP.
+            let device = format!("virtio-net-pci,netdev=net{number},mac={mac},speed=1000,duplex=full");
+            ["-netdev".to_owned(), netdev, "-device".to_owned(), device]
+        };
+        self.network = taps.iter().enumerate().flat_map(card).collect();
+        self.namespace = Some(namespace.name().to_owned());
+        self
+    }
+
     /// Plugged into another port, and waiting there for the same guest to be migrated from `uri`.
     ///
     /// # Panics

@@ -41,6 +41,8 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/fdb", get(fdb))
         .route("/v1/groups", get(groups))
         .route("/v1/stp", get(stp))
+        .route("/v1/bonds", get(bonds))
+        .route("/v1/neighbours", get(neighbours))
         .route("/v1/workers", get(workers))
         .route("/v1/config", put(config))
         .fallback(unknown_path)
@@ -160,6 +162,16 @@ async fn groups(State(shared): Api) -> Result<Response, Refused> {
 async fn stp(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.stp))
+}
+
+async fn bonds(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot.bonds))
+}
+
+async fn neighbours(State(shared): Api) -> Result<Response, Refused> {
+    let snapshot = snapshot(&shared).await?;
+    Ok(answer(snapshot.generation, &snapshot.neighbours))
 }
 
 async fn workers(State(shared): Api) -> Result<Response, Refused> {

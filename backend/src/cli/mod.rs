@@ -12,10 +12,12 @@ use clap_complete::Shell;
 
 mod apply;
 mod bench;
+mod bonds;
 mod check;
 mod failure;
 mod locate;
 mod log;
+mod neighbours;
 mod plug;
 mod port;
 mod run;

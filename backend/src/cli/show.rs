@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::bonds::bond_text;
 use super::check::counted;
 use super::failure::Failure;
+use super::neighbours::neighbour_text;
 use super::port::one_port;
 use super::spanning_tree::stp_text;
 use super::table::{Align, Cell, Colour, Table};
@@ -25,6 +27,10 @@ pub(super) enum What {
     Ports,
     /// Uplinks: their interfaces, drivers and rates
     Uplinks,
+    /// Bonds: their links, and what LACP says of both ends
+    Bonds,
+    /// Neighbours on uplinks, as they tell themselves by LLDP
+    Neighbours,
     /// Networks and their ports
     Networks,
     /// Learned addresses
@@ -55,7 +61,7 @@ pub(super) fn show(
         (Some(What::Networks | What::Fdb | What::Groups | What::Stp), Some(name)) => {
             only_network(snapshot, name)?
         }
-        (Some(What::Uplinks), Some(name)) => only_uplink(snapshot, name)?,
+        (Some(What::Uplinks | What::Bonds | What::Neighbours), Some(name)) => only_uplink(snapshot, name)?,
         (_, Some(name)) => only_port(snapshot, name)?,
     };
     if style.json { programs(&snapshot, what) } else { Ok(people(&snapshot, what, name, style.colour)) }
@@ -69,6 +75,8 @@ fn only_port(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
 
 fn only_uplink(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     snapshot.ports.retain(|port| port.name == name && port.is_uplink());
+    snapshot.bonds.retain(|bond| bond.uplink == name);
+    snapshot.neighbours.retain(|neighbour| neighbour.uplink == name);
     let missing = || Failure::new(format!("there is no uplink {name}; `viaduct show uplinks` lists all"));
     (!snapshot.ports.is_empty()).then_some(snapshot).ok_or_else(missing)
 }
@@ -102,6 +110,8 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         None => json(snapshot),
         Some(What::Ports) => json(&snapshot.ports),
         Some(What::Uplinks) => json(&snapshot.uplinks().collect::<Vec<_>>()),
+        Some(What::Bonds) => json(&snapshot.bonds),
+        Some(What::Neighbours) => json(&snapshot.neighbours),
         Some(What::Networks) => json(&snapshot.networks),
         Some(What::Fdb) => json(&snapshot.fdb),
         Some(What::Groups) => json(&snapshot.groups),
@@ -116,6 +126,8 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (None, _) => overview(snapshot, colour),
         (Some(What::Ports | What::Uplinks), [port]) if name.is_some() => one_port(port),
         (Some(What::Uplinks), _) => uplink_text(snapshot, colour),
+        (Some(What::Bonds), _) => bond_text(&snapshot.bonds, colour),
+        (Some(What::Neighbours), _) => neighbour_text(&snapshot.neighbours, colour),
         (Some(What::Ports), ports) => port_table(ports, colour),
         (Some(What::Networks), _) => network_table(&snapshot.networks).render(colour),
         (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
@@ -440,6 +452,8 @@ mod tests {
             }],
             multicast: MulticastStatus::default(),
             stp: Vec::new(),
+            bonds: Vec::new(),
+            neighbours: Vec::new(),
             workers: vec![WorkerStatus {
                 cpu: 0,
                 rings: 4,

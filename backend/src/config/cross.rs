@@ -1,7 +1,7 @@
 //! What must be right between tables: nothing that has to be unique is there twice.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::port::default_mac;
 use super::reader::TableReader;
@@ -46,14 +46,16 @@ fn check_names(ports: &[Placed<'_, Port>], uplinks: &[Placed<'_, Uplink>]) {
 
 /// An interface has one place.
 fn check_interfaces(ports: &[Placed<'_, Port>], uplinks: &[Placed<'_, Uplink>]) {
-    let uplinks = uplinks.iter().map(|placed| (&placed.table, &placed.value.interface));
-    let ports = ports.iter().filter_map(|placed| Some((&placed.table, placed.value.interface()?)));
+    let uplinks = uplinks
+        .iter()
+        .flat_map(|placed| placed.value.interfaces().map(move |interface| (&placed.table, interface)));
+    let ports = ports.iter().filter_map(|placed| Some((&placed.table, placed.value.interface()?.clone())));
     let mut all: Vec<_> = uplinks.chain(ports).filter(|(_, interface)| !interface.name.is_empty()).collect();
     all.sort_by_key(|(table, _)| table.at);
-    let mut first: HashMap<(&str, Option<&Path>), &TableReader<'_>> = HashMap::new();
-    for (table, interface) in all {
-        let Interface { name, netns, .. } = interface;
-        let key = (name.as_str(), netns.as_deref());
+    let field = |table: &TableReader<'_>| if table.has("interfaces") { "interfaces" } else { "interface" };
+    let mut first: HashMap<(String, Option<PathBuf>), &TableReader<'_>> = HashMap::new();
+    for (table, Interface { name, netns, .. }) in all {
+        let key = (name.clone(), netns);
         let Some(other) = first.get(&key) else {
             first.insert(key, table);
             continue;
@@ -61,9 +63,9 @@ fn check_interfaces(ports: &[Placed<'_, Port>], uplinks: &[Placed<'_, Uplink>]) 
         let expected = format!(
             "an interface of its own: {} (line {}) has the same",
             other.path,
-            other.line("interface")
+            other.line(field(other))
         );
-        table.note("interface", format!("\"{name}\""), expected);
+        table.note(field(table), format!("\"{name}\""), expected);
     }
 }
 

@@ -13,7 +13,7 @@ const NAMED_NAMESPACES: &str = "/run/netns";
 /// The longest name of an interface in bytes (IFNAMSIZ with the final zero is 16: netdevice(7)).
 const NAME_MAX: usize = 15;
 
-const NAME: &str =
+pub(super) const NAME: &str =
     "an interface's name in quotes: 1 to 15 characters without spaces, `/` and `:`, like \"eth1\"";
 const NETNS: &str =
     "a network namespace: a name under /run/netns or an absolute path in quotes, or a process's number";
@@ -26,12 +26,17 @@ pub(super) fn read(table: &TableReader<'_>, driver: Driver) -> Interface {
     Interface {
         name: table.read("interface", NAME, name).unwrap_or_default(),
         driver,
-        netns: table.read("netns", NETNS, netns),
+        netns: namespace(table),
     }
 }
 
+/// `netns` as far as it is right.
+pub(super) fn namespace(table: &TableReader<'_>) -> Option<PathBuf> {
+    table.read("netns", NETNS, netns)
+}
+
 /// What the kernel takes as a name (dev_valid_name), and no control characters.
-fn name(value: &DeValue<'_>) -> Option<String> {
+pub(super) fn name(value: &DeValue<'_>) -> Option<String> {
     let text = values::text(value)?;
     let plain = text.chars().all(|c| !c.is_whitespace() && !c.is_control() && !['/', ':', '%'].contains(&c));
     let right = plain && !["", ".", ".."].contains(&text) && text.len() <= NAME_MAX;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use viaduct_switch::spanning_tree::TreeSettings;
 use viaduct_switch::{MacAddress, Priority, StormLimits, TagTypes, VlanId};
 
+mod bond;
 mod cross;
 mod host;
 mod interface;
@@ -33,6 +34,7 @@ mod uplink;
 mod values;
 mod vlans;
 
+pub use self::bond::{Bond, BondMode};
 pub use self::spanning_tree::UplinkStp;
 pub use host::{Host, InterfaceUse, ThisHost};
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
@@ -291,8 +293,12 @@ impl Driver {
 /// `[uplink.NAME]`: an interface by which networks reach the outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Uplink {
-    /// The interface.
+    /// The interface; the first of them if there are several.
     pub interface: Interface,
+    /// All of them, if there are several, and how they are used together.
+    pub bond: Option<Bond>,
+    /// Whether neighbours are told of this switch, and heard.
+    pub lldp: bool,
     /// The service provider's tag before all frames there.
     pub service_vlan: Option<VlanId>,
     /// Types of tags that are taken beside the standard's.
@@ -307,6 +313,15 @@ pub struct Uplink {
     pub multicast_router: bool,
     /// What it is in its networks' spanning tree.
     pub stp: UplinkStp,
+}
+
+impl Uplink {
+    /// Its interfaces, by their links' numbers.
+    pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
+        let further = self.bond.iter().flat_map(|bond| bond.interfaces.iter().skip(1));
+        let further = further.map(|name| Interface { name: name.clone(), ..self.interface.clone() });
+        std::iter::once(self.interface.clone()).chain(further)
+    }
 }
 
 /// Who listens on a port's socket.

@@ -145,7 +145,10 @@ pub const PORT: Table = Table {
 pub const UPLINK: Table = Table {
     heading: "uplink.NAME",
     fields: &[
-        now("interface", "an interface's name", ""),
+        now("interface", "an interface's name", "none"),
+        now("interfaces", "a list of interfaces' names", "none"),
+        now("bond", "a table", "none"),
+        now("lldp", "true, false", "false"),
         now("netns", "a name, an absolute path or a process's number", "the daemon's own"),
         now("driver", "\"auto\", \"af-packet\", \"af-xdp\", \"tap\"", "\"auto\""),
         now("mtu", "a number from 68 to 65535", "the interface's"),
@@ -157,11 +160,24 @@ pub const UPLINK: Table = Table {
         now("stp_cost", "a number from 1 to 200000000", "by the link's speed"),
         now("stp_priority", "a multiple of 16 from 0 to 240", "128"),
         now("stp_edge", "\"auto\", \"yes\", \"no\"", "\"auto\""),
-        later("interfaces"),
-        later("bond"),
         later("address"),
         later("gateway"),
         later("qos"),
+    ],
+};
+
+/// `[uplink.NAME.bond]`
+pub const BOND: Table = Table {
+    heading: "uplink.NAME.bond",
+    fields: &[
+        now("mode", "\"active-backup\", \"balance\", \"lacp\"", "\"active-backup\""),
+        now("hash", "\"layer2\", \"layer2+3\", \"layer3+4\"", "\"layer2+3\""),
+        now("rate", "\"slow\", \"fast\"", "\"slow\""),
+        now("fallback", "true, false", "false"),
+        now("primary", "one of the interfaces' names", "none"),
+        now("primary_reselect", "\"failure\", \"better\", \"always\"", "\"failure\""),
+        now("up_delay", "a duration from \"0ms\" to \"1h\"", "\"0ms\""),
+        now("down_delay", "a duration from \"0ms\" to \"1h\"", "\"0ms\""),
     ],
 };
 
@@ -187,4 +203,4 @@ pub const ADDRESS_PAIR: Table = Table {
 };
 
 /// All tables.
-pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT, &UPLINK, &STORM, &ADDRESS_PAIR];
+pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT, &UPLINK, &BOND, &STORM, &ADDRESS_PAIR];

@@ -4,7 +4,7 @@ use viaduct_switch::{FrameRate, StormLimits};
 
 use super::host::Host;
 use super::reader::TableReader;
-use super::{Driver, Uplink, interface, membership, schema, spanning_tree, storm, values};
+use super::{Driver, Uplink, bond, membership, schema, spanning_tree, storm, values};
 
 /// The smallest MTU: every module forwards 68 octets (RFC 791, 3.2).
 const MTU_MIN: u16 = 68;
@@ -26,10 +26,15 @@ pub(super) fn read(
 ) -> Uplink {
     table.check_fields(&schema::UPLINK);
     let driver = table.read_word("driver", Driver::ALL, &[]).unwrap_or_default();
-    let interface = interface::read(table, driver);
-    warnings.extend(warning(name, &interface.name, host));
+    let (interface, bond) = bond::read(table, driver);
+    let further = bond.iter().flat_map(|bond| bond.interfaces.iter().skip(1));
+    for interface in std::iter::once(&interface.name).chain(further) {
+        warnings.extend(warning(name, interface, host));
+    }
     Uplink {
         interface,
+        bond,
+        lldp: table.read("lldp", "true or false, without quotes", values::boolean).unwrap_or_default(),
         service_vlan: membership::vlan(table, "service_vlan"),
         tag_types: membership::tag_types(table),
         priority: membership::priority(table),

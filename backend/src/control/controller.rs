@@ -13,10 +13,12 @@ use tracing::{error, info, warn};
 use viaduct_switch::{Policy, PortIndex, Switch};
 
 use crate::config::Config;
+use crate::control::bonds::Bonds;
 use crate::control::driver::SETTLE;
 use crate::control::handle::{Command, Commands};
 use crate::control::interfaces::{Interfaces, Opener};
 use crate::control::links::Links;
+use crate::control::neighbours::Neighbours;
 use crate::control::port::{Link, Port, process};
 use crate::control::registry::{Numbers, Ports};
 use crate::control::timer::{Deadline, Timer};
@@ -25,7 +27,7 @@ use crate::control::trees::Trees;
 use crate::control::{ApplyError, Changes, notify};
 use crate::ring::RingError;
 use crate::vhost_user::socket;
-use crate::vhost_user::{Access, BrokenRing, PatchBay, SessionEnd};
+use crate::vhost_user::{Access, BrokenRing, FailedDevice, PatchBay, SessionEnd};
 
 /// Pause between two rounds of the data path's housekeeping.
 const TICK: Duration = Duration::from_millis(100);
@@ -63,6 +65,8 @@ pub(super) struct Controller {
     pub(super) interfaces: Interfaces,
     pub(super) links: Links,
     pub(super) trees: Trees,
+    pub(super) bonds: Bonds,
+    pub(super) neighbours: Neighbours,
     pub(super) open: Opener,
     pub(super) generation: u64,
     pub(super) started: Instant,
@@ -93,6 +97,8 @@ impl Controller {
             interfaces: Interfaces::new(),
             links: Links::default(),
             trees: Trees::default(),
+            bonds: Bonds::default(),
+            neighbours: Neighbours::default(),
             open,
             generation: 0,
             started: Instant::now(),
@@ -184,13 +190,14 @@ impl Controller {
                     self.bay.tick();
                     self.report_mismatch();
                     self.measure_interfaces();
+                    self.look_at_carriers();
                 }
                 Deadline::Connect(port) => self.connect(port, ops),
                 Deadline::Accept(port) => self.watch_listener(port, EventSet::IN, ops),
                 Deadline::Resume(port) => self.resume(port, ops),
                 Deadline::Tell(port) => self.tell_driver(port),
                 // Done after each event.
-                Deadline::Trees => {}
+                Deadline::Trees | Deadline::Neighbours => {}
                 Deadline::Attach(port) => self.retry_interface(port),
                 Deadline::Namespaces => self.look_after_namespaces(ops),
             }
@@ -200,8 +207,11 @@ impl Controller {
     /// Takes note of rings and devices that broke; the data path stopped them already.
     fn serve_dataplane(&mut self) {
         self.serve_control_frames();
-        for (port, error) in self.bay.take_failed() {
-            self.interface_failed(port, &error.to_string());
+        for FailedDevice { port, link, error } in self.bay.take_failed() {
+            match link {
+                Some(link) => self.link_failed(port, link, &error.to_string()),
+                None => self.interface_failed(port, &error.to_string()),
+            }
         }
         for BrokenRing { port, ring, error } in self.bay.take_broken() {
             let Some(port) = self.ports.get_mut(port) else { continue };
@@ -226,6 +236,7 @@ impl Controller {
             self.timer.clear(Deadline::Tick);
         }
         self.rearm_links(now);
+        self.serve_neighbours();
         self.serve_trees();
         if let Err(error) = self.timer.arm(now) {
             error!("cannot set the timer: {error}; reconnecting may come late");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use viaduct_switch::{PortIndex, Switch, Volume};
 
-use crate::config::{Config, Driver, Interface, Port, Uplink, type_name};
+use crate::config::{Bond, Config, Driver, Interface, Port, Uplink, type_name};
 use crate::control::log::PortLog;
 use crate::control::port::Counted;
 use crate::control::trees::LinkSeen;
@@ -25,6 +25,10 @@ pub(super) struct Wanted {
     /// A port's `type`, or `uplink`.
     pub(super) kind: &'static str,
     pub(super) interface: Interface,
+    /// All of them, if there are several, and how they are used together.
+    pub(super) bond: Option<Bond>,
+    /// Whether neighbours are told of this switch, and heard.
+    pub(super) lldp: bool,
     /// Largest packet in bytes; `None` is the interface's own.
     pub(super) mtu: Option<u16>,
     /// Names of its networks.
@@ -38,6 +42,8 @@ impl Wanted {
         Some(Self {
             kind: type_name(&port.attachment),
             interface: port.interface()?.clone(),
+            bond: None,
+            lldp: false,
             mtu: Some(port.mtu),
             networks: port.membership.networks().map(str::to_owned).collect(),
             native: port.membership.native().map(str::to_owned),
@@ -51,6 +57,8 @@ impl Wanted {
         Self {
             kind: "uplink",
             interface: uplink.interface.clone(),
+            bond: uplink.bond.clone(),
+            lldp: uplink.lldp,
             mtu: uplink.mtu,
             networks: over().map(|(name, _)| name.clone()).collect(),
             native,
@@ -67,7 +75,20 @@ impl Wanted {
 
     /// Whether another interface is meant, or another way to it.
     pub(super) fn is_elsewhere(&self, other: &Self) -> bool {
-        self.interface != other.interface
+        let names = |wanted: &Self| wanted.bond.as_ref().map(|bond| bond.interfaces.clone());
+        self.interface != other.interface || names(self) != names(other)
+    }
+
+    /// Its interfaces, by their links' numbers.
+    pub(super) fn interfaces(&self) -> Vec<Interface> {
+        let Some(bond) = &self.bond else { return vec![self.interface.clone()] };
+        let of = |name: &String| Interface { name: name.clone(), ..self.interface.clone() };
+        bond.interfaces.iter().map(of).collect()
+    }
+
+    /// Their names, for people.
+    fn names(&self) -> String {
+        self.bond.as_ref().map_or_else(|| self.interface.name.clone(), |bond| bond.interfaces.join(","))
     }
 }
 
@@ -155,18 +176,22 @@ impl InterfacePort {
         Some(LinkSeen { is_up, mac: link.mac?, speed_mbit: self.speed_mbps })
     }
 
-    /// What [`crate::device::open`] needs. A renamed interface is opened by its name of now.
-    pub(super) fn request(&self) -> DeviceRequest {
-        let Interface { name, driver, netns } = &self.wanted.interface;
+    /// What the kernel says; of a bond all of its links as one.
+    pub(super) fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// What [`crate::device::open`] needs for one of the port's interfaces. A renamed one is opened by its name of now.
+    pub(super) fn request(&self, interface: &Interface, link: Option<&Link>) -> DeviceRequest {
         DeviceRequest {
-            kind: match driver {
+            kind: match interface.driver {
                 Driver::Auto => DeviceKind::Auto,
                 Driver::AfPacket => DeviceKind::AfPacket,
                 Driver::AfXdp => DeviceKind::AfXdp,
                 Driver::Tap => DeviceKind::Tap,
             },
-            interface: self.link.as_ref().map_or(name, |link| &link.name).clone(),
-            namespace: netns.clone(),
+            interface: link.map_or(&interface.name, |link| &link.name).clone(),
+            namespace: interface.netns.clone(),
             queues: 1,
             mtu: self.wanted.mtu.map(u32::from),
         }
@@ -179,10 +204,17 @@ impl InterfacePort {
             self.tell(link.as_ref());
             self.pause = RETRY_MIN;
             self.trouble = None;
-            self.speed_mbps = link.as_ref().and_then(|link| speed(&self.wanted.interface, link));
+            if self.wanted.bond.is_none() {
+                self.speed_mbps = link.as_ref().and_then(|link| speed(&self.wanted.interface, link));
+            }
         }
         self.link = link;
         step
+    }
+
+    /// Notes how fast a bond's links in service are together.
+    pub(super) fn set_speed(&mut self, speed_mbps: Option<u32>) {
+        self.speed_mbps = speed_mbps;
     }
 
     fn step(&self, link: Option<&Link>) -> Move {
@@ -194,8 +226,8 @@ impl InterfacePort {
             return if usable && again { Move::Attach } else { Move::Stay };
         };
         match link {
-            Some(link) if link.index != attached.index => Move::Renew,
             Some(link) if !link.up && !is_tap => Move::Detach,
+            Some(link) if link.index != attached.index => Move::Renew,
             Some(link) if link.mtu != attached.mtu => Move::Renew,
             Some(_) => Move::Stay,
             // A TAP device is told of after it was made.
@@ -207,7 +239,7 @@ impl InterfacePort {
 
     /// Tells in the log what became of the interface.
     fn tell(&mut self, link: Option<&Link>) {
-        let name = &self.wanted.interface.name;
+        let name = &self.wanted.names();
         let (before, now) = (link_state(self.link.as_ref()), link_state(link));
         if let Some(link) = link.filter(|link| link.name != *name)
             && self.link.as_ref().is_none_or(|before| before.name != link.name)
@@ -230,7 +262,7 @@ impl InterfacePort {
 
     /// Notes that the data path has the device.
     pub(super) fn attach(&mut self, attached: Attached) {
-        let name = &self.wanted.interface.name;
+        let name = self.wanted.names();
         self.log.info(format_args!("{name} is attached by {}: {}", attached.driver, attached.reason));
         self.trouble = None;
         self.attachments += 1;
@@ -263,7 +295,7 @@ impl InterfacePort {
     }
 
     fn state(&self, missing: Option<String>) -> (PortState, Option<String>) {
-        let name = &self.wanted.interface.name;
+        let name = &self.wanted.names();
         let link = link_state(self.link.as_ref());
         let detail = match (missing, &self.trouble, link) {
             (Some(missing), ..) => Some(missing),
@@ -310,12 +342,12 @@ impl InterfacePort {
     }
 
     fn interface_status(&self) -> InterfaceStatus {
-        let Interface { name, netns, .. } = &self.wanted.interface;
+        let (name, netns) = (self.wanted.names(), &self.wanted.interface.netns);
         let (link, attached) = (self.link.as_ref(), self.attached.as_ref());
         InterfaceStatus {
-            name: name.clone(),
             netns: netns.clone(),
-            renamed: link.map(|link| &link.name).filter(|now| *now != name).cloned(),
+            renamed: link.map(|link| &link.name).filter(|now| **now != name).cloned(),
+            name,
             index: link.map(|link| link.index),
             driver: attached.map(|attached| attached.driver.to_owned()),
             reason: attached.map(|attached| attached.reason.clone()),
@@ -335,7 +367,7 @@ impl InterfacePort {
     }
 }
 
-fn link_state(link: Option<&Link>) -> LinkState {
+pub(super) fn link_state(link: Option<&Link>) -> LinkState {
     match link {
         None => LinkState::Missing,
         Some(link) if !link.up => LinkState::Down,
@@ -354,7 +386,7 @@ fn driver_name(kind: DeviceKind) -> &'static str {
 }
 
 /// The interface's speed, from sysfs, which shows the daemon's own namespace alone; interfaces without hardware say -1.
-fn speed(interface: &Interface, link: &Link) -> Option<u32> {
+pub(super) fn speed(interface: &Interface, link: &Link) -> Option<u32> {
     if interface.netns.is_some() || !link.carrier {
         return None;
     }

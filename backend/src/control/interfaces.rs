@@ -24,11 +24,18 @@ impl Controller {
     /// Makes a port that is an interface; its name has a number.
     pub(super) fn insert_interface(&mut self, name: &str, wanted: Wanted, ops: &mut EventOps) {
         let Some(&index) = self.numbers.ports.get(name) else { return };
-        self.links.add(&wanted.interface, index, ops);
+        for interface in wanted.interfaces() {
+            self.links.add(&interface, index, ops);
+        }
+        if let Some(bond) = &wanted.bond {
+            self.bonds.insert(index, bond);
+        }
         let mut port = InterfacePort::new(name, index, wanted);
         if let Some(missing) = self.links.missing(&port.wanted.interface) {
             port.log.warn(missing);
-        } else if self.links.link(&port.wanted.interface).is_none() && !port.is_made_by_opening() {
+        } else if port.wanted.interfaces().iter().all(|interface| self.links.link(interface).is_none())
+            && !port.is_made_by_opening()
+        {
             port.log
                 .warn(format_args!("there is no interface {}; it is waited for", port.wanted.interface.name));
         }
@@ -41,7 +48,10 @@ impl Controller {
         let Some(index) = self.numbers.ports.get(name) else { return };
         let Some(port) = self.interfaces.remove(index) else { return };
         self.timer.clear(Deadline::Attach(*index));
-        self.links.remove(&port.wanted.interface, ops);
+        for interface in port.wanted.interfaces() {
+            self.links.remove(&interface, ops);
+        }
+        self.bonds.remove(*index);
         if port.attached.is_some() {
             self.bay.detach_device(*index);
         }
@@ -53,6 +63,9 @@ impl Controller {
         let Some(port) = port else { return };
         if port.wanted.networks.iter().any(|network| !wanted.networks.contains(network)) {
             self.switch.forget_port(port.index);
+        }
+        if let Some(bond) = &wanted.bond {
+            self.bonds.insert(port.index, bond);
         }
         port.wanted = wanted;
     }
@@ -81,9 +94,9 @@ impl Controller {
     }
 
     /// Brings a port to where its interface is.
-    fn follow(&mut self, index: PortIndex) {
+    pub(super) fn follow(&mut self, index: PortIndex) {
+        let link = self.link_behind(index);
         let Some(port) = self.interfaces.get_mut(&index) else { return };
-        let link = self.links.link(&port.wanted.interface).cloned();
         match port.follow(link) {
             Move::Stay => {}
             Move::Attach => self.attach_interface(index),
@@ -99,6 +112,9 @@ impl Controller {
     pub(super) fn retry_interface(&mut self, index: PortIndex) {
         if self.interfaces.get(&index).is_some_and(InterfacePort::may_retry) {
             self.attach_interface(index);
+        } else if self.retry_links(index) {
+            self.detach_interface(index);
+            self.attach_interface(index);
         }
     }
 
@@ -108,22 +124,24 @@ impl Controller {
             return;
         };
         let pause = port.refused(why, Instant::now());
+        self.close_links(index);
         self.bay.detach_device(index);
         self.switch.forget_port(index);
         self.timer.set(Deadline::Attach(index), Instant::now() + pause);
     }
 
     fn attach_interface(&mut self, index: PortIndex) {
-        let Some(port) = self.interfaces.get_mut(&index) else { return };
         self.timer.clear(Deadline::Attach(index));
-        match (self.open)(&port.request()) {
+        let opened = self.open_device(index);
+        let Some(port) = self.interfaces.get_mut(&index) else { return };
+        match opened {
             Ok(device) => {
                 port.attach(Attached::new(&device, Instant::now()));
                 self.bay.attach_device(index, device);
             }
             Err(error) => {
                 let now = Instant::now();
-                let pause = port.refused(&error.to_string(), now);
+                let pause = port.refused(&error, now);
                 self.timer.set(Deadline::Attach(index), now + pause);
             }
         }
@@ -133,6 +151,7 @@ impl Controller {
     fn detach_interface(&mut self, index: PortIndex) {
         let Some(port) = self.interfaces.get_mut(&index) else { return };
         if port.attached.take().is_some() {
+            self.close_links(index);
             self.bay.detach_device(index);
             self.switch.forget_port(index);
         }

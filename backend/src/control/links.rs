@@ -103,6 +103,16 @@ impl Links {
         }
     }
 
+    /// Asks for the interface anew; says whether anything changed of what is known in its namespace.
+    pub(super) fn look_again(&mut self, interface: &Interface) -> bool {
+        let of = |namespace: &&mut Namespace| namespace.path == interface.netns;
+        let Some(namespace) = self.slots.iter_mut().flatten().find(of) else { return false };
+        let Watched::Yes(watcher, _) = &mut namespace.watched else { return false };
+        let before = watcher.link(&interface.name).cloned();
+        // What goes wrong here goes wrong with the next event too, which is where it is told.
+        watcher.look_again(&interface.name).is_ok() && watcher.link(&interface.name) != before.as_ref()
+    }
+
     /// The interface, if it is there.
     pub(super) fn link(&self, interface: &Interface) -> Option<&Link> {
         match &self.namespace(interface)?.watched {

@@ -5,6 +5,7 @@
 //! compared with the running one (`plan`) and applied all or nothing (`apply`).
 
 mod apply;
+mod bonds;
 mod controller;
 mod descriptors;
 mod driver;
@@ -14,6 +15,7 @@ mod interface;
 mod interfaces;
 mod links;
 mod log;
+mod neighbours;
 mod notify;
 mod plan;
 mod port;

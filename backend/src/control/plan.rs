@@ -266,6 +266,8 @@ fn uplink_differences(running: &Uplink, wanted: &Uplink) -> Vec<String> {
         difference("stp_cost", cost(running), cost(wanted)),
         difference("stp_priority", running.stp.priority, wanted.stp.priority),
         difference("stp_edge", running.stp.edge_name(), wanted.stp.edge_name()),
+        difference("bond", written_bond(running), written_bond(wanted)),
+        difference("lldp", running.lldp, wanted.lldp),
     ];
     interface_differences(Some(&running.interface), Some(&wanted.interface))
         .into_iter()
@@ -296,6 +298,23 @@ fn security_differences(
         difference("allowed_address_pairs", pairs(running), pairs(wanted)),
         difference("trusted", trusted(running), trusted(wanted)),
     ]
+}
+
+/// A bond in one line.
+fn written_bond(uplink: &Uplink) -> String {
+    let Some(bond) = &uplink.bond else { return "none".to_owned() };
+    let primary = bond.primary.as_deref().unwrap_or("none");
+    format!(
+        "{} of {} by {}, rate {}, fallback {}, primary {primary}, primary_reselect {}, up_delay {}ms, down_delay {}ms",
+        bond.mode.name(),
+        bond.interfaces.join("+"),
+        bond.hash_name(),
+        bond.rate_name(),
+        bond.fallback,
+        bond.reselect_name(),
+        bond.up_delay.as_millis(),
+        bond.down_delay.as_millis()
+    )
 }
 
 fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
@@ -388,6 +407,8 @@ mod tests {
     fn with_uplink(mut config: Config, interface: &str) -> Config {
         let uplink = Uplink {
             interface: eth(interface),
+            bond: None,
+            lldp: false,
             service_vlan: None,
             tag_types: TagTypes::default(),
             priority: Priority::default(),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use viaduct_switch::security::{AddressPair, PortSecurity, SourceGuard, Zone};
 use viaduct_switch::{
-    ControlPolicy, Membership, MulticastSettings, NetworkIndex, NetworkSettings, Policy, PolicyError,
-    PortIndex, PortPolicy, Trunk,
+    ControlPolicy, ControlProtocol, Membership, MulticastSettings, NetworkIndex, NetworkSettings, Policy,
+    PolicyError, PortIndex, PortPolicy, Trunk,
 };
 
-use crate::config::{self, Config};
+use crate::config::{self, BondMode, Config};
 use crate::control::port::Port;
 use crate::control::trees::States;
 
@@ -91,13 +91,16 @@ impl Numbers {
                 service_vlan: settings.service_vlan,
                 tag_types: settings.tag_types,
             };
-            let carries = trunk.native.is_some() || !trunk.networks.is_empty();
+            let control = control_policy(settings);
+            // Neighbours are talked to whether networks want the uplink or not.
+            let carries =
+                trunk.native.is_some() || !trunk.networks.is_empty() || control != ControlPolicy::UPLINK;
             // What is longer than the interface takes does not come in by it.
             let mtu = settings.mtu.unwrap_or(u16::MAX);
             let mut policy = PortPolicy {
                 storm: settings.storm,
                 multicast_router: settings.multicast_router,
-                control: ControlPolicy::UPLINK,
+                control,
                 priority: settings.priority,
                 ..PortPolicy::trunk(trunk, mtu)
             };
@@ -119,6 +122,14 @@ fn guard(settings: &config::PortSecurity) -> Arc<SourceGuard> {
         trusted: settings.trusted,
         ..PortSecurity::new(Zone(0), settings.mac)
     }))
+}
+
+/// The protocols that are spoken on an uplink, its networks' spanning trees aside.
+fn control_policy(uplink: &config::Uplink) -> ControlPolicy {
+    let is_lacp = uplink.bond.as_ref().is_some_and(|bond| bond.mode == BondMode::Lacp);
+    let slow =
+        if is_lacp { ControlPolicy::UPLINK.with(ControlProtocol::Slow) } else { ControlPolicy::UPLINK };
+    if uplink.lldp { slow.with(ControlProtocol::Lldp) } else { slow }
 }
 
 fn assign<'a, I: Copy + Ord>(

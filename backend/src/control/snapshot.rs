@@ -27,6 +27,8 @@ impl Controller {
             groups: self.group_statuses(),
             multicast: self.multicast_status(),
             stp: self.trees.statuses(),
+            neighbours: self.neighbour_statuses(),
+            bonds: self.bonds.statuses(|port| Some(&self.interfaces.get(&port)?.name)),
             workers: self.bay.workers(),
         }
     }

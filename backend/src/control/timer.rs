@@ -13,6 +13,8 @@ use vmm_sys_util::timerfd::TimerFd;
 pub(super) enum Deadline {
     /// The data path's housekeeping.
     Tick,
+    /// What bonds and LLDP do at certain times.
+    Neighbours,
     /// What spanning trees do at certain times.
     Trees,
     /// Trying to reach a frontend again.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
+use viaduct_switch::lacp::pdu::SLOW_PROTOCOLS_TYPE;
+use viaduct_switch::lldp::LLDP_TYPE;
 use viaduct_switch::spanning_tree::{BRIDGE_GROUP, Effects, PortState, SpanningTree};
 use viaduct_switch::{MacAddress, Nanos, NetworkIndex, PortIndex};
 
@@ -310,9 +312,25 @@ impl Controller {
     pub(super) fn serve_control_frames(&mut self) {
         let now = self.bay.now();
         for frame in self.bay.take_control() {
-            if frame.bytes.starts_with(&BRIDGE_GROUP.0) {
-                self.trees.receive(&frame, now);
+            match frame.bytes.get(12..14) {
+                Some(kind) if kind == SLOW_PROTOCOLS_TYPE.to_be_bytes() => {
+                    self.bonds.receive(frame.port, frame.link, &frame.bytes, now);
+                }
+                Some(kind) if kind == LLDP_TYPE.to_be_bytes() => {
+                    self.neighbours.receive(frame.port, frame.link, &frame.bytes, now);
+                }
+                Some(_) if frame.bytes.starts_with(&BRIDGE_GROUP.0) => self.trees.receive(&frame, now),
+                _ => {}
             }
+        }
+    }
+
+    /// Has all that talks to neighbours by single links follow them and the time; to be called after each event.
+    pub(super) fn serve_neighbours(&mut self) {
+        let now = self.bay.now();
+        match self.serve_bonds(now).into_iter().chain(self.serve_lldp(now)).min() {
+            Some(due) => self.timer.set(Deadline::Neighbours, Instant::now() + due),
+            None => self.timer.clear(Deadline::Neighbours),
         }
     }
 

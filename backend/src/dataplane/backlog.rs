@@ -103,6 +103,12 @@ impl Backlog {
         })
     }
 
+    /// Throws all of them away; gives how many there were.
+    pub(super) fn clear(&mut self) -> u64 {
+        self.end = 0;
+        self.frames.drain(..).count() as u64
+    }
+
     pub(super) fn pop(&mut self) {
         self.frames.pop_front();
         if self.frames.is_empty() {

@@ -83,8 +83,14 @@ pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
     }
     let capabilities = capabilities(setup.features);
     let steering = Steering::new(pairs, parked.steering.take());
-    let outlet =
-        (!queues.is_empty()).then(|| Outlet { port: setup.port, capabilities, queues, steering, kicks });
+    let outlet = (!queues.is_empty()).then(|| Outlet {
+        port: setup.port,
+        capabilities,
+        queues,
+        steering,
+        kicks,
+        bond: None,
+    });
     Built { outlet, inlets, lost: parked.frames(), refused }
 }
 
@@ -97,6 +103,7 @@ pub(super) fn build_device(port: PortIndex, device: Device) -> Built {
         inlets.push(Inlet {
             port,
             index: 2 * pair + 1,
+            link: if device.bond.is_some() { u8::try_from(pair).unwrap_or(u8::MAX) } else { 0 },
             way: WayIn::Device(intake),
             kick: Some(readable),
             call: None,
@@ -120,8 +127,17 @@ pub(super) fn build_device(port: PortIndex, device: Device) -> Built {
         kicks.push(Kick::Writable(writable));
         pairs.push(pair);
     }
-    let (capabilities, steering) = (device.capabilities, Steering::new(pairs, None));
-    let outlet = (!queues.is_empty()).then(|| Outlet { port, capabilities, queues, steering, kicks });
+    // A bond spreads flows by itself.
+    let steering = if device.bond.is_some() { None } else { Steering::new(pairs, None) };
+    let capabilities = device.capabilities;
+    let outlet = (!queues.is_empty()).then(|| Outlet {
+        port,
+        capabilities,
+        queues,
+        steering,
+        kicks,
+        bond: device.bond,
+    });
     Built { outlet, inlets, lost: 0, refused: Vec::new() }
 }
 
@@ -151,6 +167,7 @@ fn inlet(setup: &PortSetup, ring: &RingSetup, core: Core) -> Inlet {
     Inlet {
         port: setup.port,
         index: ring.index,
+        link: 0,
         way: WayIn::Ring(TransmitRing::new(core, header_len(setup.features), setup.port)),
         kick: ring.kick.clone(),
         call: ring.call.clone(),

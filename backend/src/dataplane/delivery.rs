@@ -56,6 +56,8 @@ pub(super) struct Collector<'a> {
     pub(super) segments: &'a Segments,
     /// Takes control frames.
     pub(super) reporter: &'a Reporter,
+    /// The link by which the burst came in.
+    pub(super) link: u8,
     /// Floods for which there was no room.
     pub(super) refused: u64,
 }
@@ -88,7 +90,7 @@ impl Egress<Span> for Collector<'_> {
     #[cold]
     fn punt(&mut self, _slot: usize, frame: &Frame<Span>) -> bool {
         let reporter = self.reporter;
-        reporter.punt(frame.meta.source, 0, |room| {
+        reporter.punt(frame.meta.source, self.link, |room| {
             let head = frame.head.bytes();
             let (start, rest) = room.split_at_mut(head.len());
             start.copy_from_slice(head);
@@ -427,6 +429,7 @@ mod tests {
             outlets: &[],
             segments: &Segments::of(&segments),
             reporter: &reporter,
+            link: 0,
             refused: 0,
         };
         let meta = Metadata::new(PortIndex::new(0).unwrap(), 0, Claims::default());

@@ -448,6 +448,13 @@ impl Datapath for Dataplane {
         }
     }
 
+    fn purge(&mut self, port: PortIndex, link: u8) {
+        let outlet = self.attached.get(&port).and_then(|attached| attached.outlet.as_ref());
+        let Some(queue) = outlet.and_then(|outlet| outlet.queue(u16::from(link))) else { return };
+        let frames = queue.lock().backlog.clear();
+        self.switch.counters().port(port).add_drops(DropReason::ReceiverDown, frames);
+    }
+
     fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = Arc::clone(&policy);
         self.ask(|_, acknowledge| Some(Message::SetPolicy { policy: Arc::clone(&policy), acknowledge }));

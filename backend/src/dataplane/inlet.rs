@@ -17,6 +17,8 @@ pub(super) struct Inlet {
     pub(super) port: PortIndex,
     /// A ring's number; a device's ways in have numbers as the rings of as many queue pairs would.
     pub(super) index: u16,
+    /// The link of the port's, where it has several.
+    pub(super) link: u8,
     pub(super) way: WayIn,
     pub(super) kick: Option<Signal>,
     pub(super) call: Option<Signal>,

@@ -57,6 +57,10 @@ pub trait Datapath {
     /// Lets a frame leave by link `link` (0 where a port has one) of `port`, whatever the switch thinks of it.
     fn emit(&mut self, port: PortIndex, link: u8, frame: Vec<u8>);
 
+    /// Throws away what waits at link `link` of `port`, which carries no more: when it does again, all of that would be
+    /// too late.
+    fn purge(&mut self, port: PortIndex, link: u8);
+
     /// Makes every worker use `policy`; returns once they do.
     fn set_policy(&mut self, policy: Arc<Policy>);
 
@@ -82,6 +86,8 @@ pub enum DataplaneEvent {
     DeviceFailed {
         /// The port.
         port: PortIndex,
+        /// The queue, which is the link of a bond.
+        link: u8,
         /// What was wrong.
         error: DeviceFault,
     },

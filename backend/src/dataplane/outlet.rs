@@ -7,11 +7,15 @@ use viaduct_switch::{DropReason, PortIndex, Volume};
 
 use super::backlog::Backlog;
 use super::steering::Steering;
-use super::sync::primitives::Mutex;
+use super::sync::primitives::{Mutex, try_lock};
 use super::way::{Fault, WayOut};
 use super::{RingPosition, Signal};
+use crate::device::BondLinks;
 use crate::memory::Segment;
-use crate::ring::Refused;
+use crate::ring::{BURST_FRAMES, Refused};
+
+/// The number of no queue.
+pub(super) const NO_QUEUE: u16 = u16::MAX;
 
 /// A port's receive rings, or the ways out of a device, shared by all workers.
 pub(super) struct Outlet {
@@ -24,6 +28,8 @@ pub(super) struct Outlet {
     pub(super) steering: Option<Steering>,
     /// How each queue says that there is room again.
     pub(super) kicks: Vec<Kick>,
+    /// Chooses among them where they are the links of a bond.
+    pub(super) bond: Option<BondLinks>,
 }
 
 /// How a queue says that there is room again, when frames wait for it.
@@ -52,11 +58,37 @@ impl Kick {
 }
 
 impl Outlet {
-    /// The number of the queue for a frame.
+    /// Whether there is something to choose.
     #[inline]
-    pub(super) fn number_for(&self, head: &[u8], now_s: u16) -> u16 {
-        let chosen = self.steering.as_ref().map_or(0, |steering| steering.queue(head, now_s));
-        u16::try_from(chosen).unwrap_or(0)
+    pub(super) fn is_steered(&self) -> bool {
+        self.steering.is_some() || self.bond.is_some()
+    }
+
+    /// The numbers of the queues for frames that begin with `heads`; [`NO_QUEUE`] for those of a bond none of whose links
+    /// sends.
+    pub(super) fn choose<'h>(
+        &self,
+        heads: impl Iterator<Item = &'h [u8]>,
+        now_s: u16,
+        numbers: &mut [u16; BURST_FRAMES],
+    ) {
+        let places = numbers.iter_mut().zip(heads);
+        if let Some(bond) = &self.bond {
+            let mut spread = bond.spread();
+            for (number, head) in places {
+                *number = spread.choose(head, |link| self.is_drained(link)).unwrap_or(NO_QUEUE);
+            }
+        } else if let Some(steering) = &self.steering {
+            for (number, head) in places {
+                *number = u16::try_from(steering.queue(head, now_s)).unwrap_or(0);
+            }
+        }
+    }
+
+    /// Whether nothing waits at the queue; one that another worker has just now counts as if something did.
+    fn is_drained(&self, number: usize) -> bool {
+        let queue = self.queues.get(number).and_then(try_lock);
+        queue.is_some_and(|queue| queue.backlog.is_empty())
     }
 
     /// The queue of this number.

@@ -22,6 +22,8 @@ const LATER: usize = 16;
 pub(super) struct Delivery<'a> {
     pub(super) to: Delivered<'a>,
     pub(super) outlets: &'a [Option<Arc<Outlet>>],
+    /// The queue by which all frames leave, if that was said.
+    pub(super) link: Option<u16>,
     pub(super) shared: &'a WorkerShared,
     pub(super) reporter: &'a Reporter,
     pub(super) waiting: &'a mut Vec<(PortIndex, u16, Instant)>,
@@ -61,7 +63,10 @@ impl Delivery<'_> {
             count_down(self.to.switch, group);
             return true;
         };
-        if outlet.steering.is_some() {
+        if let Some(link) = self.link {
+            return self.visit(outlet, link, group, wait);
+        }
+        if outlet.is_steered() {
             return self.steer(outlet, group, wait);
         }
         self.visit(outlet, 0, group, wait)
@@ -70,7 +75,10 @@ impl Delivery<'_> {
     /// Delivers frames of one group to the queue `number`; says whether it did.
     #[inline]
     fn visit(&mut self, outlet: &Outlet, number: u16, group: &[Send], wait: bool) -> bool {
-        let Some(queue) = outlet.queue(number) else { return true };
+        let Some(queue) = outlet.queue(number) else {
+            count_down(self.to.switch, group);
+            return true;
+        };
         let Some(queue) = turn::at_once(queue).or_else(|| wait.then(|| turn::patiently(queue))) else {
             add(&self.shared.contended, 1);
             return false;
@@ -88,12 +96,11 @@ impl Delivery<'_> {
         true
     }
 
-    /// Delivers one group to a guest with several queues, flow by flow.
+    /// Delivers one group to a guest with several queues, or by the links of a bond, flow by flow.
     fn steer(&mut self, outlet: &Outlet, group: &[Send], wait: bool) -> bool {
         let mut numbers = [0; BURST_FRAMES];
-        for (number, send) in numbers.iter_mut().zip(group) {
-            *number = outlet.number_for(self.to.head(*send), self.now_s);
-        }
+        let heads = group.iter().map(|send| self.to.head(*send));
+        outlet.choose(heads, self.now_s, &mut numbers);
         let (numbers, _) = numbers.split_at(group.len().min(BURST_FRAMES));
         let Some((&first, others)) = numbers.split_first() else { return true };
         if others.iter().all(|number| *number == first) {
@@ -120,7 +127,7 @@ impl Delivery<'_> {
     }
 }
 
-/// Frames for a port whose driver does not run: a flood passes it by, the rest is counted there.
+/// Frames for a port whose driver does not run, or none of whose links sends: a flood passes it by, the rest is counted there.
 fn count_down(switch: &Switch, group: &[Send]) {
     let frames = group.iter().filter(|send| !send.is_flooded()).count() as u64;
     if let Some(first) = group.first() {

@@ -21,7 +21,10 @@ impl Fault {
     pub(super) fn into_event(self, port: PortIndex, ring: u16) -> DataplaneEvent {
         match self {
             Self::Ring(error) => DataplaneEvent::RingBroken { port, ring, error },
-            Self::Device(error) => DataplaneEvent::DeviceFailed { port, error },
+            Self::Device(error) => {
+                let link = u8::try_from(ring / 2).unwrap_or(u8::MAX);
+                DataplaneEvent::DeviceFailed { port, link, error }
+            }
         }
     }
 }

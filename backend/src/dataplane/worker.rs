@@ -250,7 +250,7 @@ impl Worker {
 
     fn inject(&mut self, port: PortIndex, frame: &mut [u8]) {
         self.burst.load(port, frame);
-        self.switch_burst(Instant::now());
+        self.switch_burst(0, Instant::now());
     }
 
     /// Serves every polled ring once.
@@ -279,10 +279,10 @@ impl Worker {
         inlet.pace.arrived(now);
         inlet.meter.add(self.burst.frames().0.len() as u64, self.burst.bytes());
         let pair = inlet.index / 2;
-        let port = inlet.port;
+        let (port, link) = (inlet.port, inlet.link);
         self.count_malformed(place);
         self.note_flows(port, pair, now);
-        self.switch_burst(now);
+        self.switch_burst(link, now);
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         let wanted = inlet.way.complete(&self.burst);
         let (frames, bytes) = (self.burst.frames().0.len(), self.burst.bytes());
@@ -311,7 +311,7 @@ impl Worker {
     }
 
     /// Lets the switch decide about the burst, and delivers it.
-    fn switch_burst(&mut self, now: Instant) {
+    fn switch_burst(&mut self, link: u8, now: Instant) {
         let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
         self.outbox.clear();
         let (frames, segments) = self.burst.parts();
@@ -321,12 +321,13 @@ impl Worker {
             outlets: &self.outlets,
             segments,
             reporter: &self.reporter,
+            link,
             refused: 0,
         };
         self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut collector);
         let refused = collector.refused;
         self.catch_up(refused, now);
-        let addressees = self.deliver(now, true);
+        let addressees = self.deliver(now, None);
         if self.polling == Polling::Adaptive && now >= self.crowded {
             for (port, queue) in addressees.into_iter().flatten() {
                 self.await_answer(port, usize::from(queue), now);
@@ -334,34 +335,38 @@ impl Worker {
         }
     }
 
-    /// Lets a frame of the control thread's leave by a link of `port`, without asking the switch. Every port has one
-    /// link, number 0.
+    /// Lets a frame of the control thread's leave by a link of `port`, without asking the switch. A bond's links are its
+    /// queues; every other port has one link, number 0, whose frames leave by the first queue.
     fn emit(&mut self, port: PortIndex, link: u8, frame: &mut [u8]) {
-        if link != 0 {
+        let has_it = |outlet: &Arc<Outlet>| {
+            link == 0 || (outlet.bond.is_some() && usize::from(link) < outlet.queues.len())
+        };
+        if !self.outlets.get(port.get()).and_then(Option::as_ref).is_some_and(has_it) {
             return self.switch.counters().port(port).add_drops(DropReason::ReceiverDown, 1);
         }
         self.burst.load(port, frame);
         self.outbox.clear();
         self.outbox.push(port, 0, false);
-        self.deliver(Instant::now(), false);
+        self.deliver(Instant::now(), Some(u16::from(link)));
     }
 
     /// Brings the burst to its receivers, with the tags of its frames' networks if they have some; gives some of those
     /// who may answer.
     #[inline]
-    fn deliver(&mut self, now: Instant, has_network: bool) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
+    fn deliver(&mut self, now: Instant, link: Option<u16>) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
         let (frames, segments) = self.burst.parts();
         let (frames_len, source) = (frames.len() as u64, frames.first().map(|frame| frame.meta.source));
         let flooded = self.outbox.flooded();
         let mut delivery = Delivery {
             to: Delivered {
                 switch: &self.switch,
-                policy: has_network.then_some(self.state.policy()),
+                policy: link.is_none().then_some(self.state.policy()),
                 frames,
                 segments,
                 workshop: &mut self.workshop,
             },
             outlets: &self.outlets,
+            link,
             shared: &self.shared,
             reporter: &self.reporter,
             waiting: &mut self.waiting,

@@ -65,6 +65,7 @@ pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
         address: interface.address,
         capabilities: kernel_capabilities(),
         queues: queues.collect::<Result<_, _>>()?,
+        bond: None,
     })
 }
 

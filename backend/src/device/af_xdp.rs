@@ -185,6 +185,7 @@ impl Opening<'_> {
             address: self.interface.address,
             capabilities: Capabilities::default(),
             queues: queues.collect::<Result<_, _>>()?,
+            bond: None,
         })
     }
 

@@ -8,6 +8,7 @@
 
 mod af_packet;
 mod af_xdp;
+mod bond;
 mod error;
 mod frame_ring;
 mod interface;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use viaduct_switch::PortIndex;
 use viaduct_switch::offload::Capabilities;
 
+pub use self::bond::{BondLinks, join};
 pub use self::error::{DeviceError, DeviceFault};
 pub use self::outgoing::{Outgoing, OutgoingFrame};
 use crate::dataplane::Signal;
@@ -77,6 +79,8 @@ pub struct Device {
     pub capabilities: Capabilities,
     /// Its queues, at least one.
     pub queues: Vec<DeviceQueue>,
+    /// Its queues are the links of a bond, in their order, and this says which frames leave by which.
+    pub bond: Option<BondLinks>,
 }
 
 /// One queue of a device: a way in and a way out.

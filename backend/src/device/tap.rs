@@ -63,6 +63,7 @@ pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
         mtu: interface.mtu,
         address: interface.address,
         capabilities: kernel_capabilities(),
+        bond: None,
         queues: queues.collect::<Result<_, _>>()?,
     })
 }

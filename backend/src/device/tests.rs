@@ -1,5 +1,6 @@
 //! Devices over veth pairs in namespaces of the tests' own, with Linux at their other ends.
 
+mod bond;
 mod lab;
 mod packet;
 mod pair;

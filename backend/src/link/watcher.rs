@@ -68,6 +68,15 @@ impl LinkWatcher {
         self.ask(name)
     }
 
+    /// Asks for the link of this name, which is watched, at once. What else the kernel said meanwhile waits for
+    /// [`LinkWatcher::read`].
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn look_again(&mut self, name: &str) -> io::Result<()> {
+        self.ask(name)
+    }
+
     /// Forgets the link of this name.
     pub fn unwatch(&mut self, name: &str) {
         self.links.remove(name);

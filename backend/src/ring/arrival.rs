@@ -54,6 +54,23 @@ impl Burst {
         row.into_iter().for_each(|(_, count)| *count += frames);
     }
 
+    /// Drops the frames for which `judge` says so by what they begin with.
+    pub(crate) fn keep(&mut self, mut judge: impl FnMut(&[u8]) -> Result<(), DropReason>) {
+        let mut kept = 0;
+        for place in 0..self.filled {
+            match judge(self.frames[place].head.bytes()) {
+                Ok(()) => {
+                    if kept != place {
+                        self.frames.swap(kept, place);
+                    }
+                    kept += 1;
+                }
+                Err(reason) => self.count_drop(reason),
+            }
+        }
+        self.filled = kept;
+    }
+
     /// Adds a frame, for which there must be room.
     ///
     /// # Safety

@@ -46,7 +46,7 @@ pub struct Burst {
     pub(super) chains: usize,
     pub(super) bytes: u64,
     /// Chains that held no frame for us.
-    pub dropped: [(DropReason, u64); 4],
+    pub dropped: [(DropReason, u64); 6],
 }
 
 impl Burst {
@@ -67,6 +67,8 @@ impl Burst {
                 (DropReason::TooLong, 0),
                 (DropReason::BadOffload, 0),
                 (DropReason::DeviceOverrun, 0),
+                (DropReason::InactiveLink, 0),
+                (DropReason::StormControl, 0),
             ],
         }
     }

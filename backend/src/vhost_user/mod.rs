@@ -28,6 +28,6 @@ mod tests;
 pub use allowance::Allowance;
 pub use device::Limits;
 pub use disposal::Disposal;
-pub use patch_bay::{BrokenRing, Engine, PatchBay};
+pub use patch_bay::{BrokenRing, Engine, FailedDevice, PatchBay};
 pub use session::{Session, SessionEnd};
 pub use socket::{Access, Listener, SocketError};

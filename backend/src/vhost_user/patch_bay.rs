@@ -66,6 +66,36 @@ pub struct BrokenRing {
     pub error: RingError,
 }
 
+/// A device that carries no more frames, or one link of a bond.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FailedDevice {
+    /// The port.
+    pub port: PortIndex,
+    /// The link that failed, where the port is a bond; else all of it did.
+    pub link: Option<u8>,
+    /// What was wrong.
+    pub error: DeviceFault,
+}
+
+/// What is known of a device.
+#[derive(Clone, Copy, Debug, Default)]
+struct DeviceNote {
+    is_bond: bool,
+    /// The links whose failure was told, a bit each.
+    told: u64,
+}
+
+impl DeviceNote {
+    /// What to tell of a failure, which is told once.
+    fn tell(&mut self, port: PortIndex, link: u8, error: DeviceFault) -> Option<FailedDevice> {
+        let link = self.is_bond.then_some(link);
+        let bit = 1 << (link.unwrap_or(0) % 64);
+        let is_news = self.told & bit == 0;
+        self.told |= bit;
+        is_news.then_some(FailedDevice { port, link, error })
+    }
+}
+
 /// What detaching a port gives back.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Detached {
@@ -83,9 +113,9 @@ pub struct PatchBay {
     engine: Box<dyn Engine>,
     broken: Vec<BrokenRing>,
     control: Vec<ControlFrame>,
-    /// Ports that are devices, and whether they failed.
-    devices: HashMap<PortIndex, bool>,
-    failed: Vec<(PortIndex, DeviceFault)>,
+    /// Ports that are devices.
+    devices: HashMap<PortIndex, DeviceNote>,
+    failed: Vec<FailedDevice>,
     attached: usize,
 }
 
@@ -118,7 +148,7 @@ impl PatchBay {
     /// follow one day, also when the device fails.
     pub fn attach_device(&mut self, port: PortIndex, device: Device) {
         self.attached += 1;
-        self.devices.insert(port, false);
+        self.devices.insert(port, DeviceNote { is_bond: device.bond.is_some(), told: 0 });
         self.engine.attach_device(port, device);
     }
 
@@ -129,12 +159,12 @@ impl PatchBay {
             self.engine.detach(port);
             self.collect();
             self.devices.remove(&port);
-            self.failed.retain(|(failed, _)| *failed != port);
+            self.failed.retain(|failed| failed.port != port);
         }
     }
 
-    /// Devices that carry no more frames, each told once: they are to be detached.
-    pub fn take_failed(&mut self) -> Vec<(PortIndex, DeviceFault)> {
+    /// Devices and links that carry no more frames, each told once: they are to be detached.
+    pub fn take_failed(&mut self) -> Vec<FailedDevice> {
         self.collect();
         std::mem::take(&mut self.failed)
     }
@@ -165,6 +195,11 @@ impl PatchBay {
     /// Lets a frame leave by a link of `port`.
     pub fn emit(&mut self, port: PortIndex, link: u8, frame: Vec<u8>) {
         self.engine.emit(port, link, frame);
+    }
+
+    /// Throws away what waits at a link of `port`.
+    pub fn purge(&mut self, port: PortIndex, link: u8) {
+        self.engine.purge(port, link);
     }
 
     /// Control frames that came in, of all ports, in order.
@@ -212,11 +247,9 @@ impl PatchBay {
                 // Whoever sent it will say it again.
                 DataplaneEvent::Control(_) => {}
                 // Each of its queues may say so.
-                DataplaneEvent::DeviceFailed { port, error } => {
-                    let told = self.devices.get_mut(&port);
-                    if told.is_some_and(|told| !std::mem::replace(told, true)) {
-                        self.failed.push((port, error));
-                    }
+                DataplaneEvent::DeviceFailed { port, link, error } => {
+                    let note = self.devices.get_mut(&port);
+                    self.failed.extend(note.and_then(|note| note.tell(port, link, error)));
                 }
             }
         }

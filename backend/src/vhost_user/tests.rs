@@ -73,6 +73,8 @@ impl Datapath for Mock {
 
     fn emit(&mut self, _port: PortIndex, _link: u8, _frame: Vec<u8>) {}
 
+    fn purge(&mut self, _port: PortIndex, _link: u8) {}
+
     fn set_policy(&mut self, _policy: Arc<Policy>) {}
 
     fn set_polling(&mut self, _polling: Polling) {}

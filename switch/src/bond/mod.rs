@@ -105,6 +105,14 @@ impl Bond {
         self.advance(now);
     }
 
+    /// A link has this address from now on.
+    pub fn set_address(&mut self, link: usize, address: MacAddress) {
+        self.monitor.set_address(link, address);
+        if let Chooser::Lacp(lacp) = &mut self.chooser {
+            lacp.set_address(link, address);
+        }
+    }
+
     /// A frame for us came in by this link: of a slow protocol, or an answer to a probe.
     pub fn receive(&mut self, link: usize, frame: &[u8], now: Nanos) {
         self.monitor.receive(link, frame, now);

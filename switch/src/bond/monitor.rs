@@ -83,6 +83,13 @@ impl Monitor {
         Self { settings, links: addresses.iter().take(LINKS_MAX).map(watch).collect(), now }
     }
 
+    /// A link has this address from now on.
+    pub fn set_address(&mut self, link: usize, address: MacAddress) {
+        if let Some(watch) = self.links.get_mut(link) {
+            watch.address = address;
+        }
+    }
+
     /// A link got carrier, or lost it.
     pub fn set_carrier(&mut self, link: usize, carrier: bool, now: Nanos) {
         self.now = self.now.max(now);

@@ -105,6 +105,13 @@ impl Lacp {
         Self { settings, links, group: None, now }
     }
 
+    /// LACPDUs of a link come from this address from now on.
+    pub fn set_address(&mut self, link: usize, address: MacAddress) {
+        if let Some(link) = self.links.get_mut(link) {
+            link.address = address;
+        }
+    }
+
     /// A link has this carrier now, or none.
     pub fn set_medium(&mut self, link: usize, medium: Option<Medium>, now: Nanos) {
         if let Some(link) = self.links.get_mut(link) {
@@ -186,6 +193,12 @@ impl Lacp {
     #[must_use]
     pub fn distributes(&self, link: usize) -> bool {
         self.links.get(link).is_some_and(|link| link.actor.state.has(Flag::Distributing))
+    }
+
+    /// Who we are to the partner.
+    #[must_use]
+    pub fn system(&self) -> SystemId {
+        self.settings.system
     }
 
     /// What is known about each link, for people.

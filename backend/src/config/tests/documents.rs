@@ -8,7 +8,7 @@ fn every_example_loads() {
     let files: Vec<PathBuf> =
         std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(
-        ["s1.toml", "s2.toml", "s3.toml", "s10.toml"]
+        ["s1.toml", "s2.toml", "s3.toml", "s9.toml", "s10.toml"]
             .iter()
             .all(|name| files.iter().any(|file| file.ends_with(name)))
     );
@@ -20,9 +20,15 @@ fn every_example_loads() {
 #[test]
 fn the_full_example_names_every_field() {
     let text = include_str!("../../../../examples/full.toml");
-    for table in
-        [schema::SWITCH, schema::NETWORK, schema::PORT, schema::UPLINK, schema::STORM, schema::ADDRESS_PAIR]
-    {
+    for table in [
+        schema::SWITCH,
+        schema::NETWORK,
+        schema::PORT,
+        schema::UPLINK,
+        schema::BOND,
+        schema::STORM,
+        schema::ADDRESS_PAIR,
+    ] {
         for name in table.names_now() {
             assert!(text.contains(&format!("{name} = ")), "{name}");
         }

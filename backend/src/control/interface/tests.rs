@@ -8,8 +8,9 @@ fn link(index: u32, up: bool, mtu: u32) -> Link {
 
 fn port(driver: Driver) -> InterfacePort {
     let interface = Interface { name: "eth1".to_owned(), driver, netns: None };
+    let networks = vec!["lab".to_owned()];
     let wanted =
-        Wanted { kind: "uplink", interface, mtu: None, networks: vec!["lab".to_owned()], native: None };
+        Wanted { kind: "uplink", interface, bond: None, lldp: false, mtu: None, networks, native: None };
     InterfacePort::new("wan", PortIndex::new(3).unwrap(), wanted)
 }
 
@@ -59,7 +60,7 @@ fn a_cable_that_is_pulled_is_told_and_the_port_stays() {
 fn a_renamed_interface_is_opened_by_its_name_of_now() {
     let mut port = running(Driver::Auto);
     assert_eq!(port.follow(Some(Link { name: "wan0".to_owned(), ..link(5, true, 1500) })), Move::Stay);
-    assert_eq!(port.request().interface, "wan0");
+    assert_eq!(port.request(&port.wanted.interface, port.link()).interface, "wan0");
     assert_eq!(port.interface_status().renamed.as_deref(), Some("wan0"));
 }
 

@@ -10,6 +10,7 @@ use crate::dataplane::delivery::{Workshop, count, header_of, length_of};
 use crate::dataplane::outlet::{Outcome, Outlet, ReceiveQueue};
 use crate::dataplane::sync::turn;
 use crate::memory::Segment;
+use crate::ring::BURST_FRAMES;
 
 /// Frames in one batch at most.
 const BATCH_FRAMES: usize = 16;
@@ -143,10 +144,8 @@ impl Batch {
         visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) {
         self.reached = true;
-        let mut numbers = [0; BATCH_FRAMES];
-        for (number, copied) in numbers.iter_mut().zip(&self.copies) {
-            *number = outlet.number_for(copied.bytes(), means.now_s);
-        }
+        let mut numbers = [0; BURST_FRAMES];
+        outlet.choose(self.copies.iter().map(Copied::bytes), means.now_s, &mut numbers);
         let used = numbers.get(..self.copies.len()).unwrap_or_default();
         for (place, &number) in used.iter().enumerate() {
             let is_first = used.iter().position(|known| *known == number) == Some(place);

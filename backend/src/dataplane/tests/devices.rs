@@ -72,6 +72,7 @@ fn device(notes: &Arc<Notes>) -> (Device, Signal) {
         mtu: 1500,
         address: [2; 6],
         capabilities: Capabilities::default(),
+        bond: None,
         queues: vec![queue],
     };
     (device, writable)

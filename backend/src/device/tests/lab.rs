@@ -33,6 +33,11 @@ impl Namespace {
         namespace
     }
 
+    /// The same one, for another thread.
+    pub(super) fn again(&self) -> Self {
+        Self(self.0.try_clone().unwrap())
+    }
+
     pub(super) fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
     }

@@ -79,7 +79,7 @@ fn an_interface_that_goes_is_reported_and_the_others_carry_on() {
             !events.is_empty()
         });
         for event in events {
-            let DataplaneEvent::DeviceFailed { port: failed, error } = event else { panic!("{event:?}") };
+            let DataplaneEvent::DeviceFailed { port: failed, error, .. } = event else { panic!("{event:?}") };
             assert_eq!((failed, error), (port(2), DeviceFault::Down));
         }
     };

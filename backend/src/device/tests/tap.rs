@@ -84,7 +84,7 @@ fn datagrams_come_back_and_a_device_that_is_removed_is_reported() {
         events.extend(lab.dataplane.take_events());
         !events.is_empty()
     });
-    let gone = |event: &DataplaneEvent| matches!(event, DataplaneEvent::DeviceFailed { port: failed, error: DeviceFault::Gone } if *failed == port(1));
+    let gone = |event: &DataplaneEvent| matches!(event, DataplaneEvent::DeviceFailed { port: failed, error: DeviceFault::Gone, .. } if *failed == port(1));
     assert!(events.iter().all(gone), "{events:?}");
 }
 

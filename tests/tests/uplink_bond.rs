@@ -1,0 +1,407 @@
+//! Bonds as uplinks (scenario S9): with Open vSwitch, a Linux bridge and the bonding driver of a guest's kernel at the other
+//! end, cables that are pulled while TCP runs, and a link partner that floods.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::driver::nic::{Nic, NicOptions};
+use viaduct_tests::machine::Machine;
+use viaduct_tests::namespace::{Namespace, cable};
+use viaduct_tests::process::Process;
+
+const LIMIT: Duration = Duration::from_secs(30);
+const BEYOND: &str = "10.0.9.9";
+
+/// The scenario's file, with a namespace as the host behind the switch and a card that a test drives.
+fn config(bond: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/s9.toml");
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let (before, rest) = text.split_once("bond = ").unwrap();
+    let (_, after) = rest.split_once('\n').unwrap();
+    format!(
+        "{before}bond = {bond}\n{after}[port.host]\nnetwork = \"office\"\ntype = \"veth\"\ninterface = \"host\"\n"
+    )
+}
+
+const LACP: &str = r#"{ mode = "lacp", hash = "layer3+4", rate = "fast" }"#;
+
+/// The switch with a host behind it, and what the test makes of the other end of the bond's cables.
+struct Site {
+    daemon: Daemon,
+    host: Namespace,
+    inside: Namespace,
+}
+
+impl Site {
+    /// The interfaces eth4 and eth5 have to be in `inside` already, or come later.
+    fn new(inside: Namespace, bond: &str) -> Self {
+        let host = Namespace::new("host");
+        cable((&inside, "host"), (&host, "eth0"));
+        host.ip("address add 10.0.9.1/24 dev eth0");
+        let daemon = Daemon::start_in(&inside, &config(bond));
+        daemon.wait_for_state("bond0", "attached");
+        Self { daemon, host, inside }
+    }
+
+    fn links(&self) -> Vec<Value> {
+        self.daemon.show_json()["bonds"][0]["links"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The interfaces by which frames leave.
+    fn senders(&self) -> Vec<String> {
+        let name = |link: &Value| link["interface"].as_str().unwrap().to_owned();
+        self.links().iter().filter(|link| link["sends"] == true).map(name).collect()
+    }
+
+    fn wait_for_senders(&self, wanted: &[&str]) {
+        wait_until(&format!("{wanted:?} in service"), LIMIT, || self.senders() == wanted);
+    }
+
+    /// Has the host reach the address beyond.
+    fn wait_for_reply(&self) {
+        wait_until("an answer from beyond", LIMIT, || {
+            self.host.succeeds(&format!("busybox ping -q -c 1 -W 1 {BEYOND}"))
+        });
+    }
+
+    /// Sends a few datagrams of 64 flows.
+    fn many_flows(&self) {
+        let program = format!(
+            "import socket\nfor port in range(6000, 6064):\n s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n \
+             s.bind(('10.0.9.1', port))\n for _ in range(4): s.sendto(b'to whom it may concern', ('{BEYOND}', 9))\n"
+        );
+        assert!(self.host.command("python3").args(["-c", &program]).status().unwrap().success());
+    }
+
+    /// Runs TCP from the host to the one beyond while `disturb` pulls cables: nothing may arrive there for a second at most.
+    /// A machine that has no time for anybody makes pauses of its own, so the best of three attempts counts.
+    fn expect_short_silence(&self, beyond: &Namespace, seconds: u32, mut disturb: impl FnMut(&Self)) {
+        let mut attempts = Vec::new();
+        for _ in 0..3 {
+            let report = self.stream(beyond, seconds, "-b 20M", &mut disturb);
+            attempts.push(silence_ms(&report));
+            if attempts.last() <= Some(&1000) {
+                return;
+            }
+        }
+        panic!("nothing arrived for {attempts:?} ms in three attempts");
+    }
+
+    /// What the iperf3 server beyond reports of a stream from the host.
+    fn stream(&self, beyond: &Namespace, seconds: u32, options: &str, disturb: impl FnOnce(&Self)) -> Value {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = beyond.command("iperf3");
+        server.args(["--server", "--one-off", "--json", "--interval", "0.1"]);
+        let mut server = Process::spawn("iperf3-server", &server, folder.path());
+        wait_until("iperf3 to listen", LIMIT, || beyond.run("ss -Hltn").contains(":5201 "));
+        let mut client = self.host.command("iperf3");
+        client.args(["-c", BEYOND, "-t", &seconds.to_string()]).args(options.split_whitespace());
+        let mut client = Process::spawn("iperf3", &client, folder.path());
+        thread::sleep(Duration::from_secs(1));
+        disturb(self);
+        let ended = client.wait(Duration::from_secs(u64::from(seconds)) + LIMIT);
+        assert!(ended.success(), "iperf3: {}", client.tail());
+        server.wait(LIMIT);
+        let text = server.output();
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("iperf3 printed no report ({error}):\n{text}"))
+    }
+}
+
+/// The longest time in ms, to a tenth of a second, in which nothing came, by a report of iperf3 on as many intervals.
+fn silence_ms(report: &Value) -> usize {
+    let silent = |interval: &Value| interval["sum"]["bytes"].as_u64() == Some(0);
+    let intervals = report["intervals"].as_array().unwrap_or_else(|| panic!("{report}"));
+    assert!(intervals.len() > 20, "{report}");
+    let runs = intervals.chunk_by(|a, b| silent(a) == silent(b));
+    100 * runs.filter(|run| silent(&run[0])).map(<[Value]>::len).max().unwrap_or(0)
+}
+
+fn received(namespace: &Namespace, interface: &str) -> u64 {
+    let file = format!("cat /sys/class/net/{interface}/statistics/rx_packets");
+    namespace.run(&file).trim().parse().unwrap()
+}
+
+/// Open vSwitch in a namespace, with its database and sockets in a folder of the test's own.
+struct OpenVswitch {
+    folder: tempfile::TempDir,
+    namespace: Namespace,
+    _processes: Vec<Process>,
+}
+
+impl OpenVswitch {
+    fn new(namespace: Namespace) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let schema = "/usr/share/openvswitch/vswitch.ovsschema";
+        let made = Command::new("ovsdb-tool").args(["create", &file("db"), schema]).status();
+        assert!(made.is_ok_and(|status| status.success()), "ovsdb-tool, of the package openvswitch-switch");
+        // Its ports are interfaces of the kernel, which answers ARP there for any address of the namespace, and faster
+        // than Open vSwitch: with addresses to which nobody listens.
+        namespace.run("echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore");
+        let start = |program: &str, arguments: &[String]| {
+            let mut command = namespace.command(program);
+            command.env("OVS_RUNDIR", folder.path()).env("OVS_LOGDIR", folder.path()).args(arguments);
+            Process::spawn(program, &command, folder.path())
+        };
+        let remote = format!("--remote=punix:{}", file("db.sock"));
+        let database = start("ovsdb-server", &[file("db"), remote, format!("--pidfile={}", file("db.pid"))]);
+        wait_until("Open vSwitch's database", LIMIT, || Path::new(&file("db.sock")).exists());
+        let switch = start(
+            "ovs-vswitchd",
+            &[format!("unix:{}", file("db.sock")), format!("--pidfile={}", file("vswitchd.pid"))],
+        );
+        Self { folder, namespace, _processes: vec![switch, database] }
+    }
+
+    fn vsctl(&self, words: &str) -> String {
+        let database = format!("--db=unix:{}/db.sock", self.folder.path().display());
+        let mut command = self.namespace.command("ovs-vsctl");
+        let output =
+            command.args([&database, "--timeout=20"]).args(words.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "ovs-vsctl {words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+/// Two cables from `inside` to `outside`, where nothing is left to the kernel that userspace bridges cannot do.
+fn cables(inside: &Namespace, outside: &Namespace) {
+    for number in [4, 5] {
+        cable((inside, &format!("eth{number}")), (outside, &format!("p{number}")));
+        inside.run(&format!("ethtool -K eth{number} tx off tso off gso off"));
+    }
+}
+
+#[test]
+fn open_vswitch_agrees_by_lacp_flows_use_both_links_and_a_pulled_cable_interrupts_for_less_than_a_second() {
+    let [inside, outside] = ["inside", "outside"].map(Namespace::new);
+    cables(&inside, &outside);
+    let peer = OpenVswitch::new(outside);
+    let site = Site::new(inside, LACP);
+    peer.vsctl("add-br wire -- set bridge wire datapath_type=netdev");
+    peer.vsctl("add-bond wire bond0 p4 p5 lacp=active bond_mode=balance-tcp other_config:lacp-time=fast");
+    peer.namespace.ip(&format!("address add {BEYOND}/24 dev wire"));
+    peer.namespace.ip("link set wire up");
+    site.wait_for_senders(&["eth4", "eth5"]);
+    for link in site.links() {
+        let lacp = &link["lacp"];
+        assert_eq!((&lacp["mux"], &lacp["receive"]), (&json!("distributing"), &json!("current")), "{link}");
+        let states =
+            [&lacp["actor"]["state"], &lacp["partner"]["state"]].map(|state| state.as_array().unwrap());
+        assert!(states.iter().all(|state| state.contains(&json!("collecting"))), "{link}");
+        assert!(states.iter().all(|state| state.contains(&json!("short-timeout"))), "{link}");
+        assert_eq!(link["share"], 128);
+    }
+    let text = String::from_utf8(site.daemon.command(&["show", "bonds"]).stdout).unwrap();
+    assert!(text.contains("bond0: lacp, hash layer3+4, rate fast, system "), "{text}");
+    site.wait_for_reply();
+
+    let before = ["p4", "p5"].map(|port| received(&peer.namespace, port));
+    site.many_flows();
+    wait_until("64 flows by both links", LIMIT, || {
+        (0..2).all(|link| received(&peer.namespace, ["p4", "p5"][link]) > before[link] + 40)
+    });
+
+    let mut pulled = ["4", "5"].into_iter().cycle();
+    site.expect_short_silence(&peer.namespace, 5, |site| {
+        let pulled = pulled.next().unwrap();
+        let other = if pulled == "4" { "eth5" } else { "eth4" };
+        peer.namespace.ip(&format!("link set p{pulled} down"));
+        site.wait_for_senders(&[other]);
+        thread::sleep(Duration::from_millis(1200));
+        peer.namespace.ip(&format!("link set p{pulled} up"));
+        site.wait_for_senders(&["eth4", "eth5"]);
+    });
+
+    // Its own interface goes down and vanishes: the other link carries on, and what comes back is taken.
+    site.inside.ip("link set eth4 down");
+    site.wait_for_senders(&["eth5"]);
+    site.wait_for_reply();
+    site.inside.ip("link set eth4 up");
+    site.wait_for_senders(&["eth4", "eth5"]);
+    // Another mode at run time: the other end says no more that it collects, as nobody speaks LACP with it.
+    site.daemon.apply(&config(r#"{ mode = "lacp", rate = "slow" }"#));
+    assert_eq!(site.daemon.show_json()["bonds"][0]["rate"], "slow");
+    site.wait_for_senders(&["eth4", "eth5"]);
+    site.wait_for_reply();
+}
+
+/// A flow that is moved to another link by a failure keeps its order: the receiver counts.
+#[test]
+fn an_active_backup_bond_announces_its_stations_and_keeps_order_and_tcp_goes_on_within_a_second() {
+    let [inside, outside] = ["inside", "outside"].map(Namespace::new);
+    cables(&inside, &outside);
+    outside.ip("link add wire type bridge forward_delay 0 mcast_snooping 0");
+    for port in ["p4", "p5"] {
+        outside.ip(&format!("link set {port} master wire"));
+    }
+    outside.ip("link set wire up");
+    outside.ip(&format!("address add {BEYOND}/24 dev wire"));
+    let site = Site::new(inside, r#"{ mode = "active-backup", primary = "eth4" }"#);
+    site.wait_for_senders(&["eth4"]);
+    site.wait_for_reply();
+    let station = site.host.run("cat /sys/class/net/eth0/address").trim().to_owned();
+    let place = || {
+        let lines = outside.run("bridge fdb show br wire");
+        let line = lines.lines().find(|line| line.starts_with(&station) && !line.contains("permanent"));
+        line.map(|line| line.split_whitespace().nth(2).unwrap().to_owned())
+    };
+    assert_eq!(place().as_deref(), Some("p4"));
+    // Nothing is sent by the host: the switch tells the network where it is now.
+    outside.ip("link set p4 down");
+    site.wait_for_senders(&["eth5"]);
+    wait_until("the bridge out there to know the new way", LIMIT, || place().as_deref() == Some("p5"));
+    outside.ip("link set p4 up");
+    wait_until("the first link's carrier", LIMIT, || site.links()[0]["link"] == "up");
+    assert_eq!(site.senders(), ["eth5"], "it stays with the reserve");
+
+    site.expect_short_silence(&outside, 4, |site| {
+        let active = site.senders().concat();
+        let (port, link) = if active == "eth4" { ("p4", 0) } else { ("p5", 1) };
+        outside.ip(&format!("link set {port} down"));
+        wait_until("the reserve in service", LIMIT, || site.senders().concat() != active);
+        thread::sleep(Duration::from_millis(1000));
+        outside.ip(&format!("link set {port} up"));
+        wait_until("the other link's carrier", LIMIT, || site.links()[link]["link"] == "up");
+    });
+    let report = site.stream(&outside, 4, "-u -b 8M -l 1000", |site| {
+        let active = site.senders().concat();
+        outside.ip(&format!("link set p{} down", active.trim_start_matches("eth")));
+        wait_until("the reserve in service", LIMIT, || site.senders().concat() != active);
+    });
+    let stream = &report["end"]["streams"][0]["udp"];
+    assert_eq!(stream["out_of_order"], 0, "{stream}");
+    assert!(stream["packets"].as_u64() > Some(2000), "{stream}");
+    assert!(site.daemon.show_json()["bonds"][0]["failovers"].as_u64() >= Some(3));
+}
+
+/// A guest whose kernel bonds its two cards, as the other end: QEMU has the TAP devices that are the bond's links.
+#[test]
+fn the_linux_bonding_driver_agrees_by_lacp_and_balances_and_a_pulled_cable_is_survived() {
+    let inside = Namespace::new("inside");
+    let machine = Machine::new("peer", "").on_taps(&inside, &["eth4", "eth5"]);
+    for name in ["eth4", "eth5"] {
+        inside.ip(&format!("tuntap add dev {name} mode tap"));
+        inside.ip(&format!("link set {name} up"));
+    }
+    let mut peer = machine.power_on();
+    let site = Site::new(inside, LACP);
+    peer.await_shell();
+    peer.run("modprobe bonding max_bonds=0");
+    let bond = |peer: &mut viaduct_tests::machine::Guest, options: &str| {
+        peer.run("ip link del bond0 2>/dev/null; true");
+        peer.run(&format!("ip link add bond0 type bond miimon 50 {options}"));
+        for card in ["eth0", "eth1"] {
+            peer.run(&format!("ip link set {card} down; ip link set {card} master bond0"));
+        }
+        peer.run(&format!("ip link set bond0 up; ip address add {BEYOND}/24 dev bond0"));
+    };
+    bond(&mut peer, "mode 802.3ad lacp_rate fast xmit_hash_policy layer3+4");
+    site.wait_for_senders(&["eth4", "eth5"]);
+    site.wait_for_reply();
+    let said = peer.run("cat /proc/net/bonding/bond0");
+    assert!(said.contains("IEEE 802.3ad Dynamic link aggregation"), "{said}");
+    let system = site.daemon.show_json()["bonds"][0]["system"].as_str().unwrap().to_owned();
+    assert!(said.contains(&format!("Partner Mac Address: {system}")), "{system}: {said}");
+    assert!(said.contains("Number of ports: 2"), "{said}");
+
+    let counted = |peer: &mut viaduct_tests::machine::Guest| {
+        [0, 1].map(|card| {
+            let text = peer.run(&format!("cat /sys/class/net/eth{card}/statistics/rx_packets"));
+            text.trim().parse::<u64>().unwrap()
+        })
+    };
+    let before = counted(&mut peer);
+    site.many_flows();
+    wait_until("64 flows by both links", LIMIT, || {
+        let now = counted(&mut peer);
+        (0..2).all(|link| now[link] > before[link] + 40)
+    });
+
+    // A cable is pulled at both of its ends while TCP runs.
+    peer.serve_iperf();
+    let mut client = site.host.command("iperf3");
+    client.args(["-c", BEYOND, "-t", "7", "-b", "4M", "-J", "-i", "0.1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut client = Process::spawn("iperf3", &client, folder.path());
+    thread::sleep(Duration::from_secs(1));
+    peer.monitor("set_link", &json!({ "name": "net0", "up": false }));
+    site.inside.ip("link set eth4 carrier off");
+    site.wait_for_senders(&["eth5"]);
+    assert!(client.wait(LIMIT).success(), "{}", client.tail());
+    let report: Value = serde_json::from_str(&client.output()).unwrap();
+    // The emulated guest is slow, and twice as slow on a busy machine: that it goes on is what counts here.
+    assert!(silence_ms(&report) <= 3000, "{report}");
+    peer.monitor("set_link", &json!({ "name": "net0", "up": true }));
+    site.inside.ip("link set eth4 carrier on");
+    site.wait_for_senders(&["eth4", "eth5"]);
+
+    // Without LACP: both ends are told by hand.
+    site.daemon.apply(&config(r#"{ mode = "balance", hash = "layer3+4" }"#));
+    bond(&mut peer, "mode balance-xor xmit_hash_policy layer3+4");
+    site.wait_for_senders(&["eth4", "eth5"]);
+    site.wait_for_reply();
+    let before = counted(&mut peer);
+    site.many_flows();
+    wait_until("64 flows by both links", LIMIT, || {
+        let now = counted(&mut peer);
+        (0..2).all(|link| now[link] > before[link] + 40)
+    });
+}
+
+/// Frames of neighbours' protocols from where nobody may send them, and more of them than anybody needs.
+#[test]
+fn a_guest_speaks_no_lacp_with_us_and_a_neighbour_that_floods_one_link_is_counted_and_keeps_the_other_from_nothing()
+ {
+    let [inside, outside] = ["inside", "outside"].map(Namespace::new);
+    cables(&inside, &outside);
+    let peer = OpenVswitch::new(outside);
+    let site = Site::new(inside, LACP);
+    peer.vsctl("add-br wire -- set bridge wire datapath_type=netdev");
+    peer.vsctl("add-bond wire bond0 p4 p5 lacp=active bond_mode=balance-tcp other_config:lacp-time=fast");
+    peer.namespace.ip(&format!("address add {BEYOND}/24 dev wire"));
+    peer.namespace.ip("link set wire up");
+    site.wait_for_senders(&["eth4", "eth5"]);
+    site.wait_for_reply();
+
+    let mut guest = Nic::connect(&site.daemon.socket("vm1"), &NicOptions::default());
+    let mut lacpdu = vec![0x01, 0x80, 0xc2, 0, 0, 2, 0x52, 0x54, 0, 0, 0, 9, 0x88, 0x09, 1, 1, 1, 20];
+    lacpdu.resize(124, 0);
+    let mut lldpdu = vec![0x01, 0x80, 0xc2, 0, 0, 0x0e, 0x52, 0x54, 0, 0, 0, 9, 0x88, 0xcc];
+    lldpdu.extend([2, 7, 4, 2, 0, 0, 0, 0, 9, 4, 2, 5, b'x', 6, 2, 0, 120, 0, 0]);
+    lldpdu.resize(60, 0);
+    for _ in 0..200 {
+        guest.send(&lacpdu);
+        guest.send(&lldpdu);
+    }
+    wait_until("the guest's frames to be dropped", LIMIT, || {
+        site.daemon.show().port("vm1").dropped("link-local") == 400
+    });
+
+    // Malformed ones, 20000 as fast as the kernel takes them, by one cable.
+    let program = format!(
+        "import socket\ns = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\ns.bind(('p4', 0))\nframe = bytes.fromhex('{}')\n\
+         for _ in range(20000):\n try: s.send(frame)\n except OSError: pass\n",
+        lacpdu.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    );
+    let lacp = |link: usize, field: &str| site.links()[link]["lacp"][field].as_u64().unwrap();
+    let before = [lacp(0, "received"), lacp(1, "received")];
+    for _ in 0..3 {
+        assert!(peer.namespace.command("python3").args(["-c", &program]).status().unwrap().success());
+        thread::sleep(Duration::from_secs(1));
+    }
+    let state = site.daemon.show();
+    assert!(state.port("bond0").dropped("storm-control") > 50_000, "{:?}", state.port("bond0"));
+    assert!(lacp(0, "malformed") > 0 && lacp(0, "malformed") <= 500, "{:?}", site.links());
+    assert!(lacp(1, "received") >= before[1] + 2 && lacp(1, "malformed") == 0, "{:?}", site.links());
+    assert_eq!(site.links()[1]["lacp"]["mux"], "distributing", "{:?} before", before[0]);
+    site.wait_for_senders(&["eth4", "eth5"]);
+    site.wait_for_reply();
+}
