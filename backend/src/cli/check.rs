@@ -1,6 +1,6 @@
 //! `viaduct check FILE`: is the file right, and what does it declare?
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use viaduct_switch::VlanId;
@@ -38,8 +38,8 @@ struct DeclaredInterface<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     networks: Vec<String>,
-    interface: &'a str,
-    netns: Option<&'a Path>,
+    interface: String,
+    netns: Option<PathBuf>,
     driver: &'static str,
     mtu: Option<u16>,
     /// What a daemon would do if it were started now.
@@ -123,12 +123,18 @@ fn declared<'a>(file: &Path, loaded: &'a Loaded) -> Declared<'a> {
         networks.map(|(name, _)| name.clone()).collect()
     };
     let uplink = |(name, uplink): (&'a String, &'a config::Uplink)| {
-        declared_interface(name, "uplink", over(name), &uplink.interface, uplink.mtu)
+        declared_interface(name, "uplink", over(name), &uplink.interfaces().collect::<Vec<_>>(), uplink.mtu)
     };
     let interface = |(name, port): (&'a String, &'a config::Port)| {
         let (kind, networks) =
             (config::type_name(&port.attachment), port.membership.networks().map(str::to_owned).collect());
-        Some(declared_interface(name, kind, networks, port.interface()?, Some(port.mtu)))
+        Some(declared_interface(
+            name,
+            kind,
+            networks,
+            std::slice::from_ref(port.interface()?),
+            Some(port.mtu),
+        ))
     };
     Declared {
         file: file.display().to_string(),
@@ -144,18 +150,21 @@ fn declared_interface<'a>(
     name: &'a str,
     kind: &'static str,
     networks: Vec<String>,
-    interface: &'a config::Interface,
+    interfaces: &[config::Interface],
     mtu: Option<u16>,
 ) -> DeclaredInterface<'a> {
+    let first = interfaces.first();
+    let names: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+    let outlooks: Vec<String> = interfaces.iter().map(outlook).collect();
     DeclaredInterface {
         name,
         kind,
         networks,
-        interface: &interface.name,
-        netns: interface.netns.as_deref(),
-        driver: interface.driver.name(),
+        interface: names.join(","),
+        netns: first.and_then(|interface| interface.netns.clone()),
+        driver: first.map_or("", |interface| interface.driver.name()),
         mtu,
-        now: outlook(interface),
+        now: outlooks.join("; "),
     }
 }
 
@@ -204,9 +213,9 @@ fn interface_table(interfaces: &[DeclaredInterface<'_>]) -> Table {
         ("MTU", Align::Right),
     ]);
     for one in interfaces {
-        let netns = one.netns.map_or("-".to_owned(), |path| path.display().to_string());
+        let netns = one.netns.as_ref().map_or("-".to_owned(), |path| path.display().to_string());
         let mtu = one.mtu.map_or("-".to_owned(), |mtu| mtu.to_string());
-        let names = [one.name.into(), Cell::from(one.networks.join(",")), one.interface.into()];
+        let names = [one.name.into(), Cell::from(one.networks.join(",")), one.interface.as_str().into()];
         table.row(names.into_iter().chain([netns.into(), one.driver.into(), mtu.into()]));
     }
     table

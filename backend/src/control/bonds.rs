@@ -4,19 +4,20 @@
 //! are put together to what the port follows (`together`). Which links send and take frames is decided by
 //! `viaduct_switch::bond`, which is told here what became of each link, and what LACPDUs came.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use viaduct_switch::bond::announce::Station;
 use viaduct_switch::bond::{self, BondSettings, LinkSet, MonitorSettings};
 use viaduct_switch::lacp::{self, KEY_MAX, LinkSettings, Medium, SystemId};
-use viaduct_switch::{MacAddress, Nanos, NetworkIndex, PortIndex, VlanId, spanning_tree::PortState};
+use viaduct_switch::{MacAddress, Nanos, PortIndex, VlanId, spanning_tree::PortState};
 
-use crate::config::{Bond, BondMode, Config, Interface};
+use crate::config::{Bond, BondMode, Interface};
 use crate::control::controller::Controller;
 use crate::control::interface::{link_state, speed};
+use crate::control::interfaces::Opener;
 use crate::control::timer::Deadline;
-use crate::device::{BondLinks, Device, DeviceError, join};
+use crate::device::{BondLinks, Device, DeviceKind, DeviceRequest, join};
 use crate::link::Link;
 use crate::model::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus};
 
@@ -159,7 +160,7 @@ impl BondPort {
     /// Opens all links that are up.
     fn open(
         &mut self,
-        mut open: impl FnMut(usize, Option<&Link>) -> Result<Device, DeviceError>,
+        mut open: impl FnMut(usize, Option<&Link>) -> Result<Device, String>,
     ) -> Result<Device, String> {
         let mut devices = Vec::new();
         for (number, member) in self.members.iter_mut().enumerate() {
@@ -254,6 +255,22 @@ impl BondPort {
     }
 }
 
+/// Opens a link of a bond: by a packet socket unless another driver is asked for, and with one queue, which is what a link has.
+fn open_link(open: &mut Opener, mut request: DeviceRequest) -> Result<Device, String> {
+    if request.kind == DeviceKind::Auto {
+        request.kind = DeviceKind::AfPacket;
+    }
+    let device = open(&request).map_err(|error| error.to_string())?;
+    let (name, queues) = (&request.interface, device.queues.len());
+    if queues == 1 {
+        return Ok(device);
+    }
+    Err(format!(
+        "{name} has {queues} receive queues, and a link of a bond has one with AF_XDP: ethtool -L {name} combined 1, or leave \
+         `driver` out"
+    ))
+}
+
 fn is_full_duplex(link: &Link) -> bool {
     let said = std::fs::read_to_string(format!("/sys/class/net/{}/duplex", link.name));
     said.map_or(true, |said| said.trim() != "half")
@@ -297,12 +314,12 @@ impl Bonds {
             self.0.insert(port, BondPort::new(wanted, seed));
             return;
         };
-        if known.wanted != *wanted {
-            known.links.set_policy(wanted.hash);
-            known.wanted = wanted.clone();
+        if known.wanted != (Bond { hash: known.wanted.hash, ..wanted.clone() }) {
             // Another mode or rate is agreed about anew; flows go on by the links that then serve.
             known.bond = None;
         }
+        known.links.set_policy(wanted.hash);
+        known.wanted = wanted.clone();
     }
 
     pub(super) fn remove(&mut self, port: PortIndex) {
@@ -345,7 +362,7 @@ impl Controller {
         let interfaces = known.wanted.interfaces();
         let device = bond.open(|number, link| {
             let interface = interfaces.get(number).unwrap_or(&known.wanted.interface);
-            open(&known.request(interface, link))
+            open_link(open, known.request(interface, link))
         });
         if bond.lacks_some() {
             self.timer.set(Deadline::Attach(port), Instant::now() + bond.pause);
@@ -382,7 +399,7 @@ impl Controller {
         let lacking = bond.members.iter().zip(&interfaces).filter(|(member, _)| member.trouble.is_some());
         let is_there = |(member, interface): (&Member, &Interface)| {
             let is_up = member.link.as_ref().is_some_and(|link| link.up);
-            is_up && (self.open)(&known.request(interface, member.link.as_ref())).is_ok()
+            is_up && open_link(&mut self.open, known.request(interface, member.link.as_ref())).is_ok()
         };
         let found = lacking.map(is_there).fold(false, |found, is_there| found | is_there);
         bond.pause = (bond.pause * 2).min(RETRY_MAX);
@@ -395,17 +412,12 @@ impl Controller {
     /// Asks again for the links of bonds: the kernel may keep the news of a carrier that is gone to itself for a second
     /// (`linkwatch_schedule_work` in net/core/link_watch.c), and who asks is told at once.
     pub(super) fn look_at_carriers(&mut self) {
-        let ports: Vec<PortIndex> = self.bonds.0.keys().copied().collect();
-        for port in ports {
-            let Some(known) = self.interfaces.get(&port) else { continue };
-            let changed = known
-                .wanted
-                .interfaces()
-                .iter()
-                .fold(false, |changed, interface| self.links.look_again(interface) | changed);
-            if changed {
-                self.follow(port);
-            }
+        let known = self.bonds.0.keys().filter_map(|port| self.interfaces.get(port));
+        let interfaces: Vec<Interface> = known.flat_map(|known| known.wanted.interfaces()).collect();
+        let changed: BTreeSet<PortIndex> =
+            interfaces.iter().flat_map(|interface| self.links.look_again(interface)).collect();
+        for port in changed {
+            self.follow(port);
         }
     }
 
@@ -475,23 +487,14 @@ impl Controller {
         };
         let service = self.config.uplinks.get(name).and_then(|uplink| uplink.service_vlan);
         let is_open = |network| self.policy.state(port, network) == Some(PortState::Forwarding);
+        let vlan_of = |network| Some(self.policy.network(network)?.vlan()?.get());
         let entries = self.switch.fdb(self.bay.now(), &self.policy).into_iter();
         let stations = entries.filter(|entry| entry.port != port && is_open(entry.network)).map(|entry| {
-            let vlan = vlan_of(&self.config, &self.numbers.networks, entry.network);
-            let station = Station { address: entry.mac, vlan: vlan.map(VlanId::get), ipv4: None };
+            let station = Station { address: entry.mac, vlan: vlan_of(entry.network), ipv4: None };
             behind(service, station.announcement())
         });
         stations.collect()
     }
-}
-
-fn vlan_of(
-    config: &Config,
-    numbers: &BTreeMap<String, NetworkIndex>,
-    network: NetworkIndex,
-) -> Option<VlanId> {
-    let name = numbers.iter().find(|(_, index)| **index == network).map(|(name, _)| name)?;
-    config.networks.get(name)?.vlan
 }
 
 /// The frame behind a service provider's tag (IEEE 802.1Q-2018, 9.5.2), if there is one.

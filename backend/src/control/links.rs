@@ -103,14 +103,14 @@ impl Links {
         }
     }
 
-    /// Asks for the interface anew; says whether anything changed of what is known in its namespace.
-    pub(super) fn look_again(&mut self, interface: &Interface) -> bool {
+    /// Asks for the interface anew; gives the ports of its namespace whose interfaces changed.
+    pub(super) fn look_again(&mut self, interface: &Interface) -> Vec<PortIndex> {
         let of = |namespace: &&mut Namespace| namespace.path == interface.netns;
-        let Some(namespace) = self.slots.iter_mut().flatten().find(of) else { return false };
-        let Watched::Yes(watcher, _) = &mut namespace.watched else { return false };
-        let before = watcher.link(&interface.name).cloned();
+        let Some(namespace) = self.slots.iter_mut().flatten().find(of) else { return Vec::new() };
+        let Watched::Yes(watcher, _) = &mut namespace.watched else { return Vec::new() };
         // What goes wrong here goes wrong with the next event too, which is where it is told.
-        watcher.look_again(&interface.name).is_ok() && watcher.link(&interface.name) != before.as_ref()
+        let changed = watcher.look_again(&interface.name).and_then(|()| watcher.read()).unwrap_or_default();
+        changed.iter().filter_map(|name| namespace.ports.get(name).copied()).collect()
     }
 
     /// The interface, if it is there.
