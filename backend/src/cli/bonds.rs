@@ -71,8 +71,8 @@ fn lacp_table(links: &[BondLinkStatus]) -> Table {
         ("SYSTEM", Align::Left),
         ("KEY", Align::Right),
         ("PORT", Align::Right),
-        ("OUR STATE", Align::Left),
-        ("PARTNER'S STATE", Align::Left),
+        ("OURS", Align::Left),
+        ("THEIRS", Align::Left),
         ("RECEIVED", Align::Right),
         ("SENT", Align::Right),
     ]);
@@ -84,13 +84,28 @@ fn lacp_table(links: &[BondLinkStatus]) -> Table {
             lacp.partner.system.as_str().into(),
             lacp.partner.key.to_string().into(),
             lacp.partner.port.to_string().into(),
-            lacp.actor.state.join(",").into(),
-            lacp.partner.state.join(",").into(),
+            letters(&lacp.actor.state).into(),
+            letters(&lacp.partner.state).into(),
             units::count(lacp.received).into(),
             units::count(lacp.sent).into(),
         ]);
     }
     table
+}
+
+/// The flags of a state as letters, as most switches write them: ATGSCDFE.
+fn letters(state: &[String]) -> String {
+    let letter = |flag: &String| match flag.as_str() {
+        "activity" => 'A',
+        "short-timeout" => 'T',
+        "aggregation" => 'G',
+        "synchronization" => 'S',
+        "collecting" => 'C',
+        "distributing" => 'D',
+        "defaulted" => 'F',
+        _ => 'E',
+    };
+    state.iter().map(letter).collect()
 }
 
 fn mux(lacp: &LacpLinkStatus) -> Cell {
@@ -148,7 +163,7 @@ mod tests {
         for part in [
             "bond0: lacp, hash layer3+4, rate fast, system 02:00:00:00:00:01 INTERFACE",
             " yes no 128/256 ",
-            "distributing current 02:00:00:00:00:02 9 3 activity,distributing activity",
+            "distributing current 02:00:00:00:00:02 9 3 AD A 12 0",
         ] {
             assert!(words.contains(part), "{part} is missing in\n{text}");
         }
