@@ -74,17 +74,21 @@ impl Port {
         (self.reselect, self.selected) = (true, false);
     }
 
-    /// UPDATE, and from there CURRENT.
+    /// UPDATE, and from there CURRENT. Stricter than the standard, which can open a circle for a moment where news cross
+    /// on their way: an agreement has no number, and nobody can tell what a neighbour has heard since he gave it.
     fn update(&mut self) {
         (self.proposing, self.proposed) = (false, false);
-        // betterorsameInfo(Mine) (17.21.1)
+        // betterorsameInfo(Mine) (17.21.1), and of the same root: who agreed that another bridge is the root may serve this
+        // link himself by now, for the one that is.
         let is_no_worse = self.info_is == InfoIs::Mine && self.designated_priority <= self.port_priority;
-        self.agreed &= is_no_worse;
+        self.agreed &= is_no_worse && self.designated_priority.root == self.port_priority.root;
         self.synced &= self.agreed;
-        // Beyond the standard: who agreed to better information must agree anew, and until then the port is closed. Else
-        // stale information that goes round in a circle (count to infinity) can open the whole circle.
+        // Who agreed to better information must agree anew, and until then the port is closed. Else stale information
+        // that goes round in a circle (count to infinity) can open the whole circle. And who served the link until now
+        // has agreed to nothing: both ends would serve it, open, until he hears that.
         let may_ask = self.send_rstp && self.point_to_point && !self.oper_edge;
-        self.sync |= may_ask && self.port_priority < self.designated_priority;
+        let was_served = self.info_is == InfoIs::Received;
+        self.sync |= may_ask && (was_served || self.port_priority < self.designated_priority);
         self.port_priority = self.designated_priority;
         self.port_times = self.designated_times;
         self.updt_info = false;
@@ -148,9 +152,11 @@ impl Port {
         self.proposed |= message.rapid.is_some_and(|flags| flags.proposal);
     }
 
-    /// recordAgreement() (17.21.9).
+    /// recordAgreement() (17.21.9); to a root that is not this port's (any more) nobody agrees here, as it is in later
+    /// editions between trees of one region (IEEE 802.1Q-2018, 13.29.14).
     fn record_agreement(&mut self, message: &Configuration, is_rapid: bool) {
-        let agrees = message.rapid.is_some_and(|flags| flags.agreement);
+        let is_to_this = message.vector.root == self.port_priority.root;
+        let agrees = is_to_this && message.rapid.is_some_and(|flags| flags.agreement);
         self.agreed = is_rapid && self.point_to_point && agrees;
         self.proposing &= !self.agreed;
     }

@@ -1,5 +1,7 @@
 //! What a person may set: of a tree, and of each of its ports (IEEE 802.1D-2004, 17.13 and 17.14).
 
+use std::ops::RangeInclusive;
+
 use thiserror::Error;
 
 use super::vector::{PortId, Times};
@@ -90,6 +92,13 @@ pub enum SettingsError {
 }
 
 impl TreeSettings {
+    /// What `hello_time_s` may be (IEEE 802.1D-2004, table 17-1).
+    pub const HELLO_TIME_S: RangeInclusive<u8> = 1..=2;
+    /// What `max_age_s` may be (IEEE 802.1D-2004, table 17-1).
+    pub const MAX_AGE_S: RangeInclusive<u8> = 6..=40;
+    /// What `forward_delay_s` may be (IEEE 802.1D-2004, table 17-1).
+    pub const FORWARD_DELAY_S: RangeInclusive<u8> = 4..=30;
+
     /// Whether they are what the standard allows.
     ///
     /// # Errors
@@ -99,12 +108,13 @@ impl TreeSettings {
             return Err(SettingsError::BridgePriority(self.priority));
         }
         let times = [
-            ("a hello time", self.hello_time_s, 1, 2),
-            ("a max age", self.max_age_s, 6, 40),
-            ("a forward delay", self.forward_delay_s, 4, 30),
+            ("a hello time", self.hello_time_s, Self::HELLO_TIME_S),
+            ("a max age", self.max_age_s, Self::MAX_AGE_S),
+            ("a forward delay", self.forward_delay_s, Self::FORWARD_DELAY_S),
         ];
-        for (what, value, min, max) in times {
-            if !(min..=max).contains(&value) {
+        for (what, value, bounds) in times {
+            if !bounds.contains(&value) {
+                let (min, max) = bounds.into_inner();
                 return Err(SettingsError::Time { what, value, min, max });
             }
         }

@@ -1,5 +1,7 @@
 //! Messages byte by byte, and single bridges whose neighbours are the test's.
 
+mod agreements;
+
 use super::*;
 use crate::mac::MacAddress;
 use crate::time::Nanos;

@@ -67,8 +67,8 @@ impl SpanningTree {
         })
     }
 
-    /// Goes by other settings from now on. Ports towards bridges are closed until the neighbours agree: what they agreed
-    /// to was said by a bridge that is another one now.
+    /// Goes by other settings from now on. If its priority or version is another, ports towards bridges are closed until
+    /// the neighbours agree: what they agreed to was said by a bridge that is another one now.
     ///
     /// # Errors
     /// What is wrong with them; then nothing changes.
@@ -76,11 +76,14 @@ impl SpanningTree {
         settings.check()?;
         self.count_down(now);
         let is_other_version = settings.version != self.settings.version;
+        let is_other_bridge = is_other_version || settings.priority != self.settings.priority;
         self.settings = settings;
         self.id = BridgeId::new(settings.priority, self.id.address());
         for port in &mut self.ports {
             port.mcheck |= is_other_version;
-            port.close_to_ask();
+            if is_other_bridge {
+                port.close_to_ask();
+            }
             (port.reselect, port.selected) = (true, false);
         }
         Ok(self.settle())
