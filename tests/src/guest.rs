@@ -228,17 +228,31 @@ fn counters_of(text: &str) -> impl Iterator<Item = (String, u64)> + '_ {
 /// If iperf3 fails or its answer cannot be read.
 pub fn iperf(address: &str, seconds: u64, options: &str, mut run: impl FnMut(&str) -> String) -> f64 {
     let command = format!("iperf3 -J -c {address} -t {seconds} {options}");
-    // After each client a server closes its socket and listens anew, and whoever comes meanwhile is turned away.
-    let output = wait_for("iperf3 to run without an error", COMMAND_WITHIN, || {
+    let report = wait_for("iperf3's server to take a client", COMMAND_WITHIN, || {
         let output = run(&command);
-        let error = output.lines().find(|line| line.contains("\"error\":"));
-        error.inspect(|error| eprintln!("{command}: {error}")).is_none().then_some(output)
+        let report: Value = serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("{command} printed no report ({error}):\n{output}"));
+        Some(report).filter(|report| !was_turned_away(report))
     });
-    let report: Value = serde_json::from_str(&output)
-        .unwrap_or_else(|error| panic!("iperf3 printed no report ({error}):\n{output}"));
     let sum = [&report["end"]["sum_received"], &report["end"]["sum"]];
     let rate = sum.iter().find_map(|sum| sum["bits_per_second"].as_f64());
-    rate.unwrap_or_else(|| panic!("iperf3 reports no rate:\n{output}"))
+    rate.filter(|_| report["error"].is_null())
+        .unwrap_or_else(|| panic!("{command} reports an error or no rate:\n{report:#}"))
+}
+
+/// Whether the server took no client because it was still busy with the one before: after each it closes its socket and
+/// listens anew. A transfer that began is not tried again, whatever became of it.
+fn was_turned_away(report: &Value) -> bool {
+    const SAID: [&str; 5] = [
+        "Connection refused",
+        "unable to send cookie to server",
+        "the server is busy running a test",
+        "control socket has closed unexpectedly",
+        "Connection reset by peer",
+    ];
+    let error = report["error"].as_str().unwrap_or_default();
+    let began = report["intervals"].as_array().is_some_and(|intervals| !intervals.is_empty());
+    !began && SAID.iter().any(|said| error.contains(said))
 }
 
 #[cfg(test)]
@@ -251,6 +265,24 @@ mod tests {
                       20 packets transmitted, 18 packets received, 10% packet loss\n";
         assert_eq!(Pings::read(output), Pings { sent: 20, received: 18 });
         assert_eq!(Pings::read(output).lost(), 2);
+    }
+
+    #[test]
+    fn a_client_that_was_turned_away_is_told_from_one_whose_transfer_failed() {
+        let report = |error: &str, intervals: &str| {
+            let text =
+                format!("{{\"start\":{{}},\"intervals\":[{intervals}],\"end\":{{}},\"error\":\"{error}\"}}");
+            serde_json::from_str::<Value>(&text).unwrap()
+        };
+        for error in [
+            "error - unable to connect to server: Connection refused",
+            "control socket has closed unexpectedly",
+        ] {
+            assert!(was_turned_away(&report(error, "")), "{error}");
+            assert!(!was_turned_away(&report(error, "{}")), "the transfer had begun");
+        }
+        assert!(!was_turned_away(&report("unable to read from stream socket: No route to host", "")));
+        assert!(!was_turned_away(&serde_json::json!({ "intervals": [], "end": {} })));
     }
 
     #[test]
