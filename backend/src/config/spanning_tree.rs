@@ -1,6 +1,8 @@
 //! `stp` and what goes with it: of networks, and of their uplinks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use viaduct_switch::spanning_tree::{EdgePort, PortSettings, TreeSettings, Version};
 
@@ -55,6 +57,12 @@ pub(crate) fn kind_name(settings: Option<&TreeSettings>) -> &'static str {
     KINDS.iter().find(|(_, kind)| *kind == version).map_or("", |(name, _)| name)
 }
 
+/// Fields of a network that mean nothing without a spanning tree.
+const OF_TREES: [&str; 4] = ["stp_priority", HELLO_TIME, MAX_AGE, FORWARD_DELAY];
+const HELLO_TIME: &str = "stp_hello_time";
+const MAX_AGE: &str = "stp_max_age";
+const FORWARD_DELAY: &str = "stp_forward_delay";
+
 /// A network's `stp` as far as it is right.
 pub(super) fn of_network(table: &TableReader<'_>) -> Option<TreeSettings> {
     const PRIORITY: &str =
@@ -63,13 +71,58 @@ pub(super) fn of_network(table: &TableReader<'_>) -> Option<TreeSettings> {
         |value: &_| values::number(value, 0..=61_440).filter(|priority: &u16| priority.is_multiple_of(4096));
     let priority = table.read("stp_priority", PRIORITY, in_steps);
     let version = table.read_word("stp", KINDS, &["mstp"]).flatten();
-    if table.has("stp_priority") && version.is_none() && !table.has("stp") {
-        let expected = "stp = \"rstp\" beside it: without a spanning tree there is no priority";
-        table.note("stp_priority", "the field `stp_priority`".to_owned(), expected.to_owned());
+    if version.is_none() && !table.has("stp") {
+        for field in OF_TREES.into_iter().filter(|field| table.has(field)) {
+            let expected = "stp = \"rstp\" beside it: without a spanning tree it means nothing";
+            table.note(field, format!("the field `{field}`"), expected.to_owned());
+        }
     }
     let standard = TreeSettings::default();
-    let priority = priority.unwrap_or(standard.priority);
-    version.map(|version| TreeSettings { version, priority, ..standard })
+    let settings = TreeSettings {
+        version: version.unwrap_or(standard.version),
+        priority: priority.unwrap_or(standard.priority),
+        hello_time_s: seconds(table, HELLO_TIME, TreeSettings::HELLO_TIME_S, standard.hello_time_s),
+        max_age_s: seconds(table, MAX_AGE, TreeSettings::MAX_AGE_S, standard.max_age_s),
+        forward_delay_s: seconds(
+            table,
+            FORWARD_DELAY,
+            TreeSettings::FORWARD_DELAY_S,
+            standard.forward_delay_s,
+        ),
+        ..standard
+    };
+    check_times(table, &settings);
+    version.map(|_| settings)
+}
+
+/// A time in whole seconds within its bounds, or what the standard recommends.
+fn seconds(table: &TableReader<'_>, field: &str, bounds: RangeInclusive<u8>, standard: u8) -> u8 {
+    let expected = format!(
+        "a duration of whole seconds from \"{}s\" to \"{}s\" (IEEE 802.1D-2004, table 17-1)",
+        bounds.start(),
+        bounds.end()
+    );
+    let whole =
+        |time: Duration| (time.subsec_nanos() == 0).then(|| u8::try_from(time.as_secs()).ok()).flatten();
+    let parse = |value: &_| values::duration(value).and_then(whole).filter(|time| bounds.contains(time));
+    table.read(field, &expected, parse).unwrap_or(standard)
+}
+
+/// Notes times that do not go together. The other half of the standard's relation, max age >= 2 x (hello time + 1 s),
+/// holds for all times within their bounds.
+fn check_times(table: &TableReader<'_>, settings: &TreeSettings) {
+    let (age, delay) = (settings.max_age_s, settings.forward_delay_s);
+    let age_max = 2 * (delay - 1);
+    if age > age_max {
+        let field = if table.has(FORWARD_DELAY) { FORWARD_DELAY } else { MAX_AGE };
+        let found = format!("a forward delay of {delay} s with a max age of {age} s");
+        let expected = format!(
+            "2 x (forward delay - 1 s) >= max age (IEEE 802.1D-2004, 17.14): {FORWARD_DELAY} = \"{}s\" at least, or \
+             {MAX_AGE} = \"{age_max}s\" at most",
+            age.div_ceil(2) + 1,
+        );
+        table.note(field, found, expected);
+    }
 }
 
 /// An uplink's part in spanning trees as far as it is right.
@@ -134,7 +187,8 @@ pub(crate) struct WantedTree {
 
 impl Config {
     /// The spanning trees. An uplink speaks for all of its networks at once, for its messages have no tag; so networks
-    /// that share an uplink are in one tree. The least priority of theirs counts, and STP where one asks for it.
+    /// that share an uplink are in one tree. The least priority of theirs counts, STP where one asks for it, the
+    /// shortest hello time and the longest of the other times, which go together if those of each network do.
     pub(crate) fn trees(&self) -> Vec<WantedTree> {
         let mut trees: Vec<WantedTree> = Vec::new();
         for (name, network) in &self.networks {
@@ -163,9 +217,13 @@ impl WantedTree {
         self.networks.extend(other.networks);
         self.networks.sort();
         self.uplinks.extend(other.uplinks);
-        self.settings.priority = self.settings.priority.min(other.settings.priority);
-        if other.settings.version == Version::Stp {
-            self.settings.version = Version::Stp;
+        let (mine, other) = (&mut self.settings, other.settings);
+        mine.priority = mine.priority.min(other.priority);
+        mine.hello_time_s = mine.hello_time_s.min(other.hello_time_s);
+        mine.max_age_s = mine.max_age_s.max(other.max_age_s);
+        mine.forward_delay_s = mine.forward_delay_s.max(other.forward_delay_s);
+        if other.version == Version::Stp {
+            mine.version = Version::Stp;
         }
     }
 }

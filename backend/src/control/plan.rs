@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
+use viaduct_switch::spanning_tree::TreeSettings;
 use viaduct_switch::{FrameRate, StormLimits, VlanId};
 
 use crate::config::spanning_tree::kind_name;
@@ -129,6 +130,21 @@ fn difference<T: PartialEq + Display>(what: &str, running: T, wanted: T) -> Opti
     (running != wanted).then(|| format!("{what} {running} -> {wanted}"))
 }
 
+/// What differs in networks' spanning trees.
+fn stp_differences(running: &Network, wanted: &Network) -> [Option<String>; 5] {
+    let differs = |field: &str, shown: fn(&TreeSettings) -> String| {
+        let shown = |network: &Network| network.stp.as_ref().map_or("none".to_owned(), shown);
+        difference(field, shown(running), shown(wanted))
+    };
+    [
+        difference("stp", kind_name(running.stp.as_ref()), kind_name(wanted.stp.as_ref())),
+        differs("stp_priority", |stp| stp.priority.to_string()),
+        differs("stp_hello_time", |stp| format!("{}s", stp.hello_time_s)),
+        differs("stp_max_age", |stp| format!("{}s", stp.max_age_s)),
+        differs("stp_forward_delay", |stp| format!("{}s", stp.forward_delay_s)),
+    ]
+}
+
 fn names<'a, T>(running: &'a BTreeMap<String, T>, wanted: &'a BTreeMap<String, T>) -> BTreeSet<&'a String> {
     running.keys().chain(wanted.keys()).collect()
 }
@@ -151,16 +167,11 @@ impl Plan {
                     names if names.is_empty() => "none".to_owned(),
                     names => names.join("+"),
                 };
-                let stp = |network: &Network| kind_name(network.stp.as_ref());
-                let priority =
-                    |network: &Network| network.stp.map_or("none".to_owned(), |stp| stp.priority.to_string());
                 let settings = [
                     difference("mode", running.mode.name(), wanted.mode.name()),
                     difference("uplink", uplink(running), uplink(wanted)),
                     difference("vlan", written_vlan(running.vlan), written_vlan(wanted.vlan)),
                     difference("inner_tags", running.inner_tags, wanted.inner_tags),
-                    difference("stp", stp(running), stp(wanted)),
-                    difference("stp_priority", priority(running), priority(wanted)),
                     difference("ageing", seconds(running.ageing), seconds(wanted.ageing)),
                     difference("multicast_snooping", running.multicast_snooping, wanted.multicast_snooping),
                     difference(
@@ -174,7 +185,8 @@ impl Plan {
                         wanted.multicast_fast_leave,
                     ),
                 ];
-                self.note(ChangeKind::Changed, object, settings.into_iter().flatten().collect());
+                let settings = settings.into_iter().chain(stp_differences(running, wanted));
+                self.note(ChangeKind::Changed, object, settings.flatten().collect());
             }
         }
     }

@@ -25,6 +25,53 @@ fn a_network_with_parallel_uplinks_has_a_tree_if_it_asks_for_one() {
 }
 
 #[test]
+fn a_trees_times_are_what_is_said_and_else_the_standards() {
+    let settings =
+        |lines: &str| right(&network(&format!("uplink = 'a'\nstp = 'rstp'\n{lines}"))).trees()[0].settings;
+    let times = |stp: TreeSettings| (stp.hello_time_s, stp.max_age_s, stp.forward_delay_s);
+    assert_eq!(times(settings("")), (2, 20, 15));
+    let fast = "stp_hello_time = '1s'\nstp_max_age = '6s'\nstp_forward_delay = '4000ms'";
+    assert_eq!(times(settings(fast)), (1, 6, 4));
+    let slow = "stp_max_age = '40s'\nstp_forward_delay = '30s'";
+    assert_eq!(times(settings(slow)), (2, 40, 30));
+    assert_eq!(times(settings("stp_forward_delay = '11s'")), (2, 20, 11), "2 x (11 - 1) is just enough");
+    for lines in ["", fast, slow] {
+        assert_eq!(settings(lines).check(), Ok(()), "{lines}");
+    }
+}
+
+#[test]
+fn times_that_do_not_go_together_are_refused_with_what_would_help() {
+    let cases = [
+        (
+            "stp_forward_delay = '10s'",
+            "stp_forward_delay",
+            6,
+            "a forward delay of 10 s with a max age of 20 s",
+        ),
+        ("stp_max_age = '29s'", "stp_max_age", 6, "a forward delay of 15 s with a max age of 29 s"),
+        (
+            "stp_max_age = '7s'\nstp_forward_delay = '4s'",
+            "stp_forward_delay",
+            7,
+            "a forward delay of 4 s with",
+        ),
+    ];
+    let remedies = [("\"11s\"", "\"18s\""), ("\"16s\"", "\"28s\""), ("\"5s\"", "\"6s\"")];
+    for ((lines, field, line, found), (delay, age)) in cases.into_iter().zip(remedies) {
+        let text = format!(
+            "[uplink.a]\ninterface = 'a'\n[network.n]\nmode = 'bridged'\nuplink = 'a'\n{lines}\nstp = 'rstp'"
+        );
+        let problems = wrong(&text);
+        let expected = format!("stp_forward_delay = {delay} at least, or stp_max_age = {age} at most");
+        assert_eq!((problems.len(), problems[0].line), (1, line), "{problems:?}");
+        assert_eq!(problems[0].field, format!("network.n.{field}"));
+        assert!(problems[0].found.contains(found), "{problems:?}");
+        assert!(problems[0].expected.contains(&expected), "{problems:?}");
+    }
+}
+
+#[test]
 fn uplinks_have_their_place_in_trees() {
     let text = "[uplink.a]\ninterface = 'a'\nstp_cost = 7\nstp_priority = 240\nstp_edge = 'no'";
     let stp = right(text).uplinks["a"].stp;
@@ -38,7 +85,14 @@ fn uplinks_have_their_place_in_trees() {
 fn networks_that_share_an_uplink_are_in_one_tree() {
     let mut config = right(&network("uplink = 'a'\nstp = 'rstp'\nstp_priority = 8192"));
     let first = config.networks["n"].clone();
-    let settings = TreeSettings { version: Version::Stp, priority: 4096, ..TreeSettings::default() };
+    let settings = TreeSettings {
+        version: Version::Stp,
+        priority: 4096,
+        hello_time_s: 1,
+        max_age_s: 40,
+        forward_delay_s: 30,
+        ..TreeSettings::default()
+    };
     let both = Network { parallel_uplinks: vec!["b".into()], stp: Some(settings), ..first.clone() };
     let apart = Network { uplink: Some("c".into()), ..first };
     config.networks.insert("o".into(), both);
@@ -46,7 +100,7 @@ fn networks_that_share_an_uplink_are_in_one_tree() {
     let trees = config.trees();
     let networks: Vec<_> = trees.iter().map(|tree| tree.networks.clone()).collect();
     assert_eq!(networks, [vec!["n".to_owned(), "o".to_owned()], vec!["p".to_owned()]]);
-    assert_eq!(trees[0].settings, settings, "the least priority, and STP where one asks for it");
+    assert_eq!(trees[0].settings, settings, "the least priority, STP where one asks for it, careful times");
     assert_eq!(trees[0].uplinks.len(), 2);
 }
 
@@ -56,6 +110,14 @@ const OF_NETWORKS: &[(&str, &str, &str)] = &[
     ("uplink = 'a'\nstp = 'mstp'", "stp", "this version cannot do \"mstp\" yet"),
     ("uplink = 'a'\nstp = 'rstp'\nstp_priority = 4095", "stp_priority", "a multiple of 4096"),
     ("uplink = 'a'\nstp_priority = 4096", "stp_priority", "stp = \"rstp\" beside it"),
+    ("uplink = 'a'\nstp = 'rstp'\nstp_hello_time = '3s'", "stp_hello_time", "from \"1s\" to \"2s\""),
+    ("uplink = 'a'\nstp = 'rstp'\nstp_hello_time = '0s'", "stp_hello_time", "from \"1s\" to \"2s\""),
+    ("uplink = 'a'\nstp = 'rstp'\nstp_hello_time = '1500ms'", "stp_hello_time", "whole seconds"),
+    ("uplink = 'a'\nstp = 'rstp'\nstp_hello_time = 2", "stp_hello_time", "whole seconds"),
+    ("uplink = 'a'\nstp = 'rstp'\nstp_max_age = '5s'", "stp_max_age", "from \"6s\" to \"40s\""),
+    ("uplink = 'a'\nstp = 'rstp'\nstp_max_age = '300s'", "stp_max_age", "from \"6s\" to \"40s\""),
+    ("uplink = 'a'\nstp = 'rstp'\nstp_forward_delay = '3s'", "stp_forward_delay", "from \"4s\" to \"30s\""),
+    ("uplink = 'a'\nstp_max_age = '10s'", "stp_max_age", "stp = \"rstp\" beside it"),
     ("uplink = 'a'\nparallel_uplinks = ['a']", "parallel_uplinks", "each uplink once"),
     ("uplink = 'a'\nparallel_uplinks = ['b', 'b']", "parallel_uplinks", "each uplink once"),
     ("uplink = 'a'\nparallel_uplinks = ['d']", "parallel_uplinks", "\"a\", \"b\", \"c\""),
