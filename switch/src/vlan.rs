@@ -192,6 +192,13 @@ impl TagStack {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// A copy of `frame` with the tags behind its addresses.
+    #[must_use]
+    pub fn put_before(&self, frame: &[u8]) -> Vec<u8> {
+        let (addresses, rest) = frame.split_at(frame.len().min(TYPE_FIELD));
+        [addresses, self.bytes(), rest].concat()
+    }
+
     /// How many bytes they take: 0, 4 or 8.
     #[must_use]
     #[inline]

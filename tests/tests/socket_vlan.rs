@@ -6,6 +6,7 @@ use std::time::Duration;
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::driver::features::{EVENT_IDX, MODERN, OFFLOADS, SEND_OFFLOADS};
 use viaduct_tests::driver::header::NEEDS_CSUM;
+use viaduct_tests::driver::message::{Message, request};
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::lab::FRAME_MAX;
 use viaduct_tests::stream::{frame, mac, number_of};
@@ -170,6 +171,69 @@ fn what_does_not_belong_is_dropped_by_name_and_reaches_nobody() {
     let own = [0x8100, 10, 0x88a8, 7];
     let out = send(&mut cards, "a30", &tagged(BROADCAST, mac(1), &own, 3));
     assert_eq!(out, [("all", tagged(BROADCAST, mac(1), &[&[0x8100, 30], &own[..]].concat(), 3))]);
+}
+
+/// QEMU has it announced for a guest that does not do so itself: every network of the port has to learn where it is now.
+#[test]
+fn the_announcement_of_a_migrated_guest_enters_each_network_of_its_port() {
+    let daemon = Daemon::start_with("verify_flow_cache = true", &config());
+    let mut cards = cards(&daemon);
+    let announce = |cards: &mut [Nic], from: &str, guest: [u8; 6]| {
+        let place = PORTS.iter().position(|(name, _)| *name == from).expect("a port");
+        let body = [&guest[..], &[0, 0]].concat();
+        assert!(cards[place].session.accepts(&Message::new(request::SEND_RARP).body(&body)));
+        let mut reached = Vec::new();
+        for (card, (name, _)) in cards.iter_mut().zip(&PORTS) {
+            for received in card.collect(QUIET) {
+                let kind = received.bytes.len() - 48;
+                assert_eq!((&received.bytes[..6], &received.bytes[6..12]), (&BROADCAST[..], &guest[..]));
+                assert_eq!(received.bytes[kind..kind + 2], [0x80, 0x35], "the ethertype of RARP (RFC 903)");
+                reached.push((*name, received.bytes[12..kind].to_vec()));
+            }
+        }
+        reached
+    };
+    let out = |port, tags: &[u16]| (port, bytes_of(tags));
+    let [ten, twenty] = [[0x8100, 10], [0x8100, 20]];
+    // No network of this trunk is without a tag.
+    let expected = [
+        ("a10", bytes_of(&[])),
+        ("b10", bytes_of(&[])),
+        ("a20", bytes_of(&[])),
+        ("a30", bytes_of(&[])),
+        out("mixed", &[]),
+        out("mixed", &twenty),
+        out("metro", &[0x88a8, 300, 0x8100, 10]),
+        out("metro", &[0x88a8, 300]),
+    ];
+    assert_eq!(announce(&mut cards, "all", mac(1)), expected);
+    let expected = [
+        out("a10", &[]),
+        out("b10", &[]),
+        out("a20", &[]),
+        out("all", &ten),
+        out("all", &twenty),
+        out("metro", &[0x88a8, 300, 0x8100, 10]),
+        out("metro", &[0x88a8, 300]),
+    ];
+    assert_eq!(announce(&mut cards, "mixed", mac(2)), expected);
+    let expected = [
+        out("a10", &[]),
+        out("b10", &[]),
+        out("a20", &[]),
+        out("all", &ten),
+        out("all", &twenty),
+        out("mixed", &[]),
+        out("mixed", &twenty),
+    ];
+    assert_eq!(announce(&mut cards, "metro", mac(3)), expected);
+    assert_eq!(drops(&daemon, "all", "vlan-untagged") + drops(&daemon, "metro", "vlan-untagged"), 0);
+    // Learned in each of them: nobody else gets what is for the guest.
+    for (from, tags) in [("a10", &ten), ("a20", &twenty), ("a30", &[0x8100, 30])] {
+        let out = send(&mut cards, from, &frame(mac(1), mac(9), 7, 60));
+        let priority = if from == "a10" { 0xa000 } else { 0 };
+        assert_eq!(out, [("all", tagged(mac(1), mac(9), &[tags[0], tags[1] | priority], 7))]);
+    }
 }
 
 /// A card that takes frames of any length, and `features` over.

@@ -70,6 +70,8 @@ pub struct Dataplane {
     assignment: Assignment,
     /// When what the rings carry was last looked at.
     measured: Instant,
+    /// When a trunk may be announced again.
+    announced: HashMap<PortIndex, Instant>,
     /// Frames that waited for ports which are detached just now.
     parked: HashMap<PortIndex, Parked>,
     ticks: u64,
@@ -77,6 +79,10 @@ pub struct Dataplane {
     events: Receiver<DataplaneEvent>,
     punted: PuntReceiver,
 }
+
+/// How long a trunk's announcement keeps its next one away, for each network that it enters: a worker spends a twentieth
+/// of its time on them at most.
+const ANNOUNCE_PAUSE: Duration = Duration::from_micros(50);
 
 /// What the control thread keeps of a port that runs.
 struct Attached {
@@ -145,6 +151,7 @@ impl Dataplane {
             attached: HashMap::new(),
             assignment: Assignment::new(cpus.len()),
             measured: started,
+            announced: HashMap::new(),
             parked: HashMap::new(),
             ticks: 0,
             reporter,
@@ -333,7 +340,7 @@ impl Dataplane {
         built.refused
     }
 
-    /// The worker that looks after a port's receive rings, and takes what is injected.
+    /// The worker that looks after a port's receive rings, and takes what is announced.
     fn worker_of(&self, port: PortIndex) -> usize {
         port.get() % self.workers.len().max(1)
     }
@@ -436,9 +443,18 @@ impl Datapath for Dataplane {
         positions
     }
 
-    fn inject(&mut self, port: PortIndex, frame: Vec<u8>) {
+    fn announce(&mut self, port: PortIndex, frame: Vec<u8>) {
+        let (now, networks) =
+            (Instant::now(), self.policy.port(port).map_or(0, |port| port.networks().len()));
+        if networks > 1 {
+            let next = self.announced.entry(port).or_insert(now);
+            if now < *next {
+                return;
+            }
+            *next = now + ANNOUNCE_PAUSE * u32::try_from(networks).unwrap_or(u32::MAX);
+        }
         if let Some(worker) = self.workers.get(self.worker_of(port)) {
-            worker.postbox.post(Message::Inject { port, frame });
+            worker.postbox.post(Message::Announce { port, frame });
         }
     }
 

@@ -30,8 +30,8 @@ pub(super) enum Message {
     SetPolling { polling: Polling, acknowledge: Done },
     /// Write no more to this eventfd of the port: it held up a worker.
     Mute { port: PortIndex, descriptor: RawFd },
-    /// Let this frame enter the switch.
-    Inject { port: PortIndex, frame: Vec<u8> },
+    /// Let this frame without tags enter each network of the port.
+    Announce { port: PortIndex, frame: Vec<u8> },
     /// Let this frame leave by a link of the port.
     Emit { port: PortIndex, link: u8, frame: Vec<u8> },
     /// End.

@@ -51,8 +51,9 @@ pub trait Datapath {
     /// was not attached. A device is closed.
     fn detach(&mut self, port: PortIndex) -> Vec<RingPosition>;
 
-    /// Lets a frame enter the switch at `port` as if its guest had sent it.
-    fn inject(&mut self, port: PortIndex, frame: Vec<u8>);
+    /// Lets a frame without tags enter the switch at `port` as if its guest had sent it in each of the port's networks, with
+    /// their tags. Announcements that come faster than workers should be kept busy with them are left out.
+    fn announce(&mut self, port: PortIndex, frame: Vec<u8>);
 
     /// Lets a frame leave by link `link` (0 where a port has one) of `port`, whatever the switch thinks of it.
     fn emit(&mut self, port: PortIndex, link: u8, frame: Vec<u8>);

@@ -154,7 +154,7 @@ impl Worker {
                     acknowledge.done(Vec::new());
                 }
                 Message::Mute { port, descriptor } => self.mute(port, descriptor),
-                Message::Inject { port, mut frame } => self.inject(port, &mut frame),
+                Message::Announce { port, frame } => self.announce(port, &frame),
                 Message::Emit { port, link, mut frame } => self.emit(port, link, &mut frame),
                 Message::Stop => return true,
             }
@@ -248,9 +248,11 @@ impl Worker {
         taken
     }
 
-    fn inject(&mut self, port: PortIndex, frame: &mut [u8]) {
-        self.burst.load(port, frame);
-        self.switch_burst(0, Instant::now());
+    fn announce(&mut self, port: PortIndex, frame: &[u8]) {
+        for mut tagged in self.state.policy().announcements(port, frame) {
+            self.burst.load(port, &mut tagged);
+            self.switch_burst(0, Instant::now());
+        }
     }
 
     /// Serves every polled ring once.
@@ -473,8 +475,7 @@ impl Worker {
     fn break_inlet(&mut self, place: u32, fault: Fault) -> bool {
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         inlet.notify(&self.shared);
-        inlet.broken = true;
-        inlet.polled = false;
+        (inlet.broken, inlet.polled) = (true, false);
         let (port, ring) = (inlet.port, inlet.index);
         if let Some(signal) = &inlet.error {
             self.shared.watch.notify(port, signal.as_raw_fd());

@@ -187,9 +187,9 @@ impl PatchBay {
         std::mem::take(&mut self.broken)
     }
 
-    /// Lets a frame enter the switch at `port`.
-    pub fn inject(&mut self, port: PortIndex, frame: Vec<u8>) {
-        self.engine.inject(port, frame);
+    /// Lets a frame enter each network of `port`.
+    pub fn announce(&mut self, port: PortIndex, frame: Vec<u8>) {
+        self.engine.announce(port, frame);
     }
 
     /// Lets a frame leave by a link of `port`.

@@ -319,7 +319,7 @@ impl Session {
             FrontendReq::GET_STATUS => return Ok(reply(message, u64::from(device.status()))),
             FrontendReq::SEND_RARP => {
                 let port = device.limits().port;
-                bay.inject(port, rarp::frame(rarp_address(message)?));
+                bay.announce(port, rarp::frame(rarp_address(message)?));
             }
             // The log is read by whoever made it: there is nothing to wake anybody for (QEMU never asks).
             FrontendReq::SET_LOG_FD => {}

@@ -36,7 +36,7 @@ const NEED_REPLY: u32 = 1 | FLAG_NEED_REPLY;
 struct Notes {
     attached: HashMap<PortIndex, PortSetup>,
     attaches: usize,
-    injected: Vec<Vec<u8>>,
+    announced: Vec<Vec<u8>>,
     events: Vec<DataplaneEvent>,
 }
 
@@ -67,8 +67,8 @@ impl Datapath for Mock {
         setup.rings.iter().map(position).collect()
     }
 
-    fn inject(&mut self, _port: PortIndex, frame: Vec<u8>) {
-        self.0.lock().unwrap().injected.push(frame);
+    fn announce(&mut self, _port: PortIndex, frame: Vec<u8>) {
+        self.0.lock().unwrap().announced.push(frame);
     }
 
     fn emit(&mut self, _port: PortIndex, _link: u8, _frame: Vec<u8>) {}
@@ -457,8 +457,8 @@ fn a_rarp_enters_the_switch_at_the_port() {
     let mac = u64::from_ne_bytes([0x52, 0x54, 0, 0, 0, 9, 0, 0]);
     rig.tell(SEND_RARP, &[mac]);
     let notes = rig.mock.0.lock().unwrap();
-    assert_eq!(notes.injected.len(), 1);
-    assert_eq!(notes.injected[0][6..12], [0x52, 0x54, 0, 0, 0, 9]);
+    assert_eq!(notes.announced.len(), 1);
+    assert_eq!(notes.announced[0][6..12], [0x52, 0x54, 0, 0, 0, 9]);
 }
 
 #[test]

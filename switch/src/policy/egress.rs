@@ -21,6 +21,16 @@ impl Policy {
         Some(TagsOf { policy: self, port })
     }
 
+    /// `frame`, which has no tag, as a station behind `port` sends it to each of the port's networks: with the tags with
+    /// which their frames leave there.
+    #[must_use]
+    pub fn announcements(&self, port: PortIndex, frame: &[u8]) -> Vec<Vec<u8>> {
+        let Some(policy) = self.port(port) else { return Vec::new() };
+        let tags = self.tags_of(port);
+        let stack = |network| tags.map(|tags| tags.frame(network, policy.priority)).unwrap_or_default();
+        policy.networks().into_iter().map(|network| stack(network).put_before(frame)).collect()
+    }
+
     /// The network to which a frame belongs that entered, and its priority; `None` if its port has left all networks.
     fn entered(&self, meta: &Metadata) -> Option<(NetworkIndex, Priority)> {
         let source = self.port(meta.source);

@@ -38,13 +38,21 @@ pub struct Trunk {
 impl PortPolicy {
     /// Makes it a spanning tree's port, with one state in all of its networks.
     pub fn take_state(&mut self, state: PortState) {
+        self.states = self.networks().into_iter().map(|network| (network, state)).collect();
+        self.control = self.control.with(ControlProtocol::SpanningTree);
+    }
+
+    /// The networks that it belongs to, each once.
+    #[must_use]
+    pub fn networks(&self) -> Vec<NetworkIndex> {
         let tagged = match &self.membership {
             Membership::Access(_) => &[][..],
             Membership::Trunk(trunk) => &trunk.networks,
         };
-        let networks = self.native().into_iter().chain(tagged.iter().copied());
-        self.states = networks.map(|network| (network, state)).collect();
-        self.control = self.control.with(ControlProtocol::SpanningTree);
+        let mut networks: Vec<_> = self.native().into_iter().chain(tagged.iter().copied()).collect();
+        networks.sort_unstable();
+        networks.dedup();
+        networks
     }
 
     /// The network of frames without a tag.

@@ -96,6 +96,32 @@ fn a_trunk_is_a_member_of_all_its_networks_and_of_no_other() {
 }
 
 #[test]
+fn a_frame_reaches_each_network_of_a_port_once_with_the_tags_of_its_own() {
+    let stacks = |membership: Membership| {
+        let of = PortPolicy { priority: Priority::new(5).unwrap(), ..PortPolicy::of(membership, 1500) };
+        let policy = Policy::compile([(port(1), of)], networks()).unwrap();
+        assert!(policy.announcements(port(2), &[1; 60]).is_empty(), "there is no such port");
+        let tags = |frame: Vec<u8>| {
+            let (addresses, rest) = (&frame[..12], &frame[frame.len() - 48..]);
+            assert_eq!((addresses, rest), (&[7; 12][..], &[7; 48][..]));
+            frame[12..frame.len() - 48].to_vec()
+        };
+        policy.announcements(port(1), &[7; 60]).into_iter().map(tags).collect::<Vec<_>>()
+    };
+    assert_eq!(stacks(Membership::Access(network(0))), [vec![]]);
+    let tag = |id: u8| vec![0x81, 0, 0xa0, id];
+    assert_eq!(stacks(Membership::Trunk(trunk(None, &[3, 0, 3]))), [tag(10), tag(13)]);
+    assert_eq!(
+        stacks(Membership::Trunk(trunk(Some(0), &[3, 0]))),
+        [vec![], tag(13)],
+        "the native one has none"
+    );
+    let service = Trunk { service_vlan: Some(vlan(300)), ..trunk(Some(4), &[1]) };
+    let outer = vec![0x88, 0xa8, 0xa1, 0x2c];
+    assert_eq!(stacks(Membership::Trunk(service)), [[outer.clone(), tag(11)].concat(), outer]);
+}
+
+#[test]
 fn what_a_trunk_could_not_tell_apart_is_named() {
     let error = |trunk| compile_trunk(trunk).unwrap_err();
     let port = port(1);

@@ -55,7 +55,7 @@ fn a_control_frame_comes_to_the_control_thread_whole() {
 fn a_flood_of_control_frames_is_bounded_while_nobody_takes_them() {
     let mut dataplane = bridge();
     for _ in 0..2000 {
-        dataplane.inject(port(0), bpdu(60));
+        dataplane.announce(port(0), bpdu(60));
     }
     let b = Guest::new(1);
     dataplane.attach(b.setup([0, 0]));
