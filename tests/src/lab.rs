@@ -8,6 +8,23 @@ pub const MTU_MAX: u64 = 65_535;
 /// The longest frame of a port with [`MTU_MAX`].
 pub const FRAME_MAX: usize = 65_549;
 
+/// A network with the ports `a` and `b` for bystanders, and port `c` in a network that is bridged to `eth1`, the uplink
+/// `wan`.
+pub const LAB_AND_OFFICE: &str = r#"
+[network.lab]
+[port.a]
+network = "lab"
+[port.b]
+network = "lab"
+[uplink.wan]
+interface = "eth1"
+[network.office]
+mode = "bridged"
+uplink = "wan"
+[port.c]
+network = "office"
+"#;
+
 /// `[network.NETWORK]` and a `[port.NAME]` for each of `ports`, with `lines` in each.
 #[must_use]
 pub fn network(name: &str, ports: &[&str], lines: &str) -> String {

@@ -1,8 +1,8 @@
 //! What a hostile wire or a hostile guest can do with an uplink between them: nothing to bystanders.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use viaduct_tests::bystander::Bystander;
@@ -10,6 +10,7 @@ use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
+use viaduct_tests::lab::LAB_AND_OFFICE;
 use viaduct_tests::namespace::{Namespace, cable};
 use viaduct_tests::stream::{frame, mac, mac_text, number_of};
 
@@ -18,31 +19,13 @@ const QUIET: Duration = Duration::from_millis(300);
 /// A station out there.
 const STATION: [u8; 6] = [2, 0, 0, 0xee, 0, 1];
 
-const CONFIG: &str = r#"
-[network.lab]
-[port.a]
-network = "lab"
-[port.b]
-network = "lab"
-[uplink.wan]
-interface = "eth1"
-[network.office]
-mode = "bridged"
-uplink = "wan"
-[port.c]
-network = "office"
-[port.d]
-network = "office"
-mtu = 65535
-"#;
-
 /// Two cards on the network of an uplink, a wire that anything can be sent on, and two bystanders elsewhere.
 struct Scene {
     outside: Namespace,
     daemon: Daemon,
     cards: [Nic; 2],
     bystander: Bystander,
-    _inside: Namespace,
+    inside: Namespace,
 }
 
 impl Scene {
@@ -53,12 +36,13 @@ impl Scene {
             namespace.run("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
         }
         cable((&inside, "eth1"), (&outside, "eth1"));
-        let daemon = Daemon::start_in(&inside, CONFIG);
+        let config = format!("{LAB_AND_OFFICE}[port.d]\nnetwork = \"office\"\nmtu = 65535\n");
+        let daemon = Daemon::start_in(&inside, &config);
         daemon.wait_for_state("wan", "attached");
         let bystander = Bystander::start(["a", "b"].map(|port| daemon.socket(port)));
         let options = NicOptions { queue_size: 1024, ..NicOptions::default() }.with_frames_of(66_000);
         let cards = ["c", "d"].map(|port| Nic::connect(&daemon.socket(port), &options));
-        Self { outside, daemon, cards, bystander, _inside: inside }
+        Self { outside, daemon, cards, bystander, inside }
     }
 
     /// Sends frames on the wire as they are, each `times` times; those that the kernel refuses are left out.
@@ -261,5 +245,135 @@ fn a_storm_from_outside_is_limited_and_a_guest_that_reflects_everything_harms_it
         scene.send_on_wire(1, &[frame([0xff; 6], STATION, 99, 100)]);
         scene.received().contains(&99)
     });
+    scene.finish();
+}
+
+/// IGMP and MLD messages that contradict themselves, one a line; made by scapy, which knows both from elsewhere than we do.
+const MALFORMED: &str = r#"
+from scapy.all import *
+from scapy.contrib.igmp import IGMP
+from scapy.contrib.igmpv3 import IGMPv3, IGMPv3mr, IGMPv3gr
+conf.verb = 0
+def igmp(message, **ip): return bytes(Ether(src="02:00:00:ee:00:01", dst="01:00:5e:01:02:03") / IP(src="10.0.0.9", dst="239.1.2.3", ttl=1, proto=2, options=[IPOption_Router_Alert()], **ip) / message)
+def mld(message, **ip): return bytes(Ether(src="02:00:00:ee:00:01", dst="33:33:00:00:00:16") / IPv6(src="fe80::9", dst="ff02::16", hlim=1, **ip) / IPv6ExtHdrHopByHop(options=[RouterAlert()]) / message)
+join = bytes(IGMP(type=0x16, gaddr="239.1.2.3"))
+def report4(count, records): return bytes(IGMPv3(type=0x22) / IGMPv3mr(numgrp=count, records=records))
+def report6(count, records): return ICMPv6MLReport2(records_number=count, records=records)
+good6 = ICMPv6MLDMultAddrRec(rtype=4, dst="ff05::1:3")
+frames = [
+    igmp(bytes([join[0], 0, join[2] ^ 1, join[3]]) + join[4:]),
+    igmp(join[:7]), igmp(join[:1]), igmp(b""),
+    igmp(report4(0xffff, [])), igmp(report4(2, [IGMPv3gr(rtype=4, maddr="239.1.2.3")])),
+    igmp(report4(1, [IGMPv3gr(rtype=4, maddr="239.1.2.3", numsrc=0xffff)])),
+    mld(ICMPv6MLReport(mladdr="ff05::1:3", cksum=1)),
+    mld(ICMPv6MLReport(mladdr="ff05::1:3")) [:-1],
+    mld(report6(0xffff, [])), mld(report6(2, [good6])),
+    mld(report6(1, [ICMPv6MLDMultAddrRec(rtype=4, dst="ff05::1:3", sources_number=0xffff)])),
+    mld(report6(1, [good6]), plen=9000),
+]
+for frame in frames: print(frame.hex())
+"#;
+
+fn malformed() -> Vec<Vec<u8>> {
+    let output = Command::new("/usr/bin/python3").args(["-c", MALFORMED]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "scapy made no frames (scripts/setup installs it): {errors}");
+    let bytes = |hex: &str| {
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
+    };
+    String::from_utf8(output.stdout).unwrap().lines().map(bytes).collect()
+}
+
+/// An IGMP message of 8 bytes for a group of the last number, with right checksums.
+fn igmp(kind: u8, number: u8) -> Vec<u8> {
+    let sum = |bytes: &[u8]| {
+        let total: u32 = bytes.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+        (!(((total & 0xffff) + (total >> 16)) as u16)).to_be_bytes()
+    };
+    let mut packet =
+        [0x46, 0xc0, 0, 32, 0, 0, 0, 0, 1, 2, 0, 0, 10, 0, 0, 9, 239, 1, 2, number, 0x94, 4, 0, 0].to_vec();
+    let mut message = [kind, 0, 0, 0, 239, 1, 2, number];
+    let (of_packet, of_message) = (sum(&packet), sum(&message));
+    packet[10..12].copy_from_slice(&of_packet);
+    message[2..4].copy_from_slice(&of_message);
+    [&[1, 0, 0x5e, 1, 2, number][..], &STATION, &[8, 0], &packet, &message].concat()
+}
+
+#[test]
+fn messages_about_groups_that_lie_are_dropped_on_the_wire_and_at_guests_and_floods_of_them_cut() {
+    let mut scene = Scene::new();
+    let lies = malformed();
+    let count = lies.len() as u64;
+    scene.send_on_wire(1, &lies);
+    lies.iter().for_each(|lie| scene.cards[1].send(lie));
+    assert_eq!(scene.cards[0].collect(QUIET).len(), 0, "none of them reaches anybody");
+    let state = scene.daemon.show();
+    for port in ["wan", "d"] {
+        assert_eq!(state.port(port).dropped("bad-membership"), count, "{port}: {:?}", state.port(port).drops);
+    }
+    // A guest's query would have it decide who is heard; a router may be out there.
+    scene.cards[1].send(&igmp(0x11, 0));
+    assert_eq!(scene.cards[0].collect(QUIET).len(), 0);
+    assert_eq!(scene.daemon.show().port("d").dropped("rogue-query"), 1);
+    let joins: Vec<Vec<u8>> = (0..200).map(|number| igmp(0x16, number)).collect();
+    scene.send_on_wire(20, &joins);
+    joins.iter().cycle().take(4000).for_each(|join| scene.cards[1].send(join));
+    wait_until("all messages to be looked at", LIMIT, || {
+        scene.daemon.show().port("d").received.frames >= 4000
+    });
+    let state = scene.daemon.show();
+    for port in ["wan", "d"] {
+        let cut = state.port(port).dropped("storm-membership");
+        assert!(cut > 1000, "{port}: {:?}", state.port(port).drops);
+    }
+    scene.cards[0].collect(QUIET);
+    scene.send_on_wire(1, &[frame(mac(0x77), STATION, 42, 100)]);
+    assert_eq!(scene.received(), [42], "what is no message about groups passes as before");
+    scene.finish();
+}
+
+/// The least that Ethernet's header takes, addresses that no station has, and those of others.
+#[test]
+fn frames_without_content_and_with_addresses_of_others_harm_their_senders_alone() {
+    let mut scene = Scene::new();
+    let header = |to: [u8; 6], from: [u8; 6]| [&to[..], &from, &[0x88, 0xb5]].concat();
+    // A header alone is a frame, shorter than a wire carries: it is padded there, and passes here.
+    scene.send_on_wire(1, &[header([0xff; 6], STATION)]);
+    assert_eq!(scene.cards[0].collect(QUIET).len(), 1);
+    let no_station = [[0xff; 6], [1, 0, 0x5e, 0, 0, 1], [0; 6]];
+    let frames: Vec<Vec<u8>> = no_station.iter().map(|from| frame([0xff; 6], *from, 1, 60)).collect();
+    scene.send_on_wire(1, &frames);
+    frames.iter().for_each(|frame| scene.cards[1].send(frame));
+    assert_eq!(scene.received(), [0_u64; 0]);
+    let state = scene.daemon.show();
+    assert_eq!(["wan", "d"].map(|port| state.port(port).dropped("bad-source")), [3, 3]);
+    // The guest behind c is known; a station out there and another guest claim to be it, and it comes back each time.
+    let owner = mac(3);
+    for (round, liar) in ["wan", "d", "wan"].into_iter().enumerate() {
+        scene.cards[0].send(&frame([0xff; 6], owner, 1, 60));
+        wait_until("the owner to be known", LIMIT, || scene.port_of(owner).as_deref() == Some("c"));
+        let lie = frame([0xff; 6], owner, 10 + round as u64, 60);
+        match liar {
+            "wan" => scene.send_on_wire(1, &[lie]),
+            _ => scene.cards[1].send(&lie),
+        }
+        wait_until("the lie to be believed", LIMIT, || scene.port_of(owner).as_deref() == Some(liar));
+    }
+    scene.cards[0].send(&frame([0xff; 6], owner, 1, 60));
+    wait_until("the owner to be known", LIMIT, || scene.port_of(owner).as_deref() == Some("c"));
+    scene.cards[0].collect(QUIET);
+    scene.send_on_wire(1, &[frame(owner, STATION, 43, 100)]);
+    assert_eq!(scene.received(), [43]);
+    // The uplink's own address belongs to the host's kernel, not to the switch: there is nothing to win by it.
+    let own: [u8; 6] = {
+        let text = scene.inside.run("cat /sys/class/net/eth1/address");
+        let bytes: Vec<u8> =
+            text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        bytes.try_into().unwrap()
+    };
+    scene.cards[1].send(&frame([0xff; 6], own, 44, 60));
+    assert_eq!(scene.received(), [44]);
+    scene.send_on_wire(1, &[frame([0xff; 6], STATION, 45, 60)]);
+    assert_eq!(scene.received(), [45], "the uplink carries what it did");
     scene.finish();
 }

@@ -7,25 +7,11 @@ use viaduct_tests::bystander::Bystander;
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
+use viaduct_tests::lab::LAB_AND_OFFICE;
 use viaduct_tests::namespace::{Namespace, cable};
 use viaduct_tests::stream::{frame, mac};
 
 const LIMIT: Duration = Duration::from_secs(10);
-
-const CONFIG: &str = r#"
-[network.lab]
-[port.a]
-network = "lab"
-[port.b]
-network = "lab"
-[uplink.wan]
-interface = "eth1"
-[network.office]
-mode = "bridged"
-uplink = "wan"
-[port.c]
-network = "office"
-"#;
 
 /// A switch whose uplink leads to `outside`, two bystanders on another network, and a card on the uplink's.
 struct Scene {
@@ -39,7 +25,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let (inside, outside) = (Namespace::new("inside"), Namespace::new("outside"));
-        let daemon = Daemon::start_in(&inside, CONFIG);
+        let daemon = Daemon::start_in(&inside, LAB_AND_OFFICE);
         let bystander = Bystander::start(["a", "b"].map(|port| daemon.socket(port)));
         let card = Nic::connect(&daemon.socket("c"), &NicOptions::default());
         Self { inside, outside, daemon, card, bystander }
@@ -120,7 +106,7 @@ fn uplinks_change_at_run_time_all_or_nothing() {
     let mut scene = Scene::new();
     scene.plug();
     scene.assert_connected();
-    let refused = scene.daemon.try_apply(&CONFIG.replace("uplink = \"wan\"", "uplink = \"wam\""));
+    let refused = scene.daemon.try_apply(&LAB_AND_OFFICE.replace("uplink = \"wan\"", "uplink = \"wam\""));
     assert!(!refused.status.success());
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
@@ -130,7 +116,7 @@ fn uplinks_change_at_run_time_all_or_nothing() {
     scene.assert_connected();
 
     // The uplink goes: its network is one of guests alone.
-    let isolated = CONFIG.replace("mode = \"bridged\"\nuplink = \"wan\"\n", "");
+    let isolated = LAB_AND_OFFICE.replace("mode = \"bridged\"\nuplink = \"wan\"\n", "");
     let isolated = isolated.replace("[uplink.wan]\ninterface = \"eth1\"\n", "");
     let changes = scene.daemon.apply(&isolated);
     assert!(changes.contains("- uplink wan") && changes.contains("mode bridged -> isolated"), "{changes}");
@@ -139,9 +125,9 @@ fn uplinks_change_at_run_time_all_or_nothing() {
 
     // It comes back by another interface, and then by the first one.
     cable((&scene.inside, "eth2"), (&scene.outside, "eth2"));
-    scene.daemon.apply(&CONFIG.replace("eth1", "eth2"));
+    scene.daemon.apply(&LAB_AND_OFFICE.replace("eth1", "eth2"));
     scene.daemon.wait_for_state("wan", "attached");
-    scene.daemon.apply(CONFIG);
+    scene.daemon.apply(LAB_AND_OFFICE);
     scene.assert_connected();
     scene.bystander.finish();
 }
