@@ -136,6 +136,26 @@ fn generations_may_wrap() {
     assert!(security.policy().is_current(port(0), u32::MAX / 2));
 }
 
+/// A length of prefixes is looked up as long as there is one of it, and no longer.
+#[test]
+fn lengths_are_known_until_the_last_prefix_of_theirs_is_gone() {
+    let mut security = SecurityControl::new(1);
+    let specs = ["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"]
+        .map(|prefix| RuleSpec { prefix: from(prefix), ..tcp(80) });
+    security.set_group(group(0), Some(&rules(&specs)));
+    security.set_port(port(0), Some(member(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], &[0])));
+    for left in (0..3).rev() {
+        security.set_group(group(0), Some(&rules(&specs[..left])));
+        security.set_port(port(0), Some(member(&["10.0.0.1", "10.0.0.2", "10.0.0.3"][..left], &[0])));
+        let reached = ["10.0.0.9", "10.0.1.9", "10.0.2.9"].map(|remote| reaches(&security, 0, remote, 80));
+        assert_eq!(reached, [left > 0, left > 1, left > 2]);
+        assert_eq!(
+            (security.rule_lengths.0.is_empty(), security.member_lengths.0.is_empty()),
+            (left == 0, left == 0)
+        );
+    }
+}
+
 /// Nothing is left of what was taken away.
 #[test]
 fn tables_are_empty_when_all_is_gone() {
