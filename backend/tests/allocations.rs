@@ -247,7 +247,8 @@ impl Wired {
                 kind: DeviceKind::AfPacket,
                 interface: interface.to_owned(),
                 namespace: Some(path.clone().into()),
-                queues: 1,
+                queues: None,
+                gro: true,
                 mtu: None,
             };
             dataplane.attach_device(port(2), open(&request).unwrap());

@@ -170,7 +170,7 @@ fn declared_interface<'a>(
 
 /// What a daemon that is started now would do with an interface; nothing is touched to find out.
 fn outlook(interface: &config::Interface) -> String {
-    let config::Interface { name, driver, netns } = interface;
+    let config::Interface { name, driver, netns, .. } = interface;
     let watcher = LinkWatcher::open(netns.as_deref()).and_then(|mut watcher| {
         watcher.watch(name)?;
         Ok(watcher)

@@ -110,7 +110,13 @@ pub(super) fn read(table: &TableReader<'_>, driver: Driver) -> (Interface, Optio
         name: names.first().cloned().unwrap_or_default(),
         driver,
         netns: interface::namespace(table),
+        queues: None,
+        gro: interface::gro(table),
     };
+    if table.has("queues") {
+        let expected = "none: each link of a bond has one queue; leave it out";
+        table.note("queues", "the field `queues`".to_owned(), expected.to_owned());
+    }
     if !table.has("bond") {
         let expected = "a table such as bond = { mode = \"active-backup\" }, which says how they are used";
         table.note("bond", "nothing".to_owned(), expected.to_owned());

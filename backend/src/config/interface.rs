@@ -15,6 +15,10 @@ const NAME_MAX: usize = 15;
 
 pub(super) const NAME: &str =
     "an interface's name in quotes: 1 to 15 characters without spaces, `/` and `:`, like \"eth1\"";
+/// Queues of an interface at most.
+const QUEUES_MAX: u16 = 16;
+
+const QUEUES: &str = "a number from 1 to 16: so many queues an interface may have here";
 const NETNS: &str =
     "a network namespace: a name under /run/netns or an absolute path in quotes, or a process's number";
 
@@ -27,7 +31,14 @@ pub(super) fn read(table: &TableReader<'_>, driver: Driver) -> Interface {
         name: table.read("interface", NAME, name).unwrap_or_default(),
         driver,
         netns: namespace(table),
+        queues: table.read("queues", QUEUES, |value| values::number(value, 1..=QUEUES_MAX)),
+        gro: gro(table),
     }
+}
+
+/// `gro`, which is on unless said.
+pub(super) fn gro(table: &TableReader<'_>) -> bool {
+    table.read("gro", "true or false, without quotes", values::boolean).unwrap_or(true)
 }
 
 /// `netns` as far as it is right.

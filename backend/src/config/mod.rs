@@ -262,6 +262,10 @@ pub struct Interface {
     pub driver: Driver,
     /// The file of the network namespace in which it is; `None` is the daemon's own.
     pub netns: Option<PathBuf>,
+    /// Its queues; `None`: as many as the driver does best with.
+    pub queues: Option<u16>,
+    /// Whether segments that come together may become super-frames.
+    pub gro: bool,
 }
 
 /// How frames get in and out of an interface.

@@ -31,8 +31,8 @@ const TYPES: &[(&str, Option<Driver>)] = &[
 ];
 
 /// Fields that say something about a guest's socket, and about an interface.
-const OF_GUESTS: &[&str] = &["socket", "role", "queues"];
-const OF_INTERFACES: &[&str] = &["interface", "netns"];
+const OF_GUESTS: &[&str] = &["socket", "role"];
+const OF_INTERFACES: &[&str] = &["interface", "netns", "gro"];
 
 /// The port as far as it is right; what is wrong is noted.
 pub(super) fn read(

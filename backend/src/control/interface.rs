@@ -100,6 +100,7 @@ pub(super) struct Attached {
     /// The interface's number when it was opened.
     index: u32,
     mtu: u32,
+    queues: u16,
     offloads: Vec<String>,
     since: Instant,
 }
@@ -111,6 +112,7 @@ impl Attached {
             reason: device.reason.clone(),
             index: device.index,
             mtu: device.mtu,
+            queues: u16::try_from(device.queues.len()).unwrap_or(u16::MAX),
             offloads: offloads(device),
             since: now,
         }
@@ -192,7 +194,8 @@ impl InterfacePort {
             },
             interface: link.map_or(&interface.name, |link| &link.name).clone(),
             namespace: interface.netns.clone(),
-            queues: 1,
+            queues: interface.queues,
+            gro: interface.gro,
             mtu: self.wanted.mtu.map(u32::from),
         }
     }
@@ -328,7 +331,7 @@ impl InterfacePort {
             role: String::new(),
             mac: link.and_then(|link| link.mac).map_or_else(String::new, |mac| mac.to_string()),
             mtu: self.wanted.mtu.or(mtu).unwrap_or(0),
-            queues: 1,
+            queues: self.attached.as_ref().map_or(0, |attached| attached.queues),
             state,
             detail,
             peer_pid: None,

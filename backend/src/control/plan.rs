@@ -251,7 +251,12 @@ fn storm_differences(running: &StormLimits, wanted: &StormLimits) -> [Option<Str
     ]
 }
 
-fn interface_differences(running: Option<&Interface>, wanted: Option<&Interface>) -> [Option<String>; 3] {
+fn written_queues(interface: Option<&Interface>) -> String {
+    let queues = interface.and_then(|interface| interface.queues);
+    queues.map_or("default".to_owned(), |queues| queues.to_string())
+}
+
+fn interface_differences(running: Option<&Interface>, wanted: Option<&Interface>) -> [Option<String>; 5] {
     let of = |interface: Option<&Interface>, what: fn(&Interface) -> String| {
         interface.map_or("none".to_owned(), what)
     };
@@ -262,6 +267,9 @@ fn interface_differences(running: Option<&Interface>, wanted: Option<&Interface>
             interface.netns.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
         }),
         differ("driver", |interface| interface.driver.name().to_owned()),
+        difference("queues", written_queues(running), written_queues(wanted)),
+        // What is no interface has none, and nothing to change.
+        difference("gro", running.is_none_or(|one| one.gro), wanted.is_none_or(|one| one.gro)),
     ]
 }
 
@@ -346,9 +354,9 @@ fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
     let router = difference("multicast_router", running.multicast_router, wanted.multicast_router);
     let security = security_differences(running.security.as_ref(), wanted.security.as_ref());
     // The driver is what the type says.
-    let [interface, netns, _] = interface_differences(running.interface(), wanted.interface());
+    let [interface, netns, _, queues, gro] = interface_differences(running.interface(), wanted.interface());
     ends.into_iter()
-        .chain([interface, netns])
+        .chain([interface, netns, queues, gro])
         .chain(storm_differences(&running.storm, &wanted.storm))
         .chain([router])
         .chain(security)
@@ -413,7 +421,7 @@ mod tests {
     }
 
     fn eth(name: &str) -> Interface {
-        Interface { name: name.to_owned(), driver: Driver::Auto, netns: None }
+        Interface { name: name.to_owned(), driver: Driver::Auto, netns: None, queues: None, gro: true }
     }
 
     fn with_uplink(mut config: Config, interface: &str) -> Config {

@@ -1,5 +1,7 @@
 //! From the switch's decisions to the receivers' rings: the copies are made here.
 
+mod merging;
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -171,13 +173,16 @@ pub(super) struct Workshop {
     segment: Vec<u8>,
     /// The identification of the next datagram that has to be fragmented.
     fragment_id: u32,
+    /// What becomes of frames that may be merged.
+    plan: merging::Plan,
 }
 
 impl Workshop {
     #[expect(clippy::cast_possible_truncation, reason = "any 32 random bits will do")]
     pub(super) fn new() -> Self {
         let fragment_id = RandomState::new().hash_one(0) as u32;
-        Self { whole: Vec::with_capacity(FRAME_MAX), segment: vec![0; FRAME_MAX], fragment_id }
+        let (whole, segment) = (Vec::with_capacity(FRAME_MAX), vec![0; FRAME_MAX]);
+        Self { whole, segment, fragment_id, plan: merging::Plan::new() }
     }
 
     /// Room for one segment, and the identification for the next frame that is cut.
@@ -228,6 +233,8 @@ pub(super) struct Delivered<'a> {
     pub(super) frames: &'a mut [Frame<Span>],
     pub(super) segments: &'a Segments,
     pub(super) workshop: &'a mut Workshop,
+    /// If frames may be merged: those whose checksums were found to be right, a bit each.
+    pub(super) mergeable: Option<u64>,
 }
 
 impl Delivered<'_> {
@@ -246,22 +253,50 @@ impl Delivered<'_> {
         let mut outcome = Outcome::default();
         let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port));
         queue.prepare(group.len(), &mut outcome);
-        for (at, send) in group.iter().enumerate() {
-            if let Some(next) = group.get(at + 1) {
-                self.fetch(next);
-            }
-            let delivered = match &tags {
-                None => self.frame(outlet, &mut queue, send, &mut outcome),
-                Some(tags) => self.tagged(outlet, &mut queue, send, &mut outcome, tags),
-            };
-            if let Err(reason) = delivered {
-                self.switch.counters().port(outlet.port).add_drops(reason, 1);
-            }
+        if self.may_merge(outlet.capabilities, group) {
+            self.merged(outlet, &mut queue, group, &mut outcome, tags.as_ref());
+        } else {
+            self.each(outlet, &mut queue, group, &mut outcome, tags.as_ref());
         }
         queue.finish(&mut outcome);
         drop(queue);
         count(self.switch, outlet.port, &outcome);
         outcome
+    }
+
+    /// Puts the frames of one group into a receiver's queue as they came.
+    #[inline]
+    fn each(
+        &mut self,
+        outlet: &Outlet,
+        queue: &mut ReceiveQueue,
+        group: &[Send],
+        outcome: &mut Outcome,
+        tags: Option<&TagsOf<'_>>,
+    ) {
+        for (at, send) in group.iter().enumerate() {
+            if let Some(next) = group.get(at + 1) {
+                self.fetch(next);
+            }
+            if let Err(reason) = self.one(outlet, queue, send, outcome, tags) {
+                self.switch.counters().port(outlet.port).add_drops(reason, 1);
+            }
+        }
+    }
+
+    #[inline]
+    fn one(
+        &mut self,
+        outlet: &Outlet,
+        queue: &mut ReceiveQueue,
+        send: &Send,
+        outcome: &mut Outcome,
+        tags: Option<&TagsOf<'_>>,
+    ) -> Result<(), DropReason> {
+        match tags {
+            None => self.frame(outlet, queue, send, outcome),
+            Some(tags) => self.tagged(outlet, queue, send, outcome, tags),
+        }
     }
 
     /// Has the payload of the frame that comes next fetched while this one is copied.
@@ -344,7 +379,7 @@ impl Delivered<'_> {
         checksums: Checksums,
         outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
-        let Workshop { whole, segment, fragment_id } = &mut *self.workshop;
+        let Workshop { whole, segment, fragment_id, .. } = &mut *self.workshop;
         *fragment_id = fragment_id.wrapping_add(1);
         let mut segmenter = Segmenter::new(whole, &claims, checksums, *fragment_id)?;
         while let Some(next) = segmenter.next_into(segment)? {

@@ -356,6 +356,7 @@ impl Worker {
     /// who may answer.
     #[inline]
     fn deliver(&mut self, now: Instant, link: Option<u16>) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
+        let mergeable = self.burst.mergeable();
         let (frames, segments) = self.burst.parts();
         let (frames_len, source) = (frames.len() as u64, frames.first().map(|frame| frame.meta.source));
         let flooded = self.outbox.flooded();
@@ -366,6 +367,7 @@ impl Worker {
                 frames,
                 segments,
                 workshop: &mut self.workshop,
+                mergeable,
             },
             outlets: &self.outlets,
             link,

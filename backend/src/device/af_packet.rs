@@ -47,7 +47,7 @@ pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
     let interface = look_up_running(name)?;
     let opening = Opening { name, interface };
     let mut sockets = Vec::new();
-    for _ in 0..request.queues {
+    for _ in 0..request.queues.unwrap_or(1) {
         sockets.push(opening.socket()?);
     }
     if let [(first, _), _, ..] = sockets.as_slice() {
@@ -56,7 +56,7 @@ pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
             opening.join(socket, group)?;
         }
     }
-    let queues = sockets.into_iter().map(|(socket, ring)| opening.queue(socket, ring));
+    let queues = sockets.into_iter().map(|(socket, ring)| opening.queue(socket, ring, request.gro));
     Ok(Device {
         kind: DeviceKind::AfPacket,
         reason: "a packet socket works with every Ethernet interface".to_owned(),
@@ -190,7 +190,7 @@ impl Opening<'_> {
         set_option(socket, libc::PACKET_FANOUT, &(libc::PACKET_FANOUT_HASH << 16 | group)).map_err(refused)
     }
 
-    fn queue(&self, socket: OwnedFd, ring: FrameRing) -> Result<DeviceQueue, DeviceError> {
+    fn queue(&self, socket: OwnedFd, ring: FrameRing, gro: bool) -> Result<DeviceQueue, DeviceError> {
         let copy = socket.try_clone().map_err(|error| {
             self.refused("copy a descriptor", "raise LimitNOFILE=")(error.raw_os_error().unwrap_or(0))
         })?;
@@ -198,6 +198,7 @@ impl Opening<'_> {
         let intake = PacketIntake {
             socket: Arc::clone(&readable),
             ring,
+            gro,
             long: LongFrames::new(),
             losing: 0,
             lost: 0,
@@ -216,6 +217,8 @@ const PACKET_VNET_HDR: c_int = 15;
 struct PacketIntake {
     socket: Signal,
     ring: FrameRing,
+    /// What the kernel did not merge may be.
+    gro: bool,
     long: LongFrames,
     /// Bursts since the kernel was asked for its losses that had some.
     losing: u32,
@@ -278,7 +281,7 @@ impl PacketIntake {
 
 impl Intake for PacketIntake {
     fn read(&mut self, port: PortIndex, burst: &mut Burst) -> Result<u16, DeviceFault> {
-        burst.begin();
+        burst.begin(self.gro);
         self.long.clear();
         while burst.has_room()
             && let Some(slot) = self.ring.peek()

@@ -116,8 +116,9 @@ fn open_by(request: &DeviceRequest, ways: &[Way]) -> Result<Device, DeviceError>
     let frame_size = frame_size(name, interface.mtu)?;
     let mut refusal = None;
     for &way in ways {
-        match (Opening { name, interface, frame_size, way }).open() {
-            Err(error @ DeviceError::Taken { .. }) => return Err(error),
+        match (Opening { name, interface, frame_size, way, queues: request.queues, gro: request.gro }).open()
+        {
+            Err(error @ (DeviceError::Taken { .. } | DeviceError::OtherQueues { .. })) => return Err(error),
             Err(error) => refusal = Some(error),
             opened => return opened,
         }
@@ -140,6 +141,9 @@ struct Opening<'a> {
     interface: Interface,
     frame_size: FrameSize,
     way: Way,
+    /// How many queues it has to have.
+    queues: Option<u16>,
+    gro: bool,
 }
 
 impl Opening<'_> {
@@ -174,6 +178,10 @@ impl Opening<'_> {
         let index = NicIndex::new(self.interface.index);
         let counts = index.queue_counts().map_err(|error| self.refused("count the receive queues", error))?;
         let count = counts.rx_count().clamp(1, QUEUES_MAX);
+        // One socket more or less: there would be nothing to receive, or a part of the flows would pass us by.
+        if let Some(wanted) = self.queues.filter(|wanted| u32::from(*wanted) != count) {
+            return Err(DeviceError::OtherQueues { name: self.name.to_owned(), wanted, count });
+        }
         let attached = XdpProgram::attach(self.interface.index, count, self.way.attach_mode());
         let program = Arc::new(attached.map_err(|refusal| self.program_refused(refusal))?);
         let queues = (0..count).map(|queue| self.queue(index, queue, &program));
@@ -217,6 +225,7 @@ impl Opening<'_> {
         let keep = Arc::new(Keep { _program: Arc::clone(program), _socket: bound });
         let mut intake = XdpIntake {
             socket: Arc::clone(&readable),
+            gro: self.gro,
             receive,
             fill: rings.fill_ring,
             fill_flags,
@@ -290,6 +299,8 @@ struct Losses(u64);
 /// A socket's way in.
 struct XdpIntake {
     socket: Signal,
+    /// Nobody has merged segments before; they may be.
+    gro: bool,
     receive: RxRing,
     fill: WakableFillRing,
     fill_flags: Flags,
@@ -372,7 +383,7 @@ impl XdpIntake {
 
 impl Intake for XdpIntake {
     fn read(&mut self, port: PortIndex, burst: &mut Burst) -> Result<u16, DeviceFault> {
-        burst.begin();
+        burst.begin(self.gro);
         self.take();
         while burst.has_room()
             && let Some(mut packet) = self.arrived.pop_back()

@@ -140,7 +140,7 @@ struct NoLink;
 
 impl Intake for NoLink {
     fn read(&mut self, _port: PortIndex, burst: &mut Burst) -> Result<u16, DeviceFault> {
-        burst.begin();
+        burst.begin(false);
         Ok(0)
     }
 

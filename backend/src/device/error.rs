@@ -46,6 +46,19 @@ pub enum DeviceError {
         /// How many were asked for.
         queues: u16,
     },
+    /// AF_XDP takes each receive queue of an interface, and that has more or fewer.
+    #[error(
+        "interface {name} has {count} receive queues and AF_XDP takes each of them, but queues = {wanted}: ethtool -L \
+         {name} combined {wanted}, or queues = {count}, or no queues at all"
+    )]
+    OtherQueues {
+        /// The interface's name.
+        name: String,
+        /// How many were asked for.
+        wanted: u16,
+        /// How many there are.
+        count: u32,
+    },
     /// The interface's frames are too long for AF_XDP.
     #[error(
         "interface {name} has an MTU of {mtu}, and AF_XDP carries at most {most}: ip link set {name} mtu {most}, or \

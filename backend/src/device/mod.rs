@@ -54,8 +54,11 @@ pub struct DeviceRequest {
     pub interface: String,
     /// The network namespace that the interface is in, as a file such as /run/netns/NAME; `None`: the process's own.
     pub namespace: Option<PathBuf>,
-    /// Queues, 1 to 16; flows are spread over them by the kernel.
-    pub queues: u16,
+    /// Queues, 1 to 16; flows are spread over them by the kernel, or by the NIC for AF_XDP. `None`: as many as the
+    /// interface has receive queues for AF_XDP, which takes each of them, and else one.
+    pub queues: Option<u16>,
+    /// Whether segments that come in one burst may become super-frames for receivers that take them.
+    pub gro: bool,
     /// Bytes of payload that a TAP device gets as its MTU if it is made; an interface that is there keeps its own.
     pub mtu: Option<u32>,
 }
@@ -140,8 +143,8 @@ pub struct Sent {
 /// # Errors
 /// [`DeviceError`] if it is not there, is no Ethernet interface or is down, or if the kernel refuses.
 pub fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
-    if request.queues == 0 || request.queues > QUEUES_MAX {
-        return Err(DeviceError::BadQueues { queues: request.queues });
+    if let Some(queues) = request.queues.filter(|queues| *queues == 0 || *queues > QUEUES_MAX) {
+        return Err(DeviceError::BadQueues { queues });
     }
     interface::within(request.namespace.as_deref(), || match request.kind {
         DeviceKind::Auto => open_best(request),

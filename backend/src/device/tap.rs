@@ -47,14 +47,14 @@ const OFFLOADS_UDP: libc::c_uint = 0x20 | 0x40;
 /// Opens the TAP device of this thread's namespace, or makes it.
 pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
     let opening = Opening { name: &request.interface };
+    let count = request.queues.unwrap_or(1);
     let made = matches!(look_up(opening.name), Err(DeviceError::Missing { .. }));
-    let files: Vec<File> =
-        (0..request.queues).map(|_| opening.queue(request.queues)).collect::<Result<_, _>>()?;
+    let files: Vec<File> = (0..count).map(|_| opening.queue(count)).collect::<Result<_, _>>()?;
     if made {
         opening.set_up(request.mtu)?;
     }
     let interface = look_up_running(opening.name)?;
-    let queues = files.into_iter().map(|file| opening.device_queue(file));
+    let queues = files.into_iter().map(|file| opening.device_queue(file, request.gro));
     let reason = if made { "made, and gone when it is closed" } else { "was there already" };
     Ok(Device {
         kind: DeviceKind::Tap,
@@ -140,12 +140,12 @@ impl Opening<'_> {
         ask(libc::SIOCSIFFLAGS, request)
     }
 
-    fn device_queue(&self, file: File) -> Result<DeviceQueue, DeviceError> {
+    fn device_queue(&self, file: File, gro: bool) -> Result<DeviceQueue, DeviceError> {
         let copy = file.try_clone().map_err(self.refused("copy a descriptor", "raise LimitNOFILE="))?;
         let (readable, writable): (Signal, Signal) =
             (Arc::new(OwnedFd::from(file)), Arc::new(OwnedFd::from(copy)));
         let store = vec![0; STORE_BYTES].into_boxed_slice();
-        let intake = Box::new(TapIntake { file: Arc::clone(&readable), store });
+        let intake = Box::new(TapIntake { file: Arc::clone(&readable), gro, store });
         let exit = Box::new(TapExit { file: Arc::clone(&writable) });
         Ok(DeviceQueue { intake, readable, exit, writable })
     }
@@ -158,12 +158,14 @@ fn check(result: libc::c_int) -> io::Result<()> {
 /// A queue's way in. Frames are read one after the other into the same memory, burst by burst.
 struct TapIntake {
     file: Signal,
+    /// What the other end did not merge may be.
+    gro: bool,
     store: Box<[u8]>,
 }
 
 impl Intake for TapIntake {
     fn read(&mut self, port: PortIndex, burst: &mut Burst) -> Result<u16, DeviceFault> {
-        burst.begin();
+        burst.begin(self.gro);
         let mut used = 0;
         while burst.has_room() {
             // The frame itself shall be aligned, behind its header.

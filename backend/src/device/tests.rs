@@ -1,8 +1,10 @@
 //! Devices over veth pairs in namespaces of the tests' own, with Linux at their other ends.
 
 mod bond;
+mod kernel_segments;
 mod lab;
 mod packet;
 mod pair;
 mod tap;
+mod wires;
 mod xdp;

@@ -1,9 +1,10 @@
 //! Frames that enter a burst from elsewhere than a guest's ring.
 
+use viaduct_switch::claims::FLAG_DATA_VALID;
 use viaduct_switch::{DropReason, Metadata, PortIndex, frame::HEAD_MAX};
 
 use super::copy::copy;
-use super::transmit::{Burst, FRAME_MAX, Span, claims_in, span};
+use super::transmit::{BURST_FRAMES, Burst, FRAME_MAX, Span, claims_in, span};
 use crate::memory::Segment;
 
 /// Bytes of a VLAN tag (IEEE 802.1Q-2018, 9.3), and of the two addresses that stand before it.
@@ -26,9 +27,11 @@ pub struct Arrival {
 }
 
 impl Burst {
-    /// Makes the burst empty.
-    pub(crate) fn begin(&mut self) {
+    /// Makes the burst empty, for frames of a device: they lie in memory that nobody writes to before the burst is
+    /// completed. `merge` says whether they may become super-frames.
+    pub(crate) fn begin(&mut self, merge: bool) {
         self.clear();
+        self.is_mergeable = merge;
     }
 
     /// Whether one more frame may be added.
@@ -126,6 +129,7 @@ impl Burst {
             self.segments.push(rest).map_err(|_| DropReason::TooLong)?;
             frame.payload = span(first, 1);
         }
+        self.vouched |= u64::from(arrival.header[0] & FLAG_DATA_VALID != 0) << (self.filled % BURST_FRAMES);
         self.filled += 1;
         self.bytes += u64::from(length);
         Ok(())

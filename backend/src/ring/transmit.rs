@@ -45,6 +45,9 @@ pub struct Burst {
     ready: [Ready; BURST_FRAMES],
     pub(super) chains: usize,
     pub(super) bytes: u64,
+    /// Frames may be merged; and those of them whose transport checksum the kernel vouches for, a bit each.
+    pub(super) is_mergeable: bool,
+    pub(super) vouched: u64,
     /// Chains that held no frame for us.
     pub dropped: [(DropReason, u64); 6],
 }
@@ -62,6 +65,8 @@ impl Burst {
             ready: [Ready::default(); BURST_FRAMES],
             chains: 0,
             bytes: 0,
+            is_mergeable: false,
+            vouched: 0,
             dropped: [
                 (DropReason::BadChain, 0),
                 (DropReason::TooLong, 0),
@@ -78,6 +83,8 @@ impl Burst {
         self.segments.clear();
         self.chains = 0;
         self.bytes = 0;
+        self.is_mergeable = false;
+        self.vouched = 0;
         self.dropped.iter_mut().for_each(|(_, count)| *count = 0);
     }
 
@@ -110,6 +117,11 @@ impl Burst {
     /// Bytes of all frames together.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// If frames may be merged into super-frames: those whose transport checksum the kernel vouches for, a bit each.
+    pub fn mergeable(&self) -> Option<u64> {
+        self.is_mergeable.then_some(self.vouched)
     }
 
     pub(super) fn is_full(&self) -> bool {

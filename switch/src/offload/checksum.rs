@@ -12,7 +12,8 @@ pub(super) const UDP_CHECKSUM: u16 = 6;
 
 /// The sum of all 16-bit words; an odd last byte is the upper half of a word. Sums of parts may be added
 /// if all parts but the last have even lengths.
-pub(crate) fn sum(bytes: &[u8]) -> u64 {
+#[must_use]
+pub fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);

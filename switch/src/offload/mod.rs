@@ -10,8 +10,8 @@ mod gro;
 pub(crate) mod layout;
 mod segment;
 
-pub use checksum::finish_checksum;
-pub use gro::{BURST_MAX, SuperFrame, coalesce};
+pub use checksum::{finish_checksum, sum};
+pub use gro::{BURST_MAX, Behind, Member, SuperFrame, coalesce};
 pub use segment::{SEGMENTS_MAX, Segment, Segmenter};
 
 use crate::frame::{Claims, GsoKind};

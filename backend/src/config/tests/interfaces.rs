@@ -134,6 +134,9 @@ const WRONG: &[Case] = &[
         "afpacket",
         "\"af-packet\"?",
     ),
+    ("[uplink.wan]\ninterface = 'eth1'\nqueues = 0", 3, "uplink.wan.queues", "0", "from 1 to 16"),
+    ("[uplink.wan]\ninterface = 'eth1'\ngro = 'no'", 3, "uplink.wan.gro", "no", "true or false"),
+    ("[network.lab]\n[port.c]\nnetwork = 'lab'\ngro = true", 4, "port.c.gro", "`gro`", "type = \"veth\""),
     ("[uplink.wan]\ninterface = 'eth1'\nmtu = 67", 3, "uplink.wan.mtu", "67", "from 68 to 65535"),
     ("[uplink.wan]\ninterface = 'eth1'\nnetns = true", 3, "uplink.wan.netns", "true", "under /run/netns"),
     (
@@ -195,11 +198,11 @@ const WRONG: &[Case] = &[
         "type = \"veth\"",
     ),
     (
-        "[network.lab]\n[port.c]\nnetwork = 'lab'\ntype = 'af-packet'\ninterface = 't0'\nqueues = 2",
+        "[network.lab]\n[port.c]\nnetwork = 'lab'\ntype = 'af-packet'\ninterface = 't0'\nqueues = 17",
         6,
         "port.c.queues",
-        "`queues`",
-        "only a port of type \"vhost-user\"",
+        "17",
+        "from 1 to 16",
     ),
     (
         "[network.lab]\n[port.c]\nnetwork = 'lab'\ntype = 'veth'\ninterface = 'v0'\nmac = '02:00:00:00:00:01'",
@@ -253,7 +256,8 @@ fn an_interface_a_name_and_an_uplink_have_one_place() {
 fn an_uplink_is_read_as_written_and_has_its_defaults() {
     let config = right(&format!("{WAN}{OFFICE}"));
     let uplink = &config.uplinks["wan"];
-    let interface = Interface { name: "eth1".to_owned(), driver: Driver::Auto, netns: None };
+    let interface =
+        Interface { name: "eth1".to_owned(), driver: Driver::Auto, netns: None, queues: None, gro: true };
     assert_eq!((&uplink.interface, uplink.mtu, uplink.multicast_router), (&interface, None, true));
     let limit = |limit: Option<viaduct_switch::FrameRate>| limit.map(viaduct_switch::FrameRate::per_second);
     assert_eq!((limit(uplink.storm.broadcast), limit(uplink.storm.multicast)), (Some(20_000), Some(200_000)));
@@ -265,7 +269,8 @@ fn an_uplink_is_read_as_written_and_has_its_defaults() {
     );
     let uplink = &config.uplinks["wan"];
     let netns = Some(PathBuf::from("/proc/4711/ns/net"));
-    let interface = Interface { name: "tap0".to_owned(), driver: Driver::Tap, netns };
+    let interface =
+        Interface { name: "tap0".to_owned(), driver: Driver::Tap, netns, queues: None, gro: true };
     assert_eq!((&uplink.interface, uplink.mtu, uplink.multicast_router), (&interface, Some(9000), false));
     assert_eq!(limit(uplink.storm.broadcast), None);
 }
@@ -277,7 +282,10 @@ fn a_container_has_an_interface_and_no_socket() {
     ));
     let port = &config.ports["web"];
     let netns = Some(PathBuf::from("/run/netns/web1"));
-    assert_eq!(port.interface(), Some(&Interface { name: "eth0".to_owned(), driver: Driver::Auto, netns }));
+    assert_eq!(
+        port.interface(),
+        Some(&Interface { name: "eth0".to_owned(), driver: Driver::Auto, netns, queues: None, gro: true })
+    );
     assert_eq!((port.vhost_user(), port.mtu, type_name(&port.attachment)), (None, 1500, "veth"));
 }
 

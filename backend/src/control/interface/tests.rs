@@ -7,7 +7,7 @@ fn link(index: u32, up: bool, mtu: u32) -> Link {
 }
 
 fn port(driver: Driver) -> InterfacePort {
-    let interface = Interface { name: "eth1".to_owned(), driver, netns: None };
+    let interface = Interface { name: "eth1".to_owned(), driver, netns: None, queues: None, gro: true };
     let networks = vec!["lab".to_owned()];
     let wanted =
         Wanted { kind: "uplink", interface, bond: None, lldp: false, mtu: None, networks, native: None };
@@ -15,7 +15,15 @@ fn port(driver: Driver) -> InterfacePort {
 }
 
 fn attached(index: u32, mtu: u32, since: Instant) -> Attached {
-    Attached { driver: "af-packet", reason: String::new(), index, mtu, offloads: Vec::new(), since }
+    Attached {
+        driver: "af-packet",
+        reason: String::new(),
+        index,
+        mtu,
+        queues: 1,
+        offloads: Vec::new(),
+        since,
+    }
 }
 
 fn running(driver: Driver) -> InterfacePort {

@@ -22,7 +22,7 @@ struct Silent;
 
 impl Intake for Silent {
     fn read(&mut self, _: PortIndex, burst: &mut Burst) -> Result<u16, DeviceFault> {
-        burst.begin();
+        burst.begin(false);
         Ok(0)
     }
 

@@ -139,8 +139,15 @@ impl Site {
             });
             let interface = format!("b{link}");
             let namespace = Some(lab.wires.path());
-            open(&DeviceRequest { kind: DeviceKind::AfPacket, interface, namespace, queues: 1, mtu: None })
-                .unwrap()
+            open(&DeviceRequest {
+                kind: DeviceKind::AfPacket,
+                interface,
+                namespace,
+                queues: None,
+                gro: true,
+                mtu: None,
+            })
+            .unwrap()
         });
         let devices: Vec<_> = devices.collect();
         let settings =

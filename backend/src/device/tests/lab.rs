@@ -108,7 +108,8 @@ impl Lab {
             kind: DeviceKind::AfPacket,
             interface: format!("s{number}"),
             namespace: Some(self.wires.path()),
-            queues: 1,
+            queues: None,
+            gro: true,
             mtu: None,
         }
     }
@@ -144,11 +145,22 @@ pub(super) fn at(host: usize, port: u16) -> SocketAddr {
     (address(host), port).into()
 }
 
+/// Keeps this thread on one processor: a wire keeps the order of one processor's frames.
+pub(super) fn stay_on_one_processor() {
+    let mut processor = nix::sched::CpuSet::new();
+    processor.set(0).unwrap();
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &processor).unwrap();
+}
+
+/// Looks that are taken before a wait sleeps between them: what is about to come comes at once.
+const LOOKS: u32 = 2000;
+
 /// Waits until something holds.
 pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let (end, mut looks) = (Instant::now() + Duration::from_secs(10), 0);
     while !holds() {
         assert!(Instant::now() < end, "{what}: not within 10 s");
-        thread::sleep(Duration::from_millis(2));
+        looks += 1;
+        if looks < LOOKS { thread::yield_now() } else { thread::sleep(Duration::from_millis(2)) }
     }
 }

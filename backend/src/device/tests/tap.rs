@@ -15,7 +15,8 @@ fn tap(lab: &Lab, name: &str, queues: u16) -> Device {
         kind: DeviceKind::Tap,
         interface: name.to_owned(),
         namespace: Some(lab.hosts[1].path()),
-        queues,
+        queues: Some(queues),
+        gro: true,
         mtu: Some(1400),
     };
     open(&request).unwrap()

@@ -145,3 +145,64 @@ fn jumbo_frames_are_refused_with_what_to_do() {
     lab.hosts[0].ip("link set h0 mtu 3818");
     open_as(&lab, 0, DeviceKind::AfXdp).unwrap();
 }
+
+/// A host whose wire has four queues each way, as a NIC has them.
+fn lab_of_four_queues() -> Lab {
+    let lab = Lab::new(2);
+    for number in 0..2 {
+        lab.wires.ip(&format!("link del s{number}"));
+        let path = lab.hosts[number].path();
+        let four = "numrxqueues 4 numtxqueues 4";
+        lab.wires.ip(&format!(
+            "link add s{number} {four} type veth peer name h{number} {four} netns {}",
+            path.display()
+        ));
+        lab.wires.ip(&format!("link set s{number} up"));
+        lab.hosts[number].ip(&format!("link set h{number} up"));
+        lab.hosts[number].ip(&format!("addr add {}/24 dev h{number}", address(number)));
+        lab.hosts[number].within(|| {
+            let name = format!("h{number}");
+            assert!(
+                Command::new("ethtool").args(["-K", &name, "tx", "off"]).output().unwrap().status.success()
+            );
+        });
+    }
+    lab
+}
+
+#[test]
+fn each_receive_queue_has_a_socket_and_no_flow_passes_by() {
+    let mut lab = lab_of_four_queues();
+    for number in 0..2 {
+        let queues = [None, Some(4)][number];
+        let request = DeviceRequest { kind: DeviceKind::AfXdp, queues, ..lab.request(number) };
+        let device = open(&request).unwrap();
+        assert_eq!(device.queues.len(), 4);
+        lab.dataplane.attach_device(port(number), device);
+    }
+    let listener = lab.hosts[1].within(|| UdpSocket::bind(at(1, 5000)).unwrap());
+    listener.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    // A veth pair takes the sender's processor or flow for the queue: many flows from each processor take them all.
+    for flow in 0..200_u16 {
+        let sender = lab.hosts[0].within(|| UdpSocket::bind(at(0, 6000 + flow)).unwrap());
+        sender.send_to(&flow.to_be_bytes(), at(1, 5000)).unwrap();
+        let mut room = [0; 10];
+        let (len, from) = listener.recv_from(&mut room).unwrap_or_else(|error| panic!("{flow}: {error}"));
+        assert_eq!((&room[..len], from), (&flow.to_be_bytes()[..], at(0, 6000 + flow)));
+        listener.send_to(&room[..len], from).unwrap();
+        sender.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(sender.recv(&mut room).unwrap(), 2);
+    }
+}
+
+#[test]
+fn another_number_of_queues_than_the_interface_has_is_refused_with_what_to_do() {
+    let lab = lab_of_four_queues();
+    for wanted in [1, 2, 5] {
+        let request = DeviceRequest { kind: DeviceKind::AfXdp, queues: Some(wanted), ..lab.request(0) };
+        let refusal = open(&request).map(|_| ()).unwrap_err().to_string();
+        let expected =
+            format!("s0 has 4 receive queues and AF_XDP takes each of them, but queues = {wanted}");
+        assert!(refusal.contains(&expected) && refusal.contains("ethtool -L s0 combined"), "{refusal}");
+    }
+}

@@ -1,5 +1,8 @@
 use super::super::{Checksums, Segmenter};
 use super::*;
+use crate::frame::TakenTag;
+use crate::ids::{NetworkIndex, PortIndex};
+use crate::vlan::Priority;
 use proptest::prelude::*;
 
 const ALL: Capabilities =
@@ -12,6 +15,7 @@ struct Stream {
     udp: bool,
     tags: usize,
     port: u8,
+    station: u8,
     options: usize,
     payload: usize,
     size: u16,
@@ -25,6 +29,7 @@ const STREAM: Stream = Stream {
     udp: false,
     tags: 0,
     port: 1,
+    station: 2,
     options: 3,
     payload: 10_000,
     size: 1448,
@@ -36,7 +41,7 @@ const STREAM: Stream = Stream {
 impl Stream {
     /// The frame before it is cut, and what is claimed of it.
     fn whole(&self) -> (Vec<u8>, Claims) {
-        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, self.station];
         (0..self.tags).for_each(|tag| frame.extend([0x81, 0, 0, u8::try_from(tag).unwrap()]));
         let network = frame.len() + 2;
         let header = if self.udp { 8 } else { 20 + 4 * self.options };
@@ -100,9 +105,48 @@ fn segments(frame: &[u8], claims: &Claims) -> Vec<Vec<u8>> {
 }
 
 fn merge(frames: &[Vec<u8>], capabilities: Capabilities) -> Vec<SuperFrame> {
-    let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-    let mut merged = vec![SuperFrame::single(0, 0, None)];
-    coalesce(&slices, capabilities, &mut merged);
+    merge_claimed(frames, &vec![Claims::default(); frames.len()], capabilities, false)
+}
+
+/// Merges frames of which something is left to be done, or whose sums of what is behind their heads are not asked for.
+fn merge_claimed(
+    frames: &[Vec<u8>],
+    claims: &[Claims],
+    capabilities: Capabilities,
+    vouched: bool,
+) -> Vec<SuperFrame> {
+    let source = PortIndex::new(3).unwrap();
+    let metas: Vec<_> = frames
+        .iter()
+        .zip(claims)
+        .map(|(frame, claims)| Metadata::new(source, u32::try_from(frame.len()).unwrap(), *claims))
+        .collect();
+    merge_known(frames, &metas, capabilities, vouched)
+}
+
+fn merge_known(
+    frames: &[Vec<u8>],
+    metas: &[Metadata],
+    capabilities: Capabilities,
+    vouched: bool,
+) -> Vec<SuperFrame> {
+    let head = |frame: &'_ [u8]| frame.len().min(HEAD_MAX);
+    let members = frames.iter().zip(metas).zip(0..).map(|((frame, meta), place)| Member {
+        place,
+        head: &frame[..head(frame)],
+        meta,
+    });
+    let behind = |place: u8| {
+        let frame = &frames[usize::from(place)];
+        if vouched { Behind::Vouched } else { Behind::Sum(sum(&frame[head(frame)..])) }
+    };
+    let nobody = Member {
+        place: 0,
+        head: &[],
+        meta: &Metadata::new(PortIndex::new(0).unwrap(), 0, Claims::default()),
+    };
+    let mut merged = vec![SuperFrame::single(&nobody, None)];
+    coalesce(members, capabilities, behind, &mut merged);
     merged
 }
 
@@ -120,11 +164,22 @@ fn places(merged: &[SuperFrame]) -> Vec<Vec<u8>> {
     merged.iter().map(|whole| whole.members.to_vec()).collect()
 }
 
+/// No station's frames go in another order than that in which they came.
+fn check_order(frames: &[Vec<u8>], merged: &[SuperFrame]) {
+    let mut last = std::collections::BTreeMap::new();
+    for place in merged.iter().flat_map(|whole| &whole.members) {
+        let sender = frames[usize::from(*place)].get(SENDER);
+        let before = last.insert(sender, *place);
+        assert!(before.is_none_or(|before| before < *place), "{:?}", places(merged));
+    }
+}
+
 /// Cutting each super-frame again gives its frames, and each frame is in one of them.
 fn check_inverse(frames: &[Vec<u8>], merged: &[SuperFrame]) {
     let mut all: Vec<u8> = merged.iter().flat_map(|whole| whole.members.to_vec()).collect();
     all.sort_unstable();
     assert_eq!(all, (0..u8::try_from(frames.len()).unwrap()).collect::<Vec<_>>());
+    check_order(frames, merged);
     for whole in merged {
         let members: Vec<_> = whole.members.iter().map(|place| frames[usize::from(*place)].clone()).collect();
         let bytes = assemble(whole, frames);
@@ -247,25 +302,99 @@ fn padding_and_empty_segments_are_left_alone() {
 }
 
 #[test]
-fn flows_are_collected_side_by_side_and_none_overtakes_itself() {
-    let flow = |port| Stream { port, payload: 4344, ..STREAM }.segments();
-    let (one, other) = (flow(1), flow(2));
-    let mixed = [&one[0], &other[0], &one[1], &other[1], &one[2], &other[2]].map(Clone::clone);
-    assert_eq!(places(&merge(&mixed, ALL)), [[0, 2, 4], [1, 3, 5]]);
-    // A fragment between the two, or an acknowledgement of the same flow, closes it; one of another flow does not.
+fn stations_are_collected_side_by_side_and_none_overtakes_itself() {
+    let flow = |station, port| Stream { station, port, payload: 4344, ..STREAM }.segments();
+    let mix = |one: &[Vec<u8>], other: &[Vec<u8>]| {
+        [&one[0], &other[0], &one[1], &other[1], &one[2], &other[2]].map(Clone::clone)
+    };
+    let (one, other) = (flow(2, 1), flow(9, 1));
+    assert_eq!(places(&merge(&mix(&one, &other), ALL)), [[0, 2, 4], [1, 3, 5]]);
+    // Two flows of one station stay in the order in which it sent their frames.
+    assert_eq!(merge(&mix(&one, &flow(2, 2)), ALL).len(), 6);
+    // So does whatever else it sent between them: a fragment, an acknowledgement of this flow or of another one.
     let mut fragment = one[0].clone();
     fragment[20] = 0x20;
-    let ack = |port| Stream { port, payload: 0, flags: FLAG_ACK, ..STREAM }.segments().remove(0);
+    let ack =
+        |station, port| Stream { station, port, payload: 0, flags: FLAG_ACK, ..STREAM }.segments().remove(0);
+    let mut foreign = fragment.clone();
+    foreign[11] = 9;
     for (between, expected) in [
         (fragment, vec![vec![0], vec![1], vec![2, 3]]),
-        (ack(1), vec![vec![0], vec![1], vec![2, 3]]),
-        (ack(2), vec![vec![0, 2, 3], vec![1]]),
+        (ack(2, 1), vec![vec![0], vec![1], vec![2, 3]]),
+        (ack(2, 2), vec![vec![0], vec![1], vec![2, 3]]),
+        (ack(9, 1), vec![vec![0, 2, 3], vec![1]]),
+        (foreign, vec![vec![0, 2, 3], vec![1]]),
         (vec![0xff; 60], vec![vec![0, 2, 3], vec![1]]),
         (one[0][..30].to_vec(), vec![vec![0], vec![1], vec![2, 3]]),
+        (vec![7; 11], vec![vec![0], vec![1], vec![2, 3]]),
     ] {
         let frames = [one[0].clone(), between, one[1].clone(), one[2].clone()];
         assert_eq!(places(&merge(&frames, ALL)), expected);
     }
+}
+
+#[test]
+fn what_the_kernel_vouches_for_and_unfinished_checksums_are_merged_too() {
+    for (v6, udp) in [(false, false), (true, false), (false, true)] {
+        let stream = Stream { v6, udp, ..STREAM };
+        let (whole, claims) = stream.whole();
+        let mut segmenter = Segmenter::new(&whole, &claims, Checksums::Partial, 0).unwrap();
+        let mut buffer = vec![0; 2000];
+        let mut frames = Vec::new();
+        while let Some(next) = segmenter.next_into(&mut buffer).unwrap() {
+            frames.push(buffer[..next.length].to_vec());
+        }
+        let unfinished = Claims { gso: None, ..claims };
+        let all = vec![unfinished; frames.len()];
+        let merged = merge_claimed(&frames, &all, ALL, false);
+        assert_eq!((merged.len(), merged[0].claims), (1, claims), "{stream:?}");
+        assert!(assemble(&merged[0], &frames) == whole);
+        // Not with one that is finished, nor one whose pseudo-header's sum is wrong.
+        let mut mixed = all.clone();
+        mixed[2] = Claims::default();
+        assert_eq!(merge_claimed(&frames, &mixed, ALL, true)[0].members.as_slice(), [0, 1]);
+        let mut wrong = frames.clone();
+        let at = usize::from(claims.checksum.unwrap().start + claims.checksum.unwrap().offset);
+        wrong[2][at] ^= 1;
+        assert_eq!(merge_claimed(&wrong, &all, ALL, true)[0].members.as_slice(), [0, 1]);
+        // A checksum that is vouched for is not looked at, those of IP are.
+        let finished = stream.segments();
+        let mut spoiled = finished.clone();
+        spoiled[1].last_mut().into_iter().for_each(|byte| *byte ^= 1);
+        let none = vec![Claims::default(); frames.len()];
+        assert_eq!(merge_claimed(&spoiled, &none, ALL, true).len(), 1);
+        assert!(merge_claimed(&spoiled, &none, ALL, false).len() > 1);
+        if !v6 {
+            spoiled[1][24] ^= 1;
+            assert!(merge_claimed(&spoiled, &none, ALL, true).len() > 1);
+        }
+    }
+}
+
+#[test]
+fn frames_of_other_networks_priorities_or_ports_stay_apart() {
+    let frames = Stream { payload: 2896, ..STREAM }.segments();
+    let meta = |tag: Option<(u16, u8)>, source| Metadata {
+        tag: tag.map(|(network, priority)| TakenTag {
+            network: NetworkIndex::new(network.into()).unwrap(),
+            priority: Priority::new(priority),
+        }),
+        ..Metadata::new(
+            PortIndex::new(source).unwrap(),
+            u32::try_from(frames[0].len()).unwrap(),
+            Claims::default(),
+        )
+    };
+    let merged = |one, other| merge_known(&frames, &[one, other], ALL, false).len();
+    assert_eq!(merged(meta(Some((5, 3)), 1), meta(Some((5, 3)), 1)), 1);
+    for other in [meta(Some((6, 3)), 1), meta(Some((5, 4)), 1), meta(None, 1), meta(Some((5, 3)), 2)] {
+        assert_eq!(merged(meta(Some((5, 3)), 1), other), 2);
+    }
+    // A super-frame goes on as it came.
+    let (whole, claims) = STREAM.whole();
+    let merged = merge_claimed(&[whole.clone(), whole.clone()], &[claims; 2], ALL, true);
+    assert_eq!((places(&merged), merged[0].claims), (vec![vec![0], vec![1]], claims));
+    assert!(assemble(&merged[0], std::slice::from_ref(&whole)) == whole);
 }
 
 #[test]
@@ -295,23 +424,23 @@ fn what_is_collected_is_bounded() {
     // By the burst, and by the flows that are open.
     let many: Vec<_> = (0..70).map(|_| vec![0; 60]).collect();
     assert_eq!(merge(&many, ALL).len(), 64);
-    let flow = |port| Stream { port, payload: 2896, ..STREAM }.segments();
-    let firsts = (0..9).map(|port| flow(port).remove(0));
-    let seconds = (0..9).map(|port| flow(port).remove(1));
+    let flow = |station| Stream { station, payload: 2896, ..STREAM }.segments();
+    let firsts = (0..9).map(|station| flow(station).remove(0));
+    let seconds = (0..9).map(|station| flow(station).remove(1));
     let merged = merge(&firsts.chain(seconds).collect::<Vec<_>>(), ALL);
     assert_eq!(merged.iter().filter(|whole| whole.members.len() == 2).count(), 8);
     assert_eq!(merged[0].members.as_slice(), [0], "the oldest made room");
 }
 
 fn stream() -> impl Strategy<Value = Stream> {
-    let shape = (any::<[bool; 2]>(), 0..3usize, 0..3u8, 0..10usize);
+    let shape = (any::<[bool; 2]>(), 0..3usize, (0..3u8, 2..4u8), 0..10usize);
     let sizes = (1..6000usize, 400..1500u16);
     let numbers =
         (prop::sample::select(vec![0x10u8, 0x18, 0x11, 0x90, 0x50, 0x12, 0x14]), any::<(u32, u16)>());
     (shape, sizes, numbers).prop_map(
-        |(([v6, udp], tags, port, options), (payload, size), (flags, numbers))| {
+        |(([v6, udp], tags, (port, station), options), (payload, size), (flags, numbers))| {
             let (sequence, id) = numbers;
-            Stream { v6, udp, tags, port, options, payload, size, flags, sequence, id }
+            Stream { v6, udp, tags, port, station, options, payload, size, flags, sequence, id }
         },
     )
 }
