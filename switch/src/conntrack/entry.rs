@@ -45,6 +45,8 @@ pub(super) struct Back {
     /// When each side was heard last, in seconds.
     pub(super) heard_s: [AtomicU32; 2],
     side: Side,
+    /// What an answer to the opener's last SYN acknowledges, if that was sent to an open connection.
+    pub(super) asked: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Front>() == 64 && size_of::<Back>() == 40);

@@ -248,6 +248,14 @@ impl Conntrack {
                 segment.begin();
                 after
             }
+            Effect::Asks(after) => {
+                segment.ask();
+                after
+            }
+            Effect::Reopens(after) => {
+                segment.reopen();
+                after
+            }
         };
         if after != word { self.change(found, word, after) } else { Ok(()) }
     }

@@ -32,7 +32,7 @@ reasons! {
     AckAhead "ct-ack-ahead" "The TCP segment acknowledges what was never sent."
     AckBehind "ct-ack-behind" "The TCP segment acknowledges less than its sender's window allows to be outstanding."
     ResetOutside "ct-reset-outside" "The TCP reset lies outside of its receiver's window."
-    ReplySyn "ct-reply-syn" "The TCP SYN comes from the side that did not open the connection."
+    StraySyn "ct-stray-syn" "The TCP SYN comes from the side that did not open the connection, or answers none."
     UnsolicitedReply "ct-unsolicited-reply" "The ICMP reply answers no request."
     UnknownQuote "ct-unknown-quote" "The ICMP error is about a packet of no connection."
     ForgedQuote "ct-forged-quote" "The ICMP error quotes a packet that its receiver cannot have sent just now."

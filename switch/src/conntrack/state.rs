@@ -31,6 +31,12 @@ const QUERY: u64 = 1 << 24;
 /// It is UDP or another transport with ports.
 const DATAGRAM: u64 = 1 << 25;
 
+/// The opener has sent another SYN since, of which its peer may know more than we.
+const ASKING: u64 = 1 << 26;
+/// That SYN's window scale: whether it had one, and which, in four bits.
+const ASKED_SCALE_SENT: u64 = 1 << 27;
+const ASKED_SCALE_SHIFT: u32 = 28;
+
 /// Which timeouts a connection has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Class {
@@ -197,6 +203,26 @@ impl Word {
     pub(super) fn settled(self) -> Self {
         let is_open = self.0 & (3 * (SYN | ACK)) == 3 * (SYN | ACK);
         if is_open { self.assured() } else { self }
+    }
+
+    /// The opener has sent another SYN.
+    pub(super) fn asking(self, scale: Option<u8>) -> Self {
+        let cleared = self.0 & !(ASKED_SCALE_SENT | 15 << ASKED_SCALE_SHIFT);
+        let scale = scale.map_or(0, |scale| u64::from(scale & 15) << ASKED_SCALE_SHIFT | ASKED_SCALE_SENT);
+        Self(cleared | scale | ASKING)
+    }
+
+    #[inline]
+    pub(super) fn is_asking(self) -> bool {
+        self.0 & ASKING != 0
+    }
+
+    /// The peer has answered that SYN: both begin anew.
+    pub(super) fn reopened(self, scale: Option<u8>) -> Self {
+        let kept = Self(self.0 & (u64::MAX << 32 | ASSURED | TCP));
+        let asked =
+            u8::try_from(self.0 >> ASKED_SCALE_SHIFT & 15).ok().filter(|_| self.0 & ASKED_SCALE_SENT != 0);
+        kept.with_syn(Direction::Original, asked).with_syn(Direction::Reply, scale).with_ack(Direction::Reply)
     }
 
     pub(super) fn with_fin(self, side: Direction) -> Self {

@@ -40,6 +40,10 @@ pub(super) enum Effect {
     Counts(Word),
     /// The same, and its sender begins anew with the sequence number.
     Begins(Word),
+    /// It asks to open a connection that is open, and may be answered.
+    Asks(Word),
+    /// It answers such a question: both sides begin anew.
+    Reopens(Word),
 }
 
 /// Whether `a` lies before `b` in the circle of sequence numbers (RFC 9293, 3.4).
@@ -158,6 +162,9 @@ impl Segment<'_> {
         if word.is_liberal() && !word.has_ack(self.from.other()) {
             return Ok(Effect::Nothing);
         }
+        if self.answers() {
+            return Ok(Effect::Counts(word.reset()));
+        }
         if !word.has_syn(self.from) {
             // RFC 9293, 3.10.7.3: a SYN is refused by a reset that acknowledges it.
             let refuses = tcp.flags.has(TcpFlags::ACK) && tcp.acknowledgement == receiver.end.load(Relaxed);
@@ -196,9 +203,10 @@ impl Segment<'_> {
             {
                 Ok(Effect::Begins(begun))
             }
-            // RFC 5961, 4: a SYN to a connection that is open is answered, not believed.
-            (true, _) => Ok(Effect::Nothing),
-            (false, _) => Err(Invalid::ReplySyn),
+            // RFC 5961, 4: a SYN to a connection that is open is answered, not believed. If the peer has forgotten the
+            // connection, its answer begins another one.
+            (true, _) => Ok(Effect::Asks(word.asking(tcp.syn.window_scale))),
+            (false, _) => Err(Invalid::StraySyn),
         }
     }
 
@@ -211,13 +219,12 @@ impl Segment<'_> {
         if !word.has_syn(self.from.other()) {
             return Err(Invalid::AckAhead);
         }
-        let is_again = word.has_syn(self.from);
-        if is_again && end_of(tcp) != self.sender().end.load(Relaxed) && word.has_ack(self.from.other()) {
-            return if self.from == Direction::Original {
-                Ok(Effect::Nothing)
-            } else {
-                Err(Invalid::ReplySyn)
-            };
+        let is_again = word.has_syn(self.from) && end_of(tcp) == self.sender().end.load(Relaxed);
+        if self.answers() && !is_again {
+            return Ok(Effect::Reopens(word.reopened(tcp.syn.window_scale)));
+        }
+        if !is_again && word.has_syn(self.from) && word.has_ack(self.from.other()) {
+            return Err(Invalid::StraySyn);
         }
         if is_before(receiver_end, tcp.acknowledgement) {
             Err(Invalid::AckAhead)
@@ -228,6 +235,27 @@ impl Segment<'_> {
         } else {
             Ok(Effect::Begins(begun.with_ack(self.from)))
         }
+    }
+
+    /// Whether it acknowledges a SYN that the opener sent to the open connection.
+    fn answers(&self) -> bool {
+        let asked = self.entry.back.asked.load(Relaxed);
+        let is_reply = self.from == Direction::Reply && self.tcp.flags.has(TcpFlags::ACK);
+        is_reply && self.word.is_asking() && self.tcp.acknowledgement == asked
+    }
+
+    /// Notes what an answer to this SYN acknowledges.
+    pub(super) fn ask(&self) {
+        self.entry.back.asked.store(self.tcp.sequence.wrapping_add(1), Relaxed);
+    }
+
+    /// The peer has answered the opener's SYN, of which only its number is known: so its window is taken as the widest.
+    pub(super) fn reopen(&self) {
+        let opener = self.receiver();
+        opener.clear();
+        opener.end.store(self.tcp.acknowledgement, Relaxed);
+        opener.window.store(u32::from(u16::MAX), Relaxed);
+        self.begin();
     }
 
     /// The state after a segment whose words count.

@@ -257,11 +257,44 @@ fn a_syn_to_an_open_connection_changes_nothing() {
     // RFC 5961, 4: it is answered, so that an honest sender can reset what is left of an old connection.
     let table = opened();
     assert_eq!(refused(&table, &segment(THERE, SYN, (700_000, 0), 0)), None);
-    assert_eq!(refused(&table, &segment(BACK, SYN, (700_000, 0), 0)), Some(Invalid::ReplySyn));
-    assert_eq!(refused(&table, &segment(BACK, SYN | ACK, (700_000, 1001), 0)), Some(Invalid::ReplySyn));
+    assert_eq!(refused(&table, &segment(BACK, SYN, (700_000, 0), 0)), Some(Invalid::StraySyn));
+    assert_eq!(refused(&table, &segment(BACK, SYN | ACK, (700_000, 1001), 0)), Some(Invalid::StraySyn));
+    assert_eq!(refused(&table, &segment(THERE, SYN | ACK, (700_000, 5001), 0)), Some(Invalid::StraySyn));
     assert_eq!(table.states(0), [State::Established]);
     assert_eq!(refused(&table, &segment(THERE, ACK, (1001, 5001), 100)), None);
     assert_eq!(refused(&table, &segment(THERE, RST, (5001, 0), 0)), Some(Invalid::ResetOutside));
+}
+
+#[test]
+fn a_peer_that_forgot_the_connection_may_open_it_anew() {
+    let table = opened();
+    assert_eq!(refused(&table, &with_window(segment(THERE, SYN, (700_000, 0), 0), 1000, Some(2))), None);
+    assert_eq!(
+        refused(&table, &segment(BACK, SYN | ACK, (90_000, 700_002), 0)),
+        Some(Invalid::StraySyn),
+        "answers none"
+    );
+    let answer = with_window(segment(BACK, SYN | ACK, (90_000, 700_001), 0), 1000, Some(0));
+    assert_eq!(refused(&table, &answer), None);
+    assert_eq!(refused(&table, &answer), None, "again");
+    assert_eq!(
+        refused(&table, &segment(THERE, ACK, (1001, 5001), 0)),
+        Some(Invalid::SequenceBehind),
+        "the old one is over"
+    );
+    assert_eq!(refused(&table, &segment(THERE, ACK, (700_001, 90_001), 100)), None);
+    assert_eq!(refused(&table, &segment(BACK, ACK, (94_001, 700_101), 0)), None, "scaled");
+    assert_eq!(refused(&table, &segment(BACK, ACK, (94_002, 700_101), 0)), Some(Invalid::SequenceAhead));
+    assert_eq!((table.states(0), table.held(port(7))), (vec![State::Established], (1, 0)));
+}
+
+#[test]
+fn a_peer_that_forgot_the_connection_may_refuse_it() {
+    let table = opened();
+    table.pass(&segment(THERE, SYN, (700_000, 0), 0), 0);
+    assert_eq!(refused(&table, &segment(BACK, RST | ACK, (0, 700_000), 0)), Some(Invalid::ResetOutside));
+    assert_eq!(refused(&table, &segment(BACK, RST | ACK, (0, 700_001), 0)), None);
+    assert_eq!(table.states(0), [State::Reset]);
 }
 
 #[test]
