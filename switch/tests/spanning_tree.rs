@@ -4,7 +4,7 @@
 //! Whenever a port changes, those that forward are looked at: a frame must never be able to go in a circle. One exception
 //! is the protocol's own: an agreement carries no number, so one that was on its way while what it agrees to changed may
 //! be taken for a fresh one. Where several things fail within the same seconds this opens a circle once in 1,500 failures
-//! (107 of 20,000 networks with 8 failures each: 95 for up to 50 ms, all for less than a second); the next messages
+//! (107 of 20,000 networks with 8 failures each: 96 for up to 50 ms, all for less than a second); the next messages
 //! close it, which may be held back for a second (the transmit hold count). [`CIRCLE_MAX_MS`] bounds that. While networks
 //! come up there is none (of 100,000).
 #![expect(clippy::unwrap_used, reason = "a test may stop at its own mistakes")]
