@@ -1,9 +1,15 @@
 //! What the daemon tells about itself: the shapes of the API's answers and of every `--json`.
 
+mod bond;
+mod spanning_tree;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use viaduct_switch::FlowCacheSnapshot;
+
+pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
+pub use spanning_tree::{StpPortStatus, StpStatus};
 
 /// The whole state at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -30,84 +36,6 @@ pub struct Snapshot {
     pub neighbours: Vec<NeighbourStatus>,
     /// The data path's workers.
     pub workers: Vec<WorkerStatus>,
-}
-
-/// A spanning tree as this bridge sees it.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct StpStatus {
-    /// The networks that are in it, by name.
-    pub networks: Vec<String>,
-    /// What it speaks: `rstp` or `stp`.
-    pub protocol: String,
-    /// This bridge: priority and address; `None` until an uplink has had a link.
-    pub bridge: Option<String>,
-    /// The tree's root.
-    pub root: Option<String>,
-    /// What the way to the root costs; 0: this bridge is it.
-    pub root_cost: u32,
-    /// The uplink by which the way to the root leads.
-    pub root_port: Option<String>,
-    /// How old the root's information is here, in seconds.
-    pub message_age_s: Option<f64>,
-    /// The age at which it is not believed any more, in seconds.
-    pub max_age_s: Option<f64>,
-    /// Seconds between two hellos.
-    pub hello_time_s: Option<f64>,
-    /// Seconds that a port listens, and then learns, where nobody agrees to less.
-    pub forward_delay_s: Option<f64>,
-    /// Changes of the topology that this bridge saw or was told of.
-    pub topology_changes: u64,
-    /// Seconds since the last one.
-    pub since_change_s: Option<u64>,
-    /// Its uplinks, by name.
-    pub ports: Vec<StpPortStatus>,
-}
-
-/// An uplink in a spanning tree.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct StpPortStatus {
-    /// The uplink.
-    pub uplink: String,
-    /// `root`, `designated`, `alternate`, `backup` or `disabled`.
-    pub role: String,
-    /// `forwarding`, `learning` or `discarding`.
-    pub state: String,
-    /// What the way by it costs.
-    pub cost: u32,
-    /// Its priority.
-    pub priority: u8,
-    /// Its number in the tree.
-    pub number: u16,
-    /// No bridge is behind it.
-    pub edge: bool,
-    /// One bridge at most is behind it.
-    pub point_to_point: bool,
-    /// What is spoken with the neighbour: `rstp` or `stp`.
-    pub protocol: String,
-    /// The neighbour does not hear this bridge, or the uplink hears itself: it stays closed.
-    pub disputed: bool,
-    /// The best bridge on this link: priority and address.
-    pub designated_bridge: String,
-    /// What its way to the root costs.
-    pub designated_cost: u32,
-    /// RST messages received.
-    pub rst_received: u64,
-    /// Configuration messages of STP received.
-    pub configuration_received: u64,
-    /// Topology change notifications of STP received.
-    pub notification_received: u64,
-    /// Frames to the bridges' address that were no message.
-    pub invalid_received: u64,
-    /// Own messages that came back.
-    pub own_received: u64,
-    /// RST messages sent.
-    pub rst_sent: u64,
-    /// Configuration messages of STP sent.
-    pub configuration_sent: u64,
-    /// Topology change notifications of STP sent.
-    pub notification_sent: u64,
-    /// Times that it became forwarding.
-    pub forward_transitions: u64,
 }
 
 impl Snapshot {
@@ -216,127 +144,6 @@ pub struct InterfaceStatus {
     pub received_rate: Traffic,
     /// Frames and bytes that left the switch here in the last second.
     pub sent_rate: Traffic,
-}
-
-/// A bond: several links as one uplink.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct BondStatus {
-    /// The uplink's name.
-    pub uplink: String,
-    /// `active-backup`, `balance` or `lacp`.
-    pub mode: String,
-    /// By what flows are told apart: `layer2`, `layer2+3` or `layer3+4`.
-    pub hash: String,
-    /// How often the other end is to send LACPDUs: `slow` or `fast`; with LACP only.
-    pub rate: Option<String>,
-    /// The address that names this system to the other end, once a link has been there; with LACP only.
-    pub system: Option<String>,
-    /// How often another link became the active one; of an active-backup bond.
-    pub failovers: u64,
-    /// Its links, in the order of the file.
-    pub links: Vec<BondLinkStatus>,
-}
-
-/// One link of a bond.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct BondLinkStatus {
-    /// Its interface's name in the file.
-    pub interface: String,
-    /// How far the interface is from carrying frames.
-    pub link: LinkState,
-    /// The data path has it.
-    pub attached: bool,
-    /// Why not, although it is up.
-    pub detail: Option<String>,
-    /// Its speed in Mbit/s, where it says one.
-    pub speed_mbps: Option<u32>,
-    /// Frames leave by it.
-    pub sends: bool,
-    /// Frames that come by it are taken.
-    pub takes: bool,
-    /// How many of the 256 shares of all flows leave by it.
-    pub share: u16,
-    /// What LACP says; with LACP only.
-    pub lacp: Option<LacpLinkStatus>,
-}
-
-/// What LACP knows of a link.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct LacpLinkStatus {
-    /// This end, as LACPDUs tell it.
-    pub actor: LacpEnd,
-    /// The other end, as it tells itself.
-    pub partner: LacpEnd,
-    /// It belongs to the group that carries traffic.
-    pub selected: bool,
-    /// Its other end is this same switch.
-    pub looped: bool,
-    /// What is known of the partner: `current`, `expired`, `defaulted` or `port-disabled`.
-    pub receive: String,
-    /// How far it is in service: `detached`, `waiting`, `attached`, `collecting` or `distributing`.
-    pub mux: String,
-    /// Whether this end gets into sync: `monitor`, `no-churn` or `churn`.
-    pub actor_churn: String,
-    /// Whether the other end does.
-    pub partner_churn: String,
-    /// LACPDUs that came.
-    pub received: u64,
-    /// LACPDUs that were sent.
-    pub sent: u64,
-    /// Slow protocol frames that were wrong.
-    pub malformed: u64,
-    /// Times at which it ceased to send.
-    pub withdrawals: u64,
-}
-
-/// A neighbour on an uplink, as it tells itself by LLDP (IEEE 802.1AB-2016).
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct NeighbourStatus {
-    /// The uplink's name.
-    pub uplink: String,
-    /// The interface by which it was heard.
-    pub interface: String,
-    /// Which system it is.
-    pub chassis: String,
-    /// Which of its ports.
-    pub port: String,
-    /// What the port is.
-    pub port_description: Option<String>,
-    /// The system's name.
-    pub system_name: Option<String>,
-    /// What the system is.
-    pub system_description: Option<String>,
-    /// What the system is able to do: `bridge`, `router` and so on.
-    pub able: Vec<String>,
-    /// What of that it does.
-    pub enabled: Vec<String>,
-    /// Where it is managed.
-    pub management: Option<String>,
-    /// For how many seconds what it says counts.
-    pub ttl_s: u16,
-    /// For how many seconds that still is.
-    pub expires_s: u64,
-    /// Frames of the protocol on this interface that were wrong.
-    pub malformed: u64,
-    /// Frames of neighbours on this interface for which there was no room.
-    pub refused: u64,
-}
-
-/// One end of a link, as LACP tells it (IEEE 802.1AX-2020, 6.4.2.3).
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct LacpEnd {
-    /// The system's address.
-    pub system: String,
-    /// The system's priority.
-    pub system_priority: u16,
-    /// Links with the same key may be together.
-    pub key: u16,
-    /// The port's number.
-    pub port: u16,
-    /// The port's priority.
-    pub port_priority: u16,
-    /// The flags that are set.
-    pub state: Vec<String>,
 }
 
 impl LinkState {

@@ -19,7 +19,7 @@ use crate::control::interfaces::Opener;
 use crate::control::timer::Deadline;
 use crate::device::{BondLinks, Device, DeviceKind, DeviceRequest, join};
 use crate::link::Link;
-use crate::model::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus};
+use crate::model::{BondLinkStatus, BondStatus, LacpLinkStatus};
 
 /// First pause before a link that was refused is tried again, and the longest.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -241,7 +241,7 @@ impl BondPort {
             sends: self.senders.has(number),
             takes: self.takers.has(number),
             share: if self.senders.is_empty() { 0 } else { shares.get(number).copied().unwrap_or(0) },
-            lacp: states.get(number).map(lacp_link),
+            lacp: states.get(number).map(LacpLinkStatus::from),
         };
         BondStatus {
             uplink: name.to_owned(),
@@ -274,35 +274,6 @@ fn open_link(open: &mut Opener, mut request: DeviceRequest) -> Result<Device, St
 fn is_full_duplex(link: &Link) -> bool {
     let said = std::fs::read_to_string(format!("/sys/class/net/{}/duplex", link.name));
     said.map_or(true, |said| said.trim() != "half")
-}
-
-fn lacp_link(status: &lacp::LinkStatus) -> LacpLinkStatus {
-    let counters = status.counters;
-    LacpLinkStatus {
-        actor: end(&status.actor),
-        partner: end(&status.partner),
-        selected: status.selected,
-        looped: status.looped,
-        receive: status.receive.name().to_owned(),
-        mux: status.mux.name().to_owned(),
-        actor_churn: status.actor_churn.name().to_owned(),
-        partner_churn: status.partner_churn.name().to_owned(),
-        received: counters.received,
-        sent: counters.sent,
-        malformed: counters.malformed,
-        withdrawals: counters.withdrawals,
-    }
-}
-
-fn end(info: &lacp::PortInfo) -> LacpEnd {
-    LacpEnd {
-        system: info.system.address.to_string(),
-        system_priority: info.system.priority,
-        key: info.key,
-        port: info.port,
-        port_priority: info.port_priority,
-        state: info.state.names().map(str::to_owned).collect(),
-    }
 }
 
 impl Bonds {
