@@ -5,6 +5,7 @@ mod kernel_segments;
 mod lab;
 mod packet;
 mod pair;
+mod talk;
 mod tap;
 mod wires;
 mod xdp;

@@ -1,41 +1,23 @@
 //! Packet sockets.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use viaduct_switch::DropReason;
 
-use super::lab::{Lab, address, at, port, stay_on_one_processor, wait_until};
+use super::lab::{Lab, at, port, stay_on_one_processor, wait_until};
+use super::talk::{datagrams_come_back, receive, stream_both_ways};
 use crate::dataplane::{Datapath, DataplaneEvent};
 use crate::device::{DeviceError, DeviceFault, open};
-
-/// Bytes that tell their place.
-pub(super) fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|at| u8::try_from((at * 7 + at / 251) % 251).unwrap()).collect()
-}
 
 #[test]
 fn a_stream_of_super_frames_arrives_as_it_was_sent_both_ways() {
     const BYTES: usize = 64 << 20;
     let mut lab = Lab::new(2);
     lab.attach_all();
-    let listener = lab.hosts[1].within(|| TcpListener::bind(at(1, 5000)).unwrap());
-    let mut stream = lab.hosts[0].within(|| TcpStream::connect(at(1, 5000)).unwrap());
-    let (mut other, _) = listener.accept().unwrap();
-    let data = pattern(BYTES);
-    for _ in 0..2 {
-        thread::scope(|scope| {
-            scope.spawn(|| other.write_all(&data).unwrap());
-            let mut room = vec![0; BYTES];
-            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            stream.read_exact(&mut room).unwrap_or_else(|error| panic!("{error}: {:?}", lab.all_drops()));
-            assert!(room == data, "other bytes");
-        });
-        std::mem::swap(&mut stream, &mut other);
-    }
+    stream_both_ways(&lab, BYTES);
     let sent = lab.dataplane.switch().counters().port(port(0)).snapshot().sent;
     assert!(sent.bytes / sent.frames > 10_000, "super-frames arrive whole: {sent:?}");
 }
@@ -44,20 +26,7 @@ fn a_stream_of_super_frames_arrives_as_it_was_sent_both_ways() {
 fn datagrams_of_all_sizes_come_back() {
     let mut lab = Lab::new(2);
     lab.attach_all();
-    let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 5000)).unwrap());
-    let b = lab.hosts[1].within(|| UdpSocket::bind((address(1), 5000)).unwrap());
-    for socket in [&a, &b] {
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    }
-    let (data, mut room) = (pattern(65_507), vec![0; 65_536]);
-    for len in (0..1600).chain((1600..=65_507).step_by(997)) {
-        a.send_to(&data[..len], at(1, 5000)).unwrap();
-        let (got, from) = b.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
-        assert!(room[..got] == data[..len], "{len} bytes");
-        b.send_to(&room[..got], from).unwrap();
-        let (got, _) = a.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
-        assert!(room[..got] == data[..len], "{len} bytes, on their way back");
-    }
+    datagrams_come_back(&lab, (0..1600).chain((1600..=65_507).step_by(997)));
 }
 
 #[test]
@@ -69,7 +38,7 @@ fn an_interface_that_goes_is_reported_and_the_others_carry_on() {
     let reach = |from: usize, to: usize| {
         sockets[to].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         sockets[from].send_to(b"hello", at(to, 5000)).unwrap();
-        let (len, _) = sockets[to].recv_from(&mut [0; 100]).unwrap();
+        let (len, _) = receive(&sockets[to], &mut [0; 100]).unwrap();
         assert_eq!(len, 5);
     };
     let failed = |lab: &mut Lab| {
@@ -125,11 +94,11 @@ fn several_queues_share_the_flows_and_none_comes_twice() {
         let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 6000 + flow)).unwrap());
         a.send_to(&flow.to_be_bytes(), at(1, 5000)).unwrap();
         let mut room = [0; 10];
-        let (len, from) = b.recv_from(&mut room).unwrap();
+        let (len, from) = receive(&b, &mut room).unwrap();
         assert_eq!((&room[..len], from), (&flow.to_be_bytes()[..], at(0, 6000 + flow)));
     }
     b.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    assert!(b.recv_from(&mut [0; 10]).is_err(), "a frame came twice");
+    assert!(receive(&b, &mut [0; 10]).is_err(), "a frame came twice");
 }
 
 #[test]
@@ -155,7 +124,7 @@ fn frames_come_in_order_and_the_kernel_finds_their_checksums_right() {
         });
         let mut room = [0; 16];
         for number in 0..FRAMES {
-            let got = b.recv(&mut room);
+            let got = receive(&b, &mut room).map(|(len, _)| len);
             let is_right = got.as_ref().is_ok_and(|got| room[..*got] == number.to_be_bytes());
             // The sender must end, too, if this panics.
             received.store(if is_right { number + 1 } else { u64::MAX }, Ordering::Relaxed);

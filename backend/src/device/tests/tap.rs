@@ -1,11 +1,7 @@
 //! TAP devices, with Linux behind them.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::thread;
-use std::time::Duration;
-
-use super::lab::{Lab, at, port, wait_until};
+use super::lab::{Lab, port, wait_until};
+use super::talk::{datagrams_come_back, stream_both_ways};
 use crate::dataplane::{Datapath, DataplaneEvent};
 use crate::device::{Device, DeviceFault, DeviceKind, DeviceRequest, open};
 
@@ -40,20 +36,7 @@ fn a_stream_of_super_frames_passes_both_ways_by_one_queue_and_by_several() {
     const BYTES: usize = 16 << 20;
     for queues in [1, 3] {
         let lab = lab(queues);
-        let listener = lab.hosts[1].within(|| TcpListener::bind(at(1, 5000)).unwrap());
-        let mut stream = lab.hosts[0].within(|| TcpStream::connect(at(1, 5000)).unwrap());
-        let (mut other, _) = listener.accept().unwrap();
-        let data: Vec<u8> = (0..BYTES).map(|at| u8::try_from(at * 13 % 251).unwrap()).collect();
-        for _ in 0..2 {
-            thread::scope(|scope| {
-                scope.spawn(|| other.write_all(&data).unwrap());
-                let mut room = vec![0; BYTES];
-                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                stream.read_exact(&mut room).unwrap_or_else(|error| panic!("{error}: {:?}", lab.all_drops()));
-                assert!(room == data, "other bytes");
-            });
-            std::mem::swap(&mut stream, &mut other);
-        }
+        stream_both_ways(&lab, BYTES);
         for number in 0..2 {
             let sent = lab.dataplane.switch().counters().port(port(number)).snapshot().sent;
             assert!(sent.frames < 2 * BYTES as u64 / 1400, "super-frames pass whole: {sent:?}");
@@ -64,21 +47,7 @@ fn a_stream_of_super_frames_passes_both_ways_by_one_queue_and_by_several() {
 #[test]
 fn datagrams_come_back_and_a_device_that_is_removed_is_reported() {
     let mut lab = lab(1);
-    let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 5000)).unwrap());
-    let b = lab.hosts[1].within(|| UdpSocket::bind(at(1, 5000)).unwrap());
-    let mut room = vec![0; 65_536];
-    for socket in [&a, &b] {
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    }
-    for len in (0..1500).step_by(7).chain([8000, 65_507]) {
-        let data: Vec<u8> = (0..len).map(|at| u8::try_from(at * 13 % 251).unwrap()).collect();
-        a.send_to(&data, at(1, 5000)).unwrap();
-        let (got, from) = b.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
-        assert!(room[..got] == data, "{len} bytes");
-        b.send_to(&data, from).unwrap();
-        let (got, _) = a.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
-        assert!(room[..got] == data, "{len} bytes, on their way back");
-    }
+    datagrams_come_back(&lab, (0..1500).step_by(7).chain([8000, 65_507]));
     lab.hosts[1].ip("link del tap7");
     let mut events = Vec::new();
     wait_until("its removal is told", || {

@@ -1,13 +1,12 @@
 //! AF_XDP sockets.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::process::Command;
-use std::thread;
+
 use std::time::Duration;
 
 use super::lab::{Lab, address, at, port, wait_until};
-use super::packet::pattern;
+use super::talk::{datagrams_come_back, pattern, receive, stream_both_ways};
 use crate::dataplane::Datapath;
 use crate::device::{Device, DeviceError, DeviceKind, DeviceRequest, open};
 
@@ -38,42 +37,13 @@ fn lab() -> Lab {
 
 #[test]
 fn a_stream_arrives_as_it_was_sent_both_ways() {
-    const BYTES: usize = 32 << 20;
-    let lab = lab();
-    let listener = lab.hosts[1].within(|| TcpListener::bind(at(1, 5000)).unwrap());
-    let mut stream = lab.hosts[0].within(|| TcpStream::connect(at(1, 5000)).unwrap());
-    let (mut other, _) = listener.accept().unwrap();
-    let data = pattern(BYTES);
-    for _ in 0..2 {
-        thread::scope(|scope| {
-            scope.spawn(|| other.write_all(&data).unwrap());
-            let mut room = vec![0; BYTES];
-            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            stream.read_exact(&mut room).unwrap_or_else(|error| panic!("{error}: {:?}", lab.all_drops()));
-            assert!(room == data, "other bytes");
-        });
-        std::mem::swap(&mut stream, &mut other);
-    }
+    stream_both_ways(&lab(), 32 << 20);
 }
 
 #[test]
 fn datagrams_of_all_sizes_come_back() {
-    let lab = lab();
-    let a = lab.hosts[0].within(|| UdpSocket::bind(at(0, 5000)).unwrap());
-    let b = lab.hosts[1].within(|| UdpSocket::bind(at(1, 5000)).unwrap());
-    for socket in [&a, &b] {
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    }
-    let (data, mut room) = (pattern(65_507), vec![0; 65_536]);
     // Longer ones go in fragments.
-    for len in (0..1600).chain((1600..=65_507).step_by(4999)) {
-        a.send_to(&data[..len], at(1, 5000)).unwrap();
-        let (got, from) = b.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
-        assert!(room[..got] == data[..len], "{len} bytes");
-        b.send_to(&room[..got], from).unwrap();
-        let (got, _) = a.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
-        assert!(room[..got] == data[..len], "{len} bytes, on their way back");
-    }
+    datagrams_come_back(&lab(), (0..1600).chain((1600..=65_507).step_by(4999)));
 }
 
 #[test]
@@ -90,7 +60,7 @@ fn what_packet_sockets_took_unfinished_is_finished_for_af_xdp() {
     let mut room = [0; 2048];
     for len in [1, 100, 1472] {
         sender.send_to(&pattern(len), at(0, 5000)).unwrap();
-        let (got, _) = listener.recv_from(&mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
+        let (got, _) = receive(&listener, &mut room).unwrap_or_else(|error| panic!("{len}: {error}"));
         assert!(room[..got] == pattern(len), "{len} bytes");
     }
 }
@@ -112,7 +82,7 @@ fn an_interface_is_as_before_when_its_port_is_gone() {
     own.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let host = lab.hosts[0].within(|| UdpSocket::bind((address(0), 0)).unwrap());
     host.send_to(b"to the machine itself", "10.0.0.9:5000").unwrap();
-    assert_eq!(own.recv(&mut [0; 64]).unwrap(), 21);
+    assert_eq!(receive(&own, &mut [0; 64]).unwrap().0, 21);
 }
 
 #[test]
@@ -187,11 +157,11 @@ fn each_receive_queue_has_a_socket_and_no_flow_passes_by() {
         let sender = lab.hosts[0].within(|| UdpSocket::bind(at(0, 6000 + flow)).unwrap());
         sender.send_to(&flow.to_be_bytes(), at(1, 5000)).unwrap();
         let mut room = [0; 10];
-        let (len, from) = listener.recv_from(&mut room).unwrap_or_else(|error| panic!("{flow}: {error}"));
+        let (len, from) = receive(&listener, &mut room).unwrap_or_else(|error| panic!("{flow}: {error}"));
         assert_eq!((&room[..len], from), (&flow.to_be_bytes()[..], at(0, 6000 + flow)));
         listener.send_to(&room[..len], from).unwrap();
         sender.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        assert_eq!(sender.recv(&mut room).unwrap(), 2);
+        assert_eq!(receive(&sender, &mut room).unwrap().0, 2);
     }
 }
 
