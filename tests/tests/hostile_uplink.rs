@@ -323,8 +323,9 @@ fn messages_about_groups_that_lie_are_dropped_on_the_wire_and_at_guests_and_floo
     });
     let state = scene.daemon.show();
     for port in ["wan", "d"] {
-        let cut = state.port(port).dropped("storm-membership");
-        assert!(cut > 1000, "{port}: {:?}", state.port(port).drops);
+        // They are multicast frames, too: which of the two limits is met first depends on how fast they come.
+        let cut = ["storm-membership", "storm-multicast"].map(|reason| state.port(port).dropped(reason));
+        assert!(cut[0] > 0 && cut[0] + cut[1] > 1000, "{port}: {:?}", state.port(port).drops);
     }
     scene.cards[0].collect(QUIET);
     scene.send_on_wire(1, &[frame(mac(0x77), STATION, 42, 100)]);
