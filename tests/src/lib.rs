@@ -22,6 +22,7 @@ pub mod lab;
 pub mod libvirt;
 pub mod machine;
 pub mod namespace;
+pub mod open_vswitch;
 pub mod process;
 pub mod qmp;
 pub mod raw;

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::machine::Machine;
 use viaduct_tests::namespace::{Namespace, cable};
+use viaduct_tests::open_vswitch::OpenVswitch;
 use viaduct_tests::process::Process;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -129,48 +129,6 @@ fn received(namespace: &Namespace, interface: &str) -> u64 {
     namespace.run(&file).trim().parse().unwrap()
 }
 
-/// Open vSwitch in a namespace, with its database and sockets in a folder of the test's own.
-struct OpenVswitch {
-    folder: tempfile::TempDir,
-    namespace: Namespace,
-    _processes: Vec<Process>,
-}
-
-impl OpenVswitch {
-    fn new(namespace: Namespace) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str| folder.path().join(name).display().to_string();
-        let schema = "/usr/share/openvswitch/vswitch.ovsschema";
-        let made = Command::new("ovsdb-tool").args(["create", &file("db"), schema]).status();
-        assert!(made.is_ok_and(|status| status.success()), "ovsdb-tool, of the package openvswitch-switch");
-        // Its ports are interfaces of the kernel, which answers ARP there for any address of the namespace, and faster
-        // than Open vSwitch: with addresses to which nobody listens.
-        namespace.run("echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore");
-        let start = |program: &str, arguments: &[String]| {
-            let mut command = namespace.command(program);
-            command.env("OVS_RUNDIR", folder.path()).env("OVS_LOGDIR", folder.path()).args(arguments);
-            Process::spawn(program, &command, folder.path())
-        };
-        let remote = format!("--remote=punix:{}", file("db.sock"));
-        let database = start("ovsdb-server", &[file("db"), remote, format!("--pidfile={}", file("db.pid"))]);
-        wait_until("Open vSwitch's database", LIMIT, || Path::new(&file("db.sock")).exists());
-        let switch = start(
-            "ovs-vswitchd",
-            &[format!("unix:{}", file("db.sock")), format!("--pidfile={}", file("vswitchd.pid"))],
-        );
-        Self { folder, namespace, _processes: vec![switch, database] }
-    }
-
-    fn vsctl(&self, words: &str) -> String {
-        let database = format!("--db=unix:{}/db.sock", self.folder.path().display());
-        let mut command = self.namespace.command("ovs-vsctl");
-        let output =
-            command.args([&database, "--timeout=20"]).args(words.split_whitespace()).output().unwrap();
-        assert!(output.status.success(), "ovs-vsctl {words}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-}
-
 /// Two cables from `inside` to `outside`, where nothing is left to the kernel that userspace bridges cannot do.
 fn cables(inside: &Namespace, outside: &Namespace) {
     for number in [4, 5] {
@@ -179,8 +137,8 @@ fn cables(inside: &Namespace, outside: &Namespace) {
     }
 }
 
-#[test]
-fn open_vswitch_agrees_by_lacp_flows_use_both_links_and_a_pulled_cable_interrupts_for_less_than_a_second() {
+/// A bond that Open vSwitch, which has the address beyond, has agreed to by LACP.
+fn beside_open_vswitch() -> (OpenVswitch, Site) {
     let [inside, outside] = ["inside", "outside"].map(Namespace::new);
     cables(&inside, &outside);
     let peer = OpenVswitch::new(outside);
@@ -190,6 +148,12 @@ fn open_vswitch_agrees_by_lacp_flows_use_both_links_and_a_pulled_cable_interrupt
     peer.namespace.ip(&format!("address add {BEYOND}/24 dev wire"));
     peer.namespace.ip("link set wire up");
     site.wait_for_senders(&["eth4", "eth5"]);
+    (peer, site)
+}
+
+#[test]
+fn open_vswitch_agrees_by_lacp_flows_use_both_links_and_a_pulled_cable_interrupts_for_less_than_a_second() {
+    let (peer, site) = beside_open_vswitch();
     for link in site.links() {
         let lacp = &link["lacp"];
         assert_eq!((&lacp["mux"], &lacp["receive"]), (&json!("distributing"), &json!("current")), "{link}");
@@ -360,15 +324,7 @@ fn the_linux_bonding_driver_agrees_by_lacp_and_balances_and_a_pulled_cable_is_su
 #[test]
 fn a_guest_speaks_no_lacp_with_us_and_a_neighbour_that_floods_one_link_is_counted_and_keeps_the_other_from_nothing()
  {
-    let [inside, outside] = ["inside", "outside"].map(Namespace::new);
-    cables(&inside, &outside);
-    let peer = OpenVswitch::new(outside);
-    let site = Site::new(inside, LACP);
-    peer.vsctl("add-br wire -- set bridge wire datapath_type=netdev");
-    peer.vsctl("add-bond wire bond0 p4 p5 lacp=active bond_mode=balance-tcp other_config:lacp-time=fast");
-    peer.namespace.ip(&format!("address add {BEYOND}/24 dev wire"));
-    peer.namespace.ip("link set wire up");
-    site.wait_for_senders(&["eth4", "eth5"]);
+    let (peer, site) = beside_open_vswitch();
     site.wait_for_reply();
 
     let mut guest = Nic::connect(&site.daemon.socket("vm1"), &NicOptions::default());

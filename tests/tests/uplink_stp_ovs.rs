@@ -1,7 +1,5 @@
 //! RSTP with Open vSwitch's userspace bridge as the neighbour.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +7,7 @@ use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::namespace::{Namespace, cable};
-use viaduct_tests::process::Process;
+use viaduct_tests::open_vswitch::OpenVswitch;
 use viaduct_tests::stream::{frame, mac};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -28,53 +26,12 @@ stp = "rstp"
 network = "office"
 "#;
 
-/// Open vSwitch in a namespace, with its database and sockets in a folder of the test's own.
-struct OpenVswitch {
-    folder: tempfile::TempDir,
-    namespace: Namespace,
-    _processes: Vec<Process>,
-}
-
-impl OpenVswitch {
-    fn new(namespace: Namespace) -> Self {
-        let folder =
-            tempfile::tempdir().unwrap_or_else(|error| panic!("no folder for Open vSwitch: {error}"));
-        let file = |name: &str| folder.path().join(name).display().to_string();
-        let schema = "/usr/share/openvswitch/vswitch.ovsschema";
-        let made = Command::new("ovsdb-tool").args(["create", &file("db"), schema]).status();
-        assert!(made.is_ok_and(|status| status.success()), "ovsdb-tool, of the package openvswitch-switch");
-        let start = |program: &str, arguments: &[String]| {
-            let mut command = namespace.command(program);
-            command.env("OVS_RUNDIR", folder.path()).env("OVS_LOGDIR", folder.path()).args(arguments);
-            Process::spawn(program, &command, folder.path())
-        };
-        let remote = format!("--remote=punix:{}", file("db.sock"));
-        let database = start("ovsdb-server", &[file("db"), remote, format!("--pidfile={}", file("db.pid"))]);
-        wait_until("Open vSwitch's database", LIMIT, || Path::new(&file("db.sock")).exists());
-        let switch = start(
-            "ovs-vswitchd",
-            &[format!("unix:{}", file("db.sock")), format!("--pidfile={}", file("vswitchd.pid"))],
-        );
-        Self { folder, namespace, _processes: vec![switch, database] }
-    }
-
-    fn vsctl(&self, words: &str) -> String {
-        let database = format!("--db=unix:{}/db.sock", self.folder.path().display());
-        let mut command = self.namespace.command("ovs-vsctl");
-        let output = command.args([&database, "--timeout=20"]).args(words.split_whitespace()).output();
-        let output =
-            output.unwrap_or_else(|error| panic!("ovs-vsctl, of the package openvswitch-switch: {error}"));
-        assert!(output.status.success(), "ovs-vsctl {words}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// The role that Open vSwitch gives the port, in lower case.
-    fn role(&self, port: &str) -> String {
-        self.vsctl(&format!("--if-exists get port {port} rstp_status:rstp_port_role"))
-            .trim()
-            .replace('"', "")
-            .to_lowercase()
-    }
+/// The role that Open vSwitch gives the port, in lower case.
+fn role(peer: &OpenVswitch, port: &str) -> String {
+    peer.vsctl(&format!("--if-exists get port {port} rstp_status:rstp_port_role"))
+        .trim()
+        .replace('"', "")
+        .to_lowercase()
 }
 
 fn stp(daemon: &Daemon) -> Value {
@@ -117,7 +74,7 @@ fn open_vswitch_and_we_agree_at_once_and_a_cut_is_healed_within_two_seconds() {
         assert_eq!(port["protocol"], "rstp", "{port}");
         assert!(port["rst_received"].as_u64() > Some(0), "{port}");
     }
-    assert_eq!((peer.role("p1"), peer.role("p2")), ("designated".to_owned(), "designated".to_owned()));
+    assert_eq!((role(&peer, "p1"), role(&peer, "p2")), ("designated".to_owned(), "designated".to_owned()));
 
     let heard =
         || -> u64 { host.run("cat /sys/class/net/eth0/statistics/rx_packets").trim().parse().unwrap() };
