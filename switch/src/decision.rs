@@ -14,6 +14,7 @@
 use arrayvec::ArrayVec;
 
 use crate::drops::DropReason;
+use crate::explain::{Looked, Observer, Outcome};
 use crate::fdb::{Fdb, Key, Seen};
 use crate::frame::{Frame, Metadata};
 use crate::ids::{NetworkIndex, PortIndex};
@@ -221,12 +222,13 @@ pub(crate) enum Step {
 }
 
 /// All that a stage can see of a frame and its surroundings. The file's beginning says what each way to look
-/// has to note.
+/// has to note. Somebody may listen ([`Observer`]); on the data path nobody does.
 #[derive(Debug)]
-pub(crate) struct Recording<'a> {
+pub(crate) struct Recording<'a, O> {
     scene: &'a Scene<'a>,
     subject: &'a Subject<'a>,
     decision: Decision,
+    pub(crate) observer: &'a O,
 }
 
 /// The frame that is decided about.
@@ -253,11 +255,11 @@ impl<'a> Subject<'a> {
     }
 }
 
-impl<'a> Recording<'a> {
+impl<'a, O: Observer> Recording<'a, O> {
     /// Begins the decision about one frame.
     #[inline]
-    pub(crate) fn new(scene: &'a Scene<'a>, subject: &'a Subject<'a>) -> Self {
-        Self { scene, subject, decision: Decision::default() }
+    pub(crate) fn new(scene: &'a Scene<'a>, subject: &'a Subject<'a>, observer: &'a O) -> Self {
+        Self { scene, subject, decision: Decision::default(), observer }
     }
 
     /// Ends it.
@@ -269,8 +271,22 @@ impl<'a> Recording<'a> {
     /// Records something to be done.
     #[inline]
     pub(crate) fn act(&mut self, action: Action) {
+        self.observer.outcome(|| self.outcome_of(action));
         let recorded = self.decision.actions.try_push(action);
         debug_assert!(recorded.is_ok(), "the stages record at most {ACTIONS_MAX} actions");
+    }
+
+    /// What an action means to who listens.
+    fn outcome_of(&self, action: Action) -> Outcome {
+        match action {
+            Action::Learn(_) => Outcome::Learns(address_at::<6>(self.subject.head)),
+            Action::Meter(class) => Outcome::Metered(class),
+            Action::Output(port) => Outcome::To(port),
+            Action::Flood(_) => Outcome::Floods,
+            Action::Multicast(_) => Outcome::ToMembers,
+            Action::Punt => Outcome::Punted,
+            Action::Drop(reason) => Outcome::Dropped(reason),
+        }
     }
 
     /// Records that the frame is not delivered, and ends the decision.
@@ -289,13 +305,17 @@ impl<'a> Recording<'a> {
     /// Whether the whole frame has more than `limit` bytes.
     #[inline]
     pub(crate) fn is_longer_than(&mut self, limit: u32) -> bool {
-        self.decision.covered.whole.narrow(self.subject.lengths.whole, limit)
+        let bytes = self.subject.lengths.whole;
+        self.observer.looked(|| Looked::Length { bytes, limit });
+        self.decision.covered.whole.narrow(bytes, limit)
     }
 
     /// Whether the frame, or a super-frame's longest segment, has more than `limit` bytes.
     #[inline]
     pub(crate) fn is_longer_on_the_wire_than(&mut self, limit: u32) -> bool {
-        self.decision.covered.wire.narrow(self.subject.lengths.wire, limit)
+        let bytes = self.subject.lengths.wire;
+        self.observer.looked(|| Looked::WireLength { bytes, limit });
+        self.decision.covered.wire.narrow(bytes, limit)
     }
 
     /// Whether the head holds an Ethernet header; always so for frames that have a key.
@@ -307,20 +327,26 @@ impl<'a> Recording<'a> {
     /// The destination address; zero if the head is too short.
     #[inline]
     pub(crate) fn destination(&self) -> MacAddress {
-        address_at::<0>(self.subject.head)
+        let destination = address_at::<0>(self.subject.head);
+        self.observer.looked(|| Looked::Destination(destination));
+        destination
     }
 
     /// The source address; zero if the head is too short.
     #[inline]
     pub(crate) fn source_address(&self) -> MacAddress {
-        address_at::<6>(self.subject.head)
+        let source = address_at::<6>(self.subject.head);
+        self.observer.looked(|| Looked::Source(source));
+        source
     }
 
     /// How many VLAN tags still stand before the type field, at most two.
     #[inline]
     pub(crate) fn vlan_tags(&self) -> u32 {
         let is_tag = |at: usize| is_tag_at(self.subject.head, at);
-        u32::from(is_tag(12)) + u32::from(is_tag(12) && is_tag(16))
+        let tags = u32::from(is_tag(12)) + u32::from(is_tag(12) && is_tag(16));
+        self.observer.looked(|| Looked::TagsLeft(tags));
+        tags
     }
 
     /// Whether no tag was taken off. The key tells such frames from others, unless another tag stands behind.
@@ -338,13 +364,18 @@ impl<'a> Recording<'a> {
     /// The type field of an untagged frame, and the tag's type of a tagged one.
     #[inline]
     pub(crate) fn ether_type(&self) -> [u8; 2] {
-        self.subject.head.get(12..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
+        let kind =
+            self.subject.head.get(12..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
+        self.observer.looked(|| Looked::EtherType(u16::from_be_bytes(kind)));
+        kind
     }
 
     /// Whether `network` looks who wants which multicast group.
     #[inline]
     pub(crate) fn snoops(&self, network: NetworkIndex) -> bool {
-        self.scene.policy.network(network).is_some_and(|network| network.multicast().is_some())
+        let snoops = self.scene.policy.network(network).is_some_and(|network| network.multicast().is_some());
+        self.observer.looked(|| Looked::Snoops(snoops));
+        snoops
     }
 
     /// The port where the frame entered.
@@ -363,25 +394,30 @@ impl<'a> Recording<'a> {
     /// What the port where the frame entered does with frames of `network`; part of the policy.
     #[inline]
     pub(crate) fn state(&self, network: NetworkIndex) -> PortState {
-        match self.scene.port {
+        let state = match self.scene.port {
             Some(port) if !port.states.is_empty() => {
                 self.scene.policy.state(self.scene.source, network).unwrap_or_default()
             }
             _ => PortState::Forwarding,
-        }
+        };
+        self.observer.looked(|| Looked::PortState(state));
+        state
     }
 
     /// Whether `network` has a port beside the one where the frame entered.
     #[inline]
     pub(crate) fn has_others(&self, network: NetworkIndex) -> bool {
         let members = self.scene.policy.network(network).map_or(&[][..], |network| network.members());
+        self.observer.looked(|| Looked::Members(members.len()));
         members.iter().any(|&member| member != self.scene.source)
     }
 
     /// How many ports `network` has, the one where the frame entered included.
     #[inline]
     pub(crate) fn members(&self, network: NetworkIndex) -> usize {
-        self.scene.policy.network(network).map_or(0, |network| network.members().len())
+        let members = self.scene.policy.network(network).map_or(0, |network| network.members().len());
+        self.observer.looked(|| Looked::Members(members));
+        members
     }
 
     /// The port in `network` where `mac` is known to be. Notes that the decision depends on it, and how long
@@ -390,10 +426,18 @@ impl<'a> Recording<'a> {
     #[inline]
     pub(crate) fn look_up(&mut self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {
         let known = self.look_up_current(network, mac);
+        self.observer.looked(|| self.station(network, mac, known));
         if known.is_none() {
             self.only_once();
         }
         known
+    }
+
+    /// What looking up `mac` gave to who listens.
+    fn station(&self, network: NetworkIndex, mac: MacAddress, known: Option<PortIndex>) -> Looked {
+        let (_, value) = self.scene.fdb.look_up(Key::new(network, mac));
+        let age_s = value.map_or(0, |value| value.age_s(self.scene.now_s));
+        Looked::Station { mac, known: known.map(|port| (port, age_s)) }
     }
 
     #[inline]

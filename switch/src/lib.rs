@@ -18,6 +18,7 @@ pub mod control;
 pub mod counters;
 mod decision;
 pub mod drops;
+pub mod explain;
 mod fdb;
 mod flow_cache;
 pub mod flow_hash;

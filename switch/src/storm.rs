@@ -22,7 +22,7 @@ const BURST_MIN: u32 = 64;
 
 /// How many IGMP and MLD messages a port may send: far more than hosts do, which say each thing twice and
 /// answer once in two minutes, and so few that reading them costs next to nothing.
-const MESSAGES: FrameRate = match FrameRate::new(500) {
+pub(crate) const MESSAGES: FrameRate = match FrameRate::new(500) {
     Some(rate) => rate,
     None => unreachable!(),
 };
@@ -172,6 +172,28 @@ impl StormMeters {
         self.0[port.get()].messages.admits(MESSAGES, now.0)
     }
 
+    /// Whether a frame of `class` would be admitted that came from `port` now; counts nothing.
+    pub(crate) fn would_admit(
+        &self,
+        port: PortIndex,
+        class: StormClass,
+        limits: &StormLimits,
+        now: Nanos,
+    ) -> bool {
+        let bucket = &self.0[port.get()].storm[class as usize];
+        limits.of(class).is_none_or(|rate| bucket.would_admit(rate, now.0))
+    }
+
+    /// Whether an IGMP or MLD message would be admitted that came from `port` now; counts nothing.
+    pub(crate) fn would_admit_message(&self, port: PortIndex, now: Nanos) -> bool {
+        self.0[port.get()].messages.would_admit(MESSAGES, now.0)
+    }
+
+    /// Whether a control frame would be admitted that came from `port` now; counts nothing.
+    pub(crate) fn would_admit_control(&self, port: PortIndex, now: Nanos) -> bool {
+        self.0[port.get()].control.would_admit(CONTROL_RATE, now.0)
+    }
+
     /// Whether a control frame that comes from `port` now is not one too many; counts it if so.
     pub(crate) fn admits_control(&self, port: PortIndex, now: Nanos) -> bool {
         self.0[port.get()].control.admits(CONTROL_RATE, now.0)
@@ -184,15 +206,22 @@ struct Bucket(AtomicU64);
 
 impl Bucket {
     fn admits(&self, rate: FrameRate, now_ns: u64) -> bool {
-        let interval = rate.interval_ns();
-        let latest = now_ns.saturating_add(interval * u64::from(rate.burst() - 1));
-        let admit = |due: u64| {
-            let is_stale = due > latest.saturating_add(interval + STALE_NS);
-            let due = if is_stale { latest } else { due.max(now_ns) };
-            (due <= latest).then(|| due.saturating_add(interval))
-        };
-        self.0.fetch_update(Relaxed, Relaxed, admit).is_ok()
+        self.0.fetch_update(Relaxed, Relaxed, |due| next_due(due, rate, now_ns)).is_ok()
     }
+
+    /// Whether a frame would be admitted that came now.
+    fn would_admit(&self, rate: FrameRate, now_ns: u64) -> bool {
+        next_due(self.0.load(Relaxed), rate, now_ns).is_some()
+    }
+}
+
+/// When the next frame is due if one comes now, and is admitted.
+fn next_due(due: u64, rate: FrameRate, now_ns: u64) -> Option<u64> {
+    let interval = rate.interval_ns();
+    let latest = now_ns.saturating_add(interval * u64::from(rate.burst() - 1));
+    let is_stale = due > latest.saturating_add(interval + STALE_NS);
+    let due = if is_stale { latest } else { due.max(now_ns) };
+    (due <= latest).then(|| due.saturating_add(interval))
 }
 
 #[cfg(test)]
@@ -255,6 +284,16 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(total, rate(4000).burst());
+    }
+
+    #[test]
+    fn asking_beforehand_counts_nothing_and_foretells_the_answer() {
+        let bucket = Bucket::default();
+        for number in 0..300 {
+            let foretold = bucket.would_admit(rate(1000), SECOND);
+            assert_eq!(foretold, bucket.would_admit(rate(1000), SECOND));
+            assert_eq!(foretold, bucket.admits(rate(1000), SECOND), "frame {number}");
+        }
     }
 
     #[test]

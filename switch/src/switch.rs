@@ -1,6 +1,7 @@
 //! The switch: a burst of frames goes in, and out come calls of the caller's [`Egress`].
 
 mod commit;
+mod explain;
 
 use std::sync::Arc;
 

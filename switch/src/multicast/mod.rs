@@ -26,7 +26,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-pub(crate) use classify::{Family, is_ip_multicast};
+pub(crate) use classify::{Class, Family, classify, is_ip_multicast};
 pub use counters::GroupSnapshot;
 pub(crate) use snoop::{Scratch, Snooping, Verdict};
 

@@ -1,6 +1,7 @@
 //! What becomes of one frame to an IP multicast address; carried out for each frame, also of a cached decision.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 
 use super::Groups;
 use super::classify::{Class, Family, classify, is_snooped};
@@ -62,6 +63,8 @@ pub(crate) struct Snooping<'a> {
     pub(crate) network: NetworkIndex,
     pub(crate) source: PortIndex,
     pub(crate) now: Nanos,
+    /// Only tells what would become of the frame: nothing is noted, metered or counted.
+    pub(crate) is_trial: bool,
 }
 
 impl Snooping<'_> {
@@ -79,7 +82,7 @@ impl Snooping<'_> {
             (Class::Data(group), Some(_)) => self.to(scratch, group),
             (Class::Control(family), Some(settings)) => {
                 scratch.recent = None;
-                if !self.meters.admits_message(self.source, self.now) {
+                if !self.admits_message() {
                     return Verdict::Drop(DropReason::StormMembership);
                 }
                 let length = match self.collect(scratch, head, meta, rest) {
@@ -87,7 +90,7 @@ impl Snooping<'_> {
                     Err(Unread::Cut) => return self.malformed(),
                     Err(Unread::TooLong) => {
                         self.miss(family, settings);
-                        count(&self.groups.counters.unread);
+                        self.count(&self.groups.counters.unread);
                         return Verdict::Flood;
                     }
                 };
@@ -103,6 +106,20 @@ impl Snooping<'_> {
                 }
             }
             _ => Verdict::Flood,
+        }
+    }
+
+    fn admits_message(&self) -> bool {
+        if self.is_trial {
+            self.meters.would_admit_message(self.source, self.now)
+        } else {
+            self.meters.admits_message(self.source, self.now)
+        }
+    }
+
+    fn count(&self, counter: &AtomicU64) {
+        if !self.is_trial {
+            count(counter);
         }
     }
 
@@ -129,7 +146,7 @@ impl Snooping<'_> {
     }
 
     fn malformed(&self) -> Verdict<'static> {
-        count(&self.groups.counters.malformed);
+        self.count(&self.groups.counters.malformed);
         Verdict::Drop(DropReason::BadMembership)
     }
 
@@ -159,10 +176,7 @@ impl Snooping<'_> {
                 Aim::Nobody(DropReason::RogueQuery)
             }
             Message::GeneralQuery { response_s } => {
-                match self.groups.try_lock() {
-                    Some(mut writer) => self.groups.ask(&mut writer, &heard, family, response_s),
-                    None => self.contended(family, settings),
-                }
+                self.query(family, response_s, &heard);
                 Aim::All
             }
             Message::Report(records) => {
@@ -173,7 +187,20 @@ impl Snooping<'_> {
         }
     }
 
+    fn query(&self, family: Family, response_s: u32, heard: &Heard) {
+        if self.is_trial {
+            return;
+        }
+        match self.groups.try_lock() {
+            Some(mut writer) => self.groups.ask(&mut writer, heard, family, response_s),
+            None => self.contended(family, heard.settings),
+        }
+    }
+
     fn report(&self, records: Records<'_>, family: Family, heard: &Heard) {
+        if self.is_trial {
+            return;
+        }
         let Some(mut writer) = self.groups.try_lock() else { return self.contended(family, heard.settings) };
         for (group, change) in records.filter(|&(group, _)| is_snooped(group)) {
             match change {
@@ -190,6 +217,9 @@ impl Snooping<'_> {
 
     /// What a message said is not known: until hosts must have said it again, groups go to all.
     fn miss(&self, family: Family, settings: MulticastSettings) {
+        if self.is_trial {
+            return;
+        }
         let until_s = self.now.seconds().saturating_add(settings.membership_s);
         self.groups.distrust(self.network, family, until_s);
     }

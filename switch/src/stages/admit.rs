@@ -2,6 +2,7 @@
 
 use crate::decision::{Recording, Step};
 use crate::drops::DropReason;
+use crate::explain::Observer;
 
 /// The longest frame in bytes: 65,535 bytes of packet and an Ethernet header of 14, rounded up as virtio
 /// does (virtio 1.2, 5.1.6.3.1).
@@ -15,7 +16,7 @@ const VLAN_TAG: u32 = 4;
 
 /// Drops what must not enter.
 #[inline]
-pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
+pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     if recording.is_longer_than(LENGTH_MAX) {
         return recording.drop(DropReason::TooLong);
     }

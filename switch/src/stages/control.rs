@@ -4,6 +4,7 @@
 use crate::control::{CONTROL_FRAME_MAX, ControlProtocol};
 use crate::decision::{Action, Recording, Step};
 use crate::drops::DropReason;
+use crate::explain::Observer;
 
 /// The limit as lengths are counted.
 const LENGTH_MAX: u32 = 1522;
@@ -12,7 +13,7 @@ const _: () = assert!(LENGTH_MAX as usize == CONTROL_FRAME_MAX);
 /// Hands frames of protocols that run on the port to the control side, and drops all others to reserved addresses.
 /// None of them teaches an address: it is a bridge's own.
 #[inline]
-pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
+pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let destination = recording.destination();
     if !destination.is_group() {
         return Step::Continue;

@@ -3,12 +3,13 @@
 use super::storm;
 use crate::decision::{Action, Recording, Step};
 use crate::drops::DropReason;
+use crate::explain::Observer;
 use crate::ids::NetworkIndex;
 use crate::storm::StormClass;
 
 /// Chooses the ports by which the frame leaves.
 #[inline]
-pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
+pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let network = match recording.network() {
         Ok(network) => network,
         Err(reason) => return recording.drop(reason),
@@ -36,7 +37,7 @@ pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
     }
 }
 
-fn flood(recording: &mut Recording<'_>, network: NetworkIndex) -> Step {
+fn flood<O: Observer>(recording: &mut Recording<'_, O>, network: NetworkIndex) -> Step {
     if !recording.has_others(network) {
         return recording.drop(DropReason::NoReceiver);
     }

@@ -2,11 +2,12 @@
 
 use crate::decision::{Action, Recording, Step};
 use crate::drops::DropReason;
+use crate::explain::Observer;
 use crate::multicast::is_ip_multicast;
 
 /// Hands frames to IP groups over to snooping, which knows for each of them who wants it; all others go on.
 #[inline]
-pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
+pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let destination = recording.destination();
     if !destination.is_group() {
         return Step::Continue;

@@ -3,11 +3,12 @@
 
 use crate::decision::{Action, Recording, Step};
 use crate::drops::DropReason;
+use crate::explain::Observer;
 use crate::spanning_tree::PortState;
 
 /// Lets frames of forwarding ports pass.
 #[inline]
-pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
+pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let Ok(network) = recording.network() else { return Step::Continue };
     let state = recording.state(network);
     if state == PortState::Forwarding {

@@ -5,10 +5,11 @@
 //! it, each frame is looked at before a record is.
 
 use crate::decision::{Recording, Step};
+use crate::explain::Observer;
 
 /// Drops what belongs to none.
 #[inline]
-pub(super) fn decide(recording: &mut Recording<'_>) -> Step {
+pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     match recording.network() {
         Ok(_) => Step::Continue,
         Err(reason) => recording.drop(reason),

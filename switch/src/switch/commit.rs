@@ -238,7 +238,7 @@ impl<E> Run<'_, E> {
 }
 
 /// Takes off the tags that told a frame's network, and keeps what they said.
-fn take_off<P>(frame: &mut Frame<P>, classified: Classified) -> Result<(), DropReason> {
+pub(super) fn take_off<P>(frame: &mut Frame<P>, classified: Classified) -> Result<(), DropReason> {
     let Classified { network, priority, tags } = classified;
     if tags > 0 {
         frame.take_tags(u16::try_from(tags).unwrap_or(u16::MAX))?;
@@ -318,7 +318,7 @@ impl<E> Commit<'_, E> {
     {
         let Scene { policy, source, .. } = *self.scene;
         let (groups, meters) = (self.groups, self.storm);
-        let snooping = Snooping { groups, meters, policy, network, source, now: self.now };
+        let snooping = Snooping { groups, meters, policy, network, source, now: self.now, is_trial: false };
         let rest = |to: &mut [u8]| self.egress.read(frame, to);
         match snooping.verdict(self.scratch, frame.head.bytes(), &frame.meta, rest) {
             Verdict::To(receivers) => self.egress.flood(network, receivers, slot, frame),

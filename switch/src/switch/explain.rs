@@ -1,0 +1,213 @@
+//! Explaining: what would become of a frame, told by the functions that decide about real ones.
+//!
+//! Deciding is pure already; what carries decisions out is asked in its pure half: meters whether they would admit,
+//! snooping for its verdict. So an explanation changes nothing, and may be had at any time beside the workers.
+
+use super::Switch;
+use super::commit::take_off;
+use crate::control::CONTROL_RATE;
+use crate::decision::{Action, Decision, Lengths, Scene, Subject};
+use crate::drops::DropReason;
+use crate::explain::{Departure, Explanation, Fate, Looked, Notes, Observer, Outcome, Place};
+use crate::frame::{Frame, Metadata};
+use crate::ids::{NetworkIndex, PortIndex};
+use crate::multicast::{Class, Scratch, Snooping, Verdict, classify};
+use crate::packet::parse;
+use crate::policy::Policy;
+use crate::security::SourceGuard;
+use crate::stages;
+use crate::storm::{MESSAGES, StormClass};
+use crate::time::Nanos;
+use crate::vlan::{TAG_LEN, TAGS_MAX, TYPE_FIELD, is_tag_at, type_at};
+
+impl Switch {
+    /// What would become of `frame` if it entered now, under `policy`, and why; nothing is changed. The payload is what
+    /// follows the head, as far as it is known: messages to the switch may be longer than a head.
+    #[must_use]
+    pub fn explain(&self, policy: &Policy, now: Nanos, frame: &Frame<&[u8]>) -> Explanation {
+        let source = frame.meta.source;
+        let port = policy.port(source);
+        let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port };
+        let explainer = Explainer { switch: self, scene, now, notes: Notes::default() };
+        explainer.explain(frame.clone())
+    }
+}
+
+/// A frame's way, step by step.
+struct Explainer<'a> {
+    switch: &'a Switch,
+    scene: Scene<'a>,
+    now: Nanos,
+    notes: Notes,
+}
+
+impl Explainer<'_> {
+    fn explain(self, mut frame: Frame<&[u8]>) -> Explanation {
+        let guard = self.scene.port.and_then(|port| port.guard.as_deref());
+        let home = self.classify(&mut frame).and_then(|network| match guard {
+            Some(guard) => self.admit(guard, &frame).map(|()| network),
+            None => Ok(network),
+        });
+        let lengths = Lengths::of(frame.head.bytes(), &frame.meta);
+        let subject = Subject::of(&frame, lengths, home);
+        let decision = stages::decide_observed(&self.scene, &subject, &self.notes);
+        let fate = self.carry_out(&decision, &frame);
+        Explanation { steps: self.notes.into_steps(), network: home.ok(), fate }
+    }
+
+    fn classify(&self, frame: &mut Frame<&[u8]>) -> Result<NetworkIndex, DropReason> {
+        self.notes.enter(Place::Classification);
+        self.note_tags(frame.head.bytes());
+        let classified = self.scene.policy.ingress(self.scene.source).classify(frame.head.bytes());
+        let taken = classified.and_then(|classified| take_off(frame, classified).map(|()| classified));
+        match taken {
+            Ok(classified) => {
+                let tags = classified.tags / TAG_LEN;
+                let (network, priority) = (classified.network, classified.priority);
+                self.notes.outcome(|| Outcome::Belongs { network, tags, priority });
+                Ok(network)
+            }
+            Err(reason) => {
+                self.notes.outcome(|| Outcome::Dropped(reason));
+                Err(reason)
+            }
+        }
+    }
+
+    /// Notes the tags that stand there, one more than are ever taken off.
+    fn note_tags(&self, head: &[u8]) {
+        let places = (0..=TAGS_MAX).map(|number| TYPE_FIELD + number * TAG_LEN);
+        let tags: Vec<usize> = places.take_while(|&at| is_tag_at(head, at)).collect();
+        if tags.is_empty() {
+            self.notes.looked(|| Looked::Untagged);
+        }
+        for at in tags {
+            let [kind, control] = [at, at + 2].map(|at| type_at(head, at).map_or(0, u16::from_be_bytes));
+            let priority = u8::try_from(control >> 13).unwrap_or(0);
+            self.notes.looked(|| Looked::Tag { kind, vlan: control & 0xfff, priority });
+        }
+    }
+
+    fn admit(&self, guard: &SourceGuard, frame: &Frame<&[u8]>) -> Result<(), DropReason> {
+        self.notes.enter(Place::PortSecurity);
+        let head = frame.head.bytes();
+        self.notes.looked(|| Looked::Source(crate::decision::address_at::<6>(head)));
+        if let Ok(contents) = parse(head, frame.meta.length) {
+            self.notes.contents(&contents);
+        }
+        let admitted = guard.admit(frame);
+        if let Err(reason) = admitted {
+            self.notes.outcome(|| Outcome::Dropped(reason));
+        }
+        admitted
+    }
+
+    /// What carrying out a decision would come to. The actions are those of `Commit::each`, in the same order.
+    fn carry_out(&self, decision: &Decision, frame: &Frame<&[u8]>) -> Fate {
+        let mut departures = Vec::new();
+        for &action in decision.actions() {
+            match action {
+                Action::Learn(_) => {}
+                Action::Meter(class) => {
+                    if !self.would_admit(class) {
+                        return Fate::Dropped(class.drop_reason());
+                    }
+                }
+                Action::Output(port) => departures.extend(self.departures(&[port], &frame.meta)),
+                Action::Flood(network) => departures.extend(self.flood(network, &frame.meta)),
+                Action::Multicast(network) => match self.multicast(network, frame) {
+                    Fate::Leaves(receivers) => departures.extend(receivers),
+                    other => return other,
+                },
+                Action::Punt => return self.punt(),
+                Action::Drop(reason) => return Fate::Dropped(reason),
+            }
+        }
+        Fate::Leaves(departures)
+    }
+
+    fn would_admit(&self, class: StormClass) -> bool {
+        self.notes.enter(Place::StormMeter);
+        let Some(port) = self.scene.port else { return true };
+        if let Some(limit) = port.storm.of(class) {
+            self.notes.looked(|| Looked::StormLimit(class, limit));
+        }
+        let admits = self.switch.storm.would_admit(self.scene.source, class, &port.storm, self.now);
+        let outcome = if admits { Outcome::WithinLimit } else { Outcome::Dropped(class.drop_reason()) };
+        self.notes.outcome(|| outcome);
+        admits
+    }
+
+    fn punt(&self) -> Fate {
+        self.notes.enter(Place::ControlMeter);
+        self.notes.looked(|| Looked::Limit(CONTROL_RATE));
+        if self.switch.storm.would_admit_control(self.scene.source, self.now) {
+            self.notes.outcome(|| Outcome::Punted);
+            return Fate::Punted;
+        }
+        self.notes.outcome(|| Outcome::Dropped(DropReason::StormControl));
+        Fate::Dropped(DropReason::StormControl)
+    }
+
+    fn flood(&self, network: NetworkIndex, meta: &Metadata) -> Vec<Departure> {
+        let members = self.scene.policy.network(network).map_or(&[][..], |network| network.members());
+        self.departures(members, meta)
+    }
+
+    /// Copies for all of `ports` but the source.
+    fn departures(&self, ports: &[PortIndex], meta: &Metadata) -> Vec<Departure> {
+        let departure = |&port: &PortIndex| {
+            let tags = self.scene.policy.tags_of(port).and_then(|tags| tags.of(meta)).unwrap_or_default();
+            Departure { port, tags }
+        };
+        ports.iter().filter(|port| **port != meta.source).map(departure).collect()
+    }
+
+    fn multicast(&self, network: NetworkIndex, frame: &Frame<&[u8]>) -> Fate {
+        self.notes.enter(Place::Snooping);
+        let (head, meta) = (frame.head.bytes(), &frame.meta);
+        match classify(head) {
+            Class::Data(group) => self.notes.looked(|| Looked::Group(group)),
+            Class::Control(_) => {
+                self.notes.looked(|| Looked::MembershipMessage);
+                self.notes.looked(|| Looked::Limit(MESSAGES));
+                let known = head.len() + frame.payload.len();
+                if u32::try_from(known).is_ok_and(|known| known < meta.length) {
+                    self.notes.outcome(|| Outcome::Unread);
+                    return Fate::Unknown;
+                }
+            }
+            Class::All => self.notes.looked(|| Looked::Destination(crate::decision::address_at::<0>(head))),
+        }
+        self.snooped(network, frame)
+    }
+
+    fn snooped(&self, network: NetworkIndex, frame: &Frame<&[u8]>) -> Fate {
+        let Scene { policy, source, .. } = self.scene;
+        let (groups, meters, now) = (&self.switch.groups, &self.switch.storm, self.now);
+        let snooping = Snooping { groups, meters, policy, network, source, now, is_trial: true };
+        let rest = |to: &mut [u8]| {
+            let len = to.len().min(frame.payload.len());
+            to[..len].copy_from_slice(&frame.payload[..len]);
+            len
+        };
+        let mut scratch = Scratch::default();
+        match snooping.verdict(&mut scratch, frame.head.bytes(), &frame.meta, rest) {
+            Verdict::To(receivers) => {
+                let receivers: Vec<PortIndex> =
+                    receivers.iter().copied().filter(|port| *port != source).collect();
+                let departures = self.departures(&receivers, &frame.meta);
+                self.notes.outcome(|| Outcome::ToGroup(receivers));
+                Fate::Leaves(departures)
+            }
+            Verdict::Flood => {
+                self.notes.outcome(|| Outcome::Floods);
+                Fate::Leaves(self.flood(network, &frame.meta))
+            }
+            Verdict::Drop(reason) => {
+                self.notes.outcome(|| Outcome::Dropped(reason));
+                Fate::Dropped(reason)
+            }
+        }
+    }
+}
