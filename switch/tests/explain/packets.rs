@@ -37,7 +37,8 @@ pub(crate) fn arp(from: u8, to: u8, claimed: [u8; 4]) -> Vec<u8> {
 
 fn ipv4(source: [u8; 4], destination: [u8; 4], protocol: u8, content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + content.len()).unwrap().to_be_bytes();
-    let mut header = vec![0x45, 0, length[0], length[1], 0, 1, 0, 0, 64, protocol, 0, 0];
+    let hops = if protocol == 2 { 1 } else { 64 };
+    let mut header = vec![0x45, 0, length[0], length[1], 0, 1, 0, 0, hops, protocol, 0, 0];
     header.extend(source);
     header.extend(destination);
     let sum = checksum(&header);
