@@ -1,7 +1,7 @@
 //! Why a frame goes where it goes: what each stage looked at and what came of it, as data.
 //!
 //! [`Switch::explain`](crate::Switch::explain) makes it by asking the very functions that decide about real frames, with
-//! something that listens to them ([`Observer`]). Nothing listens on the data path, where this costs nothing.
+//! something that listens to them. Nothing listens on the data path, where this costs nothing.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
