@@ -25,6 +25,8 @@ use super::sync::mailbox::{Answer, Answers, Postbox, mailbox};
 use super::sync::primitives::{Bell, into_inner};
 use super::worker::{Worker, WorkerParts};
 use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
+
+mod purge;
 use crate::config::Polling;
 use crate::device::Device;
 use crate::memory::{DirtyLog, GuestMemory};
@@ -465,15 +467,13 @@ impl Datapath for Dataplane {
     }
 
     fn purge(&mut self, port: PortIndex, link: u8) {
-        let outlet = self.attached.get(&port).and_then(|attached| attached.outlet.as_ref());
-        let Some(queue) = outlet.and_then(|outlet| outlet.queue(u16::from(link))) else { return };
-        let frames = queue.lock().backlog.clear();
-        self.switch.counters().port(port).add_drops(DropReason::ReceiverDown, frames);
+        self.purge_queue(port, u16::from(link), DropReason::ReceiverDown);
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>) {
-        self.policy = Arc::clone(&policy);
+        let before = std::mem::replace(&mut self.policy, Arc::clone(&policy));
         self.ask(|_, acknowledge| Some(Message::SetPolicy { policy: Arc::clone(&policy), acknowledge }));
+        self.purge_closed(&before);
     }
 
     fn set_polling(&mut self, polling: Polling) {

@@ -91,6 +91,11 @@ impl Outlet {
         queue.is_some_and(|queue| queue.backlog.is_empty())
     }
 
+    /// How many queues it has.
+    pub(super) fn queue_count(&self) -> u16 {
+        u16::try_from(self.queues.len()).unwrap_or(u16::MAX)
+    }
+
     /// The queue of this number.
     #[inline]
     pub(super) fn queue(&self, number: u16) -> Option<&Mutex<ReceiveQueue>> {

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use viaduct_switch::spanning_tree::PortState;
 use viaduct_switch::{DropReason, Limits, NetworkIndex, NetworkSettings, PortPolicy, Switch};
 
 use super::*;
@@ -140,11 +141,21 @@ fn dataplane(cpus: &[usize]) -> Dataplane {
     dataplane_of(cpus, 6)
 }
 
+/// The policy of one network of `count` ports, of which these are in a spanning tree.
+fn policy_of(count: usize, states: &[(usize, PortState)]) -> Policy {
+    let network = NetworkIndex::new(0).unwrap();
+    let ports = (0..count).map(|index| {
+        let mut policy = PortPolicy::new(network, 1500);
+        let state = states.iter().find(|(of, _)| *of == index);
+        state.into_iter().for_each(|(_, state)| policy.take_state(*state));
+        (port(index), policy)
+    });
+    Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap()
+}
+
 /// A network of `count` ports.
 fn dataplane_of(cpus: &[usize], count: usize) -> Dataplane {
-    let network = NetworkIndex::new(0).unwrap();
-    let ports = (0..count).map(|index| (port(index), PortPolicy::new(network, 1500)));
-    let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap();
+    let policy = policy_of(count, &[]);
     let switch = Arc::new(Switch::new(1, Limits::default()));
     Dataplane::start(switch, Arc::new(policy), cpus, Polling::Adaptive).unwrap()
 }

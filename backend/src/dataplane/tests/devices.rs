@@ -160,3 +160,39 @@ fn a_device_that_stays_full_loses_what_is_beyond_the_bound_and_nobody_else_anyth
     wait_for("the rest is lost", || drops(&dataplane, 2, DropReason::NoBuffer) == frames - 1000);
     dataplane.detach(port(2));
 }
+
+#[test]
+fn what_waits_at_a_port_that_the_spanning_tree_closes_never_leaves_by_it() {
+    let (mut dataplane, notes) = (dataplane(&[0]), [1, 2].map(|_| Arc::new(Notes::default())));
+    let devices = [1, 2].map(|index| {
+        let (device, writable) = device(&notes[index - 1]);
+        notes[index - 1].full.store(true, SeqCst);
+        write(&writable, u64::MAX - 1);
+        dataplane.attach_device(port(index), device);
+        writable
+    });
+    let mut guest = Guest::new(0);
+    dataplane.attach(guest.setup([0, 0]));
+    (0..20).for_each(|number| guest.send(0xff, number));
+    guest.wait_used(1, 20);
+
+    // One of the two is closed, the other one forwards on.
+    let states = [(1, PortState::Discarding), (2, PortState::Forwarding)];
+    dataplane.set_policy(Arc::new(policy_of(6, &states)));
+    assert_eq!([1, 2].map(|index| drops(&dataplane, index, DropReason::StpBlocked)), [20, 0]);
+    for (notes, writable) in notes.iter().zip(&devices) {
+        notes.full.store(false, SeqCst);
+        // SAFETY: eight bytes of our own.
+        unsafe { libc::read(writable.as_raw_fd(), [0_u8; 8].as_mut_ptr().cast(), 8) };
+    }
+    wait_for("the other port's are sent", || notes[1].sent.lock().unwrap().len() == 20);
+
+    // What the tree itself says still leaves by a closed port, and nothing that waited before it.
+    dataplane.emit(port(1), 0, vec![42; 60]);
+    wait_for("a message of the tree", || !notes[0].sent.lock().unwrap().is_empty());
+    assert_eq!(*notes[0].sent.lock().unwrap(), [42]);
+    dataplane.set_policy(Arc::new(policy_of(6, &[])));
+    guest.send(0xff, 20);
+    wait_for("the next frame after it opened", || notes[0].sent.lock().unwrap().last() == Some(&20));
+    assert_eq!(notes[0].sent.lock().unwrap().len(), 2);
+}

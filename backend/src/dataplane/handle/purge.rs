@@ -1,0 +1,33 @@
+//! Throwing away what waits at a way out that nothing may leave by any more.
+
+use viaduct_switch::{DropReason, Policy, PortIndex};
+
+use super::Dataplane;
+
+impl Dataplane {
+    /// Throws away what waits at one queue of `port`.
+    pub(super) fn purge_queue(&self, port: PortIndex, queue: u16, reason: DropReason) {
+        let outlet = self.attached.get(&port).and_then(|attached| attached.outlet.as_ref());
+        let Some(queue) = outlet.and_then(|outlet| outlet.queue(queue)) else { return };
+        let frames = queue.lock().backlog.clear();
+        self.switch.counters().port(port).add_drops(reason, frames);
+    }
+
+    /// Throws away what waits at ports that forwarded under `before` and do not now: neighbours are told next that they
+    /// are closed, and who is told opens another way at once, by which late frames would come back (IEEE 802.1Q-2018,
+    /// 8.6.7). To be called when all workers use the new policy, so that nothing is put there any more.
+    pub(super) fn purge_closed(&self, before: &Policy) {
+        for (&port, attached) in &self.attached {
+            if forwards(before, port) && !forwards(&self.policy, port) {
+                let queues = attached.outlet.as_ref().map_or(0, |outlet| outlet.queue_count());
+                (0..queues).for_each(|queue| self.purge_queue(port, queue, DropReason::StpBlocked));
+            }
+        }
+    }
+}
+
+/// Whether frames of any network leave by `port`.
+fn forwards(policy: &Policy, port: PortIndex) -> bool {
+    let networks = policy.port(port).into_iter().flat_map(viaduct_switch::PortPolicy::networks);
+    networks.into_iter().any(|network| policy.is_member(port, network))
+}
