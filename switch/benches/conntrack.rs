@@ -1,16 +1,19 @@
-//! What connections cost: found by their tuples among 10,000 and among a million, at random; followed by their name; opened
-//! and closed.
+//! What connections cost: found by their tuples among 10,000 and among a million, at random, one by one and by bursts;
+//! followed by their name; opened and closed.
 
 #![expect(clippy::expect_used, reason = "a benchmark may stop at its own mistakes")]
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use viaduct_switch::conntrack::{Conntrack, Limits};
+use viaduct_switch::conntrack::{Conntrack, Hint, Limits};
 use viaduct_switch::packet::{Address, Packet, Ports, SynOptions, Tcp, TcpFlags, Transport, number};
 use viaduct_switch::{Nanos, NetworkIndex, PortIndex};
 
 const BATCH: u32 = 64;
+
+/// The same, as a length.
+const BURST: usize = BATCH as usize;
 
 /// The SYN of a flow's number.
 fn syn(flow: u32) -> Packet {
@@ -73,6 +76,9 @@ fn found(criterion: &mut Criterion) {
                 }
             });
         });
+        group.bench_function(format!("look_ahead/{flows}"), |bencher| {
+            bencher.iter(|| look_up_burst(&table, std::array::from_fn(|_| syn(next(&mut state, flows)))));
+        });
         group.bench_function(format!("track/{flows}"), |bencher| {
             bencher.iter(|| {
                 for _ in 0..BATCH {
@@ -83,6 +89,15 @@ fn found(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// Looks all packets of a burst up.
+fn look_up_burst(table: &Conntrack, packets: [Packet; BURST]) {
+    let mut hints: [Hint; BURST] = std::array::from_fn(|at| table.hint(zone(), &packets[at]));
+    table.look_ahead(&mut hints);
+    for (packet, hint) in packets.iter().zip(hints) {
+        black_box(table.look_up_hinted(zone(), packet, hint, Nanos(0)));
+    }
 }
 
 fn opened(criterion: &mut Criterion) {

@@ -134,6 +134,12 @@ impl Front {
         })
     }
 
+    /// Loads the entry's front.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.identity.load(Relaxed)
+    }
+
     /// The port that opened the connection.
     pub(super) fn port(&self) -> Option<PortIndex> {
         let port = self.identity.load(Relaxed) >> 32 & 0xfff;
@@ -142,6 +148,12 @@ impl Front {
 }
 
 impl Back {
+    /// Loads the entry's back, both ends of it, since it may stand on two cache lines.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.word.load(Relaxed) ^ u64::from(self.asked.load(Relaxed))
+    }
+
     #[inline]
     pub(super) fn word(&self) -> Word {
         Word(self.word.load(Acquire))

@@ -58,6 +58,12 @@ impl Index {
         slots.map(|slot| slot.load(Acquire)).filter(move |slot| slot & TAGGED == place.tag).map(parts)
     }
 
+    /// Loads the place's buckets.
+    #[inline]
+    pub(super) fn touch(&self, place: Place) -> u32 {
+        place.buckets.into_iter().fold(0, |sum, bucket| sum ^ self.0[bucket].0[0].load(Relaxed))
+    }
+
     /// All entries in the place's buckets.
     pub(super) fn neighbours(&self, place: Place) -> impl Iterator<Item = u32> {
         let slots = place.buckets.into_iter().flat_map(|bucket| &self.0[bucket].0);

@@ -18,8 +18,10 @@
 //! not (or is over) only by its own port, or by one that has fewer. So who floods displaces himself.
 //!
 //! What holds for a packet is asked with [`Conntrack::look_up`], which changes nothing; once the packet passes,
-//! [`Conntrack::open`] or [`Conntrack::track`] takes note of it.
+//! [`Conntrack::open`] or [`Conntrack::track`] takes note of it. Who has a whole burst of packets has
+//! [`Conntrack::look_ahead`] fetch what their look-ups will read.
 
+mod ahead;
 mod entry;
 mod index;
 mod list;
@@ -30,6 +32,7 @@ mod tcp;
 pub mod timeouts;
 mod tuple;
 
+pub use ahead::Hint;
 pub use list::{Connection, Filter, Page};
 pub use reasons::{CountersSnapshot, Invalid, Refused};
 pub use state::State;
@@ -166,19 +169,36 @@ impl Conntrack {
     #[must_use]
     #[inline]
     pub fn look_up(&self, zone: NetworkIndex, packet: &Packet, now: Nanos) -> Verdict {
-        self.try_look_up(zone, packet, now.seconds()).unwrap_or_else(Verdict::Invalid)
+        let now_s = now.seconds();
+        let find = |tuple: &Tuple| self.find(tuple, now_s);
+        self.try_look_up(zone, packet, find).unwrap_or_else(Verdict::Invalid)
+    }
+
+    /// The same for a packet whose [`Conntrack::hint`] is known. It need not be right: the verdict is the same.
+    #[must_use]
+    #[inline]
+    pub fn look_up_hinted(&self, zone: NetworkIndex, packet: &Packet, hint: Hint, now: Nanos) -> Verdict {
+        let now_s = now.seconds();
+        let hinted = |tuple: &Tuple| hint.candidate.and_then(|candidate| self.is_at(candidate, tuple, now_s));
+        let find = |tuple: &Tuple| hinted(tuple).or_else(|| self.find(tuple, now_s));
+        self.try_look_up(zone, packet, find).unwrap_or_else(Verdict::Invalid)
     }
 
     #[inline]
-    fn try_look_up(&self, zone: NetworkIndex, packet: &Packet, now_s: u32) -> Result<Verdict, Invalid> {
+    fn try_look_up(
+        &self,
+        zone: NetworkIndex,
+        packet: &Packet,
+        find: impl Fn(&Tuple) -> Option<(Reference, Word)>,
+    ) -> Result<Verdict, Invalid> {
         match Tuple::of(zone, packet)? {
             Kind::Untracked => Ok(Verdict::Untracked),
-            Kind::Error(tuple, sequence) => self.look_up_error(&tuple, sequence, now_s),
-            Kind::Reply(tuple) => match self.find(&tuple, now_s) {
+            Kind::Error(tuple, sequence) => self.look_up_error(find(&tuple), sequence),
+            Kind::Reply(tuple) => match find(&tuple) {
                 Some((found, _)) => Ok(Verdict::Established(found)),
                 None => Err(Invalid::UnsolicitedReply),
             },
-            Kind::Flow(tuple) => match (self.find(&tuple, now_s), &packet.transport) {
+            Kind::Flow(tuple) => match (find(&tuple), &packet.transport) {
                 (None, Transport::Tcp(tcp)) => {
                     tcp::opens(tcp, self.limits.may_take_up).map(|()| Verdict::New)
                 }
@@ -195,8 +215,12 @@ impl Conntrack {
         }
     }
 
-    fn look_up_error(&self, tuple: &Tuple, sequence: Option<u32>, now_s: u32) -> Result<Verdict, Invalid> {
-        let (quoted, word) = self.find(tuple, now_s).ok_or(Invalid::UnknownQuote)?;
+    fn look_up_error(
+        &self,
+        quoted: Option<(Reference, Word)>,
+        sequence: Option<u32>,
+    ) -> Result<Verdict, Invalid> {
+        let (quoted, word) = quoted.ok_or(Invalid::UnknownQuote)?;
         let is_true = sequence.is_none_or(|sequence| {
             tcp::is_outstanding(self.entry(quoted.id.entry), word, quoted.direction, sequence)
         });
@@ -311,13 +335,18 @@ impl Conntrack {
     #[inline]
     fn find(&self, tuple: &Tuple, now_s: u32) -> Option<(Reference, Word)> {
         let place = self.index.place(tuple.hash(&self.hasher));
-        self.index.candidates(place).find_map(|(number, direction)| {
-            let entry = self.entry(number);
-            let word = entry.back.word();
-            let is_it = word.is_live() && entry.front.is(direction, tuple) && entry.back.is_still(word);
-            let id = ConnectionId { entry: number, life: word.life() };
-            (is_it && !entry.back.is_over(word, now_s)).then_some((Reference { id, direction }, word))
-        })
+        self.index.candidates(place).find_map(|candidate| self.is_at(candidate, tuple, now_s))
+    }
+
+    /// The connection of `tuple`, if it lives in this entry.
+    #[inline]
+    fn is_at(&self, candidate: (u32, Direction), tuple: &Tuple, now_s: u32) -> Option<(Reference, Word)> {
+        let (number, direction) = candidate;
+        let entry = self.entry(number);
+        let word = entry.back.word();
+        let is_it = word.is_live() && entry.front.is(direction, tuple) && entry.back.is_still(word);
+        let id = ConnectionId { entry: number, life: word.life() };
+        (is_it && !entry.back.is_over(word, now_s)).then_some((Reference { id, direction }, word))
     }
 
     /// By which generation of the policy the connection was judged last; `None`: it has ended.

@@ -1,5 +1,6 @@
 //! The table as its callers see it. Packets are made as the parser makes them.
 
+mod ahead;
 mod bounds;
 mod kinds;
 mod tcp;
