@@ -14,8 +14,9 @@
 //! takes the lock of one of a few shards for some hundred nanoseconds; both directions of a connection have the
 //! same, so that two workers that see it open at once agree on one entry.
 //!
-//! The table is fair: each port has bounds; a connection that is open in both directions is never displaced; one that is
-//! not (or is over) only by its own port, or by one that has fewer. So who floods displaces himself.
+//! The table is fair: each port has bounds, which fall as the table fills, and a share that is kept for it. A connection
+//! that is open in both directions is never displaced; one that is not (or is over) only by its own port, or by one that has
+//! fewer. So who floods displaces himself.
 //!
 //! What holds for a packet is asked with [`Conntrack::look_up`], which changes nothing; once the packet passes,
 //! [`Conntrack::open`] or [`Conntrack::track`] takes note of it. Who has a whole burst of packets has
@@ -138,6 +139,8 @@ pub struct Conntrack {
     held: Box<[Held]>,
     hasher: foldhash::quality::FixedState,
     limits: Limits,
+    /// Among how many ports the reserve is shared; 0: there is none.
+    ports: AtomicU32,
     counters: Counters,
 }
 
@@ -161,8 +164,16 @@ impl Conntrack {
             held: std::iter::repeat_with(Held::default).take(PORTS_MAX).collect(),
             hasher: foldhash::quality::FixedState::with_seed(seed),
             limits: Limits { connections: entries, ..limits },
+            ports: AtomicU32::new(0),
             counters: Counters::default(),
         }
+    }
+
+    /// Says how many ports there are. From now on a sixteenth of the table is kept for them, in equal shares: a port that
+    /// holds less than its share of that always finds room, and what one may hold beyond it is no more than what is free. Until
+    /// it is said, who comes first may take all up to the limits.
+    pub fn set_ports(&self, ports: usize) {
+        self.ports.store(u32::try_from(ports.clamp(1, PORTS_MAX)).unwrap_or(1), Relaxed);
     }
 
     /// What `packet` of network `zone` is. Changes nothing.

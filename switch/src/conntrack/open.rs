@@ -30,6 +30,9 @@ const EVICTION_CANDIDATES: usize = 8;
 /// its time, which nobody tells the wheel.
 const VISIT_S: u32 = 60;
 
+/// The part of the table, one in so many entries, that is kept for ports with less than their share of it.
+const RESERVE_DIVISOR: usize = 16;
+
 /// Entries that are looked at before others may have the lock.
 const SWEEP: usize = 64;
 
@@ -176,7 +179,8 @@ impl Conntrack {
     fn room(&self, shard: &mut Shard, opening: &Opening<'_>) -> Result<u32, Refused> {
         let (all, embryonic) = self.held(opening.port);
         let is_full = all >= self.limits.per_port || embryonic >= self.limits.embryonic_per_port;
-        if !is_full && let Some(entry) = shard.free.take() {
+        let may_take = !is_full && self.may_take(shard, all);
+        if may_take && let Some(entry) = shard.free.take() {
             return Ok(entry);
         }
         let victim = self.victim(shard, opening, is_full);
@@ -187,6 +191,17 @@ impl Conntrack {
         count(&self.counters.evicted);
         self.end(shard, victim);
         shard.free.take().ok_or(Refused::TableFull)
+    }
+
+    /// Whether a port that holds `held` connections may have one of those entries of the shard that are free: as long as it
+    /// has less than its share of the reserve, or less than is free beyond that. So what a port may have falls as the table
+    /// fills (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998), and
+    /// what all others hold together never takes the share of one that has less. The shards fill alike.
+    fn may_take(&self, shard: &Shard, held: usize) -> bool {
+        let ports = self.ports.load(Relaxed) as usize;
+        let reserve = self.limits.connections / RESERVE_DIVISOR;
+        let free = shard.free.count * self.shards.len();
+        ports == 0 || held < reserve / ports || held < free.saturating_sub(reserve)
     }
 
     /// A connection that may give way: of this port itself, or, unless that is full, of one that holds more. Of the first

@@ -45,7 +45,7 @@ reasons! {
     Refused:
     NotNew "ct-not-new" "The packet may not open a connection."
     PortFull "ct-port-full" "The port holds as many connections as one port may, and none of its own could give way."
-    TableFull "ct-table-full" "The table is full of connections that may not be displaced by this port's."
+    TableFull "ct-table-full" "What is left of the table is kept for ports that hold fewer connections, and none may be displaced by this port's."
     Crowded "ct-crowded" "Both places in the table where the connection might stand are full."
 }
 
