@@ -246,6 +246,55 @@ fn an_active_backup_bond_announces_its_stations_and_keeps_order_and_tcp_goes_on_
     assert!(site.daemon.show_json()["bonds"][0]["failovers"].as_u64() >= Some(3));
 }
 
+/// Behind each cable is a switch of its own, whose way on breaks: the carrier says nothing of that, and who answers does.
+#[test]
+fn a_link_that_breaks_beyond_its_carrier_is_given_up_within_a_second_by_arp_and_taken_again() {
+    let [inside, middle, outside] = ["inside", "middle", "outside"].map(Namespace::new);
+    cables(&inside, &middle);
+    outside.ip("link add wire type bridge forward_delay 0 mcast_snooping 0");
+    for number in [4, 5] {
+        cable((&middle, &format!("q{number}")), (&outside, &format!("r{number}")));
+        middle.ip(&format!("link add m{number} type bridge forward_delay 0 mcast_snooping 0"));
+        for port in ["p", "q"] {
+            middle.ip(&format!("link set {port}{number} master m{number}"));
+        }
+        middle.ip(&format!("link set m{number} up"));
+        outside.ip(&format!("link set r{number} master wire"));
+    }
+    outside.ip("link set wire up");
+    outside.ip(&format!("address add {BEYOND}/24 dev wire"));
+    let site = Site::new(inside, &format!(r#"{{ mode = "active-backup", arp_targets = ["{BEYOND}"] }}"#));
+    let answered = |wanted: [bool; 2]| {
+        wait_until(&format!("{wanted:?} as links that are answered"), LIMIT, || {
+            site.links().iter().map(|link| link["answered"] == true).eq(wanted)
+        });
+    };
+    answered([true, true]);
+    site.wait_for_reply();
+
+    site.expect_short_silence(&outside, 4, |site| {
+        let number = site.senders().concat().trim_start_matches("eth").to_owned();
+        middle.ip(&format!("link set q{number} down"));
+        answered([number != "4", number != "5"]);
+        wait_until("the reserve in service", LIMIT, || site.senders().concat() != format!("eth{number}"));
+        assert!(site.links().iter().all(|link| link["link"] == "up"), "{:?}", site.links());
+        let shown = String::from_utf8(site.daemon.command(&["show", "bonds"]).stdout).unwrap();
+        assert!(shown.contains(&format!("eth{number}: none of `arp_targets` answers by it")), "{shown}");
+        thread::sleep(Duration::from_millis(1000));
+        middle.ip(&format!("link set q{number} up"));
+        answered([true, true]);
+    });
+    // The answers are for the links, and for nobody behind the switch; a sender of ARP's choice is asked for, too.
+    let with_source =
+        r#"{ mode = "balance", arp_targets = ["BEYOND"], arp_source = "10.0.9.77", arp_missed = 3 }"#;
+    site.daemon.apply(&config(&with_source.replace("BEYOND", BEYOND)));
+    answered([true, true]);
+    site.wait_for_senders(&["eth4", "eth5"]);
+    site.host.run("timeout 2 tcpdump -nn -c 1 -i eth0 'arp[6:2] == 2'; test $? -eq 124");
+    middle.ip("link set q5 down");
+    site.wait_for_senders(&["eth4"]);
+}
+
 /// A guest whose kernel bonds its two cards, as the other end: QEMU has the TAP devices that are the bond's links.
 #[test]
 fn the_linux_bonding_driver_agrees_by_lacp_and_balances_and_a_pulled_cable_is_survived() {

@@ -2,7 +2,7 @@
 
 use super::table::{Align, Cell, Colour, Table};
 use super::units;
-use crate::model::{BondLinkStatus, BondStatus, LacpLinkStatus};
+use crate::model::{BondLinkStatus, BondStatus, LacpLinkStatus, LinkState};
 
 /// Each bond with a line for each link; with LACP a second table of both ends.
 pub(super) fn bond_text(bonds: &[BondStatus], colour: bool) -> String {
@@ -32,6 +32,9 @@ fn one_bond(bond: &BondStatus, colour: bool) -> String {
     for link in &bond.links {
         if let Some(detail) = &link.detail {
             text.push_str(&format!("{}: {detail}\n", link.interface));
+        }
+        if link.answered == Some(false) && link.link == LinkState::Up {
+            text.push_str(&format!("{}: none of `arp_targets` answers by it\n", link.interface));
         }
         if link.lacp.as_ref().is_some_and(|lacp| lacp.looped) {
             text.push_str(&format!("{}: its other end is this switch itself\n", link.interface));
@@ -120,7 +123,7 @@ fn yes(is_so: bool) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LacpEnd, LinkState};
+    use crate::model::LacpEnd;
 
     #[test]
     fn a_bond_is_told_with_its_links_and_both_ends() {
@@ -167,6 +170,17 @@ mod tests {
         ] {
             assert!(words.contains(part), "{part} is missing in\n{text}");
         }
+        let silent = |answered| {
+            let link = BondLinkStatus {
+                interface: "eth5".to_owned(),
+                link: LinkState::Up,
+                answered,
+                ..BondLinkStatus::default()
+            };
+            bond_text(&[BondStatus { links: vec![link], ..BondStatus::default() }], false)
+        };
+        assert!(silent(Some(false)).contains("eth5: none of `arp_targets` answers by it"));
+        assert!([None, Some(true)].iter().all(|answered| !silent(*answered).contains("arp_targets")));
         assert!(bond_text(&[], false).contains("no uplink is a bond"));
     }
 }

@@ -1,8 +1,10 @@
 //! `interfaces` and `bond` of an uplink: several interfaces of the kernel as one.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use viaduct_switch::bond::{HashPolicy, Preference};
+use toml::de::DeValue;
+use viaduct_switch::bond::{HashPolicy, PROBE_TARGETS_MAX, Preference};
 use viaduct_switch::lacp::{LINKS_MAX, Rate};
 
 use super::reader::TableReader;
@@ -30,6 +32,21 @@ pub struct Bond {
     pub up_delay: Duration,
     /// For how long a link has none before it is given up.
     pub down_delay: Duration,
+    /// Who is asked by each link whether it works, if anybody.
+    pub probing: Option<Probing>,
+}
+
+/// Link monitoring by ARP: a link works while one of the targets answers by it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Probing {
+    /// Who is asked.
+    pub targets: Vec<Ipv4Addr>,
+    /// Who asks; 0.0.0.0 is nobody in particular (RFC 5227, 1.1).
+    pub source: Ipv4Addr,
+    /// Time between questions.
+    pub interval: Duration,
+    /// Questions in a row that may remain without answer.
+    pub missed: u32,
 }
 
 /// How the links of a bond are used together.
@@ -87,6 +104,10 @@ impl Bond {
 
 /// Delays beyond this are a mistake.
 const DELAY_MAX: Duration = Duration::from_secs(3600);
+
+/// How often is asked unless told otherwise: with two answers missed, a link is given up after 0.6 s.
+const INTERVAL: Duration = Duration::from_millis(200);
+const MISSED: u32 = 2;
 
 /// An uplink's first interface, and its bond if it has several; as far as they are right, what is wrong is noted.
 pub(super) fn read(table: &TableReader<'_>, driver: Driver) -> (Interface, Option<Bond>) {
@@ -175,8 +196,58 @@ fn settings(table: &TableReader<'_>, interfaces: Vec<String>) -> Bond {
         primary_reselect: table.read_word("primary_reselect", RESELECTIONS, &[]).unwrap_or_default(),
         up_delay: delay(table, "up_delay"),
         down_delay: delay(table, "down_delay"),
+        probing: probing(table, mode),
         interfaces,
     }
+}
+
+/// `arp_targets` and what belongs to it.
+fn probing(table: &TableReader<'_>, mode: BondMode) -> Option<Probing> {
+    const INTERVAL_RANGE: &str = "a duration in quotes from \"50ms\" to \"1m\", like \"200ms\"";
+    let interval = table.read("arp_interval", INTERVAL_RANGE, |value| {
+        let is_sound = |interval: &Duration| (50..=60_000).contains(&interval.as_millis());
+        values::duration(value).filter(is_sound)
+    });
+    let missed = table.read("arp_missed", "a number from 1 to 100", |value| values::number(value, 1..=100));
+    let source = table.read("arp_source", "an IPv4 address, like \"10.0.0.9\"", ipv4);
+    if !table.has("arp_targets") {
+        for field in ["arp_interval", "arp_missed", "arp_source"].into_iter().filter(|field| table.has(field))
+        {
+            let expected = "`arp_targets` beside it: who is asked".to_owned();
+            table.note(field, format!("`{field}` alone"), expected);
+        }
+        return None;
+    }
+    if mode == BondMode::Lacp {
+        let expected = "nothing: with mode = \"lacp\" both ends hear each other by each link, or give it up";
+        table.note("arp_targets", "`arp_targets` beside mode = \"lacp\"".to_owned(), expected.to_owned());
+    }
+    Some(Probing {
+        targets: targets(table)?,
+        source: source.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        interval: interval.unwrap_or(INTERVAL),
+        missed: missed.unwrap_or(MISSED),
+    })
+}
+
+/// `arp_targets`.
+fn targets(table: &TableReader<'_>) -> Option<Vec<Ipv4Addr>> {
+    const LIST: &str = "a list of 1 to 16 IPv4 addresses, like [\"10.0.0.1\", \"10.0.0.2\"]";
+    let is_host =
+        |address: &Ipv4Addr| !(address.is_unspecified() || address.is_broadcast() || address.is_multicast());
+    let mut written = 0;
+    let targets = table.read_list("arp_targets", LIST, |value| {
+        written += 1;
+        ipv4(value).filter(is_host).ok_or_else(|| "IPv4 addresses of hosts, like \"10.0.0.1\"".to_owned())
+    })?;
+    if !(1..=PROBE_TARGETS_MAX).contains(&written) {
+        table.note("arp_targets", format!("{written} addresses"), LIST.to_owned());
+    }
+    Some(targets)
+}
+
+fn ipv4(value: &DeValue<'_>) -> Option<Ipv4Addr> {
+    values::text(value)?.parse().ok()
 }
 
 fn delay(table: &TableReader<'_>, field: &str) -> Duration {

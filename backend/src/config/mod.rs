@@ -34,7 +34,7 @@ mod uplink;
 mod values;
 mod vlans;
 
-pub use self::bond::{Bond, BondMode};
+pub use self::bond::{Bond, BondMode, Probing};
 pub use self::spanning_tree::UplinkStp;
 pub use host::{Host, InterfaceUse, ThisHost};
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};

@@ -184,6 +184,10 @@ pub const BOND: Table = Table {
         now("primary_reselect", "\"failure\", \"better\", \"always\"", "\"failure\""),
         now("up_delay", "a duration from \"0ms\" to \"1h\"", "\"0ms\""),
         now("down_delay", "a duration from \"0ms\" to \"1h\"", "\"0ms\""),
+        now("arp_targets", "a list of IPv4 addresses", "none"),
+        now("arp_interval", "a duration from \"50ms\" to \"1m\"", "\"200ms\""),
+        now("arp_missed", "a number from 1 to 100", "2"),
+        now("arp_source", "an IPv4 address", "\"0.0.0.0\""),
     ],
 };
 

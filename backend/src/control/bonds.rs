@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use viaduct_switch::bond::announce::Station;
-use viaduct_switch::bond::{self, BondSettings, LinkSet, MonitorSettings};
+use viaduct_switch::bond::{self, ArpProbing, BondSettings, LinkSet, MonitorSettings};
 use viaduct_switch::lacp::{self, KEY_MAX, LinkSettings, Medium, SystemId};
 use viaduct_switch::{MacAddress, Nanos, PortIndex, VlanId, spanning_tree::PortState};
 
@@ -111,8 +111,15 @@ impl BondPort {
         let monitor = MonitorSettings {
             up_delay_ms: milliseconds(wanted.up_delay),
             down_delay_ms: milliseconds(wanted.down_delay),
-            arp: None,
+            arp: wanted.probing.as_ref().map(|probing| ArpProbing {
+                targets: probing.targets.clone(),
+                source: probing.source,
+                interval_ms: milliseconds(probing.interval),
+                misses_max: probing.missed,
+            }),
         };
+        let targets = wanted.probing.as_ref().map_or(&[][..], |probing| &probing.targets);
+        self.links.set_probe_targets(targets);
         let link = |mac: Option<MacAddress>| LinkSettings {
             address: mac.unwrap_or(MacAddress([0; 6])),
             priority: PRIORITY,
@@ -201,12 +208,14 @@ impl BondPort {
             let link = member.link.as_ref();
             if let Some(mac) = link.and_then(|link| link.mac) {
                 bond.set_address(number, mac);
+                self.links.set_probe_address(number, self.wanted.probing.is_some().then_some(mac));
             }
             let carries = member.is_open && link.is_some_and(|link| link.up && link.carrier);
             let (speed, full_duplex) = member.medium;
             let medium = Medium { speed_mbit: speed.unwrap_or(0), full_duplex };
             bond.set_medium(number, carries.then_some(medium), now);
         }
+        self.links.take_answers().iter().for_each(|link| bond.hear_answer(link, now));
         bond.advance(now);
         let (before, senders, takers) = (self.senders, bond.senders(), bond.takers());
         if (senders, takers) == (before, self.takers) {
@@ -238,6 +247,7 @@ impl BondPort {
             attached: member.is_open,
             detail: member.trouble.clone(),
             speed_mbps: member.medium.0,
+            answered: self.bond.as_ref().and_then(|bond| bond.is_answered(number)),
             sends: self.senders.has(number),
             takes: self.takers.has(number),
             share: if self.senders.is_empty() { 0 } else { shares.get(number).copied().unwrap_or(0) },

@@ -324,8 +324,17 @@ fn security_differences(
 fn written_bond(uplink: &Uplink) -> String {
     let Some(bond) = &uplink.bond else { return "none".to_owned() };
     let primary = bond.primary.as_deref().unwrap_or("none");
+    let probing = bond.probing.as_ref().map_or(String::new(), |probing| {
+        let targets: Vec<String> = probing.targets.iter().map(ToString::to_string).collect();
+        let (interval_ms, missed) = (probing.interval.as_millis(), probing.missed);
+        format!(
+            ", arp_targets {} each {interval_ms}ms from {}, arp_missed {missed}",
+            targets.join("+"),
+            probing.source
+        )
+    });
     format!(
-        "{} of {} by {}, rate {}, fallback {}, primary {primary}, primary_reselect {}, up_delay {}ms, down_delay {}ms",
+        "{} of {} by {}, rate {}, fallback {}, primary {primary}, primary_reselect {}, up_delay {}ms, down_delay {}ms{probing}",
         bond.mode.name(),
         bond.interfaces.join("+"),
         bond.hash_name(),

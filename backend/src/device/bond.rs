@@ -5,6 +5,7 @@
 //! excepted, and of those each link may send its share alone: who is behind one link keeps no other from agreeing. A
 //! link whose interface is not there has its place, and carries nothing until the bond is opened anew.
 
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use viaduct_switch::lacp::LINKS_MAX;
 use viaduct_switch::offload::Capabilities;
 use viaduct_switch::{DropReason, MacAddress, Nanos, PortIndex};
 
+use super::probe_answers::ProbeAnswers;
 use super::{Device, DeviceFault, DeviceQueue, Exit, Intake, Outgoing, Sent};
 use crate::dataplane::Signal;
-use crate::ring::Burst;
+use crate::ring::{Burst, Judgement};
 
 /// The control side's hold on a bond, and the data path's.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ pub struct BondLinks {
 struct Shared {
     takers: AtomicU16,
     spread: Mutex<Spread>,
+    answers: ProbeAnswers,
     started: Instant,
 }
 
@@ -48,7 +51,8 @@ impl BondLinks {
     #[must_use]
     pub fn new(policy: HashPolicy, seed: u64) -> Self {
         let spread = Mutex::new(Spread { steering: Steering::default(), policy, seed, now: Nanos(0) });
-        Self { shared: Arc::new(Shared { takers: AtomicU16::new(0), spread, started: Instant::now() }) }
+        let (takers, answers) = (AtomicU16::new(0), ProbeAnswers::new());
+        Self { shared: Arc::new(Shared { takers, spread, answers, started: Instant::now() }) }
     }
 
     /// Frames leave by `senders` and are taken from `takers` from now on.
@@ -60,6 +64,22 @@ impl BondLinks {
     /// Flows are told apart by this from now on.
     pub fn set_policy(&self, policy: HashPolicy) {
         self.shared.spread.lock().policy = policy;
+    }
+
+    /// Answers of these to the probes of the bond's links are taken from now on.
+    pub fn set_probe_targets(&self, targets: &[Ipv4Addr]) {
+        self.shared.answers.set_targets(targets);
+    }
+
+    /// A link's probes come from this address from now on; `None`: it sends none.
+    pub fn set_probe_address(&self, link: usize, address: Option<MacAddress>) {
+        self.shared.answers.set_address(link, address);
+    }
+
+    /// The links by which an answer to a probe came since this was asked last.
+    #[must_use]
+    pub fn take_answers(&self) -> LinkSet {
+        self.shared.answers.take_heard()
     }
 
     /// How many of the 256 shares of all flows leave by each link.
@@ -106,7 +126,8 @@ pub fn join(devices: Vec<Option<Device>>, links: &BondLinks) -> Option<Device> {
     let queue = |(link, device): (usize, Option<Device>)| {
         let queue = device.and_then(|device| device.queues.into_iter().next()).map_or_else(no_queue, Some)?;
         let DeviceQueue { intake, readable, exit, writable } = queue;
-        let intake = BondIntake { inner: intake, link, links: links.clone(), control: Allowance::of(share) };
+        let control = Allowance::of(share);
+        let intake = BondIntake { inner: intake, link, links: links.clone(), control };
         Some(DeviceQueue { intake: Box::new(intake), readable, exit, writable })
     };
     let queues: Option<Vec<_>> = devices.into_iter().take(LINKS_MAX).enumerate().map(queue).collect();
@@ -196,11 +217,18 @@ impl Intake for BondIntake {
         let taken = self.inner.read(port, burst)?;
         if taken > 0 {
             let (takes, control) = (self.links.takes(self.link), &mut self.control);
-            burst.keep(|head| match is_control(head) {
-                true if control.admits() => Ok(()),
-                true => Err(DropReason::StormControl),
-                false if takes => Ok(()),
-                false => Err(DropReason::InactiveLink),
+            let answers = &self.links.shared.answers;
+            burst.keep(|head| {
+                let is_answer = answers.is_for_link(self.link, head);
+                match is_answer || is_control(head) {
+                    true if !control.admits() => Judgement::Drop(DropReason::StormControl),
+                    true if is_answer => {
+                        answers.take(self.link, head);
+                        Judgement::Taken
+                    }
+                    false if !takes => Judgement::Drop(DropReason::InactiveLink),
+                    _ => Judgement::Keep,
+                }
             });
         }
         Ok(taken)

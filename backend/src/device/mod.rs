@@ -15,6 +15,7 @@ mod interface;
 mod long_frames;
 mod outgoing;
 mod packet_exit;
+mod probe_answers;
 mod tap;
 mod verdict;
 mod xdp_exit;

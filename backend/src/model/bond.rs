@@ -37,6 +37,8 @@ pub struct BondLinkStatus {
     pub detail: Option<String>,
     /// Its speed in Mbit/s, where it says one.
     pub speed_mbps: Option<u32>,
+    /// Whether somebody answers to ARP by it; `None` where nobody is asked.
+    pub answered: Option<bool>,
     /// Frames leave by it.
     pub sends: bool,
     /// Frames that come by it are taken.

@@ -26,6 +26,17 @@ pub struct Arrival {
     pub length: u32,
 }
 
+/// What becomes of a frame that was added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Judgement {
+    /// It stays.
+    Keep,
+    /// It was for the device itself.
+    Taken,
+    /// It is dropped, and counted.
+    Drop(DropReason),
+}
+
 impl Burst {
     /// Makes the burst empty, for frames of a device: they lie in memory that nobody writes to before the burst is
     /// completed. `merge` says whether they may become super-frames.
@@ -57,18 +68,19 @@ impl Burst {
         row.into_iter().for_each(|(_, count)| *count += frames);
     }
 
-    /// Drops the frames for which `judge` says so by what they begin with.
-    pub(crate) fn keep(&mut self, mut judge: impl FnMut(&[u8]) -> Result<(), DropReason>) {
+    /// Takes the frames out for which `judge` says so by what they begin with.
+    pub(crate) fn keep(&mut self, mut judge: impl FnMut(&[u8]) -> Judgement) {
         let mut kept = 0;
         for place in 0..self.filled {
             match judge(self.frames[place].head.bytes()) {
-                Ok(()) => {
+                Judgement::Keep => {
                     if kept != place {
                         self.frames.swap(kept, place);
                     }
                     kept += 1;
                 }
-                Err(reason) => self.count_drop(reason),
+                Judgement::Taken => {}
+                Judgement::Drop(reason) => self.count_drop(reason),
             }
         }
         self.filled = kept;

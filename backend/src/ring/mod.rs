@@ -19,6 +19,7 @@ mod transmit;
 mod oracle;
 
 pub use self::arrival::Arrival;
+pub(crate) use self::arrival::Judgement;
 pub use self::chain::{ChainError, Segments};
 pub(crate) use self::core::prefetch_ahead;
 pub use self::layout::{Core, RingLog};

@@ -24,7 +24,7 @@ pub mod steering;
 
 pub use active_backup::Preference;
 pub use hash::HashPolicy;
-pub use monitor::{ArpProbing, Monitor, MonitorSettings, PROBE_TARGETS_MAX};
+pub use monitor::{ArpProbing, Monitor, MonitorSettings, PROBE_TARGETS_MAX, answering};
 pub use steering::{LinkSet, Steering};
 
 use crate::lacp::{Lacp, LinkSettings, Medium};
@@ -113,9 +113,20 @@ impl Bond {
         }
     }
 
-    /// A frame for us came in by this link: of a slow protocol, or an answer to a probe.
+    /// An answer to a probe came by this link ([`answering`]).
+    pub fn hear_answer(&mut self, link: usize, now: Nanos) {
+        self.monitor.hear_answer(link, now);
+        self.advance(now);
+    }
+
+    /// Whether a link's probes are answered; `None` where nobody is asked.
+    #[must_use]
+    pub fn is_answered(&self, link: usize) -> Option<bool> {
+        self.monitor.is_answered(link)
+    }
+
+    /// A frame of a slow protocol came in by this link.
     pub fn receive(&mut self, link: usize, frame: &[u8], now: Nanos) {
-        self.monitor.receive(link, frame, now);
         if let Chooser::Lacp(lacp) = &mut self.chooser {
             lacp.receive(link, frame, now);
         }

@@ -102,14 +102,21 @@ impl Monitor {
         watch.next_probe = now;
     }
 
-    /// A frame came in by this link: an answer by one of the targets counts.
-    pub fn receive(&mut self, link: usize, frame: &[u8], now: Nanos) {
+    /// One of the targets answered by this link ([`answering`]).
+    pub fn hear_answer(&mut self, link: usize, now: Nanos) {
         self.now = self.now.max(now);
         let (Some(arp), Some(watch)) = (&self.settings.arp, self.links.get_mut(link)) else { return };
-        if answering(frame, watch.address).is_some_and(|sender| arp.targets.contains(&sender)) {
+        if watch.carrier {
             let patience_ms = arp.interval_ms.saturating_mul(arp.misses_max.saturating_add(1));
             watch.answered_until = Some(later(now, patience_ms));
         }
+    }
+
+    /// Whether a link's probes are answered; `None` where nobody is asked.
+    #[must_use]
+    pub fn is_answered(&self, link: usize) -> Option<bool> {
+        self.settings.arp.as_ref()?;
+        Some(self.links.get(link)?.answered_until.is_some())
     }
 
     /// Time has passed.
@@ -173,8 +180,10 @@ fn question(from: MacAddress, source: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     frame
 }
 
-/// The IP address of who answers to `address`; `None` if the frame is no such answer.
-fn answering(frame: &[u8], address: MacAddress) -> Option<Ipv4Addr> {
+/// The IP address of who answers a probe of the link with this `address`; `None` if the frame is no such answer. The
+/// frame has no tag, as probes have none.
+#[must_use]
+pub fn answering(frame: &[u8], address: MacAddress) -> Option<Ipv4Addr> {
     const REPLY: [u8; 10] = [0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 2];
     let is_answer = frame.get(..6)? == address.0 && frame.get(12..22)? == REPLY;
     let sender: &[u8; 4] = frame.get(28..42)?.first_chunk()?;
@@ -263,27 +272,36 @@ mod tests {
         (0..2).for_each(|link| monitor.set_carrier(link, true, Nanos(0)));
         monitor.advance(Nanos(0));
         assert!(monitor.up().is_empty());
-        monitor.receive(0, &reply(OWN[0], TARGETS[1]), Nanos(MS));
-        // Neither by another link, nor by somebody else, nor another kind of frame.
-        monitor.receive(1, &reply(OWN[0], TARGETS[0]), Nanos(MS));
-        monitor.receive(1, &reply(OWN[1], Ipv4Addr::new(10, 0, 0, 3)), Nanos(MS));
-        for at in 12..22 {
-            let mut other = reply(OWN[1], TARGETS[0]);
-            other[at] ^= 4;
-            monitor.receive(1, &other, Nanos(MS));
-        }
-        monitor.receive(1, &reply(OWN[1], TARGETS[0])[..41], Nanos(MS));
-        monitor.receive(1, &[], Nanos(MS));
+        monitor.hear_answer(0, Nanos(MS));
+        monitor.hear_answer(7, Nanos(MS));
+        assert_eq!([0, 1, 7].map(|link| monitor.is_answered(link)), [Some(true), Some(false), None]);
         assert_eq!(monitor.up(), LinkSet(1));
         monitor.advance(Nanos(301 * MS - 1));
         assert_eq!(monitor.up(), LinkSet(1), "two may be missed");
         monitor.advance(Nanos(301 * MS));
         assert!(monitor.up().is_empty());
-        monitor.receive(0, &reply(OWN[0], TARGETS[0]), Nanos(302 * MS));
+        monitor.hear_answer(0, Nanos(302 * MS));
         assert_eq!(monitor.up(), LinkSet(1));
         monitor.set_carrier(0, false, Nanos(303 * MS));
         monitor.advance(Nanos(303 * MS));
         assert!(monitor.up().is_empty());
         assert!(monitor.due().unwrap() > Nanos(303 * MS));
+        // What was on its way when the carrier went says nothing.
+        monitor.hear_answer(0, Nanos(304 * MS));
+        assert_eq!(monitor.is_answered(0), Some(false));
+    }
+
+    #[test]
+    fn only_a_reply_to_the_links_own_address_is_an_answer() {
+        let good = reply(OWN[0], TARGETS[1]);
+        assert_eq!(answering(&good, OWN[0]), Some(TARGETS[1]));
+        assert_eq!(answering(&good[..42], OWN[0]), Some(TARGETS[1]));
+        assert_eq!(answering(&good, OWN[1]), None);
+        for at in (0..6).chain(12..22) {
+            let mut other = good.clone();
+            other[at] ^= 4;
+            assert_eq!(answering(&other, OWN[0]), None, "byte {at}");
+        }
+        (0..42).for_each(|length| assert_eq!(answering(&good[..length], OWN[0]), None));
     }
 }

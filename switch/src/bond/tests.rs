@@ -99,7 +99,9 @@ fn a_bond_that_asks_by_arp_counts_on_answers() {
     answer[..6].copy_from_slice(&own.0);
     answer[21] = 2;
     answer[28..32].copy_from_slice(&[10, 0, 0, 1]);
-    bond.receive(0, &answer, Nanos(5 * MS));
+    assert_eq!(answering(&answer, own), Some([10, 0, 0, 1].into()));
+    bond.hear_answer(0, Nanos(5 * MS));
+    assert_eq!((bond.is_answered(0), bond.is_answered(1)), (Some(true), None));
     assert_eq!((bond.senders(), bond.due()), (set(&[0]), Some(Nanos(100 * MS))));
     bond.advance(Nanos(205 * MS));
     assert_eq!(bond.senders(), set(&[]));
