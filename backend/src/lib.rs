@@ -11,4 +11,5 @@ pub mod link;
 pub mod memory;
 pub mod model;
 pub mod ring;
+pub mod trace;
 pub mod vhost_user;

@@ -2,6 +2,7 @@
 
 mod bond;
 mod spanning_tree;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use viaduct_switch::FlowCacheSnapshot;
 
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
+pub use trace::{Trace, TraceField, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind};
 
 /// The whole state at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::{Applied, Refusal};
+use crate::model::{Trace, TraceRequest};
 
 /// The daemon answers in milliseconds, and waits ten seconds for its own control thread.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -89,6 +90,15 @@ impl Client {
     /// The daemon is not there, may not be asked, or refuses; then nothing was changed.
     pub fn put_config(&self, text: Vec<u8>, dry_run: bool) -> Result<Applied, ClientError> {
         self.ask("PUT", if dry_run { "/v1/config?dry_run=true" } else { "/v1/config" }, text)
+    }
+
+    /// What would become of a packet; nothing is changed.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or refuses: there is no such port, or the description is wrong.
+    pub fn trace(&self, request: &TraceRequest) -> Result<Trace, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.broken(&error))?;
+        self.ask("POST", "/v1/trace", body)
     }
 
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Vec<u8>) -> Result<T, ClientError> {

@@ -7,12 +7,12 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Applied, Refusal};
+use super::{Applied, Refusal, diagnosis};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::Snapshot;
@@ -21,12 +21,12 @@ use crate::model::Snapshot;
 const UPLOADS_MAX: usize = 4;
 
 /// What the handlers share.
-struct Shared {
-    handle: Handle,
+pub(super) struct Shared {
+    pub(super) handle: Handle,
     uploads: Semaphore,
 }
 
-type Api = State<Arc<Shared>>;
+pub(super) type Api = State<Arc<Shared>>;
 
 /// All paths.
 pub(super) fn router(handle: Handle) -> Router {
@@ -45,16 +45,17 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/neighbours", get(neighbours))
         .route("/v1/workers", get(workers))
         .route("/v1/config", put(config))
+        .route("/v1/trace", post(diagnosis::trace))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(Arc::new(shared))
 }
 
 /// An answer that is no success.
-struct Refused(StatusCode, Refusal);
+pub(super) struct Refused(StatusCode, Refusal);
 
 impl Refused {
-    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self(status, Refusal { error: error.into(), ..Refusal::default() })
     }
 }
@@ -105,7 +106,9 @@ async fn snapshot(shared: &Arc<Shared>) -> Result<Snapshot, Refused> {
 }
 
 /// Runs what may wait for the control thread beside the API's own thread.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
     let ended = |_| {
         Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the request's thread ended; see the daemon's log")
     };
@@ -246,13 +249,13 @@ fn generation(tag: &str) -> Option<u64> {
 async fn unknown_path() -> Refused {
     let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
                  /v1/uplinks/NAME, /v1/networks, /v1/fdb, \
-                 /v1/groups, /v1/workers and PUT /v1/config";
+                 /v1/groups, /v1/workers, PUT /v1/config and POST /v1/trace";
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 
 async fn unknown_method() -> Refused {
     Refused::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET reads a state, and PUT replaces /v1/config; nothing else is known",
+        "GET reads a state, PUT replaces /v1/config, POST asks /v1/trace; nothing else is known",
     )
 }

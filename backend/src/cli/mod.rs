@@ -24,6 +24,7 @@ mod run;
 mod show;
 mod spanning_tree;
 mod table;
+mod trace;
 mod units;
 mod uplinks;
 
@@ -135,6 +136,10 @@ Examples:
         port: String,
     },
 
+    /// Tell what would become of a packet that enters at a port: each stage, what it looks at, what decides
+    #[command(after_help = trace::EXAMPLES)]
+    Trace(trace::Arguments),
+
     /// Measure on this machine, and compare with TAP and a Linux bridge
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Arguments),
@@ -190,6 +195,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
             plug::qemu_args(&locate.port(port)?, (!nic_only).then_some(memory), style)
         }
         Command::LibvirtXml { port } => plug::libvirt_xml(&locate.port(port)?, style),
+        Command::Trace(arguments) => trace::trace(&locate.client()?, arguments, style),
         Command::Bench(arguments) => bench::bench(arguments, style),
         Command::Completions { shell } => Ok(completions(*shell)),
     }

@@ -137,6 +137,9 @@ impl Controller {
                     let outcome = allowed.and_then(|()| self.apply(*config, dry_run, ops));
                     drop(answer.send(outcome));
                 }
+                Command::Trace { port, description, answer } => {
+                    drop(answer.send(self.trace(&port, &description)));
+                }
                 Command::Stop => self.stopping = true,
             }
         }

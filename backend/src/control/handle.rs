@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::config::Config;
-use crate::control::ApplyError;
-use crate::model::Snapshot;
+use crate::control::{ApplyError, TraceError};
+use crate::model::{Snapshot, Trace};
+use crate::trace::Description;
 
 /// How long a caller waits for an answer. Answers take microseconds; only a control thread that is gone or
 /// stuck takes longer.
@@ -107,6 +108,11 @@ pub(crate) enum Command {
         dry_run: bool,
         answer: SyncSender<Result<Changes, ApplyError>>,
     },
+    Trace {
+        port: String,
+        description: Box<Description>,
+        answer: SyncSender<Result<Trace, TraceError>>,
+    },
     Stop,
 }
 
@@ -147,6 +153,14 @@ impl Handle {
     /// Why nothing was changed.
     pub fn apply_if(&self, config: Config, expected: Expected, dry_run: bool) -> Result<Changes, ApplyError> {
         self.ask(|answer| Command::Apply { config: Box::new(config), expected, dry_run, answer })?
+    }
+
+    /// What would become of a packet that entered at `port` now; nothing is changed.
+    ///
+    /// # Errors
+    /// There is no such port, or the description leaves something open.
+    pub fn trace(&self, port: String, description: Description) -> Result<Trace, TraceError> {
+        self.ask(|answer| Command::Trace { port, description: Box::new(description), answer })?
     }
 
     /// Asks the control thread to end cleanly; does not wait for it.

@@ -23,6 +23,7 @@ mod registry;
 mod snapshot;
 mod timer;
 mod token;
+mod trace;
 mod trees;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use error::{ApplyError, RunError};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};
+pub use trace::TraceError;
 
 /// Runs the switch until SIGTERM, SIGINT or [`Handle::stop`]; then ends all sessions and removes all sockets.
 ///

@@ -152,7 +152,7 @@ impl Port {
         self.disposal.crowded().map(|crowded| crowded.to_string()).or_else(|| self.trouble.clone())
     }
 
-    fn state(&self) -> (PortState, Option<String>) {
+    pub(super) fn state(&self) -> (PortState, Option<String>) {
         let Some(guest) = &self.guest else {
             let state = match self.link {
                 Link::Server(_) => PortState::Listening,

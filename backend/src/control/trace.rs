@@ -1,0 +1,252 @@
+//! Tracing: what would become of a packet that entered now. The switch says it in numbers; names are put in here.
+
+use std::net::IpAddr;
+
+use viaduct_switch::explain::{Departure, ExplainedStep, Explanation, Fate, Looked, Outcome};
+use viaduct_switch::{
+    Claims, DropReason, Frame, Head, MacAddress, Metadata, NetworkIndex, PortIndex, StormClass, TagStack,
+};
+
+use crate::config::Attachment;
+use crate::control::ControlGone;
+use crate::control::controller::Controller;
+use crate::model::{PortState, Trace, TraceField, TraceReceiver, TraceStep, Verdict, VerdictKind};
+use crate::trace::{Description, Surroundings, UnknownAddress, describe};
+
+/// Why a packet was not traced.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// Nobody is there to do it.
+    #[error(transparent)]
+    ControlGone(#[from] ControlGone),
+    /// There is no such port.
+    #[error("there is no port {0}; `viaduct show ports` lists all")]
+    NoPort(String),
+    /// The description leaves something open.
+    #[error(transparent)]
+    Unknown(#[from] UnknownAddress),
+}
+
+impl Controller {
+    /// What would become of the described packet if it entered at `port` now; nothing is changed.
+    pub(super) fn trace(&self, port: &str, description: &Description) -> Result<Trace, TraceError> {
+        let &index = self.numbers.ports.get(port).ok_or_else(|| TraceError::NoPort(port.to_owned()))?;
+        let resolve = |address| self.station_with(index, address);
+        let around = Surroundings { port, mac: self.own_mac(port, index), resolve: &resolve };
+        let bytes = description.build(&around)?;
+        let head = Head::from_bytes(&bytes);
+        let rest = bytes.get(head.bytes().len()..).unwrap_or_default();
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let frame = Frame { head, meta: Metadata::new(index, length, Claims::default()), payload: rest };
+        Ok(self.traced(&frame))
+    }
+
+    /// What would become of a frame, with names.
+    fn traced(&self, frame: &Frame<&[u8]>) -> Trace {
+        let explained = self.switch.explain(&self.policy, self.bay.now(), frame);
+        let words = Words { controller: self, source: frame.meta.source };
+        let head = frame.head.bytes();
+        Trace {
+            port: words.port(frame.meta.source),
+            packet: describe(head, frame.meta.length),
+            bytes: head.iter().map(|byte| format!("{byte:02x}")).collect(),
+            network: explained.network.map(|network| words.network(network)),
+            steps: explained.steps.iter().map(|step| words.step(step)).collect(),
+            verdict: words.verdict(&explained),
+        }
+    }
+
+    /// The address of the station behind a port, as the configuration or the kernel says.
+    fn own_mac(&self, name: &str, index: PortIndex) -> Option<MacAddress> {
+        let configured = self.config.ports.get(name).and_then(|port| match &port.attachment {
+            Attachment::VhostUser(guest) => Some(guest.mac),
+            Attachment::Interface(_) => port.security.as_ref().map(|security| security.mac),
+        });
+        let interface = || self.interfaces.get(&index).and_then(|port| port.link()?.mac);
+        configured.or_else(interface)
+    }
+
+    /// Who has `address` in one of the port's networks, by the configuration.
+    fn station_with(&self, source: PortIndex, address: IpAddr) -> Option<MacAddress> {
+        let networks = self.policy.port(source)?.networks();
+        let shares = |name: &String| {
+            let port = self.numbers.ports.get(name).and_then(|port| self.policy.port(*port));
+            port.is_some_and(|port| port.networks().iter().any(|network| networks.contains(network)))
+        };
+        let secured =
+            self.config.ports.iter().filter_map(|(name, port)| Some((name, port.security.as_ref()?)));
+        let mut owners =
+            secured.filter(|(name, security)| security.addresses.contains(&address) && shares(name));
+        owners.next().map(|(_, security)| security.mac)
+    }
+
+    /// Whether somebody takes what leaves by a port.
+    fn runs(&self, port: PortIndex) -> bool {
+        match (self.ports.get(port), self.interfaces.get(&port)) {
+            (Some(port), _) => port.state().0 == PortState::Running,
+            (None, Some(interface)) => interface.attached.is_some(),
+            (None, None) => false,
+        }
+    }
+}
+
+/// Puts numbers into words.
+struct Words<'a> {
+    controller: &'a Controller,
+    source: PortIndex,
+}
+
+fn field(field: &str, value: impl ToString) -> TraceField {
+    TraceField { field: field.to_owned(), value: value.to_string() }
+}
+
+impl Words<'_> {
+    fn port(&self, index: PortIndex) -> String {
+        let ports = &self.controller.numbers.ports;
+        let name = ports.iter().find(|(_, port)| **port == index).map(|(name, _)| name.clone());
+        name.unwrap_or_else(|| format!("port number {index}"))
+    }
+
+    fn network(&self, index: NetworkIndex) -> String {
+        let networks = &self.controller.numbers.networks;
+        let name = networks.iter().find(|(_, network)| **network == index).map(|(name, _)| name.clone());
+        name.unwrap_or_else(|| format!("network number {index}"))
+    }
+
+    fn ports(&self, ports: &[PortIndex]) -> String {
+        ports.iter().map(|port| self.port(*port)).collect::<Vec<_>>().join(", ")
+    }
+
+    fn step(&self, step: &ExplainedStep) -> TraceStep {
+        let outcomes: Vec<String> = step.outcomes.iter().map(|outcome| self.outcome(outcome)).collect();
+        let dropped = step.outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Dropped(reason) => Some(reason.name().to_owned()),
+            _ => None,
+        });
+        TraceStep {
+            stage: step.place.name().to_owned(),
+            looked_at: step.looked_at.iter().flat_map(|looked| self.looked(looked)).collect(),
+            outcome: if outcomes.is_empty() { "passes".to_owned() } else { outcomes.join("; ") },
+            dropped,
+        }
+    }
+
+    fn looked(&self, looked: &Looked) -> Vec<TraceField> {
+        let one = match looked {
+            Looked::Tag { kind, vlan, priority } => {
+                field("tag", format!("0x{kind:04x} VLAN {vlan} priority {priority}"))
+            }
+            Looked::Untagged => field("tag", "none"),
+            Looked::Length { bytes, limit } => field("length", against(*bytes, *limit)),
+            Looked::WireLength { bytes, limit } => field("length on the wire", against(*bytes, *limit)),
+            Looked::Destination(mac) => field("destination", mac),
+            Looked::Source(mac) => field("source", mac),
+            Looked::EtherType(kind) => field("type", format!("0x{kind:04x}")),
+            Looked::TagsLeft(tags) => field("tags left", tags),
+            Looked::Addresses { source, destination, protocol } => {
+                return vec![
+                    field("IP source", source),
+                    field("IP destination", destination),
+                    field("protocol", protocol),
+                ];
+            }
+            Looked::Ports(ports) => {
+                return vec![
+                    field("source port", ports.source),
+                    field("destination port", ports.destination),
+                ];
+            }
+            Looked::IcmpType(kind) => field("ICMP type", kind),
+            Looked::NeighbourTarget(address) => field("neighbour discovery target", address),
+            Looked::ArpSender { mac, address } => {
+                return vec![field("ARP sender", mac), field("ARP sender address", address)];
+            }
+            Looked::PortState(state) => field("spanning tree state", state.name()),
+            Looked::Members(ports) => field("ports of the network", ports),
+            Looked::Snoops(snoops) => field("multicast snooping", if *snoops { "on" } else { "off" }),
+            Looked::Station { mac, known: Some((port, age_s)) } => {
+                field("learned", format!("{mac} at {}, seen {age_s} s ago", self.port(*port)))
+            }
+            Looked::Station { mac, known: None } => field("learned", format!("{mac} nowhere")),
+            Looked::StormLimit(class, rate) => {
+                field("storm limit", format!("{} {} frames a second", rate.per_second(), class_name(*class)))
+            }
+            Looked::Limit(rate) => field("limit", format!("{} a second", rate.per_second())),
+            Looked::Group(group) => field("group", group),
+            Looked::MembershipMessage => field("message", "IGMP or MLD"),
+        };
+        vec![one]
+    }
+
+    fn outcome(&self, outcome: &Outcome) -> String {
+        match outcome {
+            Outcome::Belongs { network, tags: 0, .. } => {
+                format!("belongs to network {}", self.network(*network))
+            }
+            Outcome::Belongs { network, priority, .. } => {
+                let priority = priority
+                    .map_or_else(String::new, |priority| format!(", priority {}", priority.code_point()));
+                format!("belongs to network {} by its tag{priority}", self.network(*network))
+            }
+            Outcome::Learns(mac) => format!("{mac} is noted at {}", self.port(self.source)),
+            Outcome::Metered(class) => {
+                format!("counts among the {} frames of {}", class_name(*class), self.port(self.source))
+            }
+            Outcome::WithinLimit => "within the limit".to_owned(),
+            Outcome::To(port) => format!("goes to {}", self.port(*port)),
+            Outcome::Floods => "goes to all other ports of the network".to_owned(),
+            Outcome::ToMembers => "goes to those who want the group".to_owned(),
+            Outcome::ToGroup(ports) => format!("goes to {}", self.ports(ports)),
+            Outcome::Punted => "goes to the switch itself".to_owned(),
+            Outcome::Dropped(reason) => format!("dropped as {}: {}", reason.name(), reason.sentence()),
+            Outcome::Unread => "not known: the message goes on behind what is known of it".to_owned(),
+        }
+    }
+
+    fn verdict(&self, explained: &Explanation) -> Verdict {
+        match &explained.fate {
+            Fate::Leaves(departures) => {
+                let receivers = departures.iter().map(|departure| self.receiver(departure)).collect();
+                Verdict { kind: VerdictKind::Sent, receivers, ..Verdict::default() }
+            }
+            Fate::Punted => Verdict { kind: VerdictKind::Control, ..Verdict::default() },
+            Fate::Dropped(reason) => dropped(*reason),
+            Fate::Unknown => Verdict::default(),
+        }
+    }
+
+    fn receiver(&self, departure: &Departure) -> TraceReceiver {
+        let running = self.controller.runs(departure.port);
+        TraceReceiver { port: self.port(departure.port), tags: tags(&departure.tags), running }
+    }
+}
+
+fn dropped(reason: DropReason) -> Verdict {
+    let (name, meaning) = (reason.name().to_owned(), reason.sentence().to_owned());
+    Verdict { kind: VerdictKind::Dropped, reason: Some(name), meaning: Some(meaning), ..Verdict::default() }
+}
+
+fn against(bytes: u32, limit: u32) -> String {
+    let more = if bytes > limit { "more" } else { "not more" };
+    format!("{bytes} bytes, {more} than {limit}")
+}
+
+fn class_name(class: StormClass) -> &'static str {
+    match class {
+        StormClass::Broadcast => "broadcast",
+        StormClass::Multicast => "multicast",
+        StormClass::UnknownUnicast => "unknown-unicast",
+    }
+}
+
+/// The tags of a stack, the outer one first.
+fn tags(stack: &TagStack) -> Vec<String> {
+    let tag = |tag: &[u8]| match *tag {
+        [kind, _, high, low] => {
+            let word = if kind == 0x88 { "service-vlan" } else { "vlan" };
+            format!("{word} {} priority {}", u16::from_be_bytes([high & 0xf, low]), high >> 5)
+        }
+        _ => String::new(),
+    };
+    stack.bytes().chunks(4).map(tag).collect()
+}

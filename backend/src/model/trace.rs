@@ -1,0 +1,91 @@
+//! What would become of a packet, and what became of others.
+
+use serde::{Deserialize, Serialize};
+
+/// The question of `POST /v1/trace`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceRequest {
+    /// The port where the packet enters.
+    pub port: String,
+    /// The packet in words, or its bytes in hex.
+    pub packet: String,
+}
+
+/// A packet's way through the switch.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Trace {
+    /// The port where it enters.
+    pub port: String,
+    /// The packet in words.
+    pub packet: String,
+    /// Its first bytes in hex, at most 128.
+    pub bytes: String,
+    /// The network to which it belongs, if it belongs to one.
+    pub network: Option<String>,
+    /// What is done one after the other.
+    pub steps: Vec<TraceStep>,
+    /// What becomes of it.
+    pub verdict: Verdict,
+}
+
+/// One step on a packet's way.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TraceStep {
+    /// The stage's name.
+    pub stage: String,
+    /// What was looked at.
+    pub looked_at: Vec<TraceField>,
+    /// What came of it, in words.
+    pub outcome: String,
+    /// The reason's name, if the packet ends here.
+    pub dropped: Option<String>,
+}
+
+/// Something that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TraceField {
+    /// What it is.
+    pub field: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Verdict {
+    /// In a word.
+    pub kind: VerdictKind,
+    /// By which ports it leaves.
+    pub receivers: Vec<TraceReceiver>,
+    /// The reason's name, if it is dropped.
+    pub reason: Option<String>,
+    /// The reason in a sentence.
+    pub meaning: Option<String>,
+}
+
+/// What becomes of a packet, in a word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerdictKind {
+    /// It leaves by ports.
+    Sent,
+    /// It is for the switch itself.
+    Control,
+    /// It is dropped.
+    Dropped,
+    /// That depends on bytes that are not known.
+    #[default]
+    Unknown,
+}
+
+/// A port by which a packet leaves.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TraceReceiver {
+    /// The port.
+    pub port: String,
+    /// The VLAN tags before the packet, in words; the outer one first.
+    pub tags: Vec<String>,
+    /// Whether somebody is there to take it now: the guest's driver runs, the interface is attached.
+    pub running: bool,
+}
