@@ -223,6 +223,84 @@ pub(crate) fn sequences() -> Vec<(&'static str, Vec<Step>)> {
             ]),
         ),
         (
+            "one side has no more to say, the other goes on",
+            opened(&[
+                there(FIN | ACK, 1001, 5001, 20, Established),
+                back(ACK, 5001, 1022, 900, Established),
+                there(ACK, 1022, 5901, 0, Established),
+                back(ACK, 5901, 1022, 900, Established),
+                there(ACK, 1022, 6801, 0, Established),
+                there(FIN | ACK, 1001, 5001, 20, Established),
+                there(ACK, 100_000, 6801, 10, Invalid),
+                back(FIN | ACK, 6801, 1022, 0, Established),
+                there(ACK, 1022, 6802, 0, Established),
+            ]),
+        ),
+        (
+            "kept alive, with a byte that was sent already and without",
+            opened(&[
+                there(ACK, 1001, 5001, 100, Established),
+                back(ACK, 5001, 1101, 0, Established),
+                there(ACK, 1100, 5001, 0, Established),
+                back(ACK, 5001, 1101, 0, Established),
+                there(ACK, 1100, 5001, 1, Established),
+                back(ACK, 5001, 1101, 0, Established),
+                back(ACK, 5000, 1101, 0, Established),
+                there(ACK, 1101, 5001, 0, Established),
+            ]),
+        ),
+        (
+            "a reset in the window, asked back and repeated",
+            opened(&[
+                there(ACK, 1001, 5001, 300, Established),
+                back(RST, 5400, 0, 0, Established),
+                there(ACK, 1301, 5001, 0, Established),
+                back(RST, 5001, 0, 0, Established),
+                there(SYN, 9000, 0, 0, New).but_kernel(Established, REUSED),
+            ]),
+        ),
+        (
+            "a peer that forgot the connection opens it anew",
+            opened(&[
+                there(ACK, 1001, 5001, 100, Established),
+                there(SYN, 700_000, 0, 0, Established),
+                back(SYN | ACK, 90_000, 700_001, 0, Established),
+                there(ACK, 700_001, 90_001, 50, Established),
+                back(ACK, 90_001, 700_051, 50, Established),
+            ]),
+        ),
+        (
+            "a window that is drawn back",
+            opened(&[
+                back(ACK, 5001, 1001, 0, Established),
+                back(ACK, 5001, 1001, 0, Established).window(10),
+                there(ACK, 1001, 5001, 900, Established),
+                back(ACK, 5001, 1901, 0, Established).window(0),
+                back(ACK, 5001, 1901, 0, Established).window(1000),
+                there(ACK, 1901, 5001, 900, Established),
+            ]),
+        ),
+        (
+            "data with the SYN",
+            vec![
+                there(SYN, 1000, 0, 50, New),
+                back(SYN | ACK, 5000, 1051, 0, Established),
+                there(ACK, 1051, 5001, 10, Established),
+            ],
+        ),
+        (
+            "both open at the same time, with data at once",
+            vec![
+                there(SYN, 1000, 0, 0, New),
+                back(SYN, 5000, 0, 0, Established),
+                back(SYN | ACK, 5000, 1001, 0, Established),
+                there(SYN | ACK, 1000, 5001, 0, Established),
+                back(ACK, 5001, 1001, 100, Established),
+                there(ACK, 1001, 5101, 100, Established),
+                there(FIN | ACK, 1101, 5101, 0, Established),
+            ],
+        ),
+        (
             "what one side forgot",
             vec![
                 there(SYN, 1000, 0, 0, New),
