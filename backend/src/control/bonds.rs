@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use viaduct_switch::bond::announce::Station;
 use viaduct_switch::bond::{self, ArpProbing, BondSettings, LinkSet, MonitorSettings};
-use viaduct_switch::lacp::{self, KEY_MAX, LinkSettings, Medium, SystemId};
+use viaduct_switch::lacp::{self, KEY_MAX, LinkSettings, SystemId};
 use viaduct_switch::{MacAddress, Nanos, PortIndex, VlanId, spanning_tree::PortState};
 
 use crate::config::{Bond, BondMode, Interface};
 use crate::control::controller::Controller;
-use crate::control::interface::{link_state, speed};
+use crate::control::interface::{link_state, medium};
 use crate::control::interfaces::Opener;
 use crate::control::timer::Deadline;
-use crate::device::{BondLinks, Device, DeviceKind, DeviceRequest, join};
+use crate::device::{BondLinks, Device, DeviceKind, DeviceRequest, Medium, join};
 use crate::link::Link;
 use crate::model::{BondLinkStatus, BondStatus, LacpLinkStatus};
 
@@ -33,19 +33,23 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_millis(2);
 const PRIORITY: u16 = 0x8000;
 
 /// What is known of one link.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Member {
     /// What the kernel says.
     link: Option<Link>,
-    medium: SpeedAndDuplex,
+    medium: Medium,
     /// The data path has it.
     is_open: bool,
     /// Why not, although it is up.
     trouble: Option<String>,
 }
 
-/// A link's speed in Mbit/s, if it says one, and whether both ends may send at once.
-type SpeedAndDuplex = (Option<u32>, bool);
+impl Member {
+    /// One of which the kernel has said nothing yet.
+    fn unseen() -> Self {
+        Self { link: None, medium: Medium::UNKNOWN, is_open: false, trouble: None }
+    }
+}
 
 /// One bond.
 pub(super) struct BondPort {
@@ -74,7 +78,7 @@ struct Change {
 impl BondPort {
     fn new(wanted: &Bond, seed: u64) -> Self {
         Self {
-            members: wanted.interfaces.iter().map(|_| Member::default()).collect(),
+            members: wanted.interfaces.iter().map(|_| Member::unseen()).collect(),
             bond: None,
             links: BondLinks::new(wanted.hash, seed),
             wanted: wanted.clone(),
@@ -155,9 +159,7 @@ impl BondPort {
             if found == member.link {
                 continue;
             }
-            member.medium = found.as_ref().map_or((None, true), |link| {
-                (speed(interface, link), interface.netns.is_some() || is_full_duplex(link))
-            });
+            member.medium = found.as_ref().map_or(Medium::UNKNOWN, |link| medium(interface, link));
             member.trouble = None;
             member.link = found;
             self.pause = RETRY_MIN;
@@ -211,8 +213,8 @@ impl BondPort {
                 self.links.set_probe_address(number, self.wanted.probing.is_some().then_some(mac));
             }
             let carries = member.is_open && link.is_some_and(|link| link.up && link.carrier);
-            let (speed, full_duplex) = member.medium;
-            let medium = Medium { speed_mbit: speed.unwrap_or(0), full_duplex };
+            let Medium { speed_mbit, full_duplex } = member.medium;
+            let medium = lacp::Medium { speed_mbit: speed_mbit.unwrap_or(0), full_duplex };
             bond.set_medium(number, carries.then_some(medium), now);
         }
         self.links.take_answers().iter().for_each(|link| bond.hear_answer(link, now));
@@ -227,7 +229,7 @@ impl BondPort {
 
     /// How fast the links in service are together.
     fn speed(&self) -> Option<u32> {
-        let speeds = self.senders.iter().filter_map(|link| self.members.get(link)?.medium.0);
+        let speeds = self.senders.iter().filter_map(|link| self.members.get(link)?.medium.speed_mbit);
         speeds.reduce(u32::saturating_add)
     }
 
@@ -246,7 +248,7 @@ impl BondPort {
             link: link_state(member.link.as_ref()),
             attached: member.is_open,
             detail: member.trouble.clone(),
-            speed_mbps: member.medium.0,
+            speed_mbps: member.medium.speed_mbit,
             answered: self.bond.as_ref().and_then(|bond| bond.is_answered(number)),
             sends: self.senders.has(number),
             takes: self.takers.has(number),
@@ -279,11 +281,6 @@ fn open_link(open: &mut Opener, mut request: DeviceRequest) -> Result<Device, St
         "{name} has {queues} receive queues, and a link of a bond has one with AF_XDP: ethtool -L {name} combined 1, or leave \
          `driver` out"
     ))
-}
-
-fn is_full_duplex(link: &Link) -> bool {
-    let said = std::fs::read_to_string(format!("/sys/class/net/{}/duplex", link.name));
-    said.map_or(true, |said| said.trim() != "half")
 }
 
 impl Bonds {

@@ -8,7 +8,7 @@ use crate::config::{Bond, Config, Driver, Interface, Port, Uplink, type_name};
 use crate::control::log::PortLog;
 use crate::control::port::Counted;
 use crate::control::trees::LinkSeen;
-use crate::device::{Device, DeviceKind, DeviceRequest};
+use crate::device::{Device, DeviceKind, DeviceRequest, Medium};
 use crate::link::Link;
 use crate::model::{InterfaceStatus, LinkState, PortState, PortStatus, Traffic};
 
@@ -208,7 +208,8 @@ impl InterfacePort {
             self.pause = RETRY_MIN;
             self.trouble = None;
             if self.wanted.bond.is_none() {
-                self.speed_mbps = link.as_ref().and_then(|link| speed(&self.wanted.interface, link));
+                self.speed_mbps =
+                    link.as_ref().and_then(|link| medium(&self.wanted.interface, link).speed_mbit);
             }
         }
         self.link = link;
@@ -388,12 +389,9 @@ fn driver_name(kind: DeviceKind) -> &'static str {
     }
 }
 
-/// The interface's speed, from sysfs, which shows the daemon's own namespace alone; interfaces without hardware say -1.
-pub(super) fn speed(interface: &Interface, link: &Link) -> Option<u32> {
-    if interface.netns.is_some() || !link.carrier {
-        return None;
-    }
-    std::fs::read_to_string(format!("/sys/class/net/{}/speed", link.name)).ok()?.trim().parse().ok()
+/// What the interface says of its link, while it has one.
+pub(super) fn medium(interface: &Interface, link: &Link) -> Medium {
+    if link.carrier { Medium::of(interface.netns.as_deref(), &link.name) } else { Medium::UNKNOWN }
 }
 
 /// What the interface finishes for frames that leave by it, in the words of a guest's features.

@@ -106,7 +106,7 @@ pub(super) fn look_up_running(name: &str) -> Result<Interface, DeviceError> {
 }
 
 /// `SIOCETHTOOL` and its command `ETHTOOL_GDRVINFO` (linux/sockios.h, linux/ethtool.h).
-const ETHTOOL: libc::Ioctl = 0x8946;
+pub(super) const ETHTOOL: libc::Ioctl = 0x8946;
 const DRIVER_INFO: u32 = 3;
 
 /// `struct ethtool_drvinfo` as far as it is of use here: the command, the driver's name, and the rest.

@@ -13,6 +13,7 @@ mod error;
 mod frame_ring;
 mod interface;
 mod long_frames;
+mod medium;
 mod outgoing;
 mod packet_exit;
 mod probe_answers;
@@ -29,6 +30,7 @@ use viaduct_switch::offload::Capabilities;
 
 pub use self::bond::{BondLinks, join};
 pub use self::error::{DeviceError, DeviceFault};
+pub use self::medium::Medium;
 pub use self::outgoing::{Outgoing, OutgoingFrame};
 use crate::dataplane::Signal;
 use crate::ring::Burst;

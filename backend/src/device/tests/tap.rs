@@ -1,9 +1,12 @@
 //! TAP devices, with Linux behind them.
 
-use super::lab::{Lab, port, wait_until};
+use std::path::Path;
+use std::process::Command;
+
+use super::lab::{Lab, Namespace, port, wait_until};
 use super::talk::{datagrams_come_back, stream_both_ways};
 use crate::dataplane::{Datapath, DataplaneEvent};
-use crate::device::{Device, DeviceFault, DeviceKind, DeviceRequest, open};
+use crate::device::{Device, DeviceFault, DeviceKind, DeviceRequest, Medium, open};
 
 /// A TAP device in the namespace of the host, which has the address of host 2 on it.
 fn tap(lab: &Lab, name: &str, queues: u16) -> Device {
@@ -71,4 +74,32 @@ fn a_persistent_device_is_taken_as_it_is() {
         drop(device);
         lab.hosts[1].ip(&format!("link show {name}"));
     }
+}
+
+/// What is asked is the interface in its namespace, whatever one of that name there is elsewhere.
+#[test]
+fn speed_and_duplex_are_those_of_the_interface_in_its_own_namespace() {
+    let (here, there) = (Namespace::new(), Namespace::new());
+    for (namespace, speed, duplex) in [(&here, "1000", "full"), (&there, "100", "half")] {
+        namespace.ip("tuntap add dev tap7 mode tap");
+        let words = ["-s", "tap7", "speed", speed, "duplex", duplex, "autoneg", "off"];
+        namespace.within(|| {
+            let output = Command::new("ethtool").args(words).output().expect("ethtool is missing");
+            assert!(
+                output.status.success(),
+                "ethtool {words:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        });
+    }
+    there.ip("link add pair0 type veth peer name pair1");
+    let of = |namespace: &Namespace, name: &str| Medium::of(Some(&namespace.path()), name);
+    assert_eq!(of(&here, "tap7"), Medium { speed_mbit: Some(1000), full_duplex: true });
+    assert_eq!(of(&there, "tap7"), Medium { speed_mbit: Some(100), full_duplex: false });
+    assert_eq!(of(&there, "pair0"), Medium { speed_mbit: Some(10_000), full_duplex: true });
+    // One that says nothing, one that is not there, and a namespace that is none.
+    assert_eq!(of(&there, "lo"), Medium::UNKNOWN);
+    assert_eq!(of(&there, "tap8"), Medium::UNKNOWN);
+    assert_eq!(Medium::of(Some(Path::new("/proc/version")), "tap7"), Medium::UNKNOWN);
+    assert_eq!(there.within(|| Medium::of(None, "tap7").speed_mbit), Some(100));
 }
