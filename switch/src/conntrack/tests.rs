@@ -3,6 +3,7 @@
 mod ahead;
 mod bounds;
 mod kinds;
+mod model;
 mod shares;
 mod tcp;
 mod threads;
