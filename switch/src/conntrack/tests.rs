@@ -2,6 +2,7 @@
 
 mod ahead;
 mod bounds;
+mod hostile;
 mod kinds;
 mod model;
 mod shares;
