@@ -49,7 +49,8 @@ fn port() -> PortIndex {
 }
 
 fn table() -> Conntrack {
-    let limits = Limits { per_port: 1 << 20, embryonic_per_port: 1 << 20, ..Limits::default() };
+    let limits =
+        Limits { connections: 1 << 20, per_port: 1 << 20, embryonic_per_port: 1 << 20, ..Limits::default() };
     Conntrack::new(limits, 42)
 }
 

@@ -40,6 +40,9 @@ pub(crate) enum Action {
     Meter(StormClass),
     /// Let the frame leave by a port.
     Output(PortIndex),
+    /// Let a frame of this network leave by a port, if security groups allow it: they are asked for each frame, so that no
+    /// decision depends on what they look at.
+    Judge(NetworkIndex, PortIndex),
     /// Let copies leave by all ports of the network but the source.
     Flood(NetworkIndex),
     /// Note what an IGMP or MLD message says, and let the frame leave by the ports that want it now: who they
@@ -281,7 +284,7 @@ impl<'a, O: Observer> Recording<'a, O> {
         match action {
             Action::Learn(_) => Outcome::Learns(address_at::<6>(self.subject.head)),
             Action::Meter(class) => Outcome::Metered(class),
-            Action::Output(port) => Outcome::To(port),
+            Action::Output(port) | Action::Judge(_, port) => Outcome::To(port),
             Action::Flood(_) => Outcome::Floods,
             Action::Multicast(_) => Outcome::ToMembers,
             Action::Punt => Outcome::Punted,
@@ -382,6 +385,13 @@ impl<'a, O: Observer> Recording<'a, O> {
     #[inline]
     pub(crate) fn source(&self) -> PortIndex {
         self.scene.source
+    }
+
+    /// Whether security groups are asked about what goes to `receiver`; part of the policy.
+    #[inline]
+    pub(crate) fn is_judged(&self, receiver: PortIndex) -> bool {
+        let policy = self.scene.policy;
+        policy.is_filtered(self.scene.source) || policy.is_filtered(receiver)
     }
 
     /// The policy of the port where the frame entered. A cache belongs to one policy and is keyed by the

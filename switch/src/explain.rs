@@ -72,6 +72,8 @@ pub enum Place {
     StormMeter,
     /// Multicast snooping.
     Snooping,
+    /// The rules of the sender's and the receiver's security groups.
+    SecurityGroups,
     /// The way to the control side.
     ControlMeter,
 }
@@ -86,6 +88,7 @@ impl Place {
             Self::Stage(stage) => stage.name(),
             Self::StormMeter => "storm-meter",
             Self::Snooping => "snooping",
+            Self::SecurityGroups => "security-groups",
             Self::ControlMeter => "control-meter",
         }
     }

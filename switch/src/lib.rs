@@ -20,6 +20,7 @@ mod decision;
 pub mod drops;
 pub mod explain;
 mod fdb;
+mod filter;
 mod flow_cache;
 pub mod flow_hash;
 pub mod fragments;
@@ -48,6 +49,7 @@ pub use counters::{
 };
 pub use drops::{DROP_REASONS, DropReason};
 pub use fdb::{FdbEntry, Limits};
+pub use filter::{Carried, Denied};
 pub use flow_cache::FlowMismatch;
 pub use frame::{Claims, Frame, Gso, GsoKind, Head, Metadata, PartialChecksum, TakenTag};
 pub use ids::{NetworkIndex, PortIndex};
@@ -58,7 +60,7 @@ pub use policy::{
     Trunk,
 };
 pub use stages::{STAGES, Stage};
-pub use storm::{FrameRate, StormClass, StormLimits};
+pub use storm::{FrameRate, JudgeLimits, StormClass, StormLimits};
 pub use switch::{Egress, Switch, WorkerState};
 pub use time::Nanos;
 pub use vlan::{Priority, TagStack, TagTypes, VlanId};

@@ -4,6 +4,7 @@
 //! ever changed in place.
 
 mod egress;
+mod filtering;
 mod ingress;
 mod membership;
 
@@ -11,11 +12,12 @@ use std::sync::Arc;
 
 use crate::control::ControlPolicy;
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::security::SourceGuard;
+use crate::security::{SecurityPolicy, SourceGuard};
 use crate::spanning_tree::PortState;
-use crate::storm::StormLimits;
+use crate::storm::{JudgeLimits, StormLimits};
 use crate::vlan::{Priority, VlanId};
 pub use egress::TagsOf;
+use filtering::Filtering;
 pub(crate) use ingress::{Classified, Ingress, Refused};
 use membership::{Compiled, compile_ports};
 pub use membership::{Membership, PolicyError, Trunk};
@@ -46,6 +48,8 @@ pub struct PortPolicy {
     pub states: Vec<(NetworkIndex, PortState)>,
     /// Whose addresses it may send from; `None`: anybody's.
     pub guard: Option<Arc<SourceGuard>>,
+    /// How much of what security groups have to be asked about it may send.
+    pub judging: JudgeLimits,
 }
 
 impl PortPolicy {
@@ -66,8 +70,18 @@ impl PortPolicy {
     pub fn of(membership: Membership, mtu: u16) -> Self {
         let (storm, priority) = (StormLimits::default(), Priority::default());
         let control = ControlPolicy::GUEST;
-        let states = Vec::new();
-        Self { membership, mtu, storm, multicast_router: false, control, priority, states, guard: None }
+        let (states, judging) = (Vec::new(), JudgeLimits::default());
+        Self {
+            membership,
+            mtu,
+            storm,
+            multicast_router: false,
+            control,
+            priority,
+            states,
+            guard: None,
+            judging,
+        }
     }
 }
 
@@ -147,9 +161,16 @@ impl NetworkPolicy {
     }
 }
 
-/// All that the data path knows about ports and networks.
+/// All that the data path knows about ports and networks. A copy shares all of it.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
+    forwarding: Arc<Forwarding>,
+    filtering: Filtering,
+}
+
+/// What decisions depend on that may be kept.
+#[derive(Debug, Default)]
+struct Forwarding {
     ports: Box<[Option<Compiled>]>,
     networks: Box<[Option<NetworkPolicy>]>,
 }
@@ -181,7 +202,42 @@ impl Policy {
                 NetworkPolicy { members: members.into(), ageing_s, multicast, vlan }
             })
         });
-        Ok(Self { networks: networks.collect(), ports: ports.into() })
+        let forwarding = Forwarding { networks: networks.collect(), ports: ports.into() };
+        Ok(Self { forwarding: Arc::new(forwarding), filtering: Filtering::default() })
+    }
+
+    /// The same ports and networks, with these security groups. Costs a look at each port, and more only if others are
+    /// filtered than before.
+    #[must_use]
+    pub fn with_security(&self, security: Arc<SecurityPolicy>) -> Self {
+        let filtering = self.filtering.with(security, &self.forwarding);
+        Self { forwarding: Arc::clone(&self.forwarding), filtering }
+    }
+
+    /// Security groups and their members; `None`: no port is filtered.
+    #[must_use]
+    #[inline]
+    pub fn security(&self) -> Option<&Arc<SecurityPolicy>> {
+        self.filtering.security()
+    }
+
+    /// Whether what this port sends and gets depends on security groups.
+    #[must_use]
+    #[inline]
+    pub fn is_filtered(&self, port: PortIndex) -> bool {
+        self.filtering.has_port(port)
+    }
+
+    /// Whether that is so of one of the network's ports.
+    #[must_use]
+    #[inline]
+    pub fn has_filtered(&self, network: NetworkIndex) -> bool {
+        self.filtering.has_network(network)
+    }
+
+    /// Whether decisions made by the one hold by the other: only what groups say differs, and that is asked for each frame.
+    pub(crate) fn decides_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.forwarding, &other.forwarding) && self.filtering.is_about_same(&other.filtering)
     }
 
     /// The port's policy; `None` if the port belongs to no network.
@@ -193,14 +249,14 @@ impl Policy {
 
     #[inline]
     fn compiled(&self, port: PortIndex) -> Option<&Compiled> {
-        self.ports.get(port.get())?.as_ref()
+        self.forwarding.ports.get(port.get())?.as_ref()
     }
 
     /// The network's policy; `None` if there is no such network.
     #[must_use]
     #[inline]
     pub fn network(&self, network: NetworkIndex) -> Option<&NetworkPolicy> {
-        self.networks.get(network.get())?.as_ref()
+        self.forwarding.networks.get(network.get())?.as_ref()
     }
 
     /// Whether `port` belongs to `network` and forwards there.

@@ -133,6 +133,28 @@ impl StormLimits {
     }
 }
 
+/// What of one port may cost more than a look at what is known; `None` is any number. It is its own packets that a port that
+/// is over its limits loses, and only those that open something: what is known goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JudgeLimits {
+    /// Connections that the port opens.
+    pub new_connections: Option<FrameRate>,
+    /// Packets from the port that are of no known connection, and about which rules are asked.
+    pub judged_packets: Option<FrameRate>,
+}
+
+impl Default for JudgeLimits {
+    /// What takes a worker about a fiftieth of its time, and is more than servers of large sites open.
+    fn default() -> Self {
+        Self { new_connections: FrameRate::new(50_000), judged_packets: FrameRate::new(100_000) }
+    }
+}
+
+impl JudgeLimits {
+    /// Any number.
+    pub const UNLIMITED: Self = Self { new_connections: None, judged_packets: None };
+}
+
 /// All ports' buckets.
 #[derive(Debug)]
 pub(crate) struct StormMeters(Box<[PortMeters]>);
@@ -144,6 +166,8 @@ struct PortMeters {
     storm: [Bucket; StormClass::COUNT],
     messages: Bucket,
     control: Bucket,
+    connections: Bucket,
+    judged: Bucket,
 }
 
 impl Default for StormMeters {
@@ -197,6 +221,30 @@ impl StormMeters {
     /// Whether a control frame that comes from `port` now is not one too many; counts it if so.
     pub(crate) fn admits_control(&self, port: PortIndex, now: Nanos) -> bool {
         self.0[port.get()].control.admits(CONTROL_RATE, now.0)
+    }
+}
+
+impl StormMeters {
+    /// Whether `port` may have rules asked about packets of no known connection now; counts nothing.
+    pub(crate) fn may_judge(&self, port: PortIndex, limits: &JudgeLimits, now: Nanos) -> bool {
+        limits.judged_packets.is_none_or(|rate| self.0[port.get()].judged.would_admit(rate, now.0))
+    }
+
+    /// Counts a packet of `port` about which rules were asked.
+    pub(crate) fn count_judged(&self, port: PortIndex, limits: &JudgeLimits, now: Nanos) {
+        if let Some(rate) = limits.judged_packets {
+            self.0[port.get()].judged.admits(rate, now.0);
+        }
+    }
+
+    /// Whether `port` may open one more connection now; counts nothing.
+    pub(crate) fn would_admit_connection(&self, port: PortIndex, limits: &JudgeLimits, now: Nanos) -> bool {
+        limits.new_connections.is_none_or(|rate| self.0[port.get()].connections.would_admit(rate, now.0))
+    }
+
+    /// Whether `port` may open one more connection now; counts it if so.
+    pub(crate) fn admits_connection(&self, port: PortIndex, limits: &JudgeLimits, now: Nanos) -> bool {
+        limits.new_connections.is_none_or(|rate| self.0[port.get()].connections.admits(rate, now.0))
     }
 }
 

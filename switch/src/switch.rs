@@ -2,20 +2,26 @@
 
 mod commit;
 mod explain;
+mod judge;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use crate::conntrack::{self, Conntrack};
 use crate::counters::{Counters, FdbSnapshot, FlowCacheCounters, FlowTally, Tally};
 use crate::decision::Scene;
 use crate::fdb::{Fdb, FdbEntry, Limits};
+use crate::filter::{Carried, Filter};
 use crate::flow_cache::{FlowCache, FlowHasher, FlowMismatch, Verification};
+use crate::fragments::{self, DatagramId};
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups, Scratch};
 use crate::policy::{NetworkPolicy, Policy};
-use crate::storm::StormMeters;
+use crate::security::SecurityPolicy;
+use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
 use commit::{Commit, Run};
+use judge::{Receivers, Rules};
 
 /// How many records a worker's flow cache has room for unless told otherwise. Each takes 128 bytes.
 pub const FLOW_ENTRIES_DEFAULT: usize = 8192;
@@ -43,6 +49,20 @@ pub trait Egress<P> {
         let _ = (frame, to);
         0
     }
+
+    /// Keeps a copy of `frame`, which stands at position `slot` of the burst, under the name of its datagram, until
+    /// [`Egress::release`] is called for that: it is a fragment that came before the first one of its datagram. Says
+    /// whether there was room; if not, the frame is dropped and counted.
+    fn hold(&mut self, datagram: DatagramId, slot: usize, frame: &Frame<P>) -> bool {
+        let _ = (datagram, slot, frame);
+        false
+    }
+
+    /// What is kept under this name is to be thrown away, or, where something was decided, to be taken in once more after this
+    /// burst by [`Switch::process_decided`].
+    fn release(&mut self, datagram: DatagramId, decided: Option<Carried>) {
+        let _ = (datagram, decided);
+    }
 }
 
 /// The switch: what all workers share.
@@ -55,6 +75,10 @@ pub struct Switch {
     storm: StormMeters,
     pub(crate) groups: Groups,
     verification: Verification,
+    /// Made when the first port is filtered, since it takes memory.
+    filter: OnceLock<Filter>,
+    filter_limits: (conntrack::Limits, fragments::Limits),
+    seed: u64,
 }
 
 /// What one worker has for itself; it serves one switch.
@@ -64,6 +88,7 @@ pub struct WorkerState {
     flows: FlowCache,
     flow_counters: Arc<FlowCacheCounters>,
     scratch: Scratch,
+    receivers: Receivers,
 }
 
 impl WorkerState {
@@ -78,13 +103,17 @@ impl WorkerState {
     #[must_use]
     pub fn with_flow_entries(policy: Arc<Policy>, entries: usize) -> Self {
         let (flow_counters, scratch) = (Arc::default(), Scratch::default());
-        Self { policy, flows: FlowCache::new(entries), flow_counters, scratch }
+        let receivers = Receivers::default();
+        Self { policy, flows: FlowCache::new(entries), flow_counters, scratch, receivers }
     }
 
-    /// Goes by `policy` from the next burst on. No earlier record is replayed any more.
+    /// Goes by `policy` from the next burst on. No earlier record is replayed any more, unless only what security groups
+    /// say differs.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        if !policy.decides_as(&self.policy) {
+            self.flows.start_epoch();
+        }
         self.policy = policy;
-        self.flows.start_epoch();
     }
 
     /// The policy that the worker goes by.
@@ -109,12 +138,14 @@ impl Switch {
         let groups = Groups::new(seed.rotate_left(32), limits.groups);
         let (counters, storm) = (Counters::default(), StormMeters::default());
         let verification = Verification::default();
-        Self { fdb: Fdb::new(seed, limits), flow_hasher, counters, storm, groups, verification }
+        let (filter, filter_limits) = (OnceLock::new(), (limits.connections, limits.fragments));
+        let fdb = Fdb::new(seed, limits);
+        Self { fdb, flow_hasher, counters, storm, groups, verification, filter, filter_limits, seed }
     }
 
     /// Takes in a burst of frames, all from one source port, and sends them on in order. A tag that told a frame's
     /// network is taken off; what a receiver wants before it instead, [`Policy::tags_of`] tells. No lock is waited for
-    /// and nothing is allocated.
+    /// and nothing is allocated, but where a connection is opened or fragments are put in order.
     pub fn process<P>(
         &self,
         worker: &mut WorkerState,
@@ -122,8 +153,32 @@ impl Switch {
         burst: &mut [Frame<P>],
         egress: &mut impl Egress<P>,
     ) {
+        self.run(worker, now, burst, egress, None);
+    }
+
+    /// Takes in fragments of one datagram that were kept by [`Egress::hold`], now that this was decided about it.
+    pub fn process_decided<P>(
+        &self,
+        worker: &mut WorkerState,
+        now: Nanos,
+        burst: &mut [Frame<P>],
+        egress: &mut impl Egress<P>,
+        decided: Carried,
+    ) {
+        self.run(worker, now, burst, egress, Some(decided));
+    }
+
+    #[inline(always)]
+    fn run<P>(
+        &self,
+        worker: &mut WorkerState,
+        now: Nanos,
+        burst: &mut [Frame<P>],
+        egress: &mut impl Egress<P>,
+        decided: Option<Carried>,
+    ) {
         let Some(first) = burst.first() else { return };
-        let WorkerState { policy, flows, flow_counters, scratch } = worker;
+        let WorkerState { policy, flows, flow_counters, scratch, receivers } = worker;
         let source = first.meta.source;
         scratch.begin();
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
@@ -137,6 +192,8 @@ impl Switch {
             tally: Tally::default(),
             learned: None,
             egress,
+            rules: policy.security().map(|security| self.rules(security, &scene, now, decided)),
+            receivers,
         };
         let ingress = policy.ingress(source);
         let mut run = Run {
@@ -163,6 +220,67 @@ impl Switch {
         }
         flow_counters.add(burst.len(), &run.counted);
         self.counters.port(source).add_entered(&run.commit.tally);
+    }
+
+    /// What it takes to ask security groups in this burst.
+    #[inline(never)]
+    fn rules<'a>(
+        &'a self,
+        security: &'a SecurityPolicy,
+        scene: &Scene<'_>,
+        now: Nanos,
+        carried: Option<Carried>,
+    ) -> Rules<'a> {
+        let limits = scene.port.map_or(JudgeLimits::UNLIMITED, |port| port.judging);
+        let judges = self.storm.may_judge(scene.source, &limits, now);
+        Rules { filter: self.filter(), security, limits, judges, carried }
+    }
+
+    fn filter(&self) -> &Filter {
+        let (connections, fragments) = self.filter_limits;
+        self.filter.get_or_init(|| Filter::new(connections, fragments, self.seed.rotate_left(16)))
+    }
+
+    /// Makes room for connections, if `policy` filters any port and there is none yet: to be called before workers get such
+    /// a policy, so that none of them has to wait for it.
+    pub fn prepare(&self, policy: &Policy) {
+        if policy.security().is_some() {
+            self.filter();
+        }
+    }
+
+    /// The connections that are tracked; `None` as long as no port was filtered.
+    #[must_use]
+    pub fn conntrack(&self) -> Option<&Conntrack> {
+        self.filter.get().map(|filter| &filter.conntrack)
+    }
+
+    /// What the store of datagrams in fragments did and holds.
+    #[must_use]
+    pub fn fragments(&self) -> Option<fragments::Snapshot> {
+        self.filter.get().map(|filter| filter.fragments.snapshot())
+    }
+
+    /// Ends connections and datagrams of which nothing was heard for too long; to be called twice a second or more. Looks at
+    /// about `budget` of each. `ended` hears of datagrams of which fragments may be kept.
+    pub fn expire_connections(&self, now: Nanos, budget: usize, ended: impl FnMut(DatagramId)) {
+        if let Some(filter) = self.filter.get() {
+            filter.expire(now, budget, ended);
+        }
+    }
+
+    /// Ends the connections that `port` opened, and its datagrams: for an index that is given to another port.
+    pub fn forget_connections(&self, port: PortIndex, now: Nanos, ended: impl FnMut(DatagramId)) {
+        if let Some(filter) = self.filter.get() {
+            filter.forget_port(port, now, ended);
+        }
+    }
+
+    /// Ends the connections of a network that is no more.
+    pub fn forget_network(&self, network: NetworkIndex, now: Nanos) {
+        if let Some(filter) = self.filter.get() {
+            filter.forget_network(network, now);
+        }
     }
 
     /// Whether every hit of the workers' flow caches is decided by the stages as well, and both compared. What

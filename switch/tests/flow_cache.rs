@@ -19,6 +19,8 @@ const LIMITS: Limits = Limits {
     fdb_entries: 8,
     fdb_entries_per_port_max: 6,
     groups: GroupLimits { groups: 8, memberships: 16, memberships_per_port_max: 16 },
+    connections: viaduct_switch::conntrack::Limits::DEFAULT,
+    fragments: viaduct_switch::fragments::Limits::DEFAULT,
 };
 
 /// What happens to a switch.

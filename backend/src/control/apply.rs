@@ -170,7 +170,7 @@ impl Controller {
         if self.config.switch.polling != wanted.switch.polling {
             self.bay.set_polling(wanted.switch.polling);
         }
-        self.forget_leavers(&plan);
+        self.forget_leavers(&plan, &numbers);
         self.numbers = numbers;
         self.access = access;
         self.switch.set_verification(wanted.switch.verify_flow_cache);
@@ -213,18 +213,29 @@ impl Controller {
     }
 
     /// Nobody is to be found behind ports that left; their numbers' next owners start counting from zero.
-    fn forget_leavers(&self, plan: &Plan) {
+    fn forget_leavers(&self, plan: &Plan, numbers: &Numbers) {
         for (name, step) in plan.ports.iter().chain(&plan.interfaces) {
             let Some(&index) = self.numbers.ports.get(name) else { continue };
             match step {
                 Step::Remove => {
-                    self.switch.forget_port(index);
+                    self.forget_port(index);
                     self.switch.counters().port(index).reset();
                 }
-                Step::Replace => self.switch.forget_port(index),
+                Step::Replace => self.forget_port(index),
                 Step::Add | Step::Adjust => {}
             }
         }
+        for (name, &index) in &self.numbers.networks {
+            if numbers.networks.get(name) != Some(&index) {
+                self.switch.forget_network(index, self.bay.now());
+            }
+        }
+    }
+
+    /// Nothing learned at the port, and no connection that it opened, counts any more.
+    fn forget_port(&self, index: PortIndex) {
+        self.switch.forget_port(index);
+        self.switch.forget_connections(index, self.bay.now(), |_| ());
     }
 
     fn insert(

@@ -31,7 +31,9 @@ pub(super) struct Front {
     addresses: [AtomicU64; 4],
     /// Both ports of both directions.
     ports: AtomicU64,
-    /// Protocol in bits 0 to 7, zones in 8 to 19 and 20 to 31, port in 32 to 43, version in 44.
+    /// Protocol in bits 0 to 7, zones in 8 to 19 and 20 to 31, port in 32 to 43, version in 44. Whose rules vouch for the
+    /// connection: the opener's in 45, and behind it the responder's index and one, or 0. Only these and the port may
+    /// change while it lives, by who holds the shard's lock.
     identity: AtomicU64,
     side: Side,
 }
@@ -52,6 +54,12 @@ pub(super) struct Back {
 const _: () = assert!(size_of::<Front>() == 64 && size_of::<Back>() == 40);
 
 const IS_V4: u64 = 1 << 44;
+const OPENER_VOUCHES: u64 = 1 << 45;
+const RESPONDER_SHIFT: u32 = 46;
+const PORT_SHIFT: u32 = 32;
+
+/// What [`Front::set_vouchers`] changes.
+const VOUCHERS: u64 = OPENER_VOUCHES | 0x1fff << RESPONDER_SHIFT;
 
 impl Side {
     /// What a side has that has said nothing.
@@ -84,7 +92,7 @@ impl Front {
         self.ports.store(original.ports() | reply.ports() << 32, Relaxed);
         let zones = u64::from(original.zone.raw()) << 8 | u64::from(reply.zone.raw()) << 20;
         let version = if is_v4 { IS_V4 } else { 0 };
-        let identity = u64::from(original.protocol) | zones | u64::from(port.raw()) << 32 | version;
+        let identity = u64::from(original.protocol) | zones | u64::from(port.raw()) << PORT_SHIFT | version;
         self.identity.store(identity, Relaxed);
         self.side.clear();
     }
@@ -140,11 +148,34 @@ impl Front {
         self.identity.load(Relaxed)
     }
 
-    /// The port that opened the connection.
+    /// The port that holds the connection: where its original direction enters.
     pub(super) fn port(&self) -> Option<PortIndex> {
-        let port = self.identity.load(Relaxed) >> 32 & 0xfff;
-        usize::try_from(port).ok().and_then(PortIndex::new)
+        port_at(self.identity.load(Relaxed), PORT_SHIFT)
     }
+
+    /// The ports of both sides whose rules vouch for the connection.
+    #[inline]
+    pub(super) fn vouchers(&self) -> [Option<PortIndex>; 2] {
+        let identity = self.identity.load(Relaxed);
+        let opener = (identity & OPENER_VOUCHES != 0).then(|| port_at(identity, PORT_SHIFT)).flatten();
+        let responder = (identity >> RESPONDER_SHIFT & 0x1fff).checked_sub(1);
+        [opener, responder.and_then(|port| PortIndex::new(usize::try_from(port).ok()?))]
+    }
+
+    /// Notes whose rules vouch for the connection; an opener that does holds it from now on. Only by who holds the lock.
+    pub(super) fn set_vouchers(&self, [opener, responder]: [Option<PortIndex>; 2]) {
+        let mut identity = self.identity.load(Relaxed) & !VOUCHERS;
+        if let Some(port) = opener {
+            identity =
+                identity & !(0xfff << PORT_SHIFT) | u64::from(port.raw()) << PORT_SHIFT | OPENER_VOUCHES;
+        }
+        let responder = responder.map_or(0, |port| u64::from(port.raw()) + 1);
+        self.identity.store(identity | responder << RESPONDER_SHIFT, Relaxed);
+    }
+}
+
+fn port_at(identity: u64, shift: u32) -> Option<PortIndex> {
+    usize::try_from(identity >> shift & 0xfff).ok().and_then(PortIndex::new)
 }
 
 impl Back {

@@ -25,6 +25,7 @@
 mod ahead;
 mod entry;
 mod index;
+mod judged;
 mod list;
 mod open;
 mod reasons;
@@ -34,6 +35,7 @@ pub mod timeouts;
 mod tuple;
 
 pub use ahead::Hint;
+pub use judged::Judged;
 pub use list::{Connection, Filter, Page};
 pub use reasons::{CountersSnapshot, Invalid, Refused};
 pub use state::State;
@@ -69,9 +71,22 @@ pub struct Limits {
     pub may_take_up: bool,
 }
 
+impl Limits {
+    /// 262,144 connections: 32 MiB.
+    pub const DEFAULT: Self = Self::of(1 << 18);
+
+    /// A table for this many connections, of which one port may have opened a quarter, and a sixteenth that nobody answered.
+    #[must_use]
+    pub const fn of(connections: usize) -> Self {
+        let connections = if connections < 16 { 16 } else { connections };
+        let (per_port, embryonic_per_port) = (connections / 4, connections / 16);
+        Self { connections, per_port, embryonic_per_port, may_take_up: false }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1 << 20, per_port: 1 << 18, embryonic_per_port: 1 << 16, may_take_up: false }
+        Self::DEFAULT
     }
 }
 
@@ -303,9 +318,11 @@ impl Conntrack {
         let (mut set, cleared) = (after.0 & !word.0, word.0 & !after.0);
         loop {
             let next = Word((word.0 & !cleared) | set);
+            // Whoever is not assured keeps his port; so this one is right if the exchange succeeds.
+            let holder = self.fronts[found.id.entry as usize].port();
             if back.exchange(word, next) {
                 if next.is_assured() && !word.is_assured() {
-                    self.no_longer_embryonic(found.id.entry);
+                    self.no_longer_embryonic(holder);
                 }
                 return Ok(());
             }
@@ -325,8 +342,8 @@ impl Conntrack {
         let _ = self.change(found, word, word.assured());
     }
 
-    fn no_longer_embryonic(&self, entry: u32) {
-        if let Some(port) = self.fronts[entry as usize].port() {
+    fn no_longer_embryonic(&self, holder: Option<PortIndex>) {
+        if let Some(port) = holder {
             self.held[port.get()].embryonic.fetch_sub(1, Relaxed);
         }
     }

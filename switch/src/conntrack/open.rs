@@ -7,7 +7,7 @@ use super::entry::Entry;
 use super::state::{Class, Word};
 use super::tcp::{self, Segment};
 use super::tuple::Kind;
-use super::{ConnectionId, Conntrack, Direction, Reference, Refused, Tuple};
+use super::{ConnectionId, Conntrack, Direction, Judged, Reference, Refused, Tuple};
 use crate::counters::count;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::packet::{Packet, Transport, number};
@@ -103,7 +103,7 @@ struct Opening<'a> {
     hashes: [u64; 2],
     packet: &'a Packet,
     port: PortIndex,
-    generation: u32,
+    judged: Judged,
     now_s: u32,
 }
 
@@ -121,7 +121,22 @@ impl Conntrack {
         generation: u32,
         now: Nanos,
     ) -> Result<Reference, Refused> {
-        let opened = self.try_open(zone, packet, port, generation, now.seconds());
+        self.open_judged(zone, packet, port, Judged { vouchers: [None; 2], generation }, now)
+    }
+
+    /// The same, noting whose rules vouch for it.
+    ///
+    /// # Errors
+    /// As [`Conntrack::open`].
+    pub fn open_judged(
+        &self,
+        zone: NetworkIndex,
+        packet: &Packet,
+        port: PortIndex,
+        judged: Judged,
+        now: Nanos,
+    ) -> Result<Reference, Refused> {
+        let opened = self.try_open(zone, packet, port, judged, now.seconds());
         if let Err(reason) = opened {
             count(&self.counters.refused[reason as usize]);
         }
@@ -133,7 +148,7 @@ impl Conntrack {
         zone: NetworkIndex,
         packet: &Packet,
         port: PortIndex,
-        generation: u32,
+        judged: Judged,
         now_s: u32,
     ) -> Result<Reference, Refused> {
         let Ok(Kind::Flow(tuple)) = Tuple::of(zone, packet) else { return Err(Refused::NotNew) };
@@ -142,7 +157,7 @@ impl Conntrack {
         }
         let tuples = [tuple, tuple.reversed()];
         let hashes = tuples.map(|tuple| tuple.hash(&self.hasher));
-        let opening = Opening { tuples, hashes, packet, port, generation, now_s };
+        let opening = Opening { tuples, hashes, packet, port, judged, now_s };
         // The sum is the same for both directions.
         let shard = self.shard_of(hashes);
         let mut shard = lock(shard);
@@ -230,7 +245,8 @@ impl Conntrack {
         let entry = self.entry(number);
         let [original, reply] = &opening.tuples;
         entry.front.fill(original, reply, opening.port);
-        entry.back.fill(opening.generation, opening.now_s);
+        entry.front.set_vouchers(opening.judged.vouchers);
+        entry.back.fill(opening.judged.generation, opening.now_s);
         let word = self.first_word(entry, opening);
         let places = opening.hashes.map(|hash| self.index.place(hash));
         for (place, direction) in places.into_iter().zip([Direction::Original, Direction::Reply]) {
@@ -310,7 +326,7 @@ impl Conntrack {
         is_it
     }
 
-    fn shard_with(&self, entry: u32) -> Option<&Mutex<Shard>> {
+    pub(super) fn shard_with(&self, entry: u32) -> Option<&Mutex<Shard>> {
         let (entries, shards) = (self.backs.len(), self.shards.len());
         let entry = usize::try_from(entry).ok().filter(|entry| *entry < entries)?;
         let shard = (0..shards).rfind(|shard| entries * shard / shards <= entry)?;

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use entry::{Key, Value};
 
+use crate::conntrack;
 use crate::counters::FdbCounters;
+use crate::fragments;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
 use crate::mac::MacAddress;
 use crate::multicast::GroupLimits;
@@ -39,11 +41,21 @@ pub struct Limits {
     pub fdb_entries_per_port_max: usize,
     /// Multicast groups and their members.
     pub groups: GroupLimits,
+    /// Connections. The table takes its memory when the first port is filtered.
+    pub connections: conntrack::Limits,
+    /// Datagrams that come in fragments.
+    pub fragments: fragments::Limits,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { fdb_entries: 65_536, fdb_entries_per_port_max: 65_536, groups: GroupLimits::default() }
+        Self {
+            fdb_entries: 65_536,
+            fdb_entries_per_port_max: 65_536,
+            groups: GroupLimits::default(),
+            connections: conntrack::Limits::default(),
+            fragments: fragments::Limits::default(),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ const SMALL: Limits = Limits {
     fdb_entries: 1024,
     fdb_entries_per_port_max: usize::MAX,
     groups: GroupLimits { groups: 8, memberships: 16, memberships_per_port_max: 16 },
+    connections: conntrack::Limits::DEFAULT,
+    fragments: fragments::Limits::DEFAULT,
 };
 
 struct Bench {

@@ -41,15 +41,20 @@ pub struct Limits {
     pub lifetime_s: u32,
 }
 
+impl Limits {
+    /// What is said above.
+    pub const DEFAULT: Self = Self {
+        datagrams: 1000,
+        datagrams_per_port: 250,
+        held_per_datagram: 64,
+        held_bytes_per_port: 256 * 1024,
+        lifetime_s: 15,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            datagrams: 1000,
-            datagrams_per_port: 250,
-            held_per_datagram: 64,
-            held_bytes_per_port: 256 * 1024,
-            lifetime_s: 15,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -225,6 +230,15 @@ impl<V: Copy> Fragments<V> {
             Ok(id) => store.add(id, fragment, length as usize),
             Err(reason) => store.refuse(reason),
         }
+    }
+
+    /// What was decided about the datagram of a fragment that came now; `None`: nothing yet. Changes nothing.
+    #[must_use]
+    pub fn decided(&self, zone: NetworkIndex, port: PortIndex, packet: &Packet, now: Nanos) -> Option<V> {
+        let store = self.lock();
+        let slot = *store.by_key.get(&Key::of(zone, port, packet, packet.fragment?.id))?;
+        let (_, datagram) = store.slots.get(slot as usize)?.datagram.as_ref()?;
+        datagram.verdict.filter(|_| datagram.due_s > now.seconds())
     }
 
     /// Says what holds for a datagram whose first fragment came, and gives how many fragments wait under its name: they are

@@ -132,7 +132,7 @@ impl SourceGuard {
     /// Whether the port may send this frame, of which the tags that told its network are off.
     pub(crate) fn admit<P>(&self, frame: &Frame<P>) -> Result<(), DropReason> {
         let head = frame.head.bytes();
-        let contents = parse(head, frame.meta.length).map_err(|_| DropReason::Unreadable)?;
+        let contents = parse(head, frame.meta.length)?;
         Ok(self.check(address_at::<6>(head), &contents)?)
     }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::essential::Origin;
-use super::guard::SourceGuard;
 use super::prefix::Prefix;
 use super::rule::GroupIndex;
 use super::tables::Zone;
@@ -58,7 +57,7 @@ impl PortSecurity {
 pub struct PortTables {
     zone: Zone,
     groups: Option<Box<[GroupIndex]>>,
-    guard: Option<SourceGuard>,
+    origin: Origin,
 }
 
 impl PortTables {
@@ -67,8 +66,9 @@ impl PortTables {
             let distinct: BTreeSet<_> = groups.iter().copied().collect();
             distinct.into_iter().collect()
         });
-        let guard = settings.guarded.then(|| SourceGuard::new(settings));
-        Self { zone: settings.zone, groups, guard }
+        let is_guest = settings.guarded && !settings.trusted;
+        let origin = if is_guest { Origin::Guest } else { Origin::Infrastructure };
+        Self { zone: settings.zone, groups, origin }
     }
 
     /// The groups whose rules hold for it, in ascending order; `None`: it is not filtered.
@@ -78,20 +78,10 @@ impl PortTables {
         self.groups.as_deref()
     }
 
-    /// What it may send; `None`: anything.
-    #[must_use]
-    #[inline]
-    pub fn guard(&self) -> Option<&SourceGuard> {
-        self.guard.as_ref()
-    }
-
     /// What groups of others take it for, by what it sends.
     #[must_use]
     pub fn origin(&self) -> Origin {
-        match &self.guard {
-            Some(guard) if !guard.is_trusted() => Origin::Guest,
-            _ => Origin::Infrastructure,
-        }
+        self.origin
     }
 
     /// Whose addresses its rules mean.

@@ -25,7 +25,8 @@ pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     }
     match known {
         Some(port) => {
-            recording.act(Action::Output(port));
+            let is_judged = recording.is_judged(port);
+            recording.act(if is_judged { Action::Judge(network, port) } else { Action::Output(port) });
             Step::Done
         }
         None => {

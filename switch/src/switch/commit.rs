@@ -1,6 +1,7 @@
 //! A burst on its way through the switch: a record is replayed or made for each frame, then carried out.
 
 use super::Egress;
+use super::judge::{Receivers, Rules};
 use crate::counters::{Counters, FlowTally, Tally};
 use crate::decision::{Action, Covered, Decision, Learned, Lengths, Scene, Subject, address_at};
 use crate::drops::DropReason;
@@ -260,6 +261,9 @@ pub(super) struct Commit<'a, E> {
     pub(super) egress: &'a mut E,
     pub(super) groups: &'a Groups,
     pub(super) scratch: &'a mut Scratch,
+    /// Security groups; `None`: no port is filtered.
+    pub(super) rules: Option<Rules<'a>>,
+    pub(super) receivers: &'a mut Receivers,
 }
 
 impl<E> Commit<'_, E> {
@@ -300,9 +304,10 @@ impl<E> Commit<'_, E> {
                 }
                 Action::Meter(_) => {}
                 Action::Output(port) => self.egress.send(port, slot, frame),
+                Action::Judge(network, port) => self.judge(slot, frame, network, port),
                 Action::Flood(network) => {
                     let members = self.scene.policy.network(network).map_or(&[][..], |n| n.members());
-                    self.egress.flood(network, members, slot, frame);
+                    self.flood(slot, frame, network, members);
                 }
                 Action::Multicast(network) => self.multicast(slot, frame, network),
                 Action::Punt => self.punt(slot, frame),
@@ -321,10 +326,17 @@ impl<E> Commit<'_, E> {
         let snooping = Snooping { groups, meters, policy, network, source, now: self.now, is_trial: false };
         let rest = |to: &mut [u8]| self.egress.read(frame, to);
         match snooping.verdict(self.scratch, frame.head.bytes(), &frame.meta, rest) {
+            Verdict::To(receivers) if policy.has_filtered(network) => {
+                let mut wanted = std::mem::take(&mut self.receivers.wanted);
+                wanted.clear();
+                wanted.extend_from_slice(receivers);
+                self.flood(slot, frame, network, &wanted);
+                self.receivers.wanted = wanted;
+            }
             Verdict::To(receivers) => self.egress.flood(network, receivers, slot, frame),
             Verdict::Flood => {
                 let members = policy.network(network).map_or(&[][..], |network| network.members());
-                self.egress.flood(network, members, slot, frame);
+                self.flood(slot, frame, network, members);
             }
             Verdict::Drop(reason) => self.tally.dropped(reason),
         }

@@ -3,6 +3,8 @@
 //! Deciding is pure already; what carries decisions out is asked in its pure half: meters whether they would admit,
 //! snooping for its verdict. So an explanation changes nothing, and may be had at any time beside the workers.
 
+mod rules;
+
 use super::Switch;
 use super::commit::take_off;
 use crate::control::CONTROL_RATE;
@@ -19,6 +21,7 @@ use crate::stages;
 use crate::storm::{MESSAGES, StormClass};
 use crate::time::Nanos;
 use crate::vlan::{TAG_LEN, TAGS_MAX, TYPE_FIELD, is_tag_at, type_at};
+use rules::Aim;
 
 impl Switch {
     /// What would become of `frame` if it entered now, under `policy`, and why; nothing is changed. The payload is what
@@ -114,7 +117,14 @@ impl Explainer<'_> {
                     }
                 }
                 Action::Output(port) => departures.extend(self.departures(&[port], &frame.meta)),
-                Action::Flood(network) => departures.extend(self.flood(network, &frame.meta)),
+                Action::Judge(network, port) => match self.judge(network, Aim::Port(port), frame) {
+                    Fate::Leaves(receivers) => departures.extend(receivers),
+                    other => return other,
+                },
+                Action::Flood(network) => match self.flood_judged(network, None, frame) {
+                    Fate::Leaves(receivers) => departures.extend(receivers),
+                    other => return other,
+                },
                 Action::Multicast(network) => match self.multicast(network, frame) {
                     Fate::Leaves(receivers) => departures.extend(receivers),
                     other => return other,
@@ -149,13 +159,8 @@ impl Explainer<'_> {
         Fate::Dropped(DropReason::StormControl)
     }
 
-    fn flood(&self, network: NetworkIndex, meta: &Metadata) -> Vec<Departure> {
-        let members = self.scene.policy.network(network).map_or(&[][..], |network| network.members());
-        self.departures(members, meta)
-    }
-
     /// Copies for all of `ports` but the source.
-    fn departures(&self, ports: &[PortIndex], meta: &Metadata) -> Vec<Departure> {
+    pub(super) fn departures(&self, ports: &[PortIndex], meta: &Metadata) -> Vec<Departure> {
         let departure = |&port: &PortIndex| {
             let tags = self.scene.policy.tags_of(port).and_then(|tags| tags.of(meta)).unwrap_or_default();
             Departure { port, tags }
@@ -196,13 +201,12 @@ impl Explainer<'_> {
             Verdict::To(receivers) => {
                 let receivers: Vec<PortIndex> =
                     receivers.iter().copied().filter(|port| *port != source).collect();
-                let departures = self.departures(&receivers, &frame.meta);
-                self.notes.outcome(|| Outcome::ToGroup(receivers));
-                Fate::Leaves(departures)
+                self.notes.outcome(|| Outcome::ToGroup(receivers.clone()));
+                self.flood_judged(network, Some(&receivers), frame)
             }
             Verdict::Flood => {
                 self.notes.outcome(|| Outcome::Floods);
-                Fate::Leaves(self.flood(network, &frame.meta))
+                self.flood_judged(network, None, frame)
             }
             Verdict::Drop(reason) => {
                 self.notes.outcome(|| Outcome::Dropped(reason));

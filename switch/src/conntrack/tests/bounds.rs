@@ -12,7 +12,8 @@ fn a_connection_takes_at_most_128_bytes() {
 
 #[test]
 fn a_million_connections_fit_and_are_found() {
-    let limits = Limits { per_port: 1 << 20, embryonic_per_port: 1 << 20, ..Limits::default() };
+    let limits =
+        Limits { connections: 1 << 20, per_port: 1 << 20, embryonic_per_port: 1 << 20, ..Limits::default() };
     let table = Conntrack::new(limits, 1);
     for flow in 0..1_000_000 {
         table.open(zone(1), &udp(flow, false), port(1), 1, at(0)).unwrap();

@@ -1,0 +1,65 @@
+//! By which rules a connection may go on, and for whom: kept in its entry, so that its packets need not be judged.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::open::lock;
+use super::{ConnectionId, Conntrack, Direction, Tuple};
+use crate::ids::PortIndex;
+
+/// What a connection was found to be allowed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Judged {
+    /// The ports of the side that opened it and of the other one whose rules vouch for it: packets of the connection that
+    /// enter or leave by other ports have to be judged.
+    pub vouchers: [Option<PortIndex>; 2],
+    /// By which generation of the rules.
+    pub generation: u32,
+}
+
+impl Conntrack {
+    /// How the connection was judged last; `None`: it has ended.
+    #[must_use]
+    #[inline]
+    pub fn judged(&self, id: ConnectionId) -> Option<Judged> {
+        let back = self.backs.get(id.entry as usize)?;
+        let word = back.word();
+        let vouchers = self.fronts.get(id.entry as usize)?.vouchers();
+        let judged = Judged { vouchers, generation: back.generation.load(Relaxed) };
+        (word.life() == id.life && back.is_still(word)).then_some(judged)
+    }
+
+    /// Notes that the connection was judged anew; says whether it lives. A port that vouches for the opener's side holds it
+    /// from now on, once it is open in both directions; before, only the port that opened it can vouch. Takes the lock of a
+    /// part of the table, as opening does.
+    pub fn set_judged(&self, id: ConnectionId, judged: Judged) -> bool {
+        let Some(shard) = self.shard_with(id.entry) else { return false };
+        let _shard = lock(shard);
+        let (front, back) = (&self.fronts[id.entry as usize], &self.backs[id.entry as usize]);
+        let word = back.word();
+        if !word.is_live() || word.life() != id.life {
+            return false;
+        }
+        let [opener, responder] = judged.vouchers;
+        let holder = front.port();
+        // A holder's embryonic connections are counted without the lock: so they stay with it.
+        let opener = opener.filter(|_| word.is_assured() || opener == holder);
+        front.set_vouchers([opener, responder]);
+        back.generation.store(judged.generation, Relaxed);
+        if let (Some(before), Some(after)) = (holder, opener)
+            && before != after
+        {
+            self.held[before.get()].all.fetch_sub(1, Relaxed);
+            self.held[after.get()].all.fetch_add(1, Relaxed);
+        }
+        true
+    }
+
+    /// The packets of the direction that opened the connection; `None`: it has ended.
+    #[must_use]
+    pub fn original(&self, id: ConnectionId) -> Option<Tuple> {
+        let back = self.backs.get(id.entry as usize)?;
+        let word = back.word();
+        let tuple = self.fronts.get(id.entry as usize)?.tuple(Direction::Original)?;
+        (word.is_live() && word.life() == id.life && back.is_still(word)).then_some(tuple)
+    }
+}

@@ -1,0 +1,114 @@
+//! A frame's way from one port to another, and what the rules on both sides have to say about it.
+
+use std::net::IpAddr;
+
+use super::First;
+use crate::conntrack::{Direction as Way, Tuple};
+use crate::ids::{NetworkIndex, PortIndex};
+use crate::packet::{Contents, Packet, number};
+use crate::security::{
+    Direction, Match, Origin, PortTables, Protocol, SecurityPolicy, Service, Tracking, Verdict, is_essential,
+};
+use crate::time::Nanos;
+
+/// A frame's way through the switch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crossing<'a> {
+    pub(crate) security: &'a SecurityPolicy,
+    pub(crate) network: NetworkIndex,
+    pub(crate) from: PortIndex,
+    pub(crate) now: Nanos,
+    /// Whether rules may be asked about what is not known: not, if that was done too often for this port.
+    pub(crate) judges: bool,
+}
+
+/// One end of the way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Side<'a> {
+    pub(crate) security: &'a SecurityPolicy,
+    pub(crate) port: PortIndex,
+    /// Egress for the sender, ingress for the receiver.
+    pub(crate) direction: Direction,
+}
+
+impl<'a> Crossing<'a> {
+    /// The sender, if rules are to be asked about what it sends.
+    pub(crate) fn sender(&self, contents: &Contents) -> Option<Side<'a>> {
+        self.side(self.from, Direction::Egress, contents)
+    }
+
+    /// The receiver, if rules are to be asked about what it gets.
+    pub(crate) fn receiver(&self, to: PortIndex, contents: &Contents) -> Option<Side<'a>> {
+        self.side(to, Direction::Ingress, contents)
+    }
+
+    fn side(&self, port: PortIndex, direction: Direction, contents: &Contents) -> Option<Side<'a>> {
+        let security = self.security;
+        security.port(port).and_then(PortTables::groups)?;
+        let origin = || security.port(self.from).map_or(Origin::Infrastructure, PortTables::origin);
+        let is_asked = needs_rules(contents) && !is_essential(contents, direction, origin());
+        is_asked.then_some(Side { security, port, direction })
+    }
+}
+
+/// Whether nothing else can make the contents pass: a short cut for what most packets are.
+#[inline]
+fn needs_rules(contents: &Contents) -> bool {
+    !matches!(contents, Contents::Arp(_))
+}
+
+impl Side<'_> {
+    /// Which of the connection's two sides this is: 0 opened it, 1 did not. `way` is that of the packet.
+    pub(crate) fn role(&self, way: Way) -> usize {
+        usize::from((self.direction == Direction::Egress) != (way == Way::Original))
+    }
+
+    /// Whether the rules of this side's stateful groups allow the connection of `original`, of which the packet goes `way`.
+    pub(crate) fn vouches(&self, way: Way, original: &Tuple) -> bool {
+        let (direction, remote) = match self.role(way) {
+            0 => (Direction::Egress, original.destination),
+            _ => (Direction::Ingress, original.source),
+        };
+        let verdict = self.security.judge(
+            self.port,
+            direction,
+            remote.into(),
+            service_of(original),
+            Tracking::Stateful,
+        );
+        verdict != Verdict::Denied
+    }
+
+    /// The rule of the side's groups of this kind that allows this very packet.
+    pub(crate) fn allows(&self, packet: &Packet, first: Option<First>, tracking: Tracking) -> Option<Match> {
+        if tracking == Tracking::Stateless && !self.security.has(self.port, tracking) {
+            return None;
+        }
+        let service = Service::of(packet).or(first.map(|first| first.service))?;
+        let remote: IpAddr = match self.direction {
+            Direction::Egress => packet.destination.into(),
+            Direction::Ingress => packet.source.into(),
+        };
+        match self.security.judge(self.port, self.direction, remote, service, tracking) {
+            Verdict::Allowed(rule) => Some(rule),
+            Verdict::Unfiltered | Verdict::Denied => None,
+        }
+    }
+
+    /// Whether nothing was taken away since `generation` on which this side's judgement may have depended.
+    #[inline]
+    pub(crate) fn is_current(&self, generation: u32) -> bool {
+        self.security.is_current(self.port, generation)
+    }
+}
+
+/// What the packet asked for that opened a connection. Requests of ICMP have code 0 (RFC 792; RFC 4443, 4.1).
+fn service_of(original: &Tuple) -> Service {
+    let protocol = Protocol(original.protocol);
+    match original.protocol {
+        number::ICMP | number::ICMPV6 => {
+            Service::icmp(protocol, u8::try_from(original.destination_port).unwrap_or(0), 0)
+        }
+        _ => Service::port(protocol, original.destination_port),
+    }
+}

@@ -1,0 +1,157 @@
+//! Frames that reach many ports: the sender's rules are asked once, each receiver's about what it would get.
+
+use super::assess::{Passage, Sides, stands};
+use super::crossing::{Crossing, Side};
+use super::denied::Denied;
+use super::{Filter, Parcel};
+use crate::conntrack::{Judged, Tuple, Verdict};
+use crate::ids::PortIndex;
+use crate::packet::{Contents, Packet};
+use crate::security::{GroupIndex, SecurityPolicy, Tracking, Zone};
+
+/// One frame, and who may get it.
+struct Flood<'a> {
+    filter: &'a Filter,
+    crossing: &'a Crossing<'a>,
+    packet: &'a Packet,
+    parcel: Parcel<'a>,
+    verdict: Verdict,
+    /// The tuple of its connection.
+    original: Option<Tuple>,
+}
+
+/// What was said about the last receiver: most ports of a network are in the same groups.
+struct Recent<'a> {
+    groups: &'a [GroupIndex],
+    zone: Zone,
+    allows: bool,
+}
+
+impl Filter {
+    /// Puts those of `members` into `receivers` that may get the frame, and gives what is to be noted. Ports whose groups are
+    /// the same as the last one's are asked about once.
+    ///
+    /// # Errors
+    /// The sender may not send it, or nobody may get it.
+    pub(crate) fn assess_flood(
+        &self,
+        crossing: &Crossing<'_>,
+        parcel: Parcel<'_>,
+        members: &[PortIndex],
+        receivers: &mut Vec<PortIndex>,
+    ) -> Result<Passage, Denied> {
+        receivers.clear();
+        let contents = parcel.contents;
+        let Contents::Ip(packet) = contents else {
+            return self.assess_other(crossing, contents, members, receivers);
+        };
+        let verdict = self.verdict(crossing, packet, parcel.first);
+        if verdict == Verdict::New && !crossing.judges {
+            return Err(Denied::TooFast);
+        }
+        let original = match verdict {
+            Verdict::Established(found) | Verdict::Related(found) => self.conntrack.original(found.id),
+            _ => None,
+        };
+        let flood = Flood { filter: self, crossing, packet, parcel, verdict, original };
+        flood.reach(members, receivers)?;
+        Ok(flood.passage())
+    }
+
+    /// What is no packet of IP passes where no rules are asked.
+    fn assess_other(
+        &self,
+        crossing: &Crossing<'_>,
+        contents: &Contents,
+        members: &[PortIndex],
+        receivers: &mut Vec<PortIndex>,
+    ) -> Result<Passage, Denied> {
+        if crossing.sender(contents).is_some() {
+            return Err(Denied::NotIp);
+        }
+        receivers.extend(members.iter().filter(|to| crossing.receiver(**to, contents).is_none()));
+        if reaches_nobody(receivers, crossing.from) { Err(Denied::NotIp) } else { Ok(Passage::Free) }
+    }
+}
+
+impl Flood<'_> {
+    fn reach(&self, members: &[PortIndex], receivers: &mut Vec<PortIndex>) -> Result<(), Denied> {
+        let Self { crossing, parcel, .. } = *self;
+        let sides = Sides { sender: crossing.sender(parcel.contents), receiver: None };
+        sides.all(|side| self.passes(side)).map_err(|denied| self.denied(denied))?;
+        let mut recent: Option<Recent<'_>> = None;
+        for &to in members.iter().filter(|to| **to != crossing.from) {
+            let Some(side) = crossing.receiver(to, parcel.contents) else {
+                receivers.push(to);
+                continue;
+            };
+            if self.passes_as_recent(&side, crossing.security, &mut recent) {
+                receivers.push(to);
+            }
+        }
+        if reaches_nobody(receivers, crossing.from) { Err(self.denied(Denied::Ingress)) } else { Ok(()) }
+    }
+
+    fn denied(&self, denied: Denied) -> Denied {
+        match self.verdict {
+            Verdict::Invalid(reason) => Denied::Invalid(reason),
+            _ => denied,
+        }
+    }
+
+    fn passes_as_recent<'p>(
+        &self,
+        side: &Side<'_>,
+        security: &'p SecurityPolicy,
+        recent: &mut Option<Recent<'p>>,
+    ) -> bool {
+        // Whose connection it is depends on the port itself.
+        if matches!(self.verdict, Verdict::Established(_) | Verdict::Related(_)) {
+            return self.passes(side);
+        }
+        let Some(tables) = security.port(side.port) else { return true };
+        let (groups, zone) = (tables.groups().unwrap_or_default(), tables.zone());
+        if let Some(recent) = recent
+            && (recent.groups, recent.zone) == (groups, zone)
+        {
+            return recent.allows;
+        }
+        let allows = self.passes(side);
+        *recent = Some(Recent { groups, zone, allows });
+        allows
+    }
+
+    fn passes(&self, side: &Side<'_>) -> bool {
+        let by_rules = |tracking| side.allows(self.packet, self.parcel.first, tracking).is_some();
+        let by_connection = match (self.verdict, &self.original) {
+            (Verdict::Established(found) | Verdict::Related(found), Some(original)) => {
+                let judged = self.filter.conntrack.judged(found.id);
+                judged.is_some_and(|judged| stands(side, found, judged))
+                    || (self.crossing.judges && side.vouches(found.direction, original))
+            }
+            _ => false,
+        };
+        let may_be_new = !matches!(self.verdict, Verdict::Invalid(_) | Verdict::Established(_));
+        by_connection || (may_be_new && by_rules(Tracking::Stateful)) || by_rules(Tracking::Stateless)
+    }
+
+    /// A packet to one station whose place is unknown opens its connection as any other, and who is there vouches for it by
+    /// its answer. What is for groups is answered by others, if at all.
+    fn passage(&self) -> Passage {
+        match self.verdict {
+            Verdict::Established(found) => Passage::Follows(found, None),
+            Verdict::New if !self.packet.destination.is_group() => {
+                let sender = self.crossing.sender(self.parcel.contents);
+                let vouches = sender
+                    .filter(|side| side.allows(self.packet, self.parcel.first, Tracking::Stateful).is_some());
+                let vouchers = [vouches.map(|side| side.port), None];
+                Passage::Opens(Judged { vouchers, generation: self.crossing.security.generation() })
+            }
+            _ => Passage::Free,
+        }
+    }
+}
+
+fn reaches_nobody(receivers: &[PortIndex], from: PortIndex) -> bool {
+    receivers.iter().all(|to| *to == from)
+}

@@ -1,0 +1,213 @@
+//! Frames about which security groups are asked: see [`crate::filter`].
+
+use super::Egress;
+use super::commit::Commit;
+use crate::decision::Scene;
+use crate::drops::DropReason;
+use crate::filter::{Arrival, Carried, Crossing, Denied, Filter, First, Parcel, Passage};
+use crate::fragments::DatagramId;
+use crate::frame::Frame;
+use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
+use crate::packet::Contents;
+use crate::security::{SecurityPolicy, Service};
+use crate::storm::JudgeLimits;
+use crate::time::Nanos;
+
+/// What it takes to ask security groups during a burst.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) filter: &'a Filter,
+    pub(super) security: &'a SecurityPolicy,
+    pub(super) limits: JudgeLimits,
+    /// Whether the burst's port may have rules asked about what is not known.
+    pub(super) judges: bool,
+    /// What holds for the burst's frames, which are later fragments of one datagram and waited for its first one.
+    pub(super) carried: Option<Carried>,
+}
+
+/// Room for lists of ports; reused from frame to frame, with room for all ports there are.
+#[derive(Debug)]
+pub(super) struct Receivers {
+    /// Who wants a frame.
+    pub(super) wanted: Vec<PortIndex>,
+    /// Who may get it.
+    allowed: Vec<PortIndex>,
+}
+
+impl Default for Receivers {
+    fn default() -> Self {
+        let room = || Vec::with_capacity(PORTS_MAX);
+        Self { wanted: room(), allowed: room() }
+    }
+}
+
+/// A frame that may go on: what was read of it, and what is known of a fragment.
+struct Admitted {
+    contents: Contents,
+    first: Option<First>,
+    /// Its datagram, which waits for what is decided.
+    datagram: Option<DatagramId>,
+}
+
+impl<'a> Rules<'a> {
+    fn crossing(&self, network: NetworkIndex, from: PortIndex, now: Nanos) -> Crossing<'a> {
+        Crossing { security: self.security, network, from, now, judges: self.judges }
+    }
+}
+
+impl<'a, E> Commit<'a, E> {
+    /// Lets a frame leave by a port if the rules of both sides allow it.
+    #[inline(never)]
+    pub(super) fn judge<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex, to: PortIndex)
+    where
+        E: Egress<P>,
+    {
+        let Some((rules, crossing)) = self.crossing(network) else {
+            return self.egress.send(to, slot, frame);
+        };
+        let Some(admitted) = self.admit(slot, frame, &rules, &crossing) else { return };
+        let parcel = Parcel { contents: &admitted.contents, first: admitted.first };
+        let assessed = rules.filter.assess(&crossing, parcel, to);
+        match self.note(&rules, &crossing, &admitted, assessed) {
+            Ok(()) => self.egress.send(to, slot, frame),
+            // The receiver's reason is counted where people look for it.
+            Err(Denied::Ingress) => self.counters.port(to).add_drops(DropReason::GroupIngress, 1),
+            Err(denied) => self.tally.dropped(denied.into()),
+        }
+    }
+
+    /// Lets copies of a frame leave by those of `members` whose rules, and the sender's, allow it.
+    pub(super) fn flood<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        network: NetworkIndex,
+        members: &[PortIndex],
+    ) where
+        E: Egress<P>,
+    {
+        if !self.scene.policy.has_filtered(network) {
+            return self.egress.flood(network, members, slot, frame);
+        }
+        self.flood_judged(slot, frame, network, members);
+    }
+
+    #[inline(never)]
+    fn flood_judged<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex, members: &[PortIndex])
+    where
+        E: Egress<P>,
+    {
+        let Some((rules, crossing)) = self.crossing(network) else {
+            return self.egress.flood(network, members, slot, frame);
+        };
+        let Some(admitted) = self.admit(slot, frame, &rules, &crossing) else { return };
+        let parcel = Parcel { contents: &admitted.contents, first: admitted.first };
+        let mut receivers = std::mem::take(&mut self.receivers.allowed);
+        let assessed = rules.filter.assess_flood(&crossing, parcel, members, &mut receivers);
+        match self.note(&rules, &crossing, &admitted, assessed) {
+            Ok(()) => self.egress.flood(network, &receivers, slot, frame),
+            Err(denied) => self.tally.dropped(denied.into()),
+        }
+        self.receivers.allowed = receivers;
+    }
+
+    fn crossing(&self, network: NetworkIndex) -> Option<(Rules<'a>, Crossing<'a>)> {
+        let Scene { source, .. } = *self.scene;
+        let rules = self.rules?;
+        Some((rules, rules.crossing(network, source, self.now)))
+    }
+
+    /// Reads a frame, and says whether rules are to be asked about it now: fragments may have to wait for their first one.
+    fn admit<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        rules: &Rules<'_>,
+        crossing: &Crossing<'_>,
+    ) -> Option<Admitted>
+    where
+        E: Egress<P>,
+    {
+        let contents = match Filter::read(frame) {
+            Ok(contents) => contents,
+            Err(reason) => {
+                self.tally.dropped(reason);
+                return None;
+            }
+        };
+        let admitted = |first, datagram| Some(Admitted { contents, first, datagram });
+        let egress = &mut *self.egress;
+        let arrival = match rules.carried {
+            Some(Carried(Ok(first))) => Arrival::Later(first),
+            Some(Carried(Err(reason))) => Arrival::Drop(reason, None),
+            None => {
+                let release = |datagram| egress.release(datagram, None);
+                rules.filter.arrive(crossing, &contents, frame.meta.length, release)
+            }
+        };
+        match arrival {
+            Arrival::Whole => return admitted(None, None),
+            Arrival::First(datagram) => return admitted(None, Some(datagram)),
+            Arrival::Later(first) => return admitted(Some(first), None),
+            Arrival::Hold(datagram) => {
+                if !self.egress.hold(datagram, slot, frame) {
+                    self.tally.dropped(DropReason::FragmentHeldFull);
+                }
+            }
+            Arrival::Drop(reason, datagram) => {
+                if let Some(datagram) = datagram {
+                    self.egress.release(datagram, None);
+                }
+                self.tally.dropped(reason);
+            }
+        }
+        None
+    }
+
+    /// Takes note of a frame that rules allow, unless its port opens too much, and of what that means for the rest of its
+    /// datagram.
+    fn note<P>(
+        &mut self,
+        rules: &Rules<'_>,
+        crossing: &Crossing<'_>,
+        admitted: &Admitted,
+        assessed: Result<Passage, Denied>,
+    ) -> Result<(), Denied>
+    where
+        E: Egress<P>,
+    {
+        let noted = match (&admitted.contents, assessed) {
+            (Contents::Ip(packet), Ok(passage)) => {
+                self.bill(rules, assessed).and_then(|()| rules.filter.note(crossing, packet, passage))
+            }
+            (_, Ok(_)) => Ok(None),
+            (_, Err(denied)) => self.bill(rules, assessed).and(Err(denied)),
+        };
+        if let Some(datagram) = admitted.datagram
+            && let Contents::Ip(packet) = &admitted.contents
+        {
+            let service = Service::of(packet).ok_or(DropReason::Unreadable);
+            let first =
+                noted.map_err(DropReason::from).and_then(|found| Ok(First { service: service?, found }));
+            let carried = Carried(first);
+            rules.filter.decide(datagram, carried);
+            self.egress.release(datagram, Some(carried));
+        }
+        noted.map(|_| ())
+    }
+
+    /// Counts what it cost to find out.
+    fn bill(&self, rules: &Rules<'_>, assessed: Result<Passage, Denied>) -> Result<(), Denied> {
+        let source = self.scene.source;
+        match assessed {
+            Ok(Passage::Free | Passage::Follows(_, None))
+            | Err(Denied::TooFast | Denied::Invalid(_) | Denied::NotIp) => return Ok(()),
+            Ok(Passage::Opens(_)) if !self.storm.admits_connection(source, &rules.limits, self.now) => {
+                return Err(Denied::TooFast);
+            }
+            _ => {}
+        }
+        self.storm.count_judged(source, &rules.limits, self.now);
+        Ok(())
+    }
+}
