@@ -29,4 +29,5 @@ pub mod raw;
 pub mod snapshot;
 pub mod stream;
 pub mod superframe;
+pub mod system_calls;
 pub mod testpmd;

@@ -1,43 +1,16 @@
 //! What a busy switch asks of the kernel: nothing for a frame.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::driver::nic::NicOptions;
 use viaduct_tests::lab::{network, pair};
 use viaduct_tests::stream::{Flow, mac};
+use viaduct_tests::system_calls::system_calls_during;
 
 /// How often at most a worker that is busy looks for the kicks of rings that sleep, as ARCHITECTURE.md has it.
 const LOOK: Duration = Duration::from_micros(30);
-
-/// Runs `work` while strace counts the daemon's system calls; returns how many there were of each.
-fn system_calls_during(daemon: &Daemon, work: impl FnOnce()) -> BTreeMap<String, u64> {
-    let file = daemon.directory().join("strace");
-    let mut strace = Command::new("strace")
-        .args(["-f", "-c", "-o", file.to_str().unwrap(), "-p", &daemon.pid().to_string()])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("strace is missing: scripts/setup installs it");
-    std::thread::sleep(Duration::from_millis(700));
-    work();
-    // SAFETY: kill has no memory effects here; the pid is our own unreaped child's.
-    unsafe { libc::kill(libc::pid_t::try_from(strace.id()).unwrap(), libc::SIGINT) };
-    strace.wait().unwrap();
-    let table = std::fs::read_to_string(&file).unwrap();
-    println!("{table}");
-    assert!(table.contains("total"), "strace counted nothing");
-    table.lines().filter_map(row).filter(|(name, _)| name != "total").collect()
-}
-
-/// A line of strace's table, as "97.10 0.003412 3 1042 2 read": its last and its fourth column.
-fn row(line: &str) -> Option<(String, u64)> {
-    let columns: Vec<&str> = line.split_whitespace().collect();
-    columns.first()?.parse::<f64>().ok()?;
-    Some(((*columns.last()?).to_owned(), columns.get(3)?.parse().ok()?))
-}
 
 /// Carries frames between two guests that poll, as DPDK does: then no notifications are due. What is left to be
 /// counted is work for frames, and looks and sleeps, which are due by time.

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::ffi::c_int;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use viaduct_switch::offload::Capabilities;
@@ -126,6 +126,19 @@ fn open_by(request: &DeviceRequest, ways: &[Way]) -> Result<Device, DeviceError>
     Err(refusal.unwrap_or(DeviceError::Missing { name: name.clone() }))
 }
 
+/// `XDP_MAX_TX_SKB_BUDGET` (linux/if_xdp.h, since Linux 6.17).
+const MAX_TX_SKB_BUDGET: libc::c_int = 9;
+
+/// Where frames are copied, a system call sends 32 of them unless it is told that it may send more: all that the ring
+/// holds, so that a burst takes one call. Kernels that cannot are called again for the rest.
+fn send_all_at_once(socket: RawFd) {
+    let budget = RING;
+    let length = libc::socklen_t::try_from(size_of_val(&budget)).unwrap_or(0);
+    let place = (&raw const budget).cast();
+    // SAFETY: reads `length` bytes of a number.
+    unsafe { libc::setsockopt(socket, libc::SOL_XDP, MAX_TX_SKB_BUDGET, place, length) };
+}
+
 /// The smallest frames of memory that hold the interface's.
 fn frame_size(name: &str, mtu: u32) -> Result<FrameSize, DeviceError> {
     match mtu.saturating_add(OVERHEAD + HEADROOM) {
@@ -214,6 +227,7 @@ impl Opening<'_> {
             return Err(self.refused("make AF_XDP rings", io::Error::from_raw_os_error(libc::EINVAL)));
         };
         let descriptor = socket.as_raw_fd();
+        send_all_at_once(descriptor);
         let mapped = |errno| self.refused("map an AF_XDP ring", io::Error::from_raw_os_error(errno));
         let fill_flags = Flags::of(descriptor, WokenRing::Fill).map_err(mapped)?;
         let transmit_flags = Flags::of(descriptor, WokenRing::Transmit).map_err(mapped)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use xdp::slab::{HeapSlab, Slab};
 use xdp::{CompletionRing, WakableTxRing};
 
-use super::af_xdp::{Keep, RING};
+use super::af_xdp::RING;
 use super::error::last_errno;
 use super::xdp_memory::{Flags, FrameMemory};
 use super::{DeviceFault, Exit, Outgoing, Sent};
@@ -29,7 +29,8 @@ pub(super) struct XdpExit {
     /// The longest frame.
     frame_bytes: usize,
     memory: Arc<FrameMemory>,
-    _keep: Arc<Keep>,
+    /// What has to live as long.
+    _keep: Arc<dyn Send + Sync>,
 }
 
 /// The rings of the way out.
@@ -53,7 +54,7 @@ impl XdpExit {
         rings: ExitRings,
         frame_bytes: usize,
         memory: Arc<FrameMemory>,
-        keep: Arc<Keep>,
+        keep: Arc<dyn Send + Sync>,
     ) -> Self {
         let outgoing = HeapSlab::with_capacity(BURST_FRAMES);
         Self { socket, rings, outgoing, under_way: 0, frame_bytes, memory, _keep: keep }
@@ -124,5 +125,49 @@ impl Exit for XdpExit {
         self.under_way += queued.unwrap_or(0);
         self.wake()?;
         Ok(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+
+    use xdp::Umem;
+    use xdp::socket::XdpSocketBuilder;
+    use xdp::umem::{FrameSize, UmemCfgBuilder};
+
+    use super::*;
+    use crate::memory::Segment;
+
+    /// A socket that is bound to no interface refuses to send (ENXIO), which tells whether it was called.
+    #[test]
+    fn a_kernel_that_is_awake_is_not_called() {
+        let config = UmemCfgBuilder { frame_size: FrameSize::TwoK, frame_count: 64, ..Default::default() };
+        let umem = Umem::map(config.build().unwrap()).unwrap();
+        let mut socket = XdpSocketBuilder::new().expect("AF_XDP takes CAP_NET_RAW");
+        let rings =
+            xdp::RingConfigBuilder { rx_count: 64, tx_count: 64, fill_count: 64, completion_count: 64 };
+        let (rings, _) = socket.build_wakable_rings(&umem, rings.build().unwrap()).unwrap();
+        // SAFETY: the socket is open.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+        let signal = Arc::new(descriptor.try_clone_to_owned().unwrap());
+        let rings = ExitRings {
+            transmit: rings.tx_ring.unwrap(),
+            flags: Flags::pretended(),
+            completion: rings.completion_ring,
+        };
+        let memory = Arc::new(FrameMemory::new(umem));
+        let mut exit = XdpExit::new(signal, rings, 1800, memory, Arc::new(()));
+        let mut bytes = [7_u8; 100];
+        let mut frames = Outgoing::default();
+        for _ in 0..16 {
+            let piece = Segment { host: bytes.as_mut_ptr(), len: 100 };
+            assert!(frames.add(&[0; 12], &[], &[piece], 100));
+        }
+        for _ in 0..2 {
+            assert_eq!(exit.send(&frames), Ok(Sent { done: 16, ..Sent::default() }));
+        }
+        exit.rings.flags.pretend_to_ask();
+        assert_eq!(exit.send(&frames), Err(DeviceFault::new("send frames", libc::ENXIO)));
     }
 }

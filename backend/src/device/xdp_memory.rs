@@ -88,6 +88,25 @@ impl Flags {
     }
 }
 
+#[cfg(test)]
+impl Flags {
+    /// Flags that no kernel writes, all clear.
+    pub(super) fn pretended() -> Self {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping, at a place that the kernel chooses.
+        let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) };
+        assert_ne!(page, libc::MAP_FAILED);
+        Self { page, flags: page.cast() }
+    }
+
+    /// Asks for a system call, as a kernel does that is not awake.
+    pub(super) fn pretend_to_ask(&self) {
+        // SAFETY: mapped as long as `self`, and aligned.
+        unsafe { AtomicU32::from_ptr(self.flags) }.store(libc::XDP_RING_NEED_WAKEUP, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Flags {
     fn drop(&mut self) {
         // SAFETY: the mapping is our own, and nothing of it is used any more.
