@@ -11,7 +11,10 @@ use viaduct_switch::FlowCacheSnapshot;
 
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
-pub use trace::{Trace, TraceField, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind};
+pub use trace::{
+    Trace, TraceField, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind, WatchEvent, WatchLine,
+    WatchTally,
+};
 
 /// The whole state at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use crate::conntrack::{self, Conntrack};
 use crate::counters::{Counters, FdbSnapshot, FlowCacheCounters, FlowTally, Tally};
 use crate::decision::Scene;
+use crate::drops::DropReason;
 use crate::fdb::{Fdb, FdbEntry, Limits};
 use crate::filter::{Carried, Filter};
 use crate::flow_cache::{FlowCache, FlowHasher, FlowMismatch, Verification};
@@ -41,6 +42,12 @@ pub trait Egress<P> {
     fn punt(&mut self, slot: usize, frame: &Frame<P>) -> bool {
         let _ = (slot, frame);
         false
+    }
+
+    /// Hears that `frame`, which stands at position `slot` of the burst, was dropped and counted. A frame that is refused as
+    /// a whole is told of once.
+    fn dropped(&mut self, slot: usize, frame: &Frame<P>, reason: DropReason) {
+        let _ = (slot, frame, reason);
     }
 
     /// Copies the bytes after the frame's head to `to` and says how many there were: for messages to the

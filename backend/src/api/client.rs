@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode, header};
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::de::DeserializeOwned;
@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::{Applied, Refusal};
-use crate::model::{Trace, TraceRequest};
+use crate::model::{Trace, TraceRequest, WatchLine};
 
 /// The daemon answers in milliseconds, and waits ten seconds for its own control thread.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -101,6 +101,44 @@ impl Client {
         self.ask("POST", "/v1/trace", body)
     }
 
+    /// Hears what becomes of frames, for as long as `each` says so and the daemon runs; `question` is the body of
+    /// `POST /v1/watch`.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or refuses.
+    pub fn watch(&self, question: Vec<u8>, each: impl FnMut(WatchLine) -> bool) -> Result<(), ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| self.broken(&error))?.block_on(self.follow(question, each))
+    }
+
+    async fn follow(
+        &self,
+        question: Vec<u8>,
+        mut each: impl FnMut(WatchLine) -> bool,
+    ) -> Result<(), ClientError> {
+        let mut response = self.send("POST", "/v1/watch", question).await?;
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let bytes = body.map_err(|error| self.broken(&*error))?.to_bytes();
+            let refusal = serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))?;
+            return Err(ClientError::Refused { status, refusal });
+        }
+        let mut text = Vec::new();
+        while let Some(frame) = response.body_mut().frame().await {
+            let frame = frame.map_err(|error| self.broken(&error))?;
+            text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                let line = serde_json::from_slice(&line).map_err(|error| self.broken(&error))?;
+                if !each(line) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.broken(&error))?;
@@ -120,6 +158,14 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), ClientError> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| self.broken(&*error))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, ClientError> {
         let stream = self.connect().await.map_err(|error| self.unreachable(&error))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.broken(&error))?;
@@ -130,11 +176,7 @@ impl Client {
             .header(header::HOST, "viaduct")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| self.broken(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| self.broken(&*error))?;
-        Ok((status, body.to_bytes()))
+        sender.send_request(request).await.map_err(|error| self.broken(&error))
     }
 
     /// A Unix socket whose backlog is full says so at once (connect(2), EAGAIN); waiting is up to us.

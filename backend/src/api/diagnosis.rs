@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::routes::{Api, Refused, blocking};
+use super::watch;
 use crate::control::TraceError;
 use crate::model::TraceRequest;
 use crate::trace::{Description, DescriptionError};
@@ -24,6 +25,8 @@ impl From<TraceError> for Refused {
     fn from(error: TraceError) -> Self {
         match error {
             TraceError::ControlGone(gone) => gone.into(),
+            TraceError::TooManyWatch(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            TraceError::NoneCame { .. } => Self::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
             TraceError::NoPort(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             TraceError::Unknown(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
         }
@@ -31,7 +34,7 @@ impl From<TraceError> for Refused {
 }
 
 /// The body as JSON of this shape.
-async fn question<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
+pub(super) async fn question<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
     let cut = |_| {
         let error = format!("the body was cut off, or is longer than {QUESTION_MAX} bytes");
         Refused::new(StatusCode::PAYLOAD_TOO_LARGE, error)
@@ -48,8 +51,18 @@ async fn question<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
 /// What would become of a packet.
 pub(super) async fn trace(State(shared): Api, body: Body) -> Result<Response, Refused> {
     let request: TraceRequest = question(body).await?;
-    let description: Description = request.packet.parse()?;
+    let TraceRequest { port, packet, next, timeout_s } = request;
     let handle = shared.handle.clone();
-    let traced = blocking(move || handle.trace(request.port, description)).await??;
+    let traced = match (packet, next) {
+        (Some(packet), None) => {
+            let description: Description = packet.parse()?;
+            blocking(move || handle.trace(port, description)).await??
+        }
+        (None, Some(filter)) => watch::next(&handle, port, &filter, timeout_s).await?,
+        _ => {
+            let error = "say either `packet` or `next`; docs/api.md has an example";
+            return Err(Refused::new(StatusCode::BAD_REQUEST, error));
+        }
+    };
     Ok(axum::Json(traced).into_response())
 }

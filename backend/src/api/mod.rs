@@ -10,10 +10,12 @@ use crate::control::Changes;
 
 mod client;
 mod diagnosis;
+mod lasting;
 mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use client::{Client, ClientError};
 pub use server::{Server, ServerError};

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Applied, Refusal, diagnosis};
+use super::{Applied, Refusal, diagnosis, watch};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::Snapshot;
@@ -46,6 +46,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/workers", get(workers))
         .route("/v1/config", put(config))
         .route("/v1/trace", post(diagnosis::trace))
+        .route("/v1/watch", post(watch::watch))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(Arc::new(shared))
@@ -249,13 +250,13 @@ fn generation(tag: &str) -> Option<u64> {
 async fn unknown_path() -> Refused {
     let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
                  /v1/uplinks/NAME, /v1/networks, /v1/fdb, \
-                 /v1/groups, /v1/workers, PUT /v1/config and POST /v1/trace";
+                 /v1/groups, /v1/workers, PUT /v1/config, POST /v1/trace and /v1/watch";
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 
 async fn unknown_method() -> Refused {
     Refused::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET reads a state, PUT replaces /v1/config, POST asks /v1/trace; nothing else is known",
+        "GET reads a state, PUT replaces /v1/config, POST asks /v1/trace and /v1/watch; nothing else is known",
     )
 }

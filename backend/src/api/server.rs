@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
+use super::lasting::Lasting;
 use super::routes::router;
 use crate::control::Handle;
 use crate::vhost_user::Listener;
@@ -117,18 +118,26 @@ fn watched(listener: &Listener) -> io::Result<UnixListener> {
     UnixListener::from_std(listener.as_fd().try_clone_to_owned()?.into())
 }
 
-/// One connection, one request; a client that is slow, silent or does not read is cut off.
+/// One connection, one request; a client that is slow, silent or does not read is cut off. An answer that lasts is looked
+/// after by who makes it.
 async fn serve(stream: UnixStream, router: Router, _slot: OwnedSemaphorePermit) {
+    let lasting = Arc::new(Lasting::default());
+    let marker = Arc::clone(&lasting);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match timeout(CONNECTION_MAX, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the API ended a connection"),
-        Err(_) => tracing::debug!("the API ended a connection that took too long"),
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.layer(Extension(marker))));
+    let mut connection = std::pin::pin!(connection);
+    loop {
+        match timeout(CONNECTION_MAX, connection.as_mut()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the API ended a connection"),
+            Err(_) if lasting.lasts() => continue,
+            Err(_) => tracing::debug!("the API ended a connection that took too long"),
+        }
+        return;
     }
 }

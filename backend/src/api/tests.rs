@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::control::{Changes, Command, Handle, TraceError, channel};
-use crate::model::Snapshot;
+use crate::model::{Snapshot, Trace};
 use crate::vhost_user::{Access, Listener};
 
 const LAB: &[u8] = b"[network.lab]\n[port.vm1]\nnetwork = 'lab'\n";
@@ -35,6 +35,11 @@ impl Control {
                     Some(Command::Trace { answer, .. }) => {
                         answer.send(Err(TraceError::NoPort("vm9".to_owned()))).unwrap();
                     }
+                    Some(Command::Watch { answer, .. }) => {
+                        answer.send(Err(TraceError::TooManyWatch(4))).unwrap();
+                    }
+                    Some(Command::Tell { answer, .. }) => answer.send(Vec::new()).unwrap(),
+                    Some(Command::TraceSample { answer, .. }) => answer.send(Trace::default()).unwrap(),
                     Some(Command::Snapshot(answer)) => {
                         answer.send(Snapshot { generation, ..Snapshot::default() }).unwrap();
                     }

@@ -27,6 +27,7 @@ mod table;
 mod trace;
 mod units;
 mod uplinks;
+mod watch;
 
 use failure::Failure;
 use locate::Locate;
@@ -140,6 +141,10 @@ Examples:
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::Arguments),
 
+    /// Tell what becomes of frames as they come: samples with names, all or only drops
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::Arguments),
+
     /// Measure on this machine, and compare with TAP and a Linux bridge
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Arguments),
@@ -196,6 +201,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         }
         Command::LibvirtXml { port } => plug::libvirt_xml(&locate.port(port)?, style),
         Command::Trace(arguments) => trace::trace(&locate.client()?, arguments, style),
+        Command::Watch(arguments) => watch::watch(&locate.client()?, arguments, style),
         Command::Bench(arguments) => bench::bench(arguments, style),
         Command::Completions { shell } => Ok(completions(*shell)),
     }

@@ -13,6 +13,7 @@ Examples:
   viaduct trace web1 'udp [fd00::5]:53 > [fd00::9]:53 vlan 10 priority 5 length 200'
   viaduct trace web1 'icmp 10.0.0.5 > 10.0.0.9 from 52:54:00:00:00:05 to 52:54:00:00:00:09'
   viaduct trace web1 'arp 10.0.0.5 > 10.0.0.9'
+  viaduct trace web1 --next 'tcp port 3306'       the next real one that enters there
   viaduct trace web1 ffffffffffff525400000005080600010800060400015254000000050a000005...
 
 A packet begins with tcp, udp, icmp, icmp6, arp, ip or ethernet, and may end with from, to, vlan,
@@ -26,13 +27,21 @@ pub(super) struct Arguments {
     /// The port where the packet enters
     port: String,
     /// The packet in words, or its bytes in hex
-    packet: String,
+    #[arg(required_unless_present = "next")]
+    packet: Option<String>,
+    /// The next real packet that enters there, of those that a filter means
+    #[arg(long, value_name = "FILTER", num_args = 0..=1, default_missing_value = "", conflicts_with = "packet")]
+    next: Option<String>,
+    /// How many seconds to wait for it, at most 15
+    #[arg(long, value_name = "SECONDS", requires = "next")]
+    timeout: Option<u64>,
 }
 
 /// Asks the daemon and tells the packet's way.
 pub(super) fn trace(client: &Client, arguments: &Arguments, style: Style) -> Result<String, Failure> {
-    let (port, packet) = (arguments.port.clone(), arguments.packet.clone());
-    let traced = client.trace(&TraceRequest { port, packet })?;
+    let Arguments { port, packet, next, timeout } = arguments;
+    let (port, packet, next, timeout_s) = (port.clone(), packet.clone(), next.clone(), *timeout);
+    let traced = client.trace(&TraceRequest { port, packet, next, timeout_s })?;
     if style.json { json(&traced) } else { Ok(text(&traced)) }
 }
 
@@ -41,7 +50,11 @@ fn text(traced: &Trace) -> String {
     let mut text = format!("{} enters at {}\n", traced.packet, traced.port);
     let width = traced.steps.iter().map(|step| step.stage.len()).max().unwrap_or(0);
     traced.steps.iter().for_each(|step| text.push_str(&step_lines(step, width)));
-    text + &verdict(&traced.verdict)
+    text.push_str(&verdict(&traced.verdict));
+    if let Some(happened) = &traced.happened {
+        text.push_str(&verdict(happened).replacen("verdict", "what really became of it", 1));
+    }
+    text
 }
 
 fn step_lines(step: &TraceStep, width: usize) -> String {

@@ -24,6 +24,7 @@ use crate::control::registry::{Numbers, Ports};
 use crate::control::timer::{Deadline, Timer};
 use crate::control::token::Token;
 use crate::control::trees::Trees;
+use crate::control::watch::Watchers;
 use crate::control::{ApplyError, Changes, notify};
 use crate::ring::RingError;
 use crate::vhost_user::socket;
@@ -78,6 +79,7 @@ pub(super) struct Controller {
     first: Option<Config>,
     pub(super) outcome: Option<Result<Changes, ApplyError>>,
     pub(super) stopping: bool,
+    pub(super) watchers: Watchers,
     /// A mismatch of a flow cache was told of.
     mismatch_reported: bool,
 }
@@ -109,6 +111,7 @@ impl Controller {
             first: Some(first),
             outcome: None,
             stopping: false,
+            watchers: Watchers::default(),
             mismatch_reported: false,
         })
     }
@@ -140,6 +143,9 @@ impl Controller {
                 Command::Trace { port, description, answer } => {
                     drop(answer.send(self.trace(&port, &description)));
                 }
+                Command::Watch { question, answer } => drop(answer.send(self.watch(&question))),
+                Command::Tell { samples, answer } => drop(answer.send(self.tell(&samples))),
+                Command::TraceSample { sample, answer } => drop(answer.send(self.trace_sample(&sample))),
                 Command::Stop => self.stopping = true,
             }
         }

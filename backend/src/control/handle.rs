@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::config::Config;
-use crate::control::{ApplyError, TraceError};
-use crate::model::{Snapshot, Trace};
+use crate::control::{ApplyError, TraceError, WatchQuestion};
+use crate::dataplane::{Sample, Watch};
+use crate::model::{Snapshot, Trace, WatchEvent};
 use crate::trace::Description;
 
 /// How long a caller waits for an answer. Answers take microseconds; only a control thread that is gone or
@@ -113,6 +114,18 @@ pub(crate) enum Command {
         description: Box<Description>,
         answer: SyncSender<Result<Trace, TraceError>>,
     },
+    Watch {
+        question: WatchQuestion,
+        answer: SyncSender<Result<Watch, TraceError>>,
+    },
+    Tell {
+        samples: Vec<Sample>,
+        answer: SyncSender<Vec<WatchEvent>>,
+    },
+    TraceSample {
+        sample: Box<Sample>,
+        answer: SyncSender<Trace>,
+    },
     Stop,
 }
 
@@ -161,6 +174,30 @@ impl Handle {
     /// There is no such port, or the description leaves something open.
     pub fn trace(&self, port: String, description: Description) -> Result<Trace, TraceError> {
         self.ask(|answer| Command::Trace { port, description: Box::new(description), answer })?
+    }
+
+    /// Has samples taken of real frames, until the watch is dropped.
+    ///
+    /// # Errors
+    /// There is no such port, or so many watch already.
+    pub fn watch(&self, question: WatchQuestion) -> Result<Watch, TraceError> {
+        self.ask(|answer| Command::Watch { question, answer })?
+    }
+
+    /// Samples with names, in the same order. Some hundred take a few milliseconds of the control thread.
+    ///
+    /// # Errors
+    /// The control thread does not answer.
+    pub fn tell(&self, samples: Vec<Sample>) -> Result<Vec<WatchEvent>, ControlGone> {
+        self.ask(|answer| Command::Tell { samples, answer })
+    }
+
+    /// The way of a sample, and what really became of it.
+    ///
+    /// # Errors
+    /// The control thread does not answer.
+    pub fn trace_sample(&self, sample: Sample) -> Result<Trace, ControlGone> {
+        self.ask(|answer| Command::TraceSample { sample: Box::new(sample), answer })
     }
 
     /// Asks the control thread to end cleanly; does not wait for it.

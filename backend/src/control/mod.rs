@@ -25,6 +25,7 @@ mod timer;
 mod token;
 mod trace;
 mod trees;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};
 pub use trace::TraceError;
+pub use watch::WatchQuestion;
 
 /// Runs the switch until SIGTERM, SIGINT or [`Handle::stop`]; then ends all sessions and removes all sockets.
 ///

@@ -22,6 +22,22 @@ pub enum TraceError {
     /// There is no such port.
     #[error("there is no port {0}; `viaduct show ports` lists all")]
     NoPort(String),
+    /// So many watch already.
+    #[error("{0} watch already, which is the most; end one of them")]
+    TooManyWatch(usize),
+    /// No packet came.
+    #[error(
+        "no such packet entered within {seconds} s, of {frames} frames that entered anywhere, {looked_at} of which were looked at; \
+         wait longer with --timeout"
+    )]
+    NoneCame {
+        /// How long was waited.
+        seconds: u64,
+        /// Frames that entered meanwhile.
+        frames: u64,
+        /// Those that were looked at.
+        looked_at: u64,
+    },
     /// The description leaves something open.
     #[error(transparent)]
     Unknown(#[from] UnknownAddress),
@@ -42,7 +58,7 @@ impl Controller {
     }
 
     /// What would become of a frame, with names.
-    fn traced(&self, frame: &Frame<&[u8]>) -> Trace {
+    pub(super) fn traced(&self, frame: &Frame<&[u8]>) -> Trace {
         let explained = self.switch.explain(&self.policy, self.bay.now(), frame);
         let words = Words { controller: self, source: frame.meta.source };
         let head = frame.head.bytes();
@@ -53,6 +69,7 @@ impl Controller {
             network: explained.network.map(|network| words.network(network)),
             steps: explained.steps.iter().map(|step| words.step(step)).collect(),
             verdict: words.verdict(&explained),
+            happened: None,
         }
     }
 
@@ -81,7 +98,7 @@ impl Controller {
     }
 
     /// Whether somebody takes what leaves by a port.
-    fn runs(&self, port: PortIndex) -> bool {
+    pub(super) fn runs(&self, port: PortIndex) -> bool {
         match (self.ports.get(port), self.interfaces.get(&port)) {
             (Some(port), _) => port.state().0 == PortState::Running,
             (None, Some(interface)) => interface.attached.is_some(),
@@ -91,9 +108,9 @@ impl Controller {
 }
 
 /// Puts numbers into words.
-struct Words<'a> {
-    controller: &'a Controller,
-    source: PortIndex,
+pub(super) struct Words<'a> {
+    pub(super) controller: &'a Controller,
+    pub(super) source: PortIndex,
 }
 
 fn field(field: &str, value: impl ToString) -> TraceField {
@@ -101,13 +118,13 @@ fn field(field: &str, value: impl ToString) -> TraceField {
 }
 
 impl Words<'_> {
-    fn port(&self, index: PortIndex) -> String {
+    pub(super) fn port(&self, index: PortIndex) -> String {
         let ports = &self.controller.numbers.ports;
         let name = ports.iter().find(|(_, port)| **port == index).map(|(name, _)| name.clone());
         name.unwrap_or_else(|| format!("port number {index}"))
     }
 
-    fn network(&self, index: NetworkIndex) -> String {
+    pub(super) fn network(&self, index: NetworkIndex) -> String {
         let networks = &self.controller.numbers.networks;
         let name = networks.iter().find(|(_, network)| **network == index).map(|(name, _)| name.clone());
         name.unwrap_or_else(|| format!("network number {index}"))
@@ -221,7 +238,7 @@ impl Words<'_> {
     }
 }
 
-fn dropped(reason: DropReason) -> Verdict {
+pub(super) fn dropped(reason: DropReason) -> Verdict {
     let (name, meaning) = (reason.name().to_owned(), reason.sentence().to_owned());
     Verdict { kind: VerdictKind::Dropped, reason: Some(name), meaning: Some(meaning), ..Verdict::default() }
 }
@@ -240,7 +257,7 @@ fn class_name(class: StormClass) -> &'static str {
 }
 
 /// The tags of a stack, the outer one first.
-fn tags(stack: &TagStack) -> Vec<String> {
+pub(super) fn tags(stack: &TagStack) -> Vec<String> {
     let tag = |tag: &[u8]| match *tag {
         [kind, _, high, low] => {
             let word = if kind == 0x88 { "service-vlan" } else { "vlan" };

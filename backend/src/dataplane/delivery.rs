@@ -16,6 +16,7 @@ use super::outlet::{Outcome, Outlet, ReceiveQueue};
 use super::replicator::{Flood, Replicator};
 use super::shared::Reporter;
 use super::sync::primitives::MutexGuard;
+use super::tap::{Notes, SampleFate};
 use crate::memory::Segment;
 use crate::ring::{BURST_FRAMES, Segments, Span, prefetch_ahead};
 
@@ -31,7 +32,7 @@ pub(super) struct Send {
 }
 
 /// Receivers of a flood that get their copies within the burst; for more of them it waits its turn.
-const INLINE_RECEIVERS: usize = 8;
+pub(super) const INLINE_RECEIVERS: usize = 8;
 
 /// Collects where the frames of a burst go; reused from burst to burst, and never longer than a burst's frames
 /// times [`INLINE_RECEIVERS`].
@@ -62,6 +63,8 @@ pub(super) struct Collector<'a> {
     pub(super) link: u8,
     /// Floods for which there was no room.
     pub(super) refused: u64,
+    /// Where it is noted what becomes of the frames, while somebody watches.
+    pub(super) notes: Option<&'a mut Notes>,
 }
 
 impl Egress<Span> for Collector<'_> {
@@ -86,11 +89,27 @@ impl Egress<Span> for Collector<'_> {
             rest: self.segments.get(first as usize, count as usize),
             receivers,
         };
-        self.refused += u64::from(!self.replicator.take(&flood));
+        let is_taken = self.replicator.take(&flood);
+        self.refused += u64::from(!is_taken);
+        let others = receivers.iter().filter(|port| **port != frame.meta.source).count();
+        let others = u16::try_from(others).unwrap_or(u16::MAX);
+        self.note(
+            slot,
+            match is_taken {
+                true => SampleFate::Flooded(network, others),
+                false => SampleFate::Dropped(DropReason::FloodQueueFull),
+            },
+        );
+    }
+
+    #[inline]
+    fn dropped(&mut self, slot: usize, _frame: &Frame<Span>, reason: DropReason) {
+        self.note(slot, SampleFate::Dropped(reason));
     }
 
     #[cold]
-    fn punt(&mut self, _slot: usize, frame: &Frame<Span>) -> bool {
+    fn punt(&mut self, slot: usize, frame: &Frame<Span>) -> bool {
+        self.note(slot, SampleFate::Punted);
         let reporter = self.reporter;
         reporter.punt(frame.meta.source, self.link, |room| {
             let head = frame.head.bytes();
@@ -116,6 +135,14 @@ impl Egress<Span> for Collector<'_> {
 }
 
 impl Collector<'_> {
+    /// Notes what became of a frame, if somebody watches.
+    #[inline]
+    fn note(&mut self, slot: usize, fate: SampleFate) {
+        if let Some(notes) = &mut self.notes {
+            notes.note(slot, fate);
+        }
+    }
+
     /// Whether a flood is carried out within the burst: it has few receivers, which take it as it is, and none
     /// of the same source waits that it would overtake.
     fn is_short(&self, receivers: &[PortIndex], frame: &Frame<Span>) -> bool {
@@ -146,6 +173,11 @@ impl Outbox {
         self.sends.clear();
         self.mixed = false;
         self.flooded = 0;
+    }
+
+    /// The ports to which frames go, with the frames' positions.
+    pub(super) fn sends(&self) -> impl Iterator<Item = (PortIndex, usize)> {
+        self.sends.iter().map(|send| (send.to, usize::from(send.slot)))
     }
 
     /// The frames that go to all ports of their network, a bit each.
@@ -466,6 +498,7 @@ mod tests {
             reporter: &reporter,
             link: 0,
             refused: 0,
+            notes: None,
         };
         let meta = Metadata::new(PortIndex::new(0).unwrap(), 0, Claims::default());
         let frame = Frame { head: Head::default(), meta, payload: span };

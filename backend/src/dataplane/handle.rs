@@ -23,6 +23,7 @@ use super::replicator::FloodMemory;
 use super::shared::{Reporter, WorkerShared};
 use super::sync::mailbox::{Answer, Answers, Postbox, mailbox};
 use super::sync::primitives::{Bell, into_inner};
+use super::tap::{TapCounters, Wanted, Watch, taps};
 use super::worker::{Worker, WorkerParts};
 use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
 
@@ -479,6 +480,14 @@ impl Datapath for Dataplane {
         let before = std::mem::replace(&mut self.policy, Arc::clone(&policy));
         self.ask(|_, acknowledge| Some(Message::SetPolicy { policy: Arc::clone(&policy), acknowledge }));
         self.purge_closed(&before);
+    }
+
+    fn watch(&mut self, wanted: Wanted) -> (Watch, Arc<TapCounters>) {
+        let (watch, counters, taps) = taps(self.workers.len(), wanted);
+        for (worker, tap) in self.workers.iter().zip(taps) {
+            worker.postbox.post(Message::Tap(tap));
+        }
+        (watch, counters)
     }
 
     fn set_polling(&mut self, polling: Polling) {

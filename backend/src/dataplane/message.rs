@@ -8,6 +8,7 @@ use viaduct_switch::{Policy, PortIndex};
 use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::sync::mailbox::Acknowledge;
+use super::tap::Tap;
 use crate::config::Polling;
 
 /// Told that a message was handled; what was asked for comes back with it.
@@ -34,6 +35,8 @@ pub(super) enum Message {
     Announce { port: PortIndex, frame: Vec<u8> },
     /// Let this frame leave by a link of the port.
     Emit { port: PortIndex, link: u8, frame: Vec<u8> },
+    /// Take samples.
+    Tap(Tap),
     /// End.
     Stop,
 }

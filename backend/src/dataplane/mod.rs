@@ -23,6 +23,7 @@ mod shared;
 mod signal;
 mod steering;
 mod sync;
+mod tap;
 mod visits;
 mod way;
 mod worker;
@@ -34,6 +35,7 @@ use viaduct_switch::{Policy, PortIndex};
 
 pub use self::handle::{Dataplane, DataplaneError};
 pub use self::punts::ControlFrame;
+pub use self::tap::{Sample, SampleFate, TapCounters, TapTally, Wanted, Watch};
 use crate::config::Polling;
 use crate::device::{Device, DeviceFault};
 use crate::memory::{DirtyLog, GuestMemory};
@@ -67,6 +69,12 @@ pub trait Datapath {
 
     /// Makes every worker wait for frames in this way; returns once they do.
     fn set_polling(&mut self, polling: Polling);
+
+    /// Has samples taken of what enters, until the watch is dropped.
+    fn watch(&mut self, wanted: Wanted) -> (Watch, Arc<TapCounters>) {
+        let (watch, counters, _) = tap::taps(0, wanted);
+        (watch, counters)
+    }
 }
 
 /// What the data path tells the control side.

@@ -21,6 +21,7 @@ use super::replicator::{FloodMemory, Replicator};
 use super::shared::{Reporter, WorkerShared, add};
 use super::steering::seconds;
 use super::sync::mailbox::Mailbox;
+use super::tap::Taps;
 use super::visits::{ADDRESSEES, Delivery, after_visit};
 use super::way::Fault;
 use crate::config::Polling;
@@ -74,6 +75,8 @@ pub(super) struct Worker {
     pub(super) round: Instant,
     /// Others want the processor, until then.
     pub(super) crowded: Instant,
+    /// Who watches.
+    pub(super) taps: Taps,
 }
 
 /// What a worker is started with.
@@ -117,6 +120,7 @@ impl Worker {
             foreseen: None,
             round: parts.started,
             crowded: parts.started,
+            taps: Taps::default(),
         })
     }
 
@@ -156,6 +160,7 @@ impl Worker {
                 Message::Mute { port, descriptor } => self.mute(port, descriptor),
                 Message::Announce { port, frame } => self.announce(port, &frame),
                 Message::Emit { port, link, mut frame } => self.emit(port, link, &mut frame),
+                Message::Tap(tap) => self.taps.add(tap),
                 Message::Stop => return true,
             }
         }
@@ -317,7 +322,10 @@ impl Worker {
         let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
         self.outbox.clear();
         let (frames, segments) = self.burst.parts();
+        let is_watched = !self.taps.is_empty();
+        let notes = if is_watched { self.taps.begin(frames, Nanos(elapsed)) } else { None };
         let mut collector = Collector {
+            notes,
             outbox: &mut self.outbox,
             replicator: &mut self.replicator,
             outlets: &self.outlets,
@@ -328,6 +336,9 @@ impl Worker {
         };
         self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut collector);
         let refused = collector.refused;
+        if is_watched {
+            self.taps.end(frames, &self.outbox, self.state.policy(), Nanos(elapsed));
+        }
         self.catch_up(refused, now);
         let addressees = self.deliver(now, None);
         if self.polling == Polling::Adaptive && now >= self.crowded {

@@ -8,8 +8,52 @@ use serde::{Deserialize, Serialize};
 pub struct TraceRequest {
     /// The port where the packet enters.
     pub port: String,
-    /// The packet in words, or its bytes in hex.
+    /// The packet in words, or its bytes in hex; `None`: the next real one.
+    pub packet: Option<String>,
+    /// Which real packets are meant; `None`: any.
+    pub next: Option<String>,
+    /// How many seconds to wait for one; `None`: 10.
+    pub timeout_s: Option<u64>,
+}
+
+/// A line of `GET /v1/watch`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchLine {
+    /// A frame, and what became of it.
+    Sample(Box<WatchEvent>),
+    /// How much of all is told; comes once a second.
+    Sampling(WatchTally),
+}
+
+/// A frame that entered, and what became of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WatchEvent {
+    /// When, in microseconds since the daemon's start.
+    pub at_us: u64,
+    /// The port where it entered.
+    pub port: String,
+    /// The network to which it belongs, if it belongs to one.
+    pub network: Option<String>,
+    /// The packet in words.
     pub packet: String,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// To how many ports it was flooded, if they are too many to be named.
+    pub flooded_to: Option<u16>,
+    /// The step that dropped it, if it would be so now, too.
+    pub step: Option<TraceStep>,
+}
+
+/// How much a watch saw so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WatchTally {
+    /// Frames that entered.
+    pub frames: u64,
+    /// Those of them that were looked at.
+    pub looked_at: u64,
+    /// Samples for which there was no room, because they are read too slowly.
+    pub lost: u64,
 }
 
 /// A packet's way through the switch.
@@ -27,6 +71,8 @@ pub struct Trace {
     pub steps: Vec<TraceStep>,
     /// What becomes of it.
     pub verdict: Verdict,
+    /// What became of it, if it is a real one.
+    pub happened: Option<Verdict>,
 }
 
 /// One step on a packet's way.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use viaduct_switch::{Nanos, Policy, PortIndex};
 
 use crate::config::Polling;
-use crate::dataplane::{ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition};
+use crate::dataplane::{
+    ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition, TapCounters, Wanted, Watch,
+};
 use crate::device::{Device, DeviceFault};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
@@ -216,6 +218,11 @@ impl PatchBay {
     /// Makes every worker wait for frames in this way.
     pub fn set_polling(&mut self, polling: Polling) {
         self.engine.set_polling(polling);
+    }
+
+    /// Has samples taken of what enters, until the watch is dropped.
+    pub fn watch(&mut self, wanted: Wanted) -> (Watch, Arc<TapCounters>) {
+        self.engine.watch(wanted)
     }
 
     /// Readable when [`PatchBay::take_broken`] has something.

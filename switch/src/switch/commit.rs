@@ -289,6 +289,16 @@ impl<E> Commit<'_, E> {
         self.egress.send(to, slot, frame);
     }
 
+    /// Counts a frame that is not delivered, and tells whoever listens.
+    #[inline]
+    pub(super) fn drop<P>(&mut self, slot: usize, frame: &Frame<P>, reason: DropReason)
+    where
+        E: Egress<P>,
+    {
+        self.tally.dropped(reason);
+        self.egress.dropped(slot, frame, reason);
+    }
+
     /// Carries out one action after the other.
     fn each<P>(&mut self, slot: usize, frame: &Frame<P>, actions: &[Action], learned: &mut Learned)
     where
@@ -300,7 +310,7 @@ impl<E> Commit<'_, E> {
                 Action::Learn(_) if learned.is_known(self.scene) => self.learned = None,
                 Action::Learn(network) => self.learn(network, frame.head.bytes(), learned),
                 Action::Meter(class) if !self.admits(class) => {
-                    return self.tally.dropped(class.drop_reason());
+                    return self.drop(slot, frame, class.drop_reason());
                 }
                 Action::Meter(_) => {}
                 Action::Output(port) => self.egress.send(port, slot, frame),
@@ -311,7 +321,7 @@ impl<E> Commit<'_, E> {
                 }
                 Action::Multicast(network) => self.multicast(slot, frame, network),
                 Action::Punt => self.punt(slot, frame),
-                Action::Drop(reason) => self.tally.dropped(reason),
+                Action::Drop(reason) => self.drop(slot, frame, reason),
             }
         }
     }
@@ -338,7 +348,7 @@ impl<E> Commit<'_, E> {
                 let members = policy.network(network).map_or(&[][..], |network| network.members());
                 self.flood(slot, frame, network, members);
             }
-            Verdict::Drop(reason) => self.tally.dropped(reason),
+            Verdict::Drop(reason) => self.drop(slot, frame, reason),
         }
     }
 
@@ -348,9 +358,9 @@ impl<E> Commit<'_, E> {
         E: Egress<P>,
     {
         if !self.storm.admits_control(self.scene.source, self.now) {
-            self.tally.dropped(DropReason::StormControl);
+            self.drop(slot, frame, DropReason::StormControl);
         } else if !self.egress.punt(slot, frame) {
-            self.tally.dropped(DropReason::ControlQueueFull);
+            self.drop(slot, frame, DropReason::ControlQueueFull);
         }
     }
 

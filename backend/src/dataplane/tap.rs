@@ -1,0 +1,393 @@
+//! Taps: samples of what enters a worker with what became of it, for people who watch.
+//!
+//! Nobody watches: the worker tests that once a burst. Somebody does: each tap has a budget of bursts that are looked at and
+//! of samples that are left in ten milliseconds, about a hundredth of a worker's time, whatever guests send and however slow the
+//! reader is. Samples go through a queue of fixed size, filled without a lock or an allocation; what finds no room is
+//! counted. Half of the budget is for ports that were not looked at yet within the ten milliseconds, so that one guest's flood
+//! hides nobody else's frames.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use viaduct_switch::frame::HEAD_MAX;
+use viaduct_switch::ids::PORTS_MAX;
+use viaduct_switch::{Claims, DropReason, Frame, Metadata, Nanos, NetworkIndex, Policy, PortIndex, Priority};
+
+use super::delivery::{INLINE_RECEIVERS, Outbox};
+use crate::ring::{BURST_FRAMES, Span};
+use crate::trace::Filter;
+
+/// Samples of one worker that may wait for the reader.
+const QUEUE: usize = 512;
+
+/// How long a budget lasts, in nanoseconds.
+const SLOT_NS: u64 = 10_000_000;
+
+/// Bursts that are looked at in that time.
+const BURSTS: u32 = 16;
+
+/// Samples that are left in that time.
+const SAMPLES: u32 = 32;
+
+/// Taps of one worker at once.
+const TAPS_MAX: usize = 8;
+
+/// Which frames somebody wants to see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// Only frames that enter at this port, or leave by it.
+    pub port: Option<PortIndex>,
+    /// Not those that leave by it.
+    pub entering: bool,
+    /// Only frames that are dropped.
+    pub drops: bool,
+    /// Only packets that it means.
+    pub filter: Filter,
+}
+
+/// A frame that entered, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Its source port, length and claims, as it entered.
+    pub meta: Metadata,
+    /// The network to which it belongs, if that was told by tags.
+    pub network: Option<NetworkIndex>,
+    /// The priority that they said; `None`: the port's own.
+    pub priority: Option<Priority>,
+    /// When.
+    pub at: Nanos,
+    /// What became of it.
+    pub fate: SampleFate,
+    head: [u8; HEAD_MAX],
+    head_len: u8,
+}
+
+impl Sample {
+    /// Its first bytes, tags included, as it entered.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        self.head.get(..self.head_len.into()).unwrap_or_default()
+    }
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SampleFate {
+    /// It left by these ports, as many as there are.
+    Sent([Option<PortIndex>; INLINE_RECEIVERS]),
+    /// It went to this many ports of its network.
+    Flooded(NetworkIndex, u16),
+    /// The control side got it.
+    Punted,
+    /// It was dropped.
+    Dropped(DropReason),
+    /// Nothing: it is kept until more is known.
+    #[default]
+    Kept,
+}
+
+/// What a tap counts, and whether anybody still reads.
+#[derive(Debug, Default)]
+pub struct TapCounters {
+    frames: AtomicU64,
+    looked_at: AtomicU64,
+    lost: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// How much a tap saw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TapTally {
+    /// Frames that entered while it was there.
+    pub frames: u64,
+    /// Those of them that were looked at.
+    pub looked_at: u64,
+    /// Samples for which there was no room.
+    pub lost: u64,
+}
+
+impl TapCounters {
+    /// Whether the reader is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    fn tally(&self) -> TapTally {
+        let [frames, looked_at, lost] =
+            [&self.frames, &self.looked_at, &self.lost].map(|counter| counter.load(Relaxed));
+        TapTally { frames, looked_at, lost }
+    }
+}
+
+/// The reader's end; dropping it takes the taps away.
+#[derive(Debug)]
+pub struct Watch {
+    queues: Vec<Receiver<Sample>>,
+    counters: Arc<TapCounters>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.counters.closed.store(true, Relaxed);
+    }
+}
+
+impl Watch {
+    /// At most `limit` samples that wait, of all workers in turn.
+    pub fn take(&self, limit: usize) -> Vec<Sample> {
+        let share = limit.div_ceil(self.queues.len().max(1));
+        let mut samples: Vec<Sample> =
+            self.queues.iter().flat_map(|queue| queue.try_iter().take(share)).collect();
+        samples.sort_by_key(|sample| sample.at);
+        samples
+    }
+
+    /// How much was seen so far.
+    #[must_use]
+    pub fn tally(&self) -> TapTally {
+        self.counters.tally()
+    }
+}
+
+/// A reader's end and a tap for each of `workers` workers.
+pub(super) fn taps(workers: usize, wanted: Wanted) -> (Watch, Arc<TapCounters>, Vec<Tap>) {
+    let counters = Arc::new(TapCounters::default());
+    let (taps, queues) = (0..workers).map(|_| Tap::new(wanted, &counters)).unzip();
+    (Watch { queues, counters: Arc::clone(&counters) }, counters, taps)
+}
+
+/// A worker's end.
+#[derive(Debug)]
+pub(super) struct Tap {
+    wanted: Wanted,
+    samples: SyncSender<Sample>,
+    counters: Arc<TapCounters>,
+    /// The ten milliseconds for which the budget is, and what is left of it.
+    slot: u64,
+    bursts: u32,
+    room: u32,
+    /// For each port the ten milliseconds in which it was looked at last.
+    looked: Box<[u64]>,
+}
+
+impl Tap {
+    fn new(wanted: Wanted, counters: &Arc<TapCounters>) -> (Self, Receiver<Sample>) {
+        let (samples, queue) = sync_channel(QUEUE);
+        let looked = vec![u64::MAX; PORTS_MAX].into();
+        let counters = Arc::clone(counters);
+        (Self { wanted, samples, counters, slot: 0, bursts: BURSTS, room: SAMPLES, looked }, queue)
+    }
+
+    /// Whether a burst of `frames` frames that came from `source` is looked at.
+    fn begin(&mut self, source: PortIndex, frames: u64, now: Nanos) -> bool {
+        self.counters.frames.fetch_add(frames, Relaxed);
+        let is_strange = self.wanted.port.is_some_and(|port| port != source);
+        if is_strange && self.wanted.entering {
+            return false;
+        }
+        let slot = now.0 / SLOT_NS;
+        if slot != self.slot {
+            (self.slot, self.bursts, self.room) = (slot, BURSTS, SAMPLES);
+        }
+        let Some(last) = self.looked.get_mut(source.get()) else { return false };
+        let is_new = std::mem::replace(last, slot) != slot;
+        let is_favoured = if self.wanted.port.is_some() { !is_strange } else { is_new };
+        let kept = if is_favoured { 0 } else { BURSTS / 2 };
+        let looks = self.bursts > kept && self.room > 0;
+        self.bursts -= u32::from(looks);
+        looks
+    }
+
+    /// Leaves samples of what is wanted of a burst.
+    fn end(&mut self, burst: &Looked<'_>) {
+        self.counters.looked_at.fetch_add(burst.frames.len() as u64, Relaxed);
+        for (at, (frame, noted)) in burst.frames.iter().zip(burst.noted).enumerate() {
+            if self.room == 0 {
+                // The rest counts as not looked at.
+                self.counters.looked_at.fetch_sub((burst.frames.len() - at) as u64, Relaxed);
+                return;
+            }
+            if self.wants(frame, noted, burst.policy) {
+                self.room -= 1;
+                self.leave(frame, noted, burst.now);
+            }
+        }
+    }
+
+    fn wants(&self, frame: &Frame<Span>, noted: &Noted, policy: &Policy) -> bool {
+        let is_drop = matches!(noted.fate, SampleFate::Dropped(_));
+        let is_at = |port: PortIndex| {
+            frame.meta.source == port
+                || match noted.fate {
+                    SampleFate::Sent(to) => to.contains(&Some(port)),
+                    SampleFate::Flooded(network, _) => policy.is_member(port, network),
+                    _ => false,
+                }
+        };
+        (is_drop || !self.wanted.drops)
+            && self.wanted.port.is_none_or(is_at)
+            && self.wanted.filter.matches(noted.head.bytes(), noted.length)
+    }
+
+    fn leave(&self, frame: &Frame<Span>, noted: &Noted, at: Nanos) {
+        let meta = Metadata { length: noted.length, claims: noted.claims, tag: None, ..frame.meta };
+        let network = frame.meta.tag.map(|tag| tag.network);
+        let priority = frame.meta.tag.and_then(|tag| tag.priority);
+        let NotedHead { head, head_len } = noted.head;
+        let sample = Sample { meta, network, priority, at, fate: noted.fate, head, head_len };
+        match self.samples.try_send(sample) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                self.counters.lost.fetch_add(1, Relaxed);
+            }
+            Err(TrySendError::Disconnected(_)) => self.counters.closed.store(true, Relaxed),
+        }
+    }
+}
+
+/// A burst that was looked at.
+struct Looked<'a> {
+    frames: &'a [Frame<Span>],
+    noted: &'a [Noted],
+    policy: &'a Policy,
+    now: Nanos,
+}
+
+/// A frame's first bytes before tags were taken off.
+#[derive(Clone, Copy, Debug)]
+struct NotedHead {
+    head: [u8; HEAD_MAX],
+    head_len: u8,
+}
+
+impl NotedHead {
+    fn bytes(&self) -> &[u8] {
+        self.head.get(..self.head_len.into()).unwrap_or_default()
+    }
+}
+
+/// What is noted of one frame of a burst.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    head: NotedHead,
+    length: u32,
+    claims: Claims,
+    fate: SampleFate,
+}
+
+impl Noted {
+    const NONE: Self = Self {
+        head: NotedHead { head: [0; HEAD_MAX], head_len: 0 },
+        length: 0,
+        claims: Claims { checksum: None, gso: None },
+        fate: SampleFate::Kept,
+    };
+}
+
+/// What became of the frames of a burst, while it is carried.
+#[derive(Debug)]
+pub(super) struct Notes(Box<[Noted; BURST_FRAMES]>);
+
+impl Notes {
+    /// Notes what became of the frame at `slot`.
+    pub(super) fn note(&mut self, slot: usize, fate: SampleFate) {
+        if let Some(noted) = self.0.get_mut(slot) {
+            noted.fate = fate;
+        }
+    }
+
+    /// Notes the frames as they enter.
+    fn begin(&mut self, frames: &[Frame<Span>]) {
+        for (noted, frame) in self.0.iter_mut().zip(frames) {
+            let bytes = frame.head.bytes();
+            if let Some(room) = noted.head.head.get_mut(..bytes.len()) {
+                room.copy_from_slice(bytes);
+            }
+            noted.head.head_len = u8::try_from(bytes.len()).unwrap_or(0);
+            (noted.length, noted.claims) = (frame.meta.length, frame.meta.claims);
+            noted.fate = SampleFate::Kept;
+        }
+    }
+
+    /// Adds what goes to few ports.
+    fn add_sends(&mut self, outbox: &Outbox) {
+        for (to, slot) in outbox.sends() {
+            let Some(noted) = self.0.get_mut(slot) else { continue };
+            let mut ports = match noted.fate {
+                SampleFate::Sent(ports) => ports,
+                _ => [None; INLINE_RECEIVERS],
+            };
+            if let Some(free) = ports.iter_mut().find(|port| port.is_none()) {
+                *free = Some(to);
+            }
+            noted.fate = SampleFate::Sent(ports);
+        }
+    }
+}
+
+/// A worker's taps.
+#[derive(Debug)]
+pub(super) struct Taps {
+    taps: Vec<Tap>,
+    /// Taps that look at the burst which is carried now, a bit each.
+    looking: u8,
+    notes: Notes,
+}
+
+impl Default for Taps {
+    fn default() -> Self {
+        Self { taps: Vec::new(), looking: 0, notes: Notes(Box::new([Noted::NONE; BURST_FRAMES])) }
+    }
+}
+
+impl Taps {
+    /// Whether nobody watches.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.taps.is_empty()
+    }
+
+    /// One more tap.
+    pub(super) fn add(&mut self, tap: Tap) {
+        self.taps.retain(|tap| !tap.counters.is_closed());
+        if self.taps.len() < TAPS_MAX {
+            self.taps.push(tap);
+        }
+    }
+
+    /// Begins a burst; what becomes of its frames is to be noted if anybody looks at it.
+    #[cold]
+    pub(super) fn begin(&mut self, frames: &[Frame<Span>], now: Nanos) -> Option<&mut Notes> {
+        self.looking = 0;
+        self.taps.retain(|tap| !tap.counters.is_closed());
+        let source = frames.first()?.meta.source;
+        for (number, tap) in self.taps.iter_mut().enumerate() {
+            let looks = tap.begin(source, frames.len() as u64, now);
+            self.looking |= u8::from(looks) << number;
+        }
+        if self.looking == 0 {
+            return None;
+        }
+        self.notes.begin(frames);
+        Some(&mut self.notes)
+    }
+
+    /// Ends it: leaves samples.
+    #[cold]
+    pub(super) fn end(&mut self, frames: &[Frame<Span>], outbox: &Outbox, policy: &Policy, now: Nanos) {
+        if self.looking == 0 {
+            return;
+        }
+        self.notes.add_sends(outbox);
+        let noted = self.notes.0.get(..frames.len()).unwrap_or_default();
+        let burst = Looked { frames, noted, policy, now };
+        for (number, tap) in self.taps.iter_mut().enumerate() {
+            if self.looking >> number & 1 != 0 {
+                tap.end(&burst);
+            }
+        }
+        self.looking = 0;
+    }
+}
