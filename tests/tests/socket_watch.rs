@@ -1,0 +1,172 @@
+//! `viaduct watch` and `viaduct trace --next`: what is told of real frames is what became of them, and whoever watches, or
+//! stops reading what he asked for, costs nobody a frame.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use viaduct_tests::daemon::{Daemon, binary};
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::driver::nic::{Nic, NicOptions};
+
+const CONFIG: &str = r#"
+[network.lab]
+[port.web]
+network = "lab"
+mac = "02:00:00:00:00:05"
+addresses = ["10.0.0.5"]
+[port.db]
+network = "lab"
+mac = "02:00:00:00:00:09"
+addresses = ["10.0.0.9"]
+"#;
+
+fn api(daemon: &Daemon) -> std::path::PathBuf {
+    daemon.directory().join("run/api.sock")
+}
+
+/// A running `viaduct watch --json`, ended when it is dropped.
+struct Watcher {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Watcher {
+    /// Watches from the moment at which this returns.
+    fn start(daemon: &Daemon, arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.arg("--socket").arg(api(daemon)).args(["watch", "--json"]).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut watcher = Self { child, lines };
+        assert!(watcher.line()["sampling"]["frames"].is_u64(), "the first line says how much was seen");
+        watcher
+    }
+
+    fn line(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next().expect("the watch goes on").unwrap()).unwrap()
+    }
+
+    /// The next sample.
+    fn sample(&mut self) -> Value {
+        loop {
+            let line = self.line();
+            if line["sample"].is_object() {
+                return line["sample"].clone();
+            }
+        }
+    }
+}
+
+fn frame(daemon: &Daemon, port: &str, packet: &str) -> Vec<u8> {
+    let output = daemon.command(&["trace", port, packet, "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let traced: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let hex = traced["bytes"].as_str().unwrap();
+    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
+}
+
+fn pair(daemon: &Daemon) -> [Nic; 2] {
+    ["web", "db"].map(|port| Nic::connect(&daemon.socket(port), &NicOptions::default()))
+}
+
+#[test]
+fn frames_are_told_with_names_and_what_became_of_them() {
+    let daemon = Daemon::start(CONFIG);
+    let [mut web, mut db] = pair(&daemon);
+    let syn = frame(&daemon, "web", "tcp 10.0.0.5:4000 > 10.0.0.9:3306");
+    let spoofed = frame(&daemon, "web", "udp 10.0.0.7:53 > 10.0.0.9:53");
+    let mut all = Watcher::start(&daemon, &[]);
+    let mut drops = Watcher::start(&daemon, &["--drops", "--port", "web"]);
+    let mut filtered = Watcher::start(&daemon, &["--count", "1", "tcp", "port", "3306"]);
+    web.send(&spoofed);
+    web.send(&syn);
+    db.expect_frame("the SYN");
+    let first = all.sample();
+    assert_eq!((first["port"].as_str(), first["network"].as_str()), (Some("web"), Some("lab")));
+    assert!(first["packet"].as_str().unwrap().starts_with("udp 10.0.0.7:53 > 10.0.0.9:53"));
+    let second = all.sample();
+    assert_eq!(second["verdict"]["kind"], "sent");
+    assert_eq!(second["verdict"]["receivers"][0]["port"], "db");
+    let dropped = drops.sample();
+    assert_eq!(dropped["verdict"]["reason"], "spoof-ipv4");
+    assert_eq!(dropped["step"]["stage"], "port-security");
+    assert_eq!(filtered.sample()["packet"], second["packet"]);
+    assert!(filtered.child.wait().unwrap().success(), "it had its one sample");
+}
+
+#[test]
+fn the_next_real_packet_is_traced_and_told_with_what_became_of_it() {
+    let daemon = Daemon::start(CONFIG);
+    let [mut web, _db] = pair(&daemon);
+    let syn = frame(&daemon, "web", "tcp 10.0.0.5:4000 > 10.0.0.9:3306");
+    let other = frame(&daemon, "web", "udp 10.0.0.5:53 > 10.0.0.9:53");
+    let traced = std::thread::scope(|scope| {
+        let asker = scope.spawn(|| daemon.command(&["trace", "web", "--next", "port 3306", "--json"]));
+        while !asker.is_finished() {
+            web.send(&other);
+            web.send(&syn);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        asker.join().unwrap()
+    });
+    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    let traced: Value = serde_json::from_slice(&traced.stdout).unwrap();
+    assert!(traced["packet"].as_str().unwrap().starts_with("tcp 10.0.0.5:4000 > 10.0.0.9:3306 flags syn"));
+    assert_eq!(traced["happened"]["receivers"], traced["verdict"]["receivers"]);
+    let none = daemon.command(&["trace", "web", "--next", "icmp", "--timeout", "1"]);
+    let told = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(!none.status.success() && told.contains("no such packet entered within 1 s"), "{told}");
+}
+
+#[test]
+fn a_reader_that_stalls_under_a_flood_costs_nobody_a_frame() {
+    /// Frames of the flood, in portions that the receiver has buffers for.
+    const PORTIONS: usize = 200;
+    const PORTION: usize = 100;
+    let daemon = Daemon::start(CONFIG);
+    let [mut web, mut db] = pair(&daemon);
+    let syn = frame(&daemon, "web", "tcp 10.0.0.5:4000 > 10.0.0.9:3306");
+    let stalled: Vec<UnixStream> = (0..4)
+        .map(|_| {
+            let mut stream = UnixStream::connect(api(&daemon)).unwrap();
+            stream.write_all(b"POST /v1/watch HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+            // The head of the answer; nothing more is read.
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).unwrap();
+            assert_eq!(&head, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    let refused = daemon.command(&["watch"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("4 watch already"), "{told}");
+    for _ in 0..PORTIONS {
+        (0..PORTION).for_each(|_| web.send(&syn));
+        for number in 0..PORTION {
+            assert_eq!(db.expect_frame("a frame of the flood").bytes, syn, "{number}");
+        }
+    }
+    let web = daemon.show().port("web").clone();
+    assert_eq!(web.received.frames, (PORTIONS * PORTION) as u64);
+    assert!(web.drops.is_empty() && daemon.show().port("db").drops.is_empty());
+    drop(stalled);
+    wait_until("a place to be free again", Duration::from_secs(10), || {
+        daemon
+            .command(&["trace", "web", "--next", "arp", "--timeout", "0"])
+            .stderr
+            .windows(12)
+            .any(|told| told == b"no such pack")
+    });
+}
