@@ -71,8 +71,11 @@ impl<'a, E> Commit<'a, E> {
         match self.note(&rules, &crossing, &admitted, assessed) {
             Ok(()) => self.egress.send(to, slot, frame),
             // The receiver's reason is counted where people look for it.
-            Err(Denied::Ingress) => self.counters.port(to).add_drops(DropReason::GroupIngress, 1),
-            Err(denied) => self.tally.dropped(denied.into()),
+            Err(Denied::Ingress) => {
+                self.counters.port(to).add_drops(DropReason::GroupIngress, 1);
+                self.egress.dropped(slot, frame, DropReason::GroupIngress);
+            }
+            Err(denied) => self.drop(slot, frame, denied.into()),
         }
     }
 
@@ -106,7 +109,7 @@ impl<'a, E> Commit<'a, E> {
         let assessed = rules.filter.assess_flood(&crossing, parcel, members, &mut receivers);
         match self.note(&rules, &crossing, &admitted, assessed) {
             Ok(()) => self.egress.flood(network, &receivers, slot, frame),
-            Err(denied) => self.tally.dropped(denied.into()),
+            Err(denied) => self.drop(slot, frame, denied.into()),
         }
         self.receivers.allowed = receivers;
     }
@@ -131,7 +134,7 @@ impl<'a, E> Commit<'a, E> {
         let contents = match Filter::read(frame) {
             Ok(contents) => contents,
             Err(reason) => {
-                self.tally.dropped(reason);
+                self.drop(slot, frame, reason);
                 return None;
             }
         };
@@ -151,14 +154,14 @@ impl<'a, E> Commit<'a, E> {
             Arrival::Later(first) => return admitted(Some(first), None),
             Arrival::Hold(datagram) => {
                 if !self.egress.hold(datagram, slot, frame) {
-                    self.tally.dropped(DropReason::FragmentHeldFull);
+                    self.drop(slot, frame, DropReason::FragmentHeldFull);
                 }
             }
             Arrival::Drop(reason, datagram) => {
                 if let Some(datagram) = datagram {
                     self.egress.release(datagram, None);
                 }
-                self.tally.dropped(reason);
+                self.drop(slot, frame, reason);
             }
         }
         None
