@@ -304,3 +304,27 @@ fn two_passive_ends_say_nothing_and_one_active_end_is_enough() {
     net.pass(10 * SECOND);
     assert_eq!(net.sent_by((0, 0)).len(), 10, "the passive one answers as often as it was asked");
 }
+
+#[test]
+fn lacpdus_come_from_the_address_that_a_link_has_now() {
+    let mut one = lacp(settings(1), 2);
+    let mine = MacAddress([2, 0, 0, 0, 7, 7]);
+    one.set_address(1, mine);
+    one.set_address(2, MacAddress([2, 0, 0, 0, 7, 8]));
+    (0..2).for_each(|link| one.set_medium(link, Some(GIGABIT), Nanos(0)));
+    let sources: Vec<_> =
+        std::iter::from_fn(|| one.next_frame()).map(|(link, frame)| (link, frame[6..12].to_vec())).collect();
+    assert_eq!(sources, [(0, vec![2, 0, 0, 0, 1, 0]), (1, mine.0.to_vec())]);
+}
+
+#[test]
+fn states_are_told_by_the_standards_names() {
+    use ReceiveState::{Current, Defaulted, Expired, PortDisabled};
+    let names = [PortDisabled, Expired, Defaulted, Current].map(ReceiveState::name);
+    assert_eq!(names, ["port-disabled", "expired", "defaulted", "current"]);
+    use MuxState::{Attached, Collecting, Detached, Distributing, Waiting};
+    let names = [Detached, Waiting, Attached, Collecting, Distributing].map(MuxState::name);
+    assert_eq!(names, ["detached", "waiting", "attached", "collecting", "distributing"]);
+    let names = [ChurnState::Monitor, ChurnState::NoChurn, ChurnState::Churn].map(ChurnState::name);
+    assert_eq!(names, ["monitor", "no-churn", "churn"]);
+}

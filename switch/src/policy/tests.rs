@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::control::ControlProtocol;
 use crate::drops::DropReason;
 use crate::frame::{Claims, Metadata, TakenTag};
 use crate::vlan::{TagStack, TagTypes};
@@ -53,6 +54,39 @@ fn contradictions_are_named() {
     assert!(Policy::compile([(port(1), PortPolicy::new(network(0), MTU_MIN))], [lab]).is_ok());
     let small = PortPolicy::new(network(0), 67);
     assert_eq!(compile(&[(port(1), small)], &[lab]), PolicyError::SmallMtu { port: port(1), mtu: 67 });
+}
+
+#[test]
+fn a_network_keeps_its_settings_and_snoops_where_a_router_may_be() {
+    let multicast = Some(MulticastSettings { membership_s: 9, fast_leave: true });
+    let settings = NetworkSettings { ageing_s: 77, multicast, ..SETTINGS };
+    let router = PortPolicy { multicast_router: true, ..in_network(0) };
+    // Whichever of its ports it is.
+    for routers in [[router.clone(), in_network(0)], [in_network(0), router]] {
+        let ports = routers.into_iter().enumerate().map(|(index, policy)| (port(index), policy));
+        let ports = ports.chain([(port(2), in_network(1))]);
+        let networks = [(network(0), settings), (network(1), settings)];
+        let policy = Policy::compile(ports, networks).unwrap();
+        let [lab, other] = [0, 1].map(|index| policy.network(network(index)).unwrap());
+        assert_eq!((lab.ageing_s(), lab.multicast()), (77, multicast));
+        assert_eq!((other.ageing_s(), other.multicast()), (77, None));
+    }
+}
+
+#[test]
+fn a_spanning_trees_port_has_its_state_in_all_of_its_networks() {
+    let mut policy = PortPolicy::trunk(trunk(Some(4), &[0, 3]), 1500);
+    assert!(!policy.control.runs(ControlProtocol::SpanningTree));
+    policy.take_state(PortState::Learning);
+    assert!(policy.control.runs(ControlProtocol::SpanningTree));
+    let only = |network| PortPolicy { states: vec![(network, PortState::Discarding)], ..policy.clone() };
+    let closed = only(network(3));
+    let policy = Policy::compile([(port(1), policy), (port(2), closed)], networks()).unwrap();
+    let states = |index| [0, 3, 4, 1].map(|of| policy.state(port(index), network(of)));
+    let (learns, opens) = (Some(PortState::Learning), Some(PortState::Forwarding));
+    assert_eq!(states(1), [learns, learns, learns, None]);
+    assert_eq!(states(2), [opens, Some(PortState::Discarding), opens, None]);
+    assert_eq!(policy.network(network(0)).unwrap().members(), [port(2)]);
 }
 
 fn vlan(id: u16) -> VlanId {

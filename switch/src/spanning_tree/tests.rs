@@ -1,6 +1,7 @@
 //! Messages byte by byte, and single bridges whose neighbours are the test's.
 
 mod agreements;
+mod machines;
 
 use super::*;
 use crate::mac::MacAddress;

@@ -202,6 +202,8 @@ fn what_has_to_wait_is_due_when_it_may_go() {
     let mut one = lacp(settings(1), 1);
     one.set_medium(0, Some(GIGABIT), Nanos(0));
     let mut puppet = Puppet::new(1);
+    // It asks to be told every thirty seconds, so that nothing else is due sooner.
+    puppet.actor.state.set(Flag::ShortTimeout, false);
     puppet.partner = Some(PortInfo { port: 77, ..status(&one, 0).actor });
     for now in [0, 100 * MS, 200 * MS] {
         puppet.say(&mut one, 0, now);
@@ -280,6 +282,8 @@ fn a_partners_port_seen_at_two_links_with_carrier_stays_at_both() {
     puppets[0].say(&mut one, 1, now);
     assert_eq!(status(&one, 0).partner.port, 3);
     assert!(one.distributes(0));
+    one.set_medium(0, None, Nanos(now));
+    assert_eq!(status(&one, 0).partner.port, 3, "nor is it forgotten later for that");
 }
 
 #[test]
@@ -304,6 +308,8 @@ fn an_end_that_does_not_get_into_sync_within_a_minute_is_said_to_churn() {
     assert_eq!(churns(&one), (ChurnState::NoChurn, ChurnState::Monitor, 0, 0));
     puppet.say(&mut one, 0, 60 * SECOND);
     assert_eq!(churns(&one), (ChurnState::NoChurn, ChurnState::Churn, 0, 1));
+    puppet.say(&mut one, 0, 60 * SECOND + MS);
+    assert_eq!(churns(&one), (ChurnState::NoChurn, ChurnState::Churn, 0, 1), "counted once");
     puppet.actor.state = State(0x3f);
     puppet.say(&mut one, 0, 61 * SECOND);
     assert_eq!(churns(&one), (ChurnState::NoChurn, ChurnState::NoChurn, 0, 1));
@@ -337,6 +343,48 @@ fn a_link_that_is_not_wanted_churns_at_our_end() {
     assert_eq!((unwanted.actor_churn, unwanted.partner_churn), (ChurnState::Churn, ChurnState::NoChurn));
     assert_eq!((unwanted.counters.actor_churns, unwanted.counters.partner_churns), (1, 0));
     assert_eq!(status(&one, 0).actor_churn, ChurnState::NoChurn);
+    puppets[1].say(&mut one, 1, 60 * SECOND + MS);
+    assert_eq!(status(&one, 1).counters.actor_churns, 1, "counted once");
+}
+
+#[test]
+fn an_end_that_has_nobody_to_tell_is_due_when_it_starts_to_churn() {
+    let mut passive = lacp(Settings { active: false, fallback: false, ..settings(1) }, 1);
+    passive.set_medium(0, Some(GIGABIT), Nanos(0));
+    let mut last = Nanos(0);
+    while let Some(due) = passive.due().filter(|due| due.0 <= 100 * SECOND) {
+        assert!(due > last, "{due:?}: what was due is done");
+        last = due;
+        passive.advance(due);
+        assert_eq!(passive.next_frame(), None);
+    }
+    assert_eq!(status(&passive, 0).partner_churn, ChurnState::Churn);
+    assert_eq!(last, Nanos(60 * SECOND));
+}
+
+#[test]
+fn when_the_group_in_service_is_lost_the_fastest_is_next_and_of_equal_ones_the_largest() {
+    for (speed_of_one, expected) in [(1000, vec![2, 3]), (10_000, vec![1])] {
+        let mut one = lacp(settings(1), 4);
+        let mut puppets = [1, 2, 3, 3].map(Puppet::new);
+        puppets[3].actor.port = 4;
+        (0..4).for_each(|link| {
+            let speed_mbit = if link == 1 { speed_of_one } else { 1000 };
+            one.set_medium(link, Some(Medium { speed_mbit, ..GIGABIT }), Nanos(0));
+        });
+        let mut now = 0;
+        let mut talk = |one: &mut Lacp, from: usize| {
+            for _ in 0..30 {
+                (from..4).for_each(|link| puppets[link].say(one, link, now));
+                while one.next_frame().is_some() {}
+                now += 100 * MS;
+            }
+            (0..4).filter(|link| one.distributes(*link)).collect::<Vec<_>>()
+        };
+        assert_eq!(talk(&mut one, 0), [0], "who spoke first");
+        one.set_medium(0, None, Nanos(3 * SECOND));
+        assert_eq!(talk(&mut one, 1), expected);
+    }
 }
 
 #[test]
