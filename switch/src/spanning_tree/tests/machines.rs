@@ -3,6 +3,9 @@
 use super::super::port::{Information, Migration, Port};
 use super::*;
 
+/// What is other than usual about a port.
+type Change = fn(&mut Port);
+
 /// A bridge of this version with one port that has a link, and was changed like this.
 fn with_port(version: Version, change: impl FnOnce(&mut Port)) -> SpanningTree {
     let settings = TreeSettings { version, ..TreeSettings::default() };
@@ -27,7 +30,7 @@ fn migrated(version: Version, change: impl FnOnce(&mut Port)) -> Option<Migratio
 
 #[test]
 fn a_port_without_a_link_goes_back_to_rstp_and_stays_there() {
-    let checked = |change: fn(&mut Port)| {
+    let checked = |change: Change| {
         migrated(Version::Rstp, |port| {
             (port.migration, port.is_enabled, port.mcheck) = (Migration::CheckingRapid, false, false);
             (port.send_rstp, port.timers.mdelay_while) = (true, 3000);
@@ -51,7 +54,7 @@ fn a_chosen_version_is_kept_for_the_migrate_time() {
             assert_eq!(next_is, next, "{migration:?} with {mdelay_while} ms left");
         }
     }
-    let old = |change: fn(&mut Port)| {
+    let old = |change: Change| {
         migrated(Version::Rstp, |port| {
             (port.migration, port.timers.mdelay_while) = (Migration::SelectingOld, 1);
             change(port);
@@ -63,14 +66,14 @@ fn a_chosen_version_is_kept_for_the_migrate_time() {
 
 #[test]
 fn the_version_follows_what_is_heard() {
-    let sensed = |version, change: fn(&mut Port)| {
+    let sensed = |version, change: Change| {
         migrated(version, |port| {
             port.migration = Migration::Sensing;
             (port.mcheck, port.rcvd_rstp, port.rcvd_stp) = (false, false, false);
             change(port);
         })
     };
-    let rapid: [(fn(&mut Port), Option<Migration>); 8] = [
+    let rapid: [(Change, Option<Migration>); 8] = [
         (|port| port.send_rstp = true, None),
         (|port| port.send_rstp = false, None),
         (|port| port.is_enabled = false, Some(Migration::CheckingRapid)),
@@ -104,7 +107,7 @@ fn what_was_heard_before_the_choice_does_not_count_after_it() {
 #[test]
 fn a_port_without_a_link_has_done_what_others_ask_for() {
     // IEEE 802.1D-2004, figure 17-20.
-    let stay = |change: fn(&mut Port)| {
+    let stay = |change: Change| {
         let mut tree = with_port(Version::Rstp, |port| {
             (port.role, port.selected_role) = (PortRole::Disabled, PortRole::Disabled);
             (port.selected, port.updt_info, port.timers.fd_while) = (true, false, 20_000);
