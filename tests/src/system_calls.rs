@@ -19,6 +19,8 @@ pub fn system_calls_during(daemon: &Daemon, work: impl FnOnce()) -> BTreeMap<Str
         .spawn()
         .expect("strace is missing: scripts/setup installs it");
     wait_until("strace to have all threads", Duration::from_secs(10), || is_traced(daemon));
+    // What the daemon still has to say of what was before is said.
+    std::thread::sleep(Duration::from_millis(500));
     work();
     // SAFETY: kill has no memory effects here; the pid is our own unreaped child's.
     unsafe { libc::kill(libc::pid_t::try_from(strace.id()).unwrap(), libc::SIGINT) };
