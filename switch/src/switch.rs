@@ -3,6 +3,7 @@
 mod commit;
 mod explain;
 mod judge;
+mod readings;
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,6 +24,7 @@ use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
 use commit::{Commit, Run};
 use judge::{Receivers, Rules};
+use readings::Readings;
 
 /// How many records a worker's flow cache has room for unless told otherwise. Each takes 128 bytes.
 pub const FLOW_ENTRIES_DEFAULT: usize = 8192;
@@ -96,6 +98,7 @@ pub struct WorkerState {
     flow_counters: Arc<FlowCacheCounters>,
     scratch: Scratch,
     receivers: Receivers,
+    readings: Readings,
 }
 
 impl WorkerState {
@@ -110,8 +113,8 @@ impl WorkerState {
     #[must_use]
     pub fn with_flow_entries(policy: Arc<Policy>, entries: usize) -> Self {
         let (flow_counters, scratch) = (Arc::default(), Scratch::default());
-        let receivers = Receivers::default();
-        Self { policy, flows: FlowCache::new(entries), flow_counters, scratch, receivers }
+        let (receivers, readings) = (Receivers::default(), Readings::default());
+        Self { policy, flows: FlowCache::new(entries), flow_counters, scratch, receivers, readings }
     }
 
     /// Goes by `policy` from the next burst on. No earlier record is replayed any more, unless only what security groups
@@ -185,10 +188,17 @@ impl Switch {
         decided: Option<Carried>,
     ) {
         let Some(first) = burst.first() else { return };
-        let WorkerState { policy, flows, flow_counters, scratch, receivers } = worker;
+        let WorkerState { policy, flows, flow_counters, scratch, receivers, readings } = worker;
         let source = first.meta.source;
         scratch.begin();
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
+        let ingress = policy.ingress(source);
+        let guard = scene.port.and_then(|port| port.guard.as_deref());
+        let rules = policy.security().map(|security| self.rules(security, &scene, now, decided));
+        readings.clear();
+        if guard.is_some() || rules.is_some() {
+            read_ahead(readings, burst, rules.as_ref(), &scene, ingress.untagged().ok());
+        }
         let commit = Commit {
             scene: &scene,
             counters: &self.counters,
@@ -199,10 +209,10 @@ impl Switch {
             tally: Tally::default(),
             learned: None,
             egress,
-            rules: policy.security().map(|security| self.rules(security, &scene, now, decided)),
+            rules,
             receivers,
+            readings,
         };
-        let ingress = policy.ingress(source);
         let mut run = Run {
             commit,
             ingress,
@@ -216,7 +226,7 @@ impl Switch {
             once: None,
         };
         debug_assert!(burst.iter().all(|frame| frame.meta.source == source), "a burst comes from one port");
-        if let Some(guard) = scene.port.and_then(|port| port.guard.as_deref()) {
+        if let Some(guard) = guard {
             for (slot, frame) in burst.iter_mut().enumerate() {
                 run.guarded(slot, frame, guard);
             }
@@ -354,6 +364,27 @@ impl Switch {
     #[must_use]
     pub fn fdb_counters(&self) -> FdbSnapshot {
         self.counters.fdb.snapshot()
+    }
+}
+
+/// Reads a burst's heads if port security or security groups will be asked about them, and fetches what is known of
+/// their connections.
+#[inline(never)]
+fn read_ahead<P>(
+    readings: &mut Readings,
+    burst: &[Frame<P>],
+    rules: Option<&Rules<'_>>,
+    scene: &Scene<'_>,
+    zone: Option<NetworkIndex>,
+) {
+    let policy = scene.policy;
+    let judged = rules.zip(zone).filter(|(_, zone)| policy.has_filtered(*zone));
+    if judged.is_none() && scene.port.is_none_or(|port| port.guard.is_none()) {
+        return;
+    }
+    readings.read(burst);
+    if let Some((rules, zone)) = judged {
+        readings.look_ahead(&rules.filter.conntrack, zone);
     }
 }
 

@@ -49,13 +49,13 @@ impl Filter {
         parcel: Parcel<'_>,
         to: PortIndex,
     ) -> Result<Passage, Denied> {
-        let Parcel { contents, first } = parcel;
+        let contents = parcel.contents;
         let sides = Sides { sender: crossing.sender(contents), receiver: crossing.receiver(to, contents) };
         if sides.sender.is_none() && sides.receiver.is_none() {
             return Ok(Passage::Free);
         }
         match contents {
-            Contents::Ip(packet) => self.assess_packet(crossing, (packet, first), &sides),
+            Contents::Ip(packet) => self.assess_packet(crossing, packet, &parcel, &sides),
             Contents::Arp(_) | Contents::Other(_) => Err(Denied::NotIp),
         }
     }
@@ -63,12 +63,13 @@ impl Filter {
     fn assess_packet(
         &self,
         crossing: &Crossing<'_>,
-        (packet, first): (&Packet, Option<First>),
+        packet: &Packet,
+        parcel: &Parcel<'_>,
         sides: &Sides<'_>,
     ) -> Result<Passage, Denied> {
-        let by_rules = |side: &Side<'_>, tracking| side.allows(packet, first, tracking).is_some();
+        let by_rules = |side: &Side<'_>, tracking| side.allows(packet, parcel.first, tracking).is_some();
         let stateless = |side: &Side<'_>| by_rules(side, Tracking::Stateless);
-        match self.verdict(crossing, packet, first) {
+        match self.verdict(crossing, packet, parcel) {
             Verdict::Established(found) => self.assess_known(crossing, found, sides, stateless),
             Verdict::New if !crossing.judges => Err(Denied::TooFast),
             Verdict::New => Self::assess_new(crossing, sides, by_rules),
@@ -96,11 +97,11 @@ impl Filter {
 
     /// What the packet is to the table of connections; a later fragment is what its first one was.
     #[inline]
-    pub(super) fn verdict(&self, crossing: &Crossing<'_>, packet: &Packet, first: Option<First>) -> Verdict {
-        match first {
+    pub(super) fn verdict(&self, crossing: &Crossing<'_>, packet: &Packet, parcel: &Parcel<'_>) -> Verdict {
+        match parcel.first {
             Some(First { found: Some(found), .. }) => Verdict::Established(found),
             Some(First { found: None, .. }) => Verdict::Untracked,
-            None => self.conntrack.look_up(crossing.network, packet, crossing.now),
+            None => self.conntrack.look_up_hinted(crossing.network, packet, parcel.hint, crossing.now),
         }
     }
 

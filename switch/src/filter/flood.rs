@@ -45,7 +45,7 @@ impl Filter {
         let Contents::Ip(packet) = contents else {
             return self.assess_other(crossing, contents, members, receivers);
         };
-        let verdict = self.verdict(crossing, packet, parcel.first);
+        let verdict = self.verdict(crossing, packet, &parcel);
         if verdict == Verdict::New && !crossing.judges {
             return Err(Denied::TooFast);
         }

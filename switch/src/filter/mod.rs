@@ -23,7 +23,7 @@ mod crossing;
 mod denied;
 mod flood;
 
-use crate::conntrack::{self, Conntrack, Reference};
+use crate::conntrack::{self, Conntrack, Hint, Reference};
 use crate::drops::DropReason;
 use crate::fragments::{self, Answer, DatagramId, Fragments};
 use crate::frame::Frame;
@@ -60,6 +60,8 @@ pub(crate) struct Parcel<'a> {
     pub(crate) contents: &'a Contents,
     /// What is known of a later fragment by the first one.
     pub(crate) first: Option<First>,
+    /// Where its connection may stand.
+    pub(crate) hint: Hint,
 }
 
 /// What is to be done with a frame before rules are asked.

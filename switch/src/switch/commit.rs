@@ -2,6 +2,7 @@
 
 use super::Egress;
 use super::judge::{Receivers, Rules};
+use super::readings::{Reading, Readings};
 use crate::counters::{Counters, FlowTally, Tally};
 use crate::decision::{Action, Covered, Decision, Learned, Lengths, Scene, Subject, address_at};
 use crate::drops::DropReason;
@@ -92,7 +93,17 @@ impl<E> Run<'_, E> {
     where
         E: Egress<P>,
     {
-        let home = self.classify(frame).and_then(|network| guard.admit(frame).map(|()| network));
+        let readings = self.commit.readings;
+        let home = self.classify(frame).and_then(|network| {
+            match readings.get(slot) {
+                Some(Reading::Read(contents)) => {
+                    guard.check(address_at::<6>(frame.head.bytes()), contents)?;
+                }
+                Some(Reading::Unreadable(reason)) => return Err(*reason),
+                Some(Reading::Tagged) | None => guard.admit(frame)?,
+            }
+            Ok(network)
+        });
         self.go_on(slot, frame, home);
     }
 
@@ -264,6 +275,8 @@ pub(super) struct Commit<'a, E> {
     /// Security groups; `None`: no port is filtered.
     pub(super) rules: Option<Rules<'a>>,
     pub(super) receivers: &'a mut Receivers,
+    /// What the burst's heads say, as far as they were read.
+    pub(super) readings: &'a Readings,
 }
 
 impl<E> Commit<'_, E> {

@@ -2,6 +2,8 @@
 
 use super::Egress;
 use super::commit::Commit;
+use super::readings::Reading;
+use crate::conntrack::Hint;
 use crate::decision::Scene;
 use crate::drops::DropReason;
 use crate::filter::{Arrival, Carried, Crossing, Denied, Filter, First, Parcel, Passage};
@@ -41,9 +43,9 @@ impl Default for Receivers {
     }
 }
 
-/// A frame that may go on: what was read of it, and what is known of a fragment.
+/// A frame that may go on: what is known of a fragment.
+#[derive(Clone, Copy)]
 struct Admitted {
-    contents: Contents,
     first: Option<First>,
     /// Its datagram, which waits for what is decided.
     datagram: Option<DatagramId>,
@@ -65,10 +67,23 @@ impl<'a, E> Commit<'a, E> {
         let Some((rules, crossing)) = self.crossing(network) else {
             return self.egress.send(to, slot, frame);
         };
-        let Some(admitted) = self.admit(slot, frame, &rules, &crossing) else { return };
-        let parcel = Parcel { contents: &admitted.contents, first: admitted.first };
+        let readings = self.readings;
+        let read;
+        let contents = match readings.get(slot) {
+            Some(Reading::Read(contents)) => contents,
+            Some(Reading::Unreadable(reason)) => return self.drop(slot, frame, *reason),
+            Some(Reading::Tagged) | None => match Filter::read(frame) {
+                Ok(contents) => {
+                    read = contents;
+                    &read
+                }
+                Err(reason) => return self.drop(slot, frame, reason),
+            },
+        };
+        let Some(admitted) = self.admit(slot, frame, contents, &rules, &crossing) else { return };
+        let parcel = Parcel { contents, first: admitted.first, hint: readings.hint(slot) };
         let assessed = rules.filter.assess(&crossing, parcel, to);
-        match self.note(&rules, &crossing, &admitted, assessed) {
+        match self.note(&rules, &crossing, (contents, admitted), assessed) {
             Ok(()) => self.egress.send(to, slot, frame),
             // The receiver's reason is counted where people look for it.
             Err(Denied::Ingress) => {
@@ -103,11 +118,15 @@ impl<'a, E> Commit<'a, E> {
         let Some((rules, crossing)) = self.crossing(network) else {
             return self.egress.flood(network, members, slot, frame);
         };
-        let Some(admitted) = self.admit(slot, frame, &rules, &crossing) else { return };
-        let parcel = Parcel { contents: &admitted.contents, first: admitted.first };
+        let contents = match Filter::read(frame) {
+            Ok(contents) => contents,
+            Err(reason) => return self.drop(slot, frame, reason),
+        };
+        let Some(admitted) = self.admit(slot, frame, &contents, &rules, &crossing) else { return };
+        let parcel = Parcel { contents: &contents, first: admitted.first, hint: Hint::default() };
         let mut receivers = std::mem::take(&mut self.receivers.allowed);
         let assessed = rules.filter.assess_flood(&crossing, parcel, members, &mut receivers);
-        match self.note(&rules, &crossing, &admitted, assessed) {
+        match self.note(&rules, &crossing, (&contents, admitted), assessed) {
             Ok(()) => self.egress.flood(network, &receivers, slot, frame),
             Err(denied) => self.drop(slot, frame, denied.into()),
         }
@@ -120,32 +139,27 @@ impl<'a, E> Commit<'a, E> {
         Some((rules, rules.crossing(network, source, self.now)))
     }
 
-    /// Reads a frame, and says whether rules are to be asked about it now: fragments may have to wait for their first one.
+    /// Whether rules are to be asked about a frame now: fragments may have to wait for their first one.
+    #[inline]
     fn admit<P>(
         &mut self,
         slot: usize,
         frame: &Frame<P>,
+        contents: &Contents,
         rules: &Rules<'_>,
         crossing: &Crossing<'_>,
     ) -> Option<Admitted>
     where
         E: Egress<P>,
     {
-        let contents = match Filter::read(frame) {
-            Ok(contents) => contents,
-            Err(reason) => {
-                self.drop(slot, frame, reason);
-                return None;
-            }
-        };
-        let admitted = |first, datagram| Some(Admitted { contents, first, datagram });
+        let admitted = |first, datagram| Some(Admitted { first, datagram });
         let egress = &mut *self.egress;
         let arrival = match rules.carried {
             Some(Carried(Ok(first))) => Arrival::Later(first),
             Some(Carried(Err(reason))) => Arrival::Drop(reason, None),
             None => {
                 let release = |datagram| egress.release(datagram, None);
-                rules.filter.arrive(crossing, &contents, frame.meta.length, release)
+                rules.filter.arrive(crossing, contents, frame.meta.length, release)
             }
         };
         match arrival {
@@ -173,13 +187,13 @@ impl<'a, E> Commit<'a, E> {
         &mut self,
         rules: &Rules<'_>,
         crossing: &Crossing<'_>,
-        admitted: &Admitted,
+        (contents, admitted): (&Contents, Admitted),
         assessed: Result<Passage, Denied>,
     ) -> Result<(), Denied>
     where
         E: Egress<P>,
     {
-        let noted = match (&admitted.contents, assessed) {
+        let noted = match (contents, assessed) {
             (Contents::Ip(packet), Ok(passage)) => {
                 self.bill(rules, assessed).and_then(|()| rules.filter.note(crossing, packet, passage))
             }
@@ -187,7 +201,7 @@ impl<'a, E> Commit<'a, E> {
             (_, Err(denied)) => self.bill(rules, assessed).and(Err(denied)),
         };
         if let Some(datagram) = admitted.datagram
-            && let Contents::Ip(packet) = &admitted.contents
+            && let Contents::Ip(packet) = contents
         {
             let service = Service::of(packet).ok_or(DropReason::Unreadable);
             let first =

@@ -1,6 +1,7 @@
 //! What security groups would say about a frame: the pure half of `Commit::judge` and `Commit::flood`.
 
 use super::Explainer;
+use crate::conntrack::Hint;
 use crate::explain::{Fate, Observer, Outcome, Place};
 use crate::filter::{Carried, Crossing, Denied, Filter, First, Parcel, Passage};
 use crate::frame::Frame;
@@ -61,7 +62,7 @@ impl Explainer<'_> {
             Ok(first) => first,
             Err(fate) => return fate,
         };
-        let parcel = Parcel { contents: &contents, first };
+        let parcel = Parcel { contents: &contents, first, hint: Hint::default() };
         let mut allowed = Vec::new();
         let assessed = match aim {
             Aim::Port(to) => {
