@@ -1,6 +1,7 @@
 //! What the daemon tells about itself: the shapes of the API's answers and of every `--json`.
 
 mod bond;
+mod security;
 mod spanning_tree;
 mod trace;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use viaduct_switch::FlowCacheSnapshot;
 
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
+pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
 pub use trace::{
     Trace, TraceField, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind, WatchEvent, WatchLine,
@@ -30,7 +32,7 @@ pub struct Snapshot {
     /// Learned addresses, by network and address.
     pub fdb: Vec<FdbStatus>,
     /// Multicast groups with members, and multicast routers, by network and group.
-    pub groups: Vec<GroupStatus>,
+    pub multicast_groups: Vec<MulticastGroupStatus>,
     /// What multicast snooping did so far.
     pub multicast: MulticastStatus,
     /// Spanning trees, by their first network.
@@ -98,6 +100,8 @@ pub struct PortStatus {
     pub role: String,
     /// The address that the guest should use, or that the interface has; empty while that is unknown.
     pub mac: String,
+    /// The security groups that it is in; `null`: it is not filtered.
+    pub groups: Option<Vec<String>>,
     /// Largest packet in bytes, without the Ethernet header.
     pub mtu: u16,
     /// Queue pairs that the guest may use.
@@ -265,7 +269,7 @@ pub struct FdbStatus {
 
 /// A multicast group with its members, or the multicast routers of a network.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct GroupStatus {
+pub struct MulticastGroupStatus {
     /// The network's name.
     pub network: String,
     /// The group's address; for routers `0.0.0.0` or `::`, by their version of IP.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use viaduct::model::{
-    BondLinkStatus, BondStatus, DropStatus, FdbStatus, GroupStatus, InterfaceStatus, LacpLinkStatus,
-    LinkState, MemberStatus, MulticastStatus, NeighbourStatus, NetworkStatus, PortState, PortStatus,
-    Snapshot, StpPortStatus, StpStatus, Traffic, WorkerStatus,
+    AddressGroupStatus, BondLinkStatus, BondStatus, DropStatus, FdbStatus, GroupPort, GroupStatus,
+    InterfaceStatus, LacpLinkStatus, LinkState, MemberStatus, MulticastGroupStatus, MulticastStatus,
+    NeighbourStatus, NetworkStatus, PortState, PortStatus, RuleStatus, SecurityStatus, Snapshot,
+    StpPortStatus, StpStatus, Traffic, WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -43,6 +44,7 @@ fn port() -> PortStatus {
         socket: PathBuf::new(),
         role: String::new(),
         mac: String::new(),
+        groups: None,
         mtu: 0,
         queues: 0,
         state: PortState::Listening,
@@ -85,6 +87,34 @@ fn names(value: &Value, into: &mut Vec<String>) {
     }
 }
 
+/// Whatever a group can have.
+fn security() -> SecurityStatus {
+    let written = || Some(String::new());
+    let rule = RuleStatus {
+        ethertype: written(),
+        protocol: written(),
+        ports: written(),
+        icmp_type: Some(0),
+        icmp_code: Some(0),
+        remote: written(),
+        remote_group: written(),
+        remote_address_group: written(),
+        ..RuleStatus::default()
+    };
+    let port = GroupPort {
+        name: String::new(),
+        network: String::new(),
+        tenant: String::new(),
+        addresses: Vec::new(),
+    };
+    let (name, egress) = (String::new(), String::new());
+    SecurityStatus {
+        generation: 1,
+        groups: vec![GroupStatus { name, stateful: true, egress, rules: vec![rule], ports: vec![port] }],
+        address_groups: vec![AddressGroupStatus { name: String::new(), addresses: Vec::new() }],
+    }
+}
+
 #[test]
 fn every_field_of_an_answer_is_named() {
     let network = NetworkStatus {
@@ -99,14 +129,15 @@ fn every_field_of_an_answer_is_named() {
     let entry =
         FdbStatus { network: String::new(), vlan: None, mac: String::new(), port: String::new(), age_s: 0 };
     let members = vec![MemberStatus { port: String::new(), expires_s: 0 }];
-    let group = GroupStatus { network: String::new(), group: String::new(), routers: false, members };
+    let group =
+        MulticastGroupStatus { network: String::new(), group: String::new(), routers: false, members };
     let snapshot = Snapshot {
         generation: 1,
         uptime_s: 0,
         ports: vec![port()],
         networks: vec![network],
         fdb: vec![entry],
-        groups: vec![group],
+        multicast_groups: vec![group],
         stp: vec![StpStatus { ports: vec![StpPortStatus::default()], ..StpStatus::default() }],
         neighbours: vec![NeighbourStatus::default()],
         bonds: vec![BondStatus {
@@ -120,10 +151,11 @@ fn every_field_of_an_answer_is_named() {
         workers: vec![WorkerStatus::default()],
     };
     let mut fields = Vec::new();
+    names(&serde_json::to_value(security()).unwrap(), &mut fields);
     names(&serde_json::to_value(&snapshot).unwrap(), &mut fields);
     assert!(fields.contains(&"peer_pid".to_owned()));
     for field in fields.iter().filter(|field| {
-        !["ports", "networks", "fdb", "groups", "multicast", "stp", "bonds", "neighbours", "workers"]
+        !["ports", "networks", "fdb", "address_groups", "multicast", "stp", "bonds", "neighbours", "workers"]
             .contains(&field.as_str())
     }) {
         assert!(API.contains(&format!("`{field}`")), "docs/api.md does not name `{field}`");

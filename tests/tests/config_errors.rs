@@ -58,7 +58,7 @@ const EVERY_FIELD: &[Wrong] = &[
         "port.c.allowed_address_pairs[0].address",
         "port_security = false",
     ),
-    wrong("[port.c]\nnetwork = \"lab\"\ngroups = [\"web\"]", 3, "port.c.groups", "cannot"),
+    wrong("[port.c]\nnetwork = \"lab\"\ngroups = [\"web\"]", 3, "port.c.groups[0]", "[group.NAME]"),
     wrong("[ports.c]\nnetwork = \"lab\"", 1, "ports", "port"),
     wrong("[uplink.wan]", 1, "uplink.wan.interface", "eth1"),
     wrong("[uplink.wan]\ninterface = \"eth1\"\ndriver = \"dpdk\"", 3, "uplink.wan.driver", "af-packet"),

@@ -58,9 +58,9 @@ fn datagram6(port: u16) -> Vec<u8> {
     bytes
 }
 
-/// The ports that `viaduct show groups` lists for `group`.
+/// The ports that `viaduct show multicast` lists for `group`.
 fn members(daemon: &Daemon, group: &str) -> Vec<String> {
-    let output = daemon.command(&["show", "groups", "--json"]);
+    let output = daemon.command(&["show", "multicast", "--json"]);
     let groups: Vec<Value> = serde_json::from_slice(&output.stdout).expect("a list of groups");
     let listed = groups.iter().find(|entry| entry["group"] == group);
     let ports = listed.and_then(|entry| entry["members"].as_array()).into_iter().flatten();

@@ -129,13 +129,13 @@ fn groups_reach_their_members_and_routers_until_they_leave() {
     }
     assert_eq!(stage.send(3, "mdns"), [0, 1, 2], "the link's own groups reach all");
     let shown: serde_json::Value =
-        serde_json::from_slice(&stage.daemon.command(&["show", "groups", "--json"]).stdout).unwrap();
+        serde_json::from_slice(&stage.daemon.command(&["show", "multicast", "--json"]).stdout).unwrap();
     let groups: Vec<_> =
         shown.as_array().unwrap().iter().map(|group| group["group"].as_str().unwrap()).collect();
     assert_eq!(groups, ["0.0.0.0", "239.1.2.3", "::", "ff05::1:3"]);
     assert_eq!(shown[1]["members"].as_array().unwrap().len(), 2);
     assert_eq!((&shown[0]["routers"], &shown[0]["members"][0]["port"]), (&true.into(), &"router".into()));
-    let text = stage.daemon.command(&["show", "groups"]).stdout;
+    let text = stage.daemon.command(&["show", "multicast"]).stdout;
     assert!(String::from_utf8(text).unwrap().contains("routers, IPv6"));
 }
 

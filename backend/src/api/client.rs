@@ -139,6 +139,16 @@ impl Client {
         Ok(())
     }
 
+    /// Puts a port into these security groups; with `dry_run` only asks what that would change.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or refuses; then nothing was changed.
+    pub fn set_groups(&self, port: &str, groups: &[String], dry_run: bool) -> Result<Applied, ClientError> {
+        let body = serde_json::to_vec(&serde_json::json!({ "groups": groups }));
+        let query = if dry_run { "?dry_run=true" } else { "" };
+        self.ask("PATCH", &format!("/v1/ports/{port}{query}"), body.map_err(|error| self.broken(&error))?)
+    }
+
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.broken(&error))?;

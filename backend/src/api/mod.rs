@@ -11,6 +11,7 @@ use crate::control::Changes;
 mod client;
 mod diagnosis;
 mod lasting;
+mod ports;
 mod routes;
 mod server;
 #[cfg(test)]
@@ -19,6 +20,9 @@ mod watch;
 
 pub use client::{Client, ClientError};
 pub use server::{Server, ServerError};
+
+/// The longest change of one port, in bytes.
+const PORT_PATCH_MAX: usize = 64 << 10;
 
 /// Why a request was refused: the body of every answer that is not a success.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -37,7 +41,7 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// The answer to `PUT /v1/config`.
+/// The answer to `PUT /v1/config` and `PATCH /v1/ports/NAME`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Applied {
     /// What changed, or would change, and the generation in force afterwards.

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use super::{Applied, Refusal, diagnosis, watch};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
-use crate::model::Snapshot;
+use crate::model::{SecurityStatus, Snapshot};
 
 /// Configurations that may be on their way at once: each may take 16 MiB.
 const UPLOADS_MAX: usize = 4;
@@ -34,12 +34,15 @@ pub(super) fn router(handle: Handle) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/ports", get(ports))
-        .route("/v1/ports/{name}", get(port))
+        .route("/v1/ports/{name}", get(port).patch(super::ports::patch))
         .route("/v1/uplinks", get(uplinks))
         .route("/v1/uplinks/{name}", get(uplink))
         .route("/v1/networks", get(networks))
         .route("/v1/fdb", get(fdb))
         .route("/v1/groups", get(groups))
+        .route("/v1/groups/{name}", get(group))
+        .route("/v1/address_groups", get(address_groups))
+        .route("/v1/multicast", get(multicast))
         .route("/v1/stp", get(stp))
         .route("/v1/bonds", get(bonds))
         .route("/v1/neighbours", get(neighbours))
@@ -78,6 +81,7 @@ impl From<ApplyError> for Refused {
         match error {
             ApplyError::ControlGone(gone) => gone.into(),
             ApplyError::Generation { .. } => Self::new(StatusCode::PRECONDITION_FAILED, error.to_string()),
+            ApplyError::NoPort { .. } => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             other => Self::new(StatusCode::CONFLICT, other.to_string()),
         }
     }
@@ -97,7 +101,7 @@ impl From<ConfigError> for Refused {
 }
 
 /// `body` as JSON, with the generation as entity tag.
-fn answer(generation: u64, body: &impl Serialize) -> Response {
+pub(super) fn answer(generation: u64, body: &impl Serialize) -> Response {
     ([(header::ETAG, format!("\"{generation}\""))], axum::Json(body)).into_response()
 }
 
@@ -158,9 +162,32 @@ async fn fdb(State(shared): Api) -> Result<Response, Refused> {
     Ok(answer(snapshot.generation, &snapshot.fdb))
 }
 
+async fn security(shared: &Arc<Shared>) -> Result<SecurityStatus, Refused> {
+    let handle = shared.handle.clone();
+    Ok(blocking(move || handle.security()).await??)
+}
+
 async fn groups(State(shared): Api) -> Result<Response, Refused> {
+    let security = security(&shared).await?;
+    Ok(answer(security.generation, &security.groups))
+}
+
+async fn group(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
+    let security = security(&shared).await?;
+    let group = security.groups.iter().find(|group| group.name == name).ok_or_else(|| {
+        Refused::new(StatusCode::NOT_FOUND, "there is no such group; GET /v1/groups lists all")
+    })?;
+    Ok(answer(security.generation, group))
+}
+
+async fn address_groups(State(shared): Api) -> Result<Response, Refused> {
+    let security = security(&shared).await?;
+    Ok(answer(security.generation, &security.address_groups))
+}
+
+async fn multicast(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.groups))
+    Ok(answer(snapshot.generation, &snapshot.multicast_groups))
 }
 
 async fn stp(State(shared): Api) -> Result<Response, Refused> {
@@ -196,7 +223,7 @@ async fn config(State(shared): Api, request: Request) -> Result<Response, Refuse
     Ok(answer(changes.generation, &Applied { changes, warnings: loaded.warnings }))
 }
 
-fn log_changes(changes: &Changes) {
+pub(super) fn log_changes(changes: &Changes) {
     tracing::info!("API: configuration {} runs, {} changes", changes.generation, changes.changes.len());
     for change in &changes.changes {
         tracing::info!("{change}");
@@ -218,7 +245,7 @@ async fn upload(shared: &Arc<Shared>, body: Body) -> Result<Loaded, Refused> {
 }
 
 /// `?dry_run=true` and nothing else: a misspelt word must not become a real change.
-fn dry_run(uri: &Uri) -> Result<bool, Refused> {
+pub(super) fn dry_run(uri: &Uri) -> Result<bool, Refused> {
     match uri.query() {
         None | Some("" | "dry_run=false") => Ok(false),
         Some("dry_run=true") => Ok(true),
@@ -229,7 +256,7 @@ fn dry_run(uri: &Uri) -> Result<bool, Refused> {
 }
 
 /// RFC 9110, 13.1.1: with If-Match, the change happens only if the generation is one of those listed.
-fn expected(headers: &HeaderMap) -> Expected {
+pub(super) fn expected(headers: &HeaderMap) -> Expected {
     if !headers.contains_key(header::IF_MATCH) {
         return Expected::Any;
     }
@@ -250,13 +277,15 @@ fn generation(tag: &str) -> Option<u64> {
 async fn unknown_path() -> Refused {
     let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
                  /v1/uplinks/NAME, /v1/networks, /v1/fdb, \
-                 /v1/groups, /v1/workers, PUT /v1/config, POST /v1/trace and /v1/watch";
+                 /v1/groups, /v1/groups/NAME, /v1/address_groups, /v1/multicast, /v1/stp, /v1/bonds, \
+                 /v1/neighbours, /v1/workers, PATCH /v1/ports/NAME, PUT /v1/config and POST /v1/trace and /v1/watch";
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 
 async fn unknown_method() -> Refused {
     Refused::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET reads a state, PUT replaces /v1/config, POST asks /v1/trace and /v1/watch; nothing else is known",
+        "GET reads a state, PUT replaces /v1/config, PATCH changes a port, \
+         POST asks /v1/trace and /v1/watch; nothing else is known",
     )
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::control::{Changes, Command, Handle, TraceError, channel};
-use crate::model::{Snapshot, Trace};
+use crate::model::{SecurityStatus, Snapshot, Trace};
 use crate::vhost_user::{Access, Listener};
 
 const LAB: &[u8] = b"[network.lab]\n[port.vm1]\nnetwork = 'lab'\n";
@@ -42,6 +42,15 @@ impl Control {
                     Some(Command::TraceSample { answer, .. }) => answer.send(Trace::default()).unwrap(),
                     Some(Command::Snapshot(answer)) => {
                         answer.send(Snapshot { generation, ..Snapshot::default() }).unwrap();
+                    }
+                    Some(Command::Security(answer)) => {
+                        answer.send(SecurityStatus { generation, ..SecurityStatus::default() }).unwrap();
+                    }
+                    Some(Command::SetGroups { port, groups, expected, dry_run, answer }) => {
+                        assert_eq!((port.as_str(), groups.len()), ("vm1", 2));
+                        let outcome = expected.check(generation);
+                        generation += u64::from(!dry_run && outcome.is_ok());
+                        answer.send(outcome.map(|()| Changes { generation, changes: Vec::new() })).unwrap();
                     }
                     Some(Command::Apply { config, expected, dry_run, answer }) => {
                         assert!(!config.networks.is_empty());
@@ -121,7 +130,9 @@ impl Api {
 #[test]
 fn every_path_answers_with_its_generation() {
     let api = Api::start();
-    for path in ["/v1/status", "/v1/ports", "/v1/networks", "/v1/fdb", "/v1/groups", "/v1/workers"] {
+    let kinds = ["status", "ports", "networks", "fdb", "groups", "address_groups", "multicast", "workers"];
+    for path in kinds.map(|kind| format!("/v1/{kind}")) {
+        let path = path.as_str();
         let (status, head, _) = api.request("GET", path, "", "");
         assert_eq!(status, 200, "{path}");
         assert!(head.contains("etag: \"1\""), "{path}: {head}");
@@ -159,6 +170,27 @@ fn a_wrong_configuration_is_located_and_changes_nothing() {
     });
     assert_eq!(body["problems"], json!([problem]));
     assert_eq!(api.generation(), 1);
+}
+
+#[test]
+fn a_port_is_put_into_groups_by_itself() {
+    let api = Api::start();
+    let patch = |path: &str, head: &str, body: &str| api.request("PATCH", path, head, body).0;
+    let groups = r#"{"groups": ["web", "db"]}"#;
+    assert_eq!(patch("/v1/ports/vm1?dry_run=true", "", groups), 200);
+    assert_eq!(api.generation(), 1);
+    assert_eq!(patch("/v1/ports/vm1", "if-match: \"7\"\r\n", groups), 412);
+    assert_eq!(patch("/v1/ports/vm1", "if-match: \"1\"\r\n", groups), 200);
+    assert_eq!(api.generation(), 2);
+    let names = ["web", "db"].map(str::to_owned);
+    assert_eq!(api.client().set_groups("vm1", &names, false).unwrap().changes.generation, 3);
+    for wrong in ["", "{}", r#"{"groups": "web"}"#, r#"{"groups": [], "mtu": 9000}"#, r#"{"groups": null}"#] {
+        assert_eq!(patch("/v1/ports/vm1", "", wrong), 422, "{wrong}");
+    }
+    assert_eq!(patch("/v1/ports/vm1?now=true", "", groups), 400);
+    let long = format!("{{\"groups\": [\"{}\"]}}", "x".repeat(PORT_PATCH_MAX));
+    assert_eq!(patch("/v1/ports/vm1", "", &long), 413);
+    assert_eq!(api.generation(), 3);
 }
 
 #[test]

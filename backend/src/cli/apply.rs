@@ -30,7 +30,8 @@ fn refused(error: ClientError, file: &str) -> Failure {
     }
 }
 
-fn difference(applied: &Applied, dry_run: bool) -> String {
+/// What was changed, or would be, a line each.
+pub(super) fn difference(applied: &Applied, dry_run: bool) -> String {
     let mut text = String::new();
     for warning in &applied.warnings {
         text.push_str(&format!("warning: {warning}\n"));

@@ -15,12 +15,14 @@ mod bench;
 mod bonds;
 mod check;
 mod failure;
+mod groups;
 mod locate;
 mod log;
 mod neighbours;
 mod plug;
 mod port;
 mod run;
+mod set;
 mod show;
 mod spanning_tree;
 mod table;
@@ -109,6 +111,18 @@ Examples:
         name: Option<String>,
     },
 
+    /// Change one port while the switch runs; the file stays as it is
+    #[command(after_help = "\
+Examples:
+  viaduct port set web3 --groups web               web3 gets what members of web may have, and no more
+  viaduct port set web3 --groups web,monitored --dry-run
+
+What is set holds until a file is applied, read again or the daemon starts anew: write it into the file, too.")]
+    Port {
+        #[command(subcommand)]
+        change: PortChange,
+    },
+
     /// Print what plugs a guest into a port, for QEMU's command line
     #[command(after_help = "\
 Examples:
@@ -158,6 +172,22 @@ Examples:
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum PortChange {
+    /// Put the port into security groups, and out of all others
+    #[command(after_help = "Example:\n  viaduct port set web3 --groups web,monitored")]
+    Set {
+        /// The port
+        port: String,
+        /// The groups, separated by commas
+        #[arg(long, required = true, value_delimiter = ',', value_name = "NAMES")]
+        groups: Vec<String>,
+        /// Change nothing, only tell what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
 /// How a command's answer is to be written.
 #[derive(Clone, Copy, Debug)]
 struct Style {
@@ -196,6 +226,9 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         Command::Check { file } => check::check(file, style),
         Command::Apply { file, dry_run } => apply::apply(locate, file, *dry_run, style),
         Command::Show { what, name } => show::show(&locate.client()?, *what, name.as_deref(), style),
+        Command::Port { change: PortChange::Set { port, groups, dry_run } } => {
+            set::set_groups(&locate.client()?, port, groups, *dry_run, style)
+        }
         Command::QemuArgs { port, memory, nic_only } => {
             plug::qemu_args(&locate.port(port)?, (!nic_only).then_some(memory), style)
         }

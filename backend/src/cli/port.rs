@@ -59,9 +59,15 @@ fn interface(port: &PortStatus, found: &InterfaceStatus) -> Vec<(&'static str, S
         ("driver", driver.unwrap_or_default()),
         ("attached", format!("{times} so far")),
         ("address", format!("MAC {}, MTU {}", port.mac, port.mtu)),
+        ("groups", groups(port)),
         ("takes", found.offloads.join(" ")),
         ("rates", format!("{} received; {} sent", told(found.received_rate), told(found.sent_rate))),
     ]
+}
+
+/// Its security groups; empty where it is in none.
+fn groups(port: &PortStatus) -> String {
+    port.groups.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
 fn connection(port: &PortStatus) -> Vec<(&'static str, String)> {
@@ -75,6 +81,7 @@ fn connection(port: &PortStatus) -> Vec<(&'static str, String)> {
         ("socket", format!("{} ({listener})", port.socket.display())),
         ("peer", format!("{peer}; {} so far", counted(port.connections, "connection"))),
         ("guest", format!("MAC {}, MTU {}", port.mac, port.mtu)),
+        ("groups", groups(port)),
         (
             "queues",
             format!(
@@ -160,6 +167,7 @@ mod tests {
             socket: PathBuf::from("/run/viaduct/vm1.sock"),
             role: "server".to_owned(),
             mac: "52:54:00:00:00:01".to_owned(),
+            groups: Some(vec!["web".to_owned(), "db".to_owned()]),
             mtu: 1500,
             queues: 2,
             state: PortState::Running,
@@ -184,6 +192,7 @@ vm1 in network lab: running, the guest's driver is up
 socket    /run/viaduct/vm1.sock (the switch listens)
 peer      process 4711; 1 connection so far
 guest     MAC 52:54:00:00:00:01, MTU 1500
+groups    web db
 queues    2 pairs; 4 of 4 rings run
 sends     csum tso4
 takes     csum tso4 mrg-rxbuf

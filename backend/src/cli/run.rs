@@ -57,7 +57,7 @@ fn load(file: &Path) -> Result<Config, ConfigError> {
 
 /// A line for each thing that somebody who reads the log later has to know.
 fn log_configuration(config: &Config) {
-    let Config { switch, networks, ports, uplinks } = config;
+    let Config { switch, networks, ports, uplinks, .. } = config;
     let cpus: Vec<String> = switch.cpus.iter().map(ToString::to_string).collect();
     tracing::info!(
         "{}, {}, {}",

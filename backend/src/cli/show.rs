@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::bonds::bond_text;
 use super::check::counted;
 use super::failure::Failure;
+use super::groups::show_groups;
 use super::neighbours::neighbour_text;
 use super::port::one_port;
 use super::spanning_tree::stp_text;
@@ -35,8 +36,10 @@ pub(super) enum What {
     Networks,
     /// Learned addresses
     Fdb,
-    /// Multicast groups and their members
+    /// Security groups, their rules and their ports
     Groups,
+    /// Multicast groups and their members
+    Multicast,
     /// Spanning trees: roles, states and the root
     Stp,
     /// The data path's workers
@@ -52,13 +55,16 @@ pub(super) fn show(
     name: Option<&str>,
     style: Style,
 ) -> Result<String, Failure> {
+    if what == Some(What::Groups) {
+        return show_groups(client, name, style);
+    }
     let snapshot: Snapshot = client.get("/v1/status")?;
     let snapshot = match (what, name) {
         (_, None) => snapshot,
         (Some(What::Workers), Some(_)) => {
             return Err(Failure::new("workers have no names; leave the name out"));
         }
-        (Some(What::Networks | What::Fdb | What::Groups | What::Stp), Some(name)) => {
+        (Some(What::Networks | What::Fdb | What::Multicast | What::Stp), Some(name)) => {
             only_network(snapshot, name)?
         }
         (Some(What::Uplinks | What::Bonds | What::Neighbours), Some(name)) => only_uplink(snapshot, name)?,
@@ -84,7 +90,7 @@ fn only_uplink(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> 
 fn only_network(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     snapshot.networks.retain(|network| network.name == name);
     snapshot.fdb.retain(|entry| entry.network == name);
-    snapshot.groups.retain(|group| group.network == name);
+    snapshot.multicast_groups.retain(|group| group.network == name);
     snapshot.stp.retain(|tree| tree.networks.iter().any(|network| network == name));
     let missing = || Failure::new(format!("there is no network {name}; `viaduct show networks` lists all"));
     (!snapshot.networks.is_empty()).then_some(snapshot).ok_or_else(missing)
@@ -107,14 +113,14 @@ fn all_drops(snapshot: &Snapshot) -> impl Iterator<Item = PortDrops<'_>> {
 
 fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> {
     match what {
-        None => json(snapshot),
+        None | Some(What::Groups) => json(snapshot),
         Some(What::Ports) => json(&snapshot.ports),
         Some(What::Uplinks) => json(&snapshot.uplinks().collect::<Vec<_>>()),
         Some(What::Bonds) => json(&snapshot.bonds),
         Some(What::Neighbours) => json(&snapshot.neighbours),
         Some(What::Networks) => json(&snapshot.networks),
         Some(What::Fdb) => json(&snapshot.fdb),
-        Some(What::Groups) => json(&snapshot.groups),
+        Some(What::Multicast) => json(&snapshot.multicast_groups),
         Some(What::Stp) => json(&snapshot.stp),
         Some(What::Workers) => json(&snapshot.workers),
         Some(What::Drops) => json(&all_drops(snapshot).collect::<Vec<_>>()),
@@ -123,7 +129,7 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
 
 fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: bool) -> String {
     match (what, snapshot.ports.as_slice()) {
-        (None, _) => overview(snapshot, colour),
+        (None | Some(What::Groups), _) => overview(snapshot, colour),
         (Some(What::Ports | What::Uplinks), [port]) if name.is_some() => one_port(port),
         (Some(What::Uplinks), _) => uplink_text(snapshot, colour),
         (Some(What::Bonds), _) => bond_text(&snapshot.bonds, colour),
@@ -131,7 +137,7 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (Some(What::Ports), ports) => port_table(ports, colour),
         (Some(What::Networks), _) => network_table(&snapshot.networks).render(colour),
         (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
-        (Some(What::Groups), _) => group_text(snapshot, colour),
+        (Some(What::Multicast), _) => multicast_text(snapshot, colour),
         (Some(What::Stp), _) => stp_text(&snapshot.stp, colour),
         (Some(What::Workers), _) => worker_table(&snapshot.workers).render(colour),
         (Some(What::Drops), _) => drop_text(snapshot, colour),
@@ -253,14 +259,14 @@ fn network_table(networks: &[NetworkStatus]) -> Table {
 }
 
 /// A line for each member of each group, and the counters that are not 0.
-fn group_text(snapshot: &Snapshot, colour: bool) -> String {
+fn multicast_text(snapshot: &Snapshot, colour: bool) -> String {
     let mut table = Table::new(&[
         ("NETWORK", Align::Left),
         ("GROUP", Align::Left),
         ("PORT", Align::Left),
         ("EXPIRES", Align::Right),
     ]);
-    for status in &snapshot.groups {
+    for status in &snapshot.multicast_groups {
         let name = match (status.routers, status.group.contains(':')) {
             (false, _) => status.group.as_str(),
             (true, false) => "routers, IPv4",
@@ -368,10 +374,11 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::model::{GroupStatus, InterfaceStatus, LinkState, MemberStatus, Traffic};
+    use crate::model::{InterfaceStatus, LinkState, MemberStatus, MulticastGroupStatus, Traffic};
 
     fn port(name: &str, state: PortState) -> PortStatus {
         PortStatus {
+            groups: None,
             name: name.to_owned(),
             network: "lab".to_owned(),
             native: Some("lab".to_owned()),
@@ -444,7 +451,7 @@ mod tests {
                 port: long.to_owned(),
                 age_s: 3,
             }],
-            groups: vec![GroupStatus {
+            multicast_groups: vec![MulticastGroupStatus {
                 network: "lab".to_owned(),
                 group: "ff05::1:3".to_owned(),
                 routers: false,
@@ -472,7 +479,7 @@ mod tests {
         Some(What::Uplinks),
         Some(What::Networks),
         Some(What::Fdb),
-        Some(What::Groups),
+        Some(What::Multicast),
         Some(What::Workers),
         Some(What::Drops),
     ];

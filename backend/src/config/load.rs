@@ -7,14 +7,16 @@ use std::path::Path;
 
 use toml::de::DeTable;
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
+use viaduct_switch::security::GROUPS_MAX;
 
 use super::cross::{self, Placed};
+use super::groups::Known;
 use super::host::Host;
 use super::names::{NAME_RULE, is_name};
 use super::problem::{ConfigError, Problem, WrongFile};
 use super::reader::{Problems, TableReader};
 use super::values::shortened;
-use super::{Config, network, port, schema, spanning_tree, switch, uplink};
+use super::{Config, groups, network, port, schema, spanning_tree, switch, uplink};
 
 /// The longest file that is read, in bytes.
 pub const FILE_SIZE_MAX: usize = 16 << 20;
@@ -120,10 +122,24 @@ fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<Stri
     let known = names_of(&uplinks);
     let networks = placed(top, "network", NETWORKS_MAX, |_, table| network::read(table, &known));
     let known = names_of(&networks);
-    let ports = placed(top, "port", PORTS_MAX, |name, table| port::read(name, table, &settings, &known));
+    let group_names = names_under(top, "group");
+    let address_group_names = names_under(top, "address_group");
+    let named = Known { groups: &group_names, address_groups: &address_group_names };
+    let groups = placed(top, "group", GROUPS_MAX, |_, table| groups::read(table, &named));
+    let address_groups = placed(top, "address_group", GROUPS_MAX, |_, table| groups::read_addresses(table));
+    let ports = placed(top, "port", PORTS_MAX, |name, table| {
+        port::read(name, table, &settings, &known, &group_names)
+    });
     cross::check(&ports, &networks, &uplinks, &settings);
     warnings.extend(spanning_tree::warnings(&networks));
-    Config { switch: settings, networks: by_name(networks), ports: by_name(ports), uplinks: by_name(uplinks) }
+    Config {
+        switch: settings,
+        networks: by_name(networks),
+        ports: by_name(ports),
+        uplinks: by_name(uplinks),
+        groups: by_name(groups),
+        address_groups: by_name(address_groups),
+    }
 }
 
 /// What `read` makes of each table under `kind`.
@@ -140,6 +156,11 @@ fn placed<'f, T>(
             Placed { name, table, value }
         })
         .collect()
+}
+
+/// The names of the tables under `kind`, right or wrong.
+fn names_under<'f>(top: &TableReader<'f>, kind: &str) -> BTreeSet<&'f str> {
+    top.names(kind).collect()
 }
 
 fn names_of<'f, T>(placed: &[Placed<'f, T>]) -> BTreeSet<&'f str> {

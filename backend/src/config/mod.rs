@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use viaduct_switch::security::Prefix;
 use viaduct_switch::spanning_tree::TreeSettings;
-use viaduct_switch::{MacAddress, Priority, StormLimits, TagTypes, VlanId};
+use viaduct_switch::{JudgeLimits, MacAddress, Priority, StormLimits, TagTypes, VlanId};
 
 mod bond;
 mod cross;
+mod groups;
 mod host;
 mod interface;
 mod load;
@@ -36,14 +38,16 @@ mod vlans;
 
 pub use self::bond::{Bond, BondMode, Probing};
 pub use self::spanning_tree::UplinkStp;
+pub use groups::{DEFAULT_GROUP, Egress, Group, GroupRule};
 pub use host::{Host, InterfaceUse, ThisHost};
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
 pub(crate) use membership::written as written_tag_types;
 pub use membership::{Membership, Trunk};
+pub(crate) use names::is_name;
 pub use port::{default_mac, type_name};
 pub use port_security::{AddressPair, PortSecurity};
 pub use problem::{ConfigError, Problem, WrongFile};
-pub(crate) use storm::written as written_limit;
+pub(crate) use storm::{written as written_limit, written_in as written_limit_in};
 
 /// Where `viaduct run` looks for its file unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/viaduct/viaduct.toml";
@@ -62,6 +66,10 @@ pub struct Config {
     pub ports: BTreeMap<String, Port>,
     /// Ways to the outside by name; none has the name of a port.
     pub uplinks: BTreeMap<String, Uplink>,
+    /// Security groups by name.
+    pub groups: BTreeMap<String, Group>,
+    /// Address groups by name.
+    pub address_groups: BTreeMap<String, Vec<Prefix>>,
 }
 
 /// `[switch]`: everything about the process.
@@ -87,6 +95,8 @@ pub struct SwitchSettings {
     pub api_group: Option<String>,
     /// What ports may send to many receivers at once, unless they say something else.
     pub storm: StormLimits,
+    /// Connections that are tracked at once at most.
+    pub connections: usize,
 }
 
 impl Default for SwitchSettings {
@@ -102,6 +112,7 @@ impl Default for SwitchSettings {
             api_mode: 0o600,
             api_group: None,
             storm: StormLimits::default(),
+            connections: viaduct_switch::conntrack::Limits::default().connections,
         }
     }
 }
@@ -149,6 +160,8 @@ pub struct Network {
     pub vlan: Option<VlanId>,
     /// Whether its stations may use VLAN tags of their own.
     pub inner_tags: bool,
+    /// Whose network it is: addresses are one tenant's.
+    pub tenant: Option<String>,
     /// Further uplinks into the same segment, by name.
     pub parallel_uplinks: Vec<String>,
     /// Its spanning tree; `None`: it takes part in none.
@@ -205,10 +218,14 @@ pub struct Port {
     pub mtu: u16,
     /// What it may send to many receivers at once.
     pub storm: StormLimits,
+    /// What of it may have rules of security groups asked.
+    pub judging: JudgeLimits,
     /// Whether a multicast router may be behind it.
     pub multicast_router: bool,
     /// The addresses that it is held to; `None`: it may send what it likes.
     pub security: Option<PortSecurity>,
+    /// The groups whose rules hold for it, by name; `None`: it is not filtered.
+    pub groups: Option<Vec<String>>,
 }
 
 impl Port {
@@ -313,6 +330,8 @@ pub struct Uplink {
     pub mtu: Option<u16>,
     /// What the outside may send to many receivers at once.
     pub storm: StormLimits,
+    /// What from there may have rules of security groups asked.
+    pub judging: JudgeLimits,
     /// Whether a multicast router may be behind it.
     pub multicast_router: bool,
     /// What it is in its networks' spanning tree.

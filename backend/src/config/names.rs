@@ -10,7 +10,7 @@ pub(super) const NAME_RULE: &str =
     "a name of 1 to 63 letters, digits, `_`, `.` and `-` that begins with a letter or digit";
 
 /// Whether `name` follows [`NAME_RULE`]: such a name is also safe as a file's name and an identifier of QEMU's.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     first && rest && name.len() <= 63

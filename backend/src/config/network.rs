@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::names::reference;
+use super::names::{NAME_RULE, is_name, reference};
 use super::reader::TableReader;
 use super::{Network, NetworkMode, membership, schema, spanning_tree, values};
 
@@ -36,6 +36,9 @@ pub(super) fn read(table: &TableReader<'_>, uplinks: &BTreeSet<&str>) -> Network
         uplink: reference(table, "uplink", "uplink", uplinks),
         vlan: membership::vlan(table, "vlan"),
         inner_tags: table.read("inner_tags", SWITCH, values::boolean).unwrap_or(false),
+        tenant: table.read("tenant", NAME_RULE, |value| {
+            values::text(value).filter(|name| is_name(name)).map(str::to_owned)
+        }),
         parallel_uplinks: spanning_tree::parallel_uplinks(table, uplinks),
         stp: spanning_tree::of_network(table),
         ageing: table.read("ageing", AGEING_EXPECTED, ageing).unwrap_or(AGEING),

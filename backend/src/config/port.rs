@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use viaduct_switch::MacAddress;
+use viaduct_switch::{JudgeLimits, MacAddress};
 
 use super::reader::TableReader;
 use super::{
-    Attachment, Driver, Port, Role, SwitchSettings, VhostUser, interface, membership, port_security, schema,
-    storm, values,
+    Attachment, Driver, Port, Role, SwitchSettings, VhostUser, groups, interface, membership, port_security,
+    schema, storm, values,
 };
 
 /// The most queue pairs: vhost-user names a ring with 8 bits (vhost-user protocol, "vring descriptor index"),
@@ -40,6 +40,7 @@ pub(super) fn read(
     table: &TableReader<'_>,
     settings: &SwitchSettings,
     networks: &BTreeSet<&str>,
+    known_groups: &BTreeSet<&str>,
 ) -> Port {
     table.check_fields(&schema::PORT);
     let kind = table.read_word("type", TYPES, &[]);
@@ -54,6 +55,7 @@ pub(super) fn read(
         Attachment::VhostUser(guest) => Some(guest.mac),
         Attachment::Interface(_) => mac(table),
     };
+    let groups = groups::of_port(table, known_groups);
     Port {
         membership: membership::read(table, networks),
         priority: membership::priority(table),
@@ -62,10 +64,12 @@ pub(super) fn read(
             .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX))
             .unwrap_or(1500),
         storm: storm::read(table, settings.storm),
+        judging: storm::judging(table, JudgeLimits::default()),
         multicast_router: table
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(false),
-        security: port_security::read(table, mac),
+        security: port_security::read(table, mac, groups.is_some()),
+        groups,
     }
 }
 

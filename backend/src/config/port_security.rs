@@ -51,11 +51,15 @@ impl fmt::Display for AddressPair {
 }
 
 /// What the port is held to, as far as it is right; what is wrong is noted. `mac` is the guest's address, if it is known.
-pub(super) fn read(table: &TableReader<'_>, mac: Option<MacAddress>) -> Option<PortSecurity> {
+pub(super) fn read(
+    table: &TableReader<'_>,
+    mac: Option<MacAddress>,
+    is_filtered: bool,
+) -> Option<PortSecurity> {
     let addresses = addresses(table);
     let pairs = pairs(table);
     let trusted = table.read("trusted", SWITCH, values::boolean).unwrap_or(false);
-    let is_implied = table.has("addresses") || table.has("allowed_address_pairs");
+    let is_implied = is_filtered || table.has("addresses") || table.has("allowed_address_pairs");
     let is_on = table.read("port_security", SWITCH, values::boolean).unwrap_or(is_implied);
     if !is_on {
         note_idle(table);

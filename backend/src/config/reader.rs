@@ -125,6 +125,11 @@ impl<'f> TableReader<'f> {
         );
     }
 
+    /// Whether the field's value is `false`; nothing is noted.
+    pub(super) fn is_false(&self, field: &str) -> bool {
+        self.table.get(field).is_some_and(|value| super::values::boolean(value.get_ref()) == Some(false))
+    }
+
     /// The field's value, if it is a text; nothing is noted.
     pub(super) fn text(&self, field: &str) -> Option<&'f str> {
         super::values::text(self.table.get(field)?.get_ref())
@@ -222,6 +227,18 @@ impl<'f> TableReader<'f> {
             self.inner(key.span().start, name, value.get_ref()).map(|reader| (name, reader))
         });
         readers.collect()
+    }
+
+    /// The names of the tables under a field, if it is a table; nothing is noted.
+    pub(super) fn names(&self, field: &str) -> impl Iterator<Item = &'f str> + use<'f> {
+        let table: Option<&'f DeTable<'f>> = match self.table.get(field).map(Spanned::get_ref) {
+            Some(DeValue::Table(table)) => Some(table),
+            _ => None,
+        };
+        table.into_iter().flat_map(|table| table.iter()).map(|(key, _)| {
+            let name: &'f str = key.get_ref();
+            name
+        })
     }
 
     /// How many fields the table has.

@@ -60,8 +60,9 @@ pub const TOP: Table = Table {
         now("network", "a table for each network", "none"),
         now("port", "a table for each port", "none"),
         now("uplink", "a table for each uplink", "none"),
+        now("group", "a table for each security group", "none"),
+        now("address_group", "a table for each address group", "none"),
         later("router"),
-        later("group"),
         later("qos"),
     ],
 };
@@ -80,6 +81,7 @@ pub const SWITCH: Table = Table {
         now("api_mode", "octal permissions as a text", "\"0600\""),
         now("api_group", "a group of this machine", "none"),
         now("storm", "a table like `[port.NAME.storm]`", "the defaults there"),
+        now("connections", "a number from 1024 to 4194304", "262144"),
     ],
 };
 
@@ -101,6 +103,7 @@ pub const NETWORK: Table = Table {
         now("multicast_fast_leave", "true, false", "false"),
         now("vlan", "a VLAN id from 1 to 4094", "none"),
         now("inner_tags", "true, false", "false"),
+        now("tenant", "a name", "the network's own"),
         later("subnets"),
         later("gateway"),
         later("dhcp"),
@@ -133,12 +136,14 @@ pub const PORT: Table = Table {
         now("queues", "a number from 1 to 128", "1"),
         now("mtu", "a number from 68 to 65535", "1500"),
         now("storm", "a table", "as under [switch]"),
+        now("new_connections", "connections a second", "\"50kcps\""),
+        now("judged_packets", "packets a second", "\"100kpps\""),
         now("multicast_router", "true, false", "false"),
-        now("port_security", "true, false", "true beside addresses or pairs, else false"),
+        now("port_security", "true, false", "true beside addresses, pairs or groups, else false"),
         now("addresses", "a list of IP addresses", "[]"),
         now("allowed_address_pairs", "a list of tables", "[]"),
         now("trusted", "true, false", "false"),
-        later("groups"),
+        now("groups", "a list of groups' names", "[\"default\"], if there is such a group"),
         later("qos"),
         later("floating"),
         later("publish"),
@@ -159,6 +164,8 @@ pub const UPLINK: Table = Table {
         now("gro", "true, false", "true"),
         now("mtu", "a number from 68 to 65535", "the interface's"),
         now("storm", "a table", "twice what a port may send"),
+        now("new_connections", "connections a second", "\"unlimited\""),
+        now("judged_packets", "packets a second", "\"unlimited\""),
         now("multicast_router", "true, false", "true"),
         now("service_vlan", "a VLAN id from 1 to 4094", "none"),
         now("tag_types", "a list of \"0x88a8\", \"0x9100\"", "[]"),
@@ -212,5 +219,38 @@ pub const ADDRESS_PAIR: Table = Table {
     ],
 };
 
+/// `[group.NAME]`
+pub const GROUP: Table = Table {
+    heading: "group.NAME",
+    fields: &[
+        now("stateful", "true, false", "true"),
+        now("egress", "\"all\", \"rules\"", "\"all\""),
+        now("rules", "a list of tables", "[]"),
+    ],
+};
+
+/// An item of a group's `rules`.
+pub const RULE: Table = Table {
+    heading: "group.NAME.rules",
+    fields: &[
+        now("direction", "\"ingress\", \"egress\"", ""),
+        now("ethertype", "\"ipv4\", \"ipv6\"", "what protocol and remote leave open"),
+        now("protocol", "a name or a number from 0 to 255", "any"),
+        now("ports", "a port or a range", "any"),
+        now("type", "a number from 0 to 255", "any"),
+        now("code", "a number from 0 to 255", "any"),
+        now("remote", "a prefix or an IP address", "anybody"),
+        now("remote_group", "a group's name", "none"),
+        now("remote_address_group", "an address group's name", "none"),
+    ],
+};
+
+/// `[address_group.NAME]`
+pub const ADDRESS_GROUP: Table = Table {
+    heading: "address_group.NAME",
+    fields: &[now("addresses", "a list of prefixes and IP addresses", "")],
+};
+
 /// All tables.
-pub const TABLES: &[&Table] = &[&TOP, &SWITCH, &NETWORK, &PORT, &UPLINK, &BOND, &STORM, &ADDRESS_PAIR];
+pub const TABLES: &[&Table] =
+    &[&TOP, &SWITCH, &NETWORK, &PORT, &UPLINK, &BOND, &STORM, &ADDRESS_PAIR, &GROUP, &RULE, &ADDRESS_GROUP];

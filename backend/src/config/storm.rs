@@ -1,7 +1,7 @@
-//! `storm`: how many frames a second a port may send to many receivers at once.
+//! `storm`, and what else a port may have a second: frames to many receivers at once, connections, packets that rules are asked about.
 
 use toml::de::DeValue;
-use viaduct_switch::{FrameRate, StormLimits};
+use viaduct_switch::{FrameRate, JudgeLimits, StormLimits};
 
 use super::reader::TableReader;
 use super::{schema, values};
@@ -14,7 +14,7 @@ const EXPECTED: &str =
 pub(super) fn read(table: &TableReader<'_>, defaults: StormLimits) -> StormLimits {
     let Some(storm) = table.table("storm") else { return defaults };
     storm.check_fields(&schema::STORM);
-    let limit = |name, default| storm.read(name, EXPECTED, limit).unwrap_or(default);
+    let limit = |name, default| storm.read(name, EXPECTED, |value| limit(value, "pps")).unwrap_or(default);
     StormLimits {
         broadcast: limit("broadcast", defaults.broadcast),
         multicast: limit("multicast", defaults.multicast),
@@ -22,17 +22,31 @@ pub(super) fn read(table: &TableReader<'_>, defaults: StormLimits) -> StormLimit
     }
 }
 
-/// A number and its unit without a space, or no limit.
-fn limit(value: &DeValue<'_>) -> Option<Option<FrameRate>> {
+/// What of a port may have rules asked, as far as it is right, and for the rest `defaults`; what is wrong is noted.
+pub(super) fn judging(table: &TableReader<'_>, defaults: JudgeLimits) -> JudgeLimits {
+    let limit = |field, what, unit, default| {
+        let expected = format!(
+            "{what} a second with their unit ({unit}, k{unit}, m{unit}), from \"1{unit}\" to \"10m{unit}\", or \"unlimited\""
+        );
+        table.read(field, &expected, |value| limit(value, unit)).unwrap_or(default)
+    };
+    JudgeLimits {
+        new_connections: limit("new_connections", "connections", "cps", defaults.new_connections),
+        judged_packets: limit("judged_packets", "packets", "pps", defaults.judged_packets),
+    }
+}
+
+/// A number and its unit without a space, or no limit; `unit` may stand for a thousand or a million.
+fn limit(value: &DeValue<'_>, unit: &str) -> Option<Option<FrameRate>> {
     let text = values::text(value)?;
     if text == "unlimited" {
         return Some(None);
     }
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let factor = match unit {
-        "pps" => 1,
-        "kpps" => 1_000,
-        "mpps" => 1_000_000,
+    let (digits, written) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let factor = match written.strip_suffix(unit)? {
+        "" => 1,
+        "k" => 1_000,
+        "m" => 1_000_000,
         _ => return None,
     };
     let per_second = digits.parse::<u32>().ok()?.checked_mul(factor)?;
@@ -41,11 +55,16 @@ fn limit(value: &DeValue<'_>) -> Option<Option<FrameRate>> {
 
 /// The limit as it is written in the file.
 pub(crate) fn written(limit: Option<FrameRate>) -> String {
+    written_in(limit, "pps")
+}
+
+/// The same in another unit.
+pub(crate) fn written_in(limit: Option<FrameRate>, unit: &str) -> String {
     match limit.map(FrameRate::per_second) {
         None => "unlimited".to_owned(),
-        Some(rate) if rate.is_multiple_of(1_000_000) => format!("{}mpps", rate / 1_000_000),
-        Some(rate) if rate.is_multiple_of(1_000) => format!("{}kpps", rate / 1_000),
-        Some(rate) => format!("{rate}pps"),
+        Some(rate) if rate.is_multiple_of(1_000_000) => format!("{}m{unit}", rate / 1_000_000),
+        Some(rate) if rate.is_multiple_of(1_000) => format!("{}k{unit}", rate / 1_000),
+        Some(rate) => format!("{rate}{unit}"),
     }
 }
 
@@ -55,11 +74,13 @@ mod tests {
 
     #[test]
     fn a_limit_needs_its_unit_and_is_written_as_it_is_read() {
-        let read = |text: &str| limit(DeValue::parse(&format!("'{text}'")).unwrap().get_ref());
+        let read = |text: &str| limit(DeValue::parse(&format!("'{text}'")).unwrap().get_ref(), "pps");
         for good in ["1pps", "999pps", "10kpps", "1mpps", "10mpps", "unlimited"] {
             assert_eq!(written(read(good).unwrap()), good);
         }
-        for bad in ["", "10", "pps", "0pps", "11mpps", "1 kpps", "1.5kpps", "-1pps", "4294968mpps", "none"] {
+        for bad in
+            ["", "10", "pps", "0pps", "11mpps", "1 kpps", "1.5kpps", "-1pps", "1cps", "4294968mpps", "none"]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

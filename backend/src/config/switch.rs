@@ -36,6 +36,11 @@ pub(super) fn read(
         api_mode: table.read("api_mode", API_MODE, values::mode).unwrap_or(defaults.api_mode),
         api_group: group(table, "api_group", host),
         storm: storm::read(table, defaults.storm),
+        connections: table
+            .read("connections", "a number from 1024 to 4194304", |value| {
+                values::number(value, 1024..=4_194_304)
+            })
+            .unwrap_or(defaults.connections),
     };
     check_api(table, &settings, warnings);
     settings

@@ -9,6 +9,7 @@ use super::*;
 use wrong::{Case, WRONG};
 
 mod documents;
+mod groups;
 mod interfaces;
 mod limits;
 mod port_security;
@@ -67,7 +68,8 @@ fn every_field_of_the_schema_is_wrong_in_some_case() {
                     || interfaces::has_case(&path)
                     || vlans::has_case(&path)
                     || trees::has_case(&path)
-                    || port_security::has_case(&path),
+                    || port_security::has_case(&path)
+                    || groups::has_case(&path),
                 "no case for {path}"
             );
         }
@@ -132,6 +134,7 @@ fn the_smallest_file_gets_every_default() {
             uplink: None,
             vlan: None,
             inner_tags: false,
+            tenant: None,
             parallel_uplinks: Vec::new(),
             stp: None,
             ageing: Duration::from_secs(300),
@@ -152,8 +155,10 @@ fn the_smallest_file_gets_every_default() {
         attachment: Attachment::VhostUser(end),
         mtu: 1500,
         storm: StormLimits::default(),
+        judging: viaduct_switch::JudgeLimits::default(),
         multicast_router: false,
         security: None,
+        groups: None,
     };
     assert_eq!(config.ports["vm1"], port);
 }

@@ -1,6 +1,6 @@
 //! `[uplink.NAME]`: an interface by which networks reach the outside.
 
-use viaduct_switch::{FrameRate, StormLimits};
+use viaduct_switch::{FrameRate, JudgeLimits, StormLimits};
 
 use super::host::Host;
 use super::reader::TableReader;
@@ -41,6 +41,7 @@ pub(super) fn read(
         mtu: table
             .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX)),
         storm: storm::read(table, STORM),
+        judging: storm::judging(table, JudgeLimits::UNLIMITED),
         multicast_router: table
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(true),

@@ -60,11 +60,19 @@ impl Controller {
     fn check(&self, wanted: Config) -> Result<Prepared, ApplyError> {
         let plan = plan::diff(&self.config, &wanted)?;
         let numbers = self.numbers.for_config(&wanted).ok_or_else(|| self.too_many(&wanted))?;
-        let policy = Arc::new(numbers.compile(&wanted, &self.trees.states(&wanted, &numbers))?);
+        let policy = self.forwarding(&wanted, &numbers)?;
         let settings = &wanted.switch;
         let access = Access::new(settings.socket_mode, settings.socket_group.as_deref());
         let access = access.map_err(ApplyError::Access)?;
         Ok(Prepared { plan, wanted, numbers, policy, access, listeners: BTreeMap::new() })
+    }
+
+    /// The policy but for groups: as it is, if nothing else changes, so that decisions that are kept hold.
+    fn forwarding(&self, wanted: &Config, numbers: &Numbers) -> Result<Arc<Policy>, ApplyError> {
+        if self.generation > 0 && *numbers == self.numbers && plan::forwards_alike(&self.config, wanted) {
+            return Ok(Arc::clone(&self.policy));
+        }
+        Ok(Arc::new(numbers.compile(wanted, &self.trees.states(wanted, numbers))?))
     }
 
     /// Those who leave keep their numbers until they have left: both sides together must fit.
@@ -165,8 +173,9 @@ impl Controller {
         {
             self.remove_interface(name, ops);
         }
-        self.policy = Arc::clone(&policy);
-        self.bay.set_policy(policy);
+        self.security.apply(&wanted, &numbers.ports);
+        self.policy = self.secured(&policy);
+        self.bay.set_policy(Arc::clone(&self.policy));
         if self.config.switch.polling != wanted.switch.polling {
             self.bay.set_polling(wanted.switch.polling);
         }

@@ -21,6 +21,7 @@ use crate::control::links::Links;
 use crate::control::neighbours::Neighbours;
 use crate::control::port::{Link, Port, process};
 use crate::control::registry::{Numbers, Ports};
+use crate::control::security::Security;
 use crate::control::timer::{Deadline, Timer};
 use crate::control::token::Token;
 use crate::control::trees::Trees;
@@ -46,6 +47,7 @@ pub(super) type Reload = Box<dyn FnMut() -> Result<Config, String>>;
 pub(super) struct Parts {
     pub(super) bay: PatchBay,
     pub(super) switch: Arc<Switch>,
+    pub(super) security: Security,
     pub(super) commands: Commands,
     pub(super) signals: SignalFd,
     pub(super) open: Opener,
@@ -58,6 +60,8 @@ pub(super) struct Controller {
     pub(super) bay: PatchBay,
     pub(super) switch: Arc<Switch>,
     pub(super) policy: Arc<Policy>,
+    /// The security groups in the policy.
+    pub(super) security: Security,
     pub(super) config: Config,
     pub(super) access: Access,
     pub(super) numbers: Numbers,
@@ -86,12 +90,13 @@ pub(super) struct Controller {
 
 impl Controller {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { bay, switch, commands, signals, open, reload, first } = parts;
+        let Parts { bay, switch, security, commands, signals, open, reload, first } = parts;
         let config = Config { switch: first.switch.clone(), ..Config::default() };
         Ok(Self {
             bay,
             switch,
             policy: Arc::default(),
+            security,
             access: Access { mode: config.switch.socket_mode, group: None },
             config,
             numbers: Numbers::default(),
@@ -135,6 +140,11 @@ impl Controller {
             match command {
                 // Whoever asked may have stopped waiting: then the answer is nobody's.
                 Command::Snapshot(answer) => drop(answer.send(self.snapshot())),
+                Command::Security(answer) => drop(answer.send(self.security_status())),
+                Command::SetGroups { port, groups, expected, dry_run, answer } => {
+                    let allowed = expected.check(self.generation);
+                    drop(answer.send(allowed.and_then(|()| self.set_groups(&port, groups, dry_run))));
+                }
                 Command::Apply { config, expected, dry_run, answer } => {
                     let allowed = expected.check(self.generation);
                     let outcome = allowed.and_then(|()| self.apply(*config, dry_run, ops));

@@ -71,6 +71,33 @@ pub enum ApplyError {
         /// Its network.
         network: String,
     },
+    /// A port's group does not exist.
+    #[error(
+        "port {port}: there is no group {group}; nothing was changed. Declare [group.{group}], or take one of those that \
+         `viaduct show groups` lists"
+    )]
+    NoGroup {
+        /// The port.
+        port: String,
+        /// Its group.
+        group: String,
+    },
+    /// There is no such port.
+    #[error("there is no port {port}; nothing was changed. `viaduct show ports` lists all")]
+    NoPort {
+        /// What was asked for.
+        port: String,
+    },
+    /// A port that cannot be in groups, or would be in none.
+    #[error("port {port} {why}; nothing was changed. {remedy}")]
+    NotFiltered {
+        /// The port.
+        port: String,
+        /// Why not.
+        why: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The group of the sockets does not exist, or may not be given.
     #[error("switch: {0}; nothing was changed")]
     Access(SocketError),

@@ -12,7 +12,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use crate::config::Config;
 use crate::control::{ApplyError, TraceError, WatchQuestion};
 use crate::dataplane::{Sample, Watch};
-use crate::model::{Snapshot, Trace, WatchEvent};
+use crate::model::{SecurityStatus, Snapshot, Trace, WatchEvent};
 use crate::trace::Description;
 
 /// How long a caller waits for an answer. Answers take microseconds; only a control thread that is gone or
@@ -102,6 +102,14 @@ impl Expected {
 #[derive(Debug)]
 pub(crate) enum Command {
     Snapshot(SyncSender<Snapshot>),
+    Security(SyncSender<SecurityStatus>),
+    SetGroups {
+        port: String,
+        groups: Vec<String>,
+        expected: Expected,
+        dry_run: bool,
+        answer: SyncSender<Result<Changes, ApplyError>>,
+    },
     Apply {
         config: Box<Config>,
         /// Checked by the control thread itself: nothing can come between looking and changing.
@@ -198,6 +206,29 @@ impl Handle {
     /// The control thread does not answer.
     pub fn trace_sample(&self, sample: Sample) -> Result<Trace, ControlGone> {
         self.ask(|answer| Command::TraceSample { sample: Box::new(sample), answer })
+    }
+
+    /// All security groups, their rules and their ports.
+    ///
+    /// # Errors
+    /// The control thread does not answer.
+    pub fn security(&self) -> Result<SecurityStatus, ControlGone> {
+        self.ask(Command::Security)
+    }
+
+    /// Puts a port into these security groups and no others, if a generation runs that is expected. The next
+    /// configuration that is applied decides anew.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn set_groups(
+        &self,
+        port: String,
+        groups: Vec<String>,
+        expected: Expected,
+        dry_run: bool,
+    ) -> Result<Changes, ApplyError> {
+        self.ask(|answer| Command::SetGroups { port, groups, expected, dry_run, answer })?
     }
 
     /// Asks the control thread to end cleanly; does not wait for it.

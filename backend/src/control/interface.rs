@@ -331,6 +331,7 @@ impl InterfacePort {
             socket: std::path::PathBuf::new(),
             role: String::new(),
             mac: link.and_then(|link| link.mac).map_or_else(String::new, |mac| mac.to_string()),
+            groups: None,
             mtu: self.wanted.mtu.or(mtu).unwrap_or(0),
             queues: self.attached.as_ref().map_or(0, |attached| attached.queues),
             state,

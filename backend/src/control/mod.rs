@@ -10,6 +10,7 @@ mod controller;
 mod descriptors;
 mod driver;
 mod error;
+mod groups;
 mod handle;
 mod interface;
 mod interfaces;
@@ -20,6 +21,7 @@ mod notify;
 mod plan;
 mod port;
 mod registry;
+mod security;
 mod snapshot;
 mod timer;
 mod token;
@@ -37,10 +39,11 @@ use event_manager::{EventManager, SubscriberOps};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::rand::{GetRandomFlags, getrandom};
-use viaduct_switch::{Limits, Switch};
+use viaduct_switch::{Limits, Switch, conntrack};
 
 use crate::config::Config;
 use crate::control::controller::{Controller, Parts};
+use crate::control::security::Security;
 use crate::dataplane::Dataplane;
 use crate::device;
 use crate::memory::install_poison_handler;
@@ -68,15 +71,19 @@ pub fn run(
     let signals = take_signals().map_err(|error| RunError::Setup { what: "signal descriptor", error })?;
     descriptors::raise_limit();
     install_poison_handler().map_err(|error| RunError::Setup { what: "SIGBUS handler", error })?;
-    let seed = random_seed().map_err(|error| RunError::Setup { what: "random seed", error })?;
-    let switch = Arc::new(Switch::new(seed, Limits::default()));
+    let seed = || random_seed().map_err(|error| RunError::Setup { what: "random seed", error });
+    let connections = conntrack::Limits::of(config.switch.connections);
+    let limits = Limits { connections, ..Limits::default() };
+    let switch = Arc::new(Switch::new(seed()?, limits));
+    let security = Security::new(seed()?);
     let settings = &config.switch;
     let dataplane = Dataplane::start(Arc::clone(&switch), Arc::default(), &settings.cpus, settings.polling)?;
     let (handle, commands) =
         handle::channel().map_err(|error| RunError::Setup { what: "command channel", error })?;
     let bay = PatchBay::new(Box::new(dataplane));
     let open = Box::new(device::open);
-    let parts = Parts { bay, switch, commands, signals, open, reload: Box::new(reload), first: config };
+    let parts =
+        Parts { bay, switch, security, commands, signals, open, reload: Box::new(reload), first: config };
     serve(parts, || ready(handle))
 }
 

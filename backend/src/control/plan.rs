@@ -1,5 +1,7 @@
 //! The difference between what runs and what is wanted: data only.
 
+mod groups;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -7,15 +9,17 @@ use std::time::Duration;
 
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
 use viaduct_switch::spanning_tree::TreeSettings;
-use viaduct_switch::{FrameRate, StormLimits, VlanId};
+use viaduct_switch::{FrameRate, JudgeLimits, StormLimits, VlanId};
 
 use crate::config::spanning_tree::kind_name;
 use crate::config::{
     Config, Interface, Network, Port, PortSecurity, Role, SwitchSettings, Uplink, VhostUser, type_name,
-    written_limit, written_tag_types,
+    written_limit, written_limit_in, written_tag_types,
 };
 use crate::control::interface::Wanted;
 use crate::control::{ApplyError, Change, ChangeKind};
+pub(super) use groups::written_groups;
+use groups::{group_differences, item_differences};
 
 /// What has to be done with a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,13 +56,26 @@ pub(super) fn diff(running: &Config, wanted: &Config) -> Result<Plan, ApplyError
     let settings = switch_differences(&running.switch, &wanted.switch);
     plan.note(ChangeKind::Changed, "switch".to_owned(), settings);
     for name in names(&running.networks, &wanted.networks) {
-        plan.network(name, running.networks.get(name), wanted.networks.get(name));
+        let (running, wanted) = (running.networks.get(name), wanted.networks.get(name));
+        plan.object("network", name, (running, wanted), network_differences);
     }
     for name in names(&running.uplinks, &wanted.uplinks) {
-        plan.uplink(name, running.uplinks.get(name), wanted.uplinks.get(name));
+        let (running, wanted) = (running.uplinks.get(name), wanted.uplinks.get(name));
+        plan.object("uplink", name, (running, wanted), uplink_differences);
+    }
+    for name in names(&running.address_groups, &wanted.address_groups) {
+        let (running, wanted) = (running.address_groups.get(name), wanted.address_groups.get(name));
+        plan.object("address_group", name, (running, wanted), |running, wanted| {
+            item_differences("address", running, wanted)
+        });
+    }
+    for name in names(&running.groups, &wanted.groups) {
+        let (running, wanted) = (running.groups.get(name), wanted.groups.get(name));
+        plan.object("group", name, (running, wanted), group_differences);
     }
     for name in names(&running.ports, &wanted.ports) {
-        plan.port(name, running.ports.get(name), wanted.ports.get(name));
+        let (running, wanted) = (running.ports.get(name), wanted.ports.get(name));
+        plan.object("port", name, (running, wanted), port_differences);
     }
     plan.ports = steps(&guests(running), &guests(wanted), |running, wanted| running.1 == wanted.1);
     let interfaces = |config| Wanted::all(config).collect::<BTreeMap<_, _>>();
@@ -89,14 +106,41 @@ pub(super) fn check(wanted: &Config) -> Result<(), ApplyError> {
         if let Some(network) = port.membership.networks().find(|name| !wanted.networks.contains_key(*name)) {
             return Err(ApplyError::NoNetwork { port: name.clone(), network: network.to_owned() });
         }
+        check_groups(name, port.groups.iter().flatten(), wanted)?;
     }
     Ok(())
+}
+
+/// Whether all of these groups of a port are declared.
+pub(super) fn check_groups<'a>(
+    port: &str,
+    mut groups: impl Iterator<Item = &'a String>,
+    config: &Config,
+) -> Result<(), ApplyError> {
+    match groups.find(|name| !config.groups.contains_key(*name)) {
+        Some(group) => Err(ApplyError::NoGroup { port: port.to_owned(), group: group.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Whether both say the same about where frames go; groups do not.
+pub(super) fn forwards_alike(one: &Config, other: &Config) -> bool {
+    let ports = |config: &Config| {
+        let port = |port: &Port| Port { groups: None, ..port.clone() };
+        config.ports.iter().map(|(name, one)| (name.clone(), port(one))).collect::<Vec<_>>()
+    };
+    let networks = |config: &Config| {
+        let network = |network: &Network| Network { tenant: None, ..network.clone() };
+        config.networks.iter().map(|(name, one)| (name.clone(), network(one))).collect::<Vec<_>>()
+    };
+    one.uplinks == other.uplinks && networks(one) == networks(other) && ports(one) == ports(other)
 }
 
 fn check_restart(running: &SwitchSettings, wanted: &SwitchSettings) -> Result<(), ApplyError> {
     let needs = |setting, running: String, wanted: String| {
         if running == wanted { Ok(()) } else { Err(ApplyError::NeedsRestart { setting, running, wanted }) }
     };
+    needs("connections", running.connections.to_string(), wanted.connections.to_string())?;
     needs("cpus", format!("{:?}", running.cpus), format!("{:?}", wanted.cpus))?;
     let mode = |settings: &SwitchSettings| format!("{:04o}", settings.api_mode);
     needs("api_mode", mode(running), mode(wanted))?;
@@ -130,6 +174,28 @@ fn difference<T: PartialEq + Display>(what: &str, running: T, wanted: T) -> Opti
     (running != wanted).then(|| format!("{what} {running} -> {wanted}"))
 }
 
+fn network_differences(running: &Network, wanted: &Network) -> Vec<String> {
+    let seconds = |time: Duration| format!("{}s", time.as_secs());
+    let uplink = |network: &Network| match network.uplinks().cloned().collect::<Vec<_>>() {
+        names if names.is_empty() => "none".to_owned(),
+        names => names.join("+"),
+    };
+    let tenant = |network: &Network| network.tenant.clone().unwrap_or("the network's own".to_owned());
+    let membership = |network: &Network| seconds(network.multicast_membership);
+    let own = [
+        difference("mode", running.mode.name(), wanted.mode.name()),
+        difference("uplink", uplink(running), uplink(wanted)),
+        difference("vlan", written_vlan(running.vlan), written_vlan(wanted.vlan)),
+        difference("inner_tags", running.inner_tags, wanted.inner_tags),
+        difference("tenant", tenant(running), tenant(wanted)),
+        difference("ageing", seconds(running.ageing), seconds(wanted.ageing)),
+        difference("multicast_snooping", running.multicast_snooping, wanted.multicast_snooping),
+        difference("multicast_membership", membership(running), membership(wanted)),
+        difference("multicast_fast_leave", running.multicast_fast_leave, wanted.multicast_fast_leave),
+    ];
+    own.into_iter().chain(stp_differences(running, wanted)).flatten().collect()
+}
+
 /// What differs in networks' spanning trees.
 fn stp_differences(running: &Network, wanted: &Network) -> [Option<String>; 5] {
     let differs = |field: &str, shown: fn(&TreeSettings) -> String| {
@@ -156,57 +222,20 @@ impl Plan {
         }
     }
 
-    fn network(&mut self, name: &str, running: Option<&Network>, wanted: Option<&Network>) {
-        let object = format!("network {name}");
-        match (running, wanted) {
-            (None, _) => self.note(ChangeKind::Added, object, Vec::new()),
-            (_, None) => self.note(ChangeKind::Removed, object, Vec::new()),
-            (Some(running), Some(wanted)) => {
-                let seconds = |time: Duration| format!("{}s", time.as_secs());
-                let uplink = |network: &Network| match network.uplinks().cloned().collect::<Vec<_>>() {
-                    names if names.is_empty() => "none".to_owned(),
-                    names => names.join("+"),
-                };
-                let settings = [
-                    difference("mode", running.mode.name(), wanted.mode.name()),
-                    difference("uplink", uplink(running), uplink(wanted)),
-                    difference("vlan", written_vlan(running.vlan), written_vlan(wanted.vlan)),
-                    difference("inner_tags", running.inner_tags, wanted.inner_tags),
-                    difference("ageing", seconds(running.ageing), seconds(wanted.ageing)),
-                    difference("multicast_snooping", running.multicast_snooping, wanted.multicast_snooping),
-                    difference(
-                        "multicast_membership",
-                        seconds(running.multicast_membership),
-                        seconds(wanted.multicast_membership),
-                    ),
-                    difference(
-                        "multicast_fast_leave",
-                        running.multicast_fast_leave,
-                        wanted.multicast_fast_leave,
-                    ),
-                ];
-                let settings = settings.into_iter().chain(stp_differences(running, wanted));
-                self.note(ChangeKind::Changed, object, settings.flatten().collect());
-            }
-        }
-    }
-
-    fn uplink(&mut self, name: &str, running: Option<&Uplink>, wanted: Option<&Uplink>) {
-        let (kind, settings) = match (running, wanted) {
+    /// One object by its kind and name, as it is in the one and the other.
+    fn object<T>(
+        &mut self,
+        kind: &str,
+        name: &str,
+        (running, wanted): (Option<&T>, Option<&T>),
+        differences: impl FnOnce(&T, &T) -> Vec<String>,
+    ) {
+        let (change, settings) = match (running, wanted) {
             (None, _) => (ChangeKind::Added, Vec::new()),
             (_, None) => (ChangeKind::Removed, Vec::new()),
-            (Some(running), Some(wanted)) => (ChangeKind::Changed, uplink_differences(running, wanted)),
+            (Some(running), Some(wanted)) => (ChangeKind::Changed, differences(running, wanted)),
         };
-        self.note(kind, format!("uplink {name}"), settings);
-    }
-
-    fn port(&mut self, name: &str, running: Option<&Port>, wanted: Option<&Port>) {
-        let (kind, settings) = match (running, wanted) {
-            (None, _) => (ChangeKind::Added, Vec::new()),
-            (_, None) => (ChangeKind::Removed, Vec::new()),
-            (Some(running), Some(wanted)) => (ChangeKind::Changed, port_differences(running, wanted)),
-        };
-        self.note(kind, format!("port {name}"), settings);
+        self.note(change, format!("{kind} {name}"), settings);
     }
 }
 
@@ -248,6 +277,16 @@ fn storm_differences(running: &StormLimits, wanted: &StormLimits) -> [Option<Str
         limit("storm.broadcast", running.broadcast, wanted.broadcast),
         limit("storm.multicast", running.multicast, wanted.multicast),
         limit("storm.unknown_unicast", running.unknown_unicast, wanted.unknown_unicast),
+    ]
+}
+
+fn judging_differences(running: JudgeLimits, wanted: JudgeLimits) -> [Option<String>; 2] {
+    let limit = |what, unit, running, wanted| {
+        difference(what, written_limit_in(running, unit), written_limit_in(wanted, unit))
+    };
+    [
+        limit("new_connections", "cps", running.new_connections, wanted.new_connections),
+        limit("judged_packets", "pps", running.judged_packets, wanted.judged_packets),
     ]
 }
 
@@ -293,6 +332,7 @@ fn uplink_differences(running: &Uplink, wanted: &Uplink) -> Vec<String> {
         .into_iter()
         .chain(own)
         .chain(storm_differences(&running.storm, &wanted.storm))
+        .chain(judging_differences(running.judging, wanted.judging))
         .flatten()
         .collect()
 }
@@ -367,8 +407,10 @@ fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
     ends.into_iter()
         .chain([interface, netns, queues, gro])
         .chain(storm_differences(&running.storm, &wanted.storm))
+        .chain(judging_differences(running.judging, wanted.judging))
         .chain([router])
         .chain(security)
+        .chain([difference("groups", written_groups(running), written_groups(wanted))])
         .flatten()
         .collect()
 }
@@ -396,8 +438,10 @@ mod tests {
             attachment: Attachment::VhostUser(end),
             mtu: 1500,
             storm: StormLimits::default(),
+            judging: JudgeLimits::default(),
             multicast_router: false,
             security: None,
+            groups: None,
         };
         (name.to_owned(), port)
     }
@@ -408,6 +452,7 @@ mod tests {
             uplink: None,
             vlan: None,
             inner_tags: false,
+            tenant: None,
             parallel_uplinks: Vec::new(),
             stp: None,
             ageing: Duration::from_secs(300),
@@ -443,6 +488,7 @@ mod tests {
             priority: Priority::default(),
             mtu: None,
             storm: StormLimits::default(),
+            judging: JudgeLimits::UNLIMITED,
             multicast_router: true,
             stp: UplinkStp::default(),
         };

@@ -185,6 +185,7 @@ impl Port {
             socket: self.end.socket.clone(),
             role: self.end.role.name().to_owned(),
             mac: self.end.mac.to_string(),
+            groups: self.config.groups.clone(),
             mtu: self.config.mtu,
             queues: self.end.queues,
             state,
@@ -245,8 +246,10 @@ mod tests {
             attachment: config::Attachment::VhostUser(end.clone()),
             mtu: 1500,
             storm: viaduct_switch::StormLimits::default(),
+            judging: viaduct_switch::JudgeLimits::default(),
             multicast_router: false,
             security: None,
+            groups: None,
         };
         let index = PortIndex::new(0).unwrap();
         let mut port = Port::new("a", index, (config, end), Port::fresh_client(), Path::new("/nowhere"));

@@ -37,6 +37,7 @@ impl Numbers {
                 *self.ports.get(name)?,
                 PortPolicy {
                     storm: port.storm,
+                    judging: port.judging,
                     multicast_router: port.multicast_router,
                     control: ControlPolicy::GUEST,
                     priority: port.priority,
@@ -99,6 +100,7 @@ impl Numbers {
             let mtu = settings.mtu.unwrap_or(u16::MAX);
             let mut policy = PortPolicy {
                 storm: settings.storm,
+                judging: settings.judging,
                 multicast_router: settings.multicast_router,
                 control,
                 priority: settings.priority,
@@ -132,7 +134,7 @@ fn control_policy(uplink: &config::Uplink) -> ControlPolicy {
     if uplink.lldp { slow.with(ControlProtocol::Lldp) } else { slow }
 }
 
-fn assign<'a, I: Copy + Ord>(
+pub(super) fn assign<'a, I: Copy + Ord>(
     taken: &BTreeMap<String, I>,
     wanted: impl Iterator<Item = &'a String>,
     number: impl Fn(usize) -> Option<I>,

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use viaduct_switch::{FdbEntry, NetworkIndex, PortIndex, VlanId};
 
 use crate::control::controller::Controller;
-use crate::model::{FdbStatus, GroupStatus, MemberStatus, MulticastStatus, NetworkStatus, Snapshot};
+use crate::model::{
+    FdbStatus, MemberStatus, MulticastGroupStatus, MulticastStatus, NetworkStatus, PortStatus, Snapshot,
+};
 
 impl Controller {
     /// The state at this moment.
@@ -14,7 +16,8 @@ impl Controller {
         let guests = self.ports.iter().map(|port| port.status(&self.switch));
         let interfaces = self.interfaces.values().map(|port| {
             let missing = self.links.missing(&port.wanted.interface).map(str::to_owned);
-            port.status(&self.switch, missing)
+            let groups = self.config.ports.get(&port.name).and_then(|port| port.groups.clone());
+            PortStatus { groups, ..port.status(&self.switch, missing) }
         });
         let mut ports: Vec<_> = guests.chain(interfaces).collect();
         ports.sort_by(|a, b| a.name.cmp(&b.name));
@@ -24,7 +27,7 @@ impl Controller {
             ports,
             networks: self.network_statuses(&entries),
             fdb: self.fdb_statuses(entries),
-            groups: self.group_statuses(),
+            multicast_groups: self.multicast_groups(),
             multicast: self.multicast_status(),
             stp: self.trees.statuses(),
             neighbours: self.neighbour_statuses(),
@@ -61,7 +64,7 @@ impl Controller {
         networks.collect()
     }
 
-    fn group_statuses(&self) -> Vec<GroupStatus> {
+    fn multicast_groups(&self) -> Vec<MulticastGroupStatus> {
         let networks: HashMap<NetworkIndex, &String> =
             self.numbers.networks.iter().map(|(name, index)| (*index, name)).collect();
         let ports: HashMap<PortIndex, &String> =
@@ -72,7 +75,7 @@ impl Controller {
             Some(MemberStatus { port: (*ports.get(&port)?).clone(), expires_s })
         };
         let statuses = entries.into_iter().filter_map(|entry| {
-            Some(GroupStatus {
+            Some(MulticastGroupStatus {
                 network: (*networks.get(&entry.network)?).clone(),
                 group: entry.group.to_string(),
                 routers: entry.group.is_unspecified(),

@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use vhost::VhostBackend;
 use vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures};
-use viaduct_switch::{MacAddress, Priority, StormLimits};
+use viaduct_switch::{JudgeLimits, MacAddress, Priority, StormLimits};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 use crate::config::{Attachment, Config, Membership, Network, NetworkMode, Polling, Port, Role, VhostUser};
 use crate::control::{ApplyError, Expected, Handle, RunError, run};
 use crate::model::{PortState, PortStatus};
 use crate::vhost_user::disposal::tests::lingering;
+
+mod groups;
 
 /// A switch in a folder of its own.
 struct Lab {
@@ -96,6 +98,7 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
         uplink: None,
         vlan: None,
         inner_tags: false,
+        tenant: None,
         parallel_uplinks: Vec::new(),
         stp: None,
         ageing: Duration::from_secs(300),
@@ -115,8 +118,10 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
             }),
             mtu: 1500,
             storm: StormLimits::default(),
+            judging: JudgeLimits::default(),
             multicast_router: false,
             security: None,
+            groups: None,
         };
         ((*name).to_owned(), port)
     };
@@ -365,8 +370,12 @@ fn flood(stream: &UnixStream) {
 
 /// Time in ms that the thread with this number has run so far.
 fn busy_ms(thread: &Path) -> u64 {
+    busy_us(thread) / 1000
+}
+
+fn busy_us(thread: &Path) -> u64 {
     let text = std::fs::read_to_string(thread.join("schedstat")).unwrap();
-    text.split(' ').next().unwrap().parse::<u64>().unwrap() / 1_000_000
+    text.split(' ').next().unwrap().parse::<u64>().unwrap() / 1000
 }
 
 #[test]

@@ -357,7 +357,7 @@ impl Controller {
             let states = self.trees.states(&self.config, &self.numbers);
             match self.numbers.compile(&self.config, &states) {
                 Ok(policy) => {
-                    self.policy = std::sync::Arc::new(policy);
+                    self.policy = self.secured(&policy);
                     self.bay.set_policy(std::sync::Arc::clone(&self.policy));
                 }
                 Err(error) => warn!("the states of the spanning tree cannot be set: {error}"),

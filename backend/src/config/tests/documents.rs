@@ -28,6 +28,9 @@ fn the_full_example_names_every_field() {
         schema::BOND,
         schema::STORM,
         schema::ADDRESS_PAIR,
+        schema::GROUP,
+        schema::RULE,
+        schema::ADDRESS_GROUP,
     ] {
         for name in table.names_now() {
             assert!(text.contains(&format!("{name} = ")), "{name}");
