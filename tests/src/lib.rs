@@ -27,6 +27,7 @@ pub mod process;
 pub mod qmp;
 pub mod raw;
 pub mod snapshot;
+pub mod stations;
 pub mod stream;
 pub mod superframe;
 pub mod system_calls;
