@@ -80,6 +80,7 @@ reasons! {
     FragmentOverlap "fragment-overlap" "The fragment overlaps an earlier one of its datagram, or one of them did."
     FragmentBeyondEnd "fragment-beyond-end" "The fragment lies behind the end of its datagram, or gives it another end."
     FragmentScattered "fragment-scattered" "The datagram's fragments came in too wild an order to be followed."
+    FragmentNoFirst "fragment-no-first" "The first fragment of the datagram did not come in time, or what came of it was no good."
     FragmentHeldFull "fragment-held-full" "Too many fragments of the datagram or the port wait for a first one."
     FragmentPortFull "fragment-port-full" "The port has too many datagrams under way of which fragments are missing."
     FragmentStoreFull "fragment-store-full" "The store is full of datagrams of ports that have no more of them than this one."

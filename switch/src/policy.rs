@@ -240,6 +240,11 @@ impl Policy {
         Arc::ptr_eq(&self.forwarding, &other.forwarding) && self.filtering.is_about_same(&other.filtering)
     }
 
+    /// How many ports there are.
+    pub(crate) fn ports(&self) -> usize {
+        numbered(&self.forwarding.ports).count()
+    }
+
     /// The port's policy; `None` if the port belongs to no network.
     #[must_use]
     #[inline]

@@ -262,7 +262,7 @@ impl Switch {
     /// a policy, so that none of them has to wait for it.
     pub fn prepare(&self, policy: &Policy) {
         if policy.security().is_some() {
-            self.filter();
+            self.filter().conntrack.set_ports(policy.ports());
         }
     }
 

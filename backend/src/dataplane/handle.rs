@@ -14,6 +14,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::assignment::{Assignment, Move};
 use super::build::{Built, Parked, build, build_device};
+use super::held::HeldFragments;
 use super::inlet::Inlet;
 use super::message::{Belongings, Done, Message};
 use super::outlet::Outlet;
@@ -24,7 +25,7 @@ use super::shared::{Reporter, WorkerShared};
 use super::sync::mailbox::{Answer, Answers, Postbox, mailbox};
 use super::sync::primitives::{Bell, into_inner};
 use super::tap::{TapCounters, Wanted, Watch, taps};
-use super::worker::{Worker, WorkerParts};
+use super::worker::{Worker, WorkerParts, pin_to};
 use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
 
 mod purge;
@@ -68,6 +69,7 @@ pub struct Dataplane {
     started: Instant,
     workers: Vec<WorkerHandle>,
     flood_memory: Arc<FloodMemory>,
+    held: Arc<HeldFragments>,
     attached: HashMap<PortIndex, Attached>,
     /// Which worker has which transmit ring.
     assignment: Assignment,
@@ -116,9 +118,6 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Entries of the fdb that one tick looks at for ageing.
 const EXPIRE_BUDGET: usize = 4096;
 
-/// Connections that one tick looks at: ten times as many a second as come up for it where a million are open.
-const EXPIRE_CONNECTIONS_BUDGET: usize = 65_536;
-
 /// How often is looked at what the rings carry.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -154,6 +153,7 @@ impl Dataplane {
             started,
             workers: Vec::new(),
             flood_memory: Arc::default(),
+            held: Arc::default(),
             attached: HashMap::new(),
             assignment: Assignment::new(cpus.len()),
             measured: started,
@@ -189,6 +189,7 @@ impl Dataplane {
             reporter: self.reporter.clone(),
             poller,
             flood_memory: Arc::clone(&self.flood_memory),
+            held: Arc::clone(&self.held),
         };
         let run = move || {
             pin_to(cpu);
@@ -232,7 +233,7 @@ impl Dataplane {
         self.ticks += 1;
         self.unblock_workers();
         self.switch.expire(self.now(), &self.policy, EXPIRE_BUDGET);
-        self.switch.expire_connections(self.now(), EXPIRE_CONNECTIONS_BUDGET, |_| ());
+        self.expire_connections();
         self.rebalance();
         if self.ticks.is_multiple_of(BACKLOG_TICKS) {
             self.tidy_backlogs();
@@ -431,6 +432,7 @@ impl Datapath for Dataplane {
         self.assignment.remove(port);
         let what = || Belongings::Port(port);
         let inlets = self.ask(|_, acknowledge| Some(Message::Detach { what: what(), acknowledge }));
+        self.held.forget(port, &self.switch);
         let position = |mut inlet: Inlet| {
             let index = inlet.index;
             inlet.way.position().map(|base| RingPosition { index, base })
@@ -493,17 +495,4 @@ impl Datapath for Dataplane {
     fn set_polling(&mut self, polling: Polling) {
         self.ask(|_, acknowledge| Some(Message::SetPolling { polling, acknowledge }));
     }
-}
-
-/// Keeps the calling thread on one processor, and lets its sleeps end in time. A machine without that processor runs it anywhere.
-fn pin_to(cpu: usize) {
-    // SAFETY: all-zero is an empty set, and CPU_SET checks the number against the set's size.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: `set` is a whole `cpu_set_t`; 0 is the calling thread.
-    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
-    // Sleeps that are to end at a certain time end 50 us later unless told otherwise (prctl(2)).
-    // SAFETY: sets a number of the calling thread.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000) };
 }

@@ -16,6 +16,7 @@ use crate::memory::{Region, RegionSpec};
 mod control;
 mod devices;
 mod floods;
+mod fragments;
 mod sharing;
 mod waiting;
 mod wakeups;

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use viaduct_switch::{DropReason, Nanos, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
+use viaduct_switch::{DropReason, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
 
 use super::Signal;
-use super::delivery::{Collector, Delivered, Outbox, Workshop, count};
+use super::delivery::{Delivered, Outbox, Released, Workshop, count};
+use super::held::HeldFragments;
 use super::inlet::Inlet;
 use super::message::{Belongings, Message};
 use super::outlet::{Kick, Outcome, Outlet};
@@ -25,7 +26,7 @@ use super::tap::Taps;
 use super::visits::{ADDRESSEES, Delivery, after_visit};
 use super::way::Fault;
 use crate::config::Polling;
-use crate::ring::Burst;
+use crate::ring::{BURST_FRAMES, Burst};
 
 /// How long a receiver is tried that has no buffers before it is asked to kick.
 const SPIN: Duration = Duration::from_micros(50);
@@ -77,6 +78,9 @@ pub(super) struct Worker {
     pub(super) crowded: Instant,
     /// Who watches.
     pub(super) taps: Taps,
+    /// Fragments that wait for the first one of their datagram, and those that wait no longer.
+    pub(super) held: Arc<HeldFragments>,
+    pub(super) released: Vec<Released>,
 }
 
 /// What a worker is started with.
@@ -90,6 +94,7 @@ pub(super) struct WorkerParts {
     pub(super) reporter: Reporter,
     pub(super) poller: Poller,
     pub(super) flood_memory: Arc<FloodMemory>,
+    pub(super) held: Arc<HeldFragments>,
 }
 
 impl Worker {
@@ -121,6 +126,8 @@ impl Worker {
             round: parts.started,
             crowded: parts.started,
             taps: Taps::default(),
+            held: parts.held,
+            released: Vec::with_capacity(BURST_FRAMES),
         })
     }
 
@@ -256,7 +263,8 @@ impl Worker {
     fn announce(&mut self, port: PortIndex, frame: &[u8]) {
         for mut tagged in self.state.policy().announcements(port, frame) {
             self.burst.load(port, &mut tagged);
-            self.switch_burst(0, Instant::now());
+            self.switch_burst(0, Instant::now(), None);
+            self.readmit(Instant::now());
         }
     }
 
@@ -289,13 +297,14 @@ impl Worker {
         let (port, link) = (inlet.port, inlet.link);
         self.count_malformed(place);
         self.note_flows(port, pair, now);
-        self.switch_burst(link, now);
+        self.switch_burst(link, now, None);
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         let wanted = inlet.way.complete(&self.burst);
         let (frames, bytes) = (self.burst.frames().0.len(), self.burst.bytes());
         if inlet.deferral.completed(wanted, frames, bytes, now) {
             inlet.notify(&self.shared);
         }
+        self.readmit(now);
         true
     }
 
@@ -317,37 +326,6 @@ impl Worker {
         }
     }
 
-    /// Lets the switch decide about the burst, and delivers it.
-    fn switch_burst(&mut self, link: u8, now: Instant) {
-        let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
-        self.outbox.clear();
-        let (frames, segments) = self.burst.parts();
-        let is_watched = !self.taps.is_empty();
-        let notes = if is_watched { self.taps.begin(frames, Nanos(elapsed)) } else { None };
-        let mut collector = Collector {
-            notes,
-            outbox: &mut self.outbox,
-            replicator: &mut self.replicator,
-            outlets: &self.outlets,
-            segments,
-            reporter: &self.reporter,
-            link,
-            refused: 0,
-        };
-        self.switch.process(&mut self.state, Nanos(elapsed), frames, &mut collector);
-        let refused = collector.refused;
-        if is_watched {
-            self.taps.end(frames, &self.outbox, self.state.policy(), Nanos(elapsed));
-        }
-        self.catch_up(refused, now);
-        let addressees = self.deliver(now, None);
-        if self.polling == Polling::Adaptive && now >= self.crowded {
-            for (port, queue) in addressees.into_iter().flatten() {
-                self.await_answer(port, usize::from(queue), now);
-            }
-        }
-    }
-
     /// Lets a frame of the control thread's leave by a link of `port`, without asking the switch. A bond's links are its
     /// queues; every other port has one link, number 0, whose frames leave by the first queue.
     fn emit(&mut self, port: PortIndex, link: u8, frame: &mut [u8]) {
@@ -366,7 +344,11 @@ impl Worker {
     /// Brings the burst to its receivers, with the tags of its frames' networks if they have some; gives some of those
     /// who may answer.
     #[inline]
-    fn deliver(&mut self, now: Instant, link: Option<u16>) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
+    pub(super) fn deliver(
+        &mut self,
+        now: Instant,
+        link: Option<u16>,
+    ) -> [Option<(PortIndex, u16)>; ADDRESSEES] {
         let mergeable = self.burst.mergeable();
         let (frames, segments) = self.burst.parts();
         let (frames_len, source) = (frames.len() as u64, frames.first().map(|frame| frame.meta.source));
@@ -496,4 +478,17 @@ impl Worker {
         self.reporter.report(fault.into_event(port, ring));
         false
     }
+}
+
+/// Keeps the calling thread on one processor, and lets its sleeps end in time. A machine without that processor runs it anywhere.
+pub(super) fn pin_to(cpu: usize) {
+    // SAFETY: all-zero is an empty set, and CPU_SET checks the number against the set's size.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: `set` is a whole `cpu_set_t`; 0 is the calling thread.
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+    // Sleeps that are to end at a certain time end 50 us later unless told otherwise (prctl(2)).
+    // SAFETY: sets a number of the calling thread.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000) };
 }

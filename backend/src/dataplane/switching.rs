@@ -1,0 +1,83 @@
+//! What a worker asks the switch: what becomes of a burst, and of fragments that waited, once the first one of their datagram
+//! was decided about.
+
+use std::time::Instant;
+
+use viaduct_switch::{Carried, Nanos, Policy};
+
+use super::delivery::{Collector, Released};
+use super::held::{Held, count_lost};
+use super::worker::Worker;
+use crate::config::Polling;
+
+impl Worker {
+    /// Lets the switch decide about the burst, and delivers it.
+    pub(super) fn switch_burst(&mut self, link: u8, now: Instant, decided: Option<Carried>) {
+        let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
+        self.outbox.clear();
+        let (frames, segments) = self.burst.parts();
+        let is_watched = !self.taps.is_empty();
+        let notes = if is_watched { self.taps.begin(frames, Nanos(elapsed)) } else { None };
+        let mut collector = Collector {
+            notes,
+            outbox: &mut self.outbox,
+            replicator: &mut self.replicator,
+            outlets: &self.outlets,
+            segments,
+            reporter: &self.reporter,
+            link,
+            refused: 0,
+            held: &self.held,
+            released: &mut self.released,
+        };
+        let (state, now_ns) = (&mut self.state, Nanos(elapsed));
+        match decided {
+            None => self.switch.process(state, now_ns, frames, &mut collector),
+            Some(decided) => self.switch.process_decided(state, now_ns, frames, &mut collector, decided),
+        }
+        let refused = collector.refused;
+        if is_watched {
+            self.taps.end(frames, &self.outbox, self.state.policy(), Nanos(elapsed));
+        }
+        self.catch_up(refused, now);
+        let addressees = self.deliver(now, None);
+        if self.polling == Polling::Adaptive && now >= self.crowded {
+            for (port, queue) in addressees.into_iter().flatten() {
+                self.await_answer(port, usize::from(queue), now);
+            }
+        }
+    }
+
+    /// Takes in once more what waits no longer. The burst before must be given back: its room is used.
+    #[inline]
+    pub(super) fn readmit(&mut self, now: Instant) {
+        if !self.released.is_empty() {
+            self.readmit_all(now);
+        }
+    }
+
+    #[cold]
+    fn readmit_all(&mut self, now: Instant) {
+        while let Some(Released { mut frames, decided }) = self.released.pop() {
+            match decided {
+                None => count_lost(&frames, &self.switch),
+                Some(decided) => {
+                    for held in &mut frames {
+                        put_tags_back(held, self.state.policy());
+                        self.burst.load(held.meta.source, &mut held.bytes);
+                        self.switch_burst(0, now, Some(decided));
+                    }
+                }
+            }
+            self.held.recycle(frames);
+        }
+    }
+}
+
+/// Gives a frame the tags with which it came: those with which frames of its network leave by its port.
+fn put_tags_back(held: &mut Held, policy: &Policy) {
+    let tags = policy.tags_of(held.meta.source).and_then(|tags| tags.of(&held.meta));
+    if let Some(tags) = tags.filter(|tags| !tags.is_empty()) {
+        held.bytes = tags.put_before(&held.bytes);
+    }
+}
