@@ -177,6 +177,15 @@ impl Default for Tally {
 }
 
 impl Tally {
+    /// Begins another burst.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.received = Volume::default();
+        if self.any_drop {
+            *self = Self::default();
+        }
+    }
+
     /// Counts a frame of `length` bytes that entered.
     #[inline]
     pub fn received(&mut self, length: u32) {

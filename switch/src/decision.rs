@@ -40,9 +40,9 @@ pub(crate) enum Action {
     Meter(StormClass),
     /// Let the frame leave by a port.
     Output(PortIndex),
-    /// Let a frame of this network leave by a port, if security groups allow it: they are asked for each frame, so that no
-    /// decision depends on what they look at.
-    Judge(NetworkIndex, PortIndex),
+    /// Let the frame leave by a port, if security groups allow it: they are asked for each frame, so that no decision
+    /// depends on what they look at.
+    Judge(PortIndex),
     /// Let copies leave by all ports of the network but the source.
     Flood(NetworkIndex),
     /// Note what an IGMP or MLD message says, and let the frame leave by the ports that want it now: who they
@@ -284,7 +284,7 @@ impl<'a, O: Observer> Recording<'a, O> {
         match action {
             Action::Learn(_) => Outcome::Learns(address_at::<6>(self.subject.head)),
             Action::Meter(class) => Outcome::Metered(class),
-            Action::Output(port) | Action::Judge(_, port) => Outcome::To(port),
+            Action::Output(port) | Action::Judge(port) => Outcome::To(port),
             Action::Flood(_) => Outcome::Floods,
             Action::Multicast(_) => Outcome::ToMembers,
             Action::Punt => Outcome::Punted,

@@ -99,6 +99,8 @@ pub struct WorkerState {
     scratch: Scratch,
     receivers: Receivers,
     readings: Readings,
+    /// What the burst adds to its port's counters; here, so that a burst does not have to clear room for every reason there is.
+    tally: Tally,
 }
 
 impl WorkerState {
@@ -114,7 +116,15 @@ impl WorkerState {
     pub fn with_flow_entries(policy: Arc<Policy>, entries: usize) -> Self {
         let (flow_counters, scratch) = (Arc::default(), Scratch::default());
         let (receivers, readings) = (Receivers::default(), Readings::default());
-        Self { policy, flows: FlowCache::new(entries), flow_counters, scratch, receivers, readings }
+        Self {
+            policy,
+            flows: FlowCache::new(entries),
+            flow_counters,
+            scratch,
+            receivers,
+            readings,
+            tally: Tally::default(),
+        }
     }
 
     /// Goes by `policy` from the next burst on. No earlier record is replayed any more, unless only what security groups
@@ -178,7 +188,7 @@ impl Switch {
         self.run(worker, now, burst, egress, Some(decided));
     }
 
-    #[inline(always)]
+    #[inline]
     fn run<P>(
         &self,
         worker: &mut WorkerState,
@@ -188,7 +198,8 @@ impl Switch {
         decided: Option<Carried>,
     ) {
         let Some(first) = burst.first() else { return };
-        let WorkerState { policy, flows, flow_counters, scratch, receivers, readings } = worker;
+        let WorkerState { policy, flows, flow_counters, scratch, receivers, readings, tally } = worker;
+        tally.begin();
         let source = first.meta.source;
         scratch.begin();
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
@@ -206,7 +217,7 @@ impl Switch {
             groups: &self.groups,
             scratch,
             now,
-            tally: Tally::default(),
+            tally,
             learned: None,
             egress,
             rules,
@@ -236,7 +247,7 @@ impl Switch {
             }
         }
         flow_counters.add(burst.len(), &run.counted);
-        self.counters.port(source).add_entered(&run.commit.tally);
+        self.counters.port(source).add_entered(run.commit.tally);
     }
 
     /// What it takes to ask security groups in this burst.
@@ -250,7 +261,8 @@ impl Switch {
     ) -> Rules<'a> {
         let limits = scene.port.map_or(JudgeLimits::UNLIMITED, |port| port.judging);
         let judges = self.storm.may_judge(scene.source, &limits, now);
-        Rules { filter: self.filter(), security, limits, judges, carried }
+        let untagged = scene.policy.ingress(scene.source).untagged().ok();
+        Rules { filter: self.filter(), security, limits, judges, carried, untagged }
     }
 
     fn filter(&self) -> &Filter {

@@ -40,12 +40,12 @@ impl Filtering {
 
     #[inline]
     pub(super) fn has_port(&self, port: PortIndex) -> bool {
-        self.filtered.ports.get(port.get()).is_some_and(|is| *is)
+        self.security.is_some() && self.filtered.ports.get(port.get()).is_some_and(|is| *is)
     }
 
     #[inline]
     pub(super) fn has_network(&self, network: NetworkIndex) -> bool {
-        self.filtered.networks.get(network.get()).is_some_and(|is| *is)
+        self.security.is_some() && self.filtered.networks.get(network.get()).is_some_and(|is| *is)
     }
 
     pub(super) fn is_about_same(&self, other: &Self) -> bool {

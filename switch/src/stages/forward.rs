@@ -26,7 +26,7 @@ pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     match known {
         Some(port) => {
             let is_judged = recording.is_judged(port);
-            recording.act(if is_judged { Action::Judge(network, port) } else { Action::Output(port) });
+            recording.act(if is_judged { Action::Judge(port) } else { Action::Output(port) });
             Step::Done
         }
         None => {

@@ -265,7 +265,7 @@ pub(super) struct Commit<'a, E> {
     pub(super) counters: &'a Counters,
     pub(super) storm: &'a StormMeters,
     pub(super) now: Nanos,
-    pub(super) tally: Tally,
+    pub(super) tally: &'a mut Tally,
     /// The address that the burst's last frame taught, and what came of it: a guest's burst mostly has one
     /// sender.
     pub(super) learned: Option<(Key, Learned)>,
@@ -327,7 +327,7 @@ impl<E> Commit<'_, E> {
                 }
                 Action::Meter(_) => {}
                 Action::Output(port) => self.egress.send(port, slot, frame),
-                Action::Judge(network, port) => self.judge(slot, frame, network, port),
+                Action::Judge(port) => self.judge(slot, frame, port),
                 Action::Flood(network) => {
                     let members = self.scene.policy.network(network).map_or(&[][..], |n| n.members());
                     self.flood(slot, frame, network, members);

@@ -54,7 +54,7 @@ impl Explainer<'_> {
         let lengths = Lengths::of(frame.head.bytes(), &frame.meta);
         let subject = Subject::of(&frame, lengths, home);
         let decision = stages::decide_observed(&self.scene, &subject, &self.notes);
-        let fate = self.carry_out(&decision, &frame);
+        let fate = self.carry_out(&decision, &frame, home.ok());
         Explanation { steps: self.notes.into_steps(), network: home.ok(), fate }
     }
 
@@ -106,7 +106,7 @@ impl Explainer<'_> {
     }
 
     /// What carrying out a decision would come to. The actions are those of `Commit::each`, in the same order.
-    fn carry_out(&self, decision: &Decision, frame: &Frame<&[u8]>) -> Fate {
+    fn carry_out(&self, decision: &Decision, frame: &Frame<&[u8]>, home: Option<NetworkIndex>) -> Fate {
         let mut departures = Vec::new();
         for &action in decision.actions() {
             match action {
@@ -117,7 +117,7 @@ impl Explainer<'_> {
                     }
                 }
                 Action::Output(port) => departures.extend(self.departures(&[port], &frame.meta)),
-                Action::Judge(network, port) => match self.judge(network, Aim::Port(port), frame) {
+                Action::Judge(port) => match self.judge(home, Aim::Port(port), frame) {
                     Fate::Leaves(receivers) => departures.extend(receivers),
                     other => return other,
                 },

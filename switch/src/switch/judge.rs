@@ -25,6 +25,8 @@ pub(super) struct Rules<'a> {
     pub(super) judges: bool,
     /// What holds for the burst's frames, which are later fragments of one datagram and waited for its first one.
     pub(super) carried: Option<Carried>,
+    /// The network of frames without a tag.
+    pub(super) untagged: Option<NetworkIndex>,
 }
 
 /// Room for lists of ports; reused from frame to frame, with room for all ports there are.
@@ -60,12 +62,15 @@ impl<'a> Rules<'a> {
 impl<'a, E> Commit<'a, E> {
     /// Lets a frame leave by a port if the rules of both sides allow it.
     #[inline(never)]
-    pub(super) fn judge<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex, to: PortIndex)
+    pub(super) fn judge<P>(&mut self, slot: usize, frame: &Frame<P>, to: PortIndex)
     where
         E: Egress<P>,
     {
-        let Some((rules, crossing)) = self.crossing(network) else {
-            return self.egress.send(to, slot, frame);
+        let native = self.rules.and_then(|rules| rules.untagged);
+        let network = frame.meta.tag.map(|tag| tag.network).or(native);
+        let Some((rules, crossing)) = network.and_then(|network| self.crossing(network)) else {
+            // Such a decision is only made under a policy with rules, about a frame of a network.
+            return self.drop(slot, frame, DropReason::NoNetwork);
         };
         let readings = self.readings;
         let read;

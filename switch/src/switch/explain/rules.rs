@@ -2,6 +2,7 @@
 
 use super::Explainer;
 use crate::conntrack::Hint;
+use crate::drops::DropReason;
 use crate::explain::{Fate, Observer, Outcome, Place};
 use crate::filter::{Carried, Crossing, Denied, Filter, First, Parcel, Passage};
 use crate::frame::Frame;
@@ -29,12 +30,13 @@ impl Explainer<'_> {
         let members = self.scene.policy.network(network).map_or(&[][..], |network| network.members());
         let ports = wanted.unwrap_or(members);
         if self.scene.policy.has_filtered(network) {
-            return self.judge(network, Aim::Ports(ports), frame);
+            return self.judge(Some(network), Aim::Ports(ports), frame);
         }
         Fate::Leaves(self.departures(ports, &frame.meta))
     }
 
-    pub(super) fn judge(&self, network: NetworkIndex, aim: Aim<'_>, frame: &Frame<&[u8]>) -> Fate {
+    pub(super) fn judge(&self, network: Option<NetworkIndex>, aim: Aim<'_>, frame: &Frame<&[u8]>) -> Fate {
+        let Some(network) = network else { return Fate::Dropped(DropReason::NoNetwork) };
         self.notes.enter(Place::SecurityGroups);
         let fate = self.judged(network, aim, frame);
         match &fate {
