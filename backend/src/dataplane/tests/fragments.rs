@@ -62,6 +62,7 @@ fn fragments_that_come_out_of_order_arrive_all() {
         dataplane.attach(a.setup([0, 0]));
         dataplane.attach(b.setup([0, 0]));
         b.send(0, 9);
+        b.wait_used(1, 1);
         let mut arrived = 0;
         for (id, order) in (0..).zip([[2u8, 1, 0], [1, 2, 0], [1, 0, 2], [2, 0, 1], [0, 1, 2]]) {
             for number in order {
@@ -95,6 +96,7 @@ fn endless_later_fragments_cost_nobody_else() {
         dataplane.attach(guest.setup([0, 0]));
     }
     b.send(0, 9);
+    b.wait_used(1, 1);
     for id in 0..1000 {
         c.send_part(id, 1, 7);
     }
