@@ -1,6 +1,7 @@
 //! What the daemon tells about itself: the shapes of the API's answers and of every `--json`.
 
 mod bond;
+mod connection;
 mod security;
 mod spanning_tree;
 mod trace;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use viaduct_switch::FlowCacheSnapshot;
 
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
+pub use connection::{Cleared, ConnectionPage, ConnectionStatus};
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
 pub use trace::{

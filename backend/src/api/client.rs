@@ -84,6 +84,14 @@ impl Client {
         self.ask("GET", path, Vec::new())
     }
 
+    /// Ends what a path names, for example `/v1/connections?all=true`.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or refuses.
+    pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask("DELETE", path, Vec::new())
+    }
+
     /// Makes the daemon match the configuration `text`; with `dry_run` only asks what that would change.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::config::Problem;
 use crate::control::Changes;
 
 mod client;
+mod connections;
 mod diagnosis;
 mod lasting;
 mod ports;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Applied, Refusal, diagnosis, watch};
+use super::{Applied, Refusal, connections, diagnosis, watch};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::{SecurityStatus, Snapshot};
@@ -49,6 +49,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/workers", get(workers))
         .route("/v1/config", put(config))
         .route("/v1/trace", post(diagnosis::trace))
+        .route("/v1/connections", get(connections::list).delete(connections::clear))
         .route("/v1/watch", post(watch::watch))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -56,7 +57,7 @@ pub(super) fn router(handle: Handle) -> Router {
 }
 
 /// An answer that is no success.
-pub(super) struct Refused(StatusCode, Refusal);
+pub(super) struct Refused(pub(super) StatusCode, pub(super) Refusal);
 
 impl Refused {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
@@ -278,7 +279,7 @@ async fn unknown_path() -> Refused {
     let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
                  /v1/uplinks/NAME, /v1/networks, /v1/fdb, \
                  /v1/groups, /v1/groups/NAME, /v1/address_groups, /v1/multicast, /v1/stp, /v1/bonds, \
-                 /v1/neighbours, /v1/workers, PATCH /v1/ports/NAME, PUT /v1/config and POST /v1/trace and /v1/watch";
+                 /v1/neighbours, /v1/connections, /v1/workers, PATCH /v1/ports/NAME, PUT /v1/config, POST /v1/trace and /v1/watch";
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 
@@ -286,6 +287,6 @@ async fn unknown_method() -> Refused {
     Refused::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "GET reads a state, PUT replaces /v1/config, PATCH changes a port, \
-         POST asks /v1/trace and /v1/watch; nothing else is known",
+         POST asks /v1/trace and /v1/watch, DELETE ends /v1/connections; nothing else is known",
     )
 }

@@ -14,6 +14,7 @@ mod apply;
 mod bench;
 mod bonds;
 mod check;
+mod connections;
 mod failure;
 mod groups;
 mod locate;
@@ -101,6 +102,7 @@ Examples:
   viaduct show ports vm1                    all about one port
   viaduct show uplinks                      their interfaces, drivers and rates
   viaduct show drops                        which frames were not delivered, and why
+  viaduct show connections --state replied  tracked connections, by pages
   viaduct show fdb --json                   learned addresses, for programs")]
     Show {
         /// What to show; an overview unless said
@@ -109,6 +111,18 @@ Examples:
         /// Only the port or network of this name
         #[arg(requires = "what")]
         name: Option<String>,
+        #[command(flatten)]
+        selection: connections::Selection,
+        #[command(flatten)]
+        paging: connections::Paging,
+    },
+
+    /// End tracked connections
+    #[command(after_help = connections::EXAMPLES)]
+    Connections {
+        /// What to do
+        #[command(subcommand)]
+        action: connections::Action,
     },
 
     /// Change one port while the switch runs; the file stays as it is
@@ -225,7 +239,14 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         Command::Run => run::run(locate).map(|()| String::new()),
         Command::Check { file } => check::check(file, style),
         Command::Apply { file, dry_run } => apply::apply(locate, file, *dry_run, style),
-        Command::Show { what, name } => show::show(&locate.client()?, *what, name.as_deref(), style),
+        Command::Show { what: Some(show::What::Connections), name: None, selection, paging } => {
+            connections::show(&locate.client()?, selection, paging, style)
+        }
+        Command::Show { what, name, selection, paging } => {
+            connections::only_there(selection, paging)?;
+            show::show(&locate.client()?, *what, name.as_deref(), style)
+        }
+        Command::Connections { action } => connections::act(&locate.client()?, action, style),
         Command::Port { change: PortChange::Set { port, groups, dry_run } } => {
             set::set_groups(&locate.client()?, port, groups, *dry_run, style)
         }

@@ -36,6 +36,8 @@ pub(super) enum What {
     Networks,
     /// Learned addresses
     Fdb,
+    /// Tracked connections, by pages
+    Connections,
     /// Security groups, their rules and their ports
     Groups,
     /// Multicast groups and their members
@@ -61,6 +63,9 @@ pub(super) fn show(
     let snapshot: Snapshot = client.get("/v1/status")?;
     let snapshot = match (what, name) {
         (_, None) => snapshot,
+        (Some(What::Connections), _) => {
+            return Err(Failure::new("connections have no names; say --network NAME or --port NAME"));
+        }
         (Some(What::Workers), Some(_)) => {
             return Err(Failure::new("workers have no names; leave the name out"));
         }
@@ -122,6 +127,8 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         Some(What::Fdb) => json(&snapshot.fdb),
         Some(What::Multicast) => json(&snapshot.multicast_groups),
         Some(What::Stp) => json(&snapshot.stp),
+        // Shown by pages: see `connections`.
+        Some(What::Connections) => Ok(String::new()),
         Some(What::Workers) => json(&snapshot.workers),
         Some(What::Drops) => json(&all_drops(snapshot).collect::<Vec<_>>()),
     }
@@ -139,6 +146,7 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
         (Some(What::Multicast), _) => multicast_text(snapshot, colour),
         (Some(What::Stp), _) => stp_text(&snapshot.stp, colour),
+        (Some(What::Connections), _) => String::new(),
         (Some(What::Workers), _) => worker_table(&snapshot.workers).render(colour),
         (Some(What::Drops), _) => drop_text(snapshot, colour),
     }

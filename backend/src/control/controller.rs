@@ -153,6 +153,7 @@ impl Controller {
                 Command::Trace { port, description, answer } => {
                     drop(answer.send(self.trace(&port, &description)));
                 }
+                Command::Tables(answer) => drop(answer.send(self.tables())),
                 Command::Watch { question, answer } => drop(answer.send(self.watch(&question))),
                 Command::Tell { samples, answer } => drop(answer.send(self.tell(&samples))),
                 Command::TraceSample { sample, answer } => drop(answer.send(self.trace_sample(&sample))),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::config::Config;
-use crate::control::{ApplyError, TraceError, WatchQuestion};
+use crate::control::{ApplyError, Tables, TraceError, WatchQuestion};
 use crate::dataplane::{Sample, Watch};
 use crate::model::{SecurityStatus, Snapshot, Trace, WatchEvent};
 use crate::trace::Description;
@@ -122,6 +122,7 @@ pub(crate) enum Command {
         description: Box<Description>,
         answer: SyncSender<Result<Trace, TraceError>>,
     },
+    Tables(SyncSender<Tables>),
     Watch {
         question: WatchQuestion,
         answer: SyncSender<Result<Watch, TraceError>>,
@@ -182,6 +183,14 @@ impl Handle {
     /// There is no such port, or the description leaves something open.
     pub fn trace(&self, port: String, description: Description) -> Result<Trace, TraceError> {
         self.ask(|answer| Command::Trace { port, description: Box::new(description), answer })?
+    }
+
+    /// The switch's large tables with names, to be read beside the control thread.
+    ///
+    /// # Errors
+    /// The control thread does not answer.
+    pub fn tables(&self) -> Result<Tables, ControlGone> {
+        self.ask(Command::Tables)
     }
 
     /// Has samples taken of real frames, until the watch is dropped.

@@ -23,6 +23,7 @@ mod port;
 mod registry;
 mod security;
 mod snapshot;
+mod tables;
 mod timer;
 mod token;
 mod trace;
@@ -53,6 +54,7 @@ pub use error::{ApplyError, RunError};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};
+pub use tables::{PAGE_MAX, Selection, SelectionError, Tables};
 pub use trace::TraceError;
 pub use watch::WatchQuestion;
 

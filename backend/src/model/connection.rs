@@ -1,0 +1,44 @@
+//! Connections that are tracked.
+
+use serde::{Deserialize, Serialize};
+
+/// A part of the connections.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ConnectionPage {
+    /// The connections, in the table's order.
+    pub connections: Vec<ConnectionStatus>,
+    /// Where the list goes on (`from`); none: it ends here.
+    pub next: Option<u32>,
+}
+
+/// One connection.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// Its network.
+    pub network: String,
+    /// The port where it was opened.
+    pub port: String,
+    /// Its protocol's name, or number.
+    pub protocol: String,
+    /// Who opened it.
+    pub source: String,
+    /// From which transport port, or with which ICMP id.
+    pub source_port: u16,
+    /// To whom.
+    pub destination: String,
+    /// To which transport port.
+    pub destination_port: u16,
+    /// Its state.
+    pub state: String,
+    /// For how many seconds nothing was heard of it.
+    pub idle_s: u32,
+    /// After how many seconds more it ends.
+    pub expires_s: u32,
+}
+
+/// The answer to `DELETE /v1/connections`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Cleared {
+    /// How many connections were ended.
+    pub connections: usize,
+}
