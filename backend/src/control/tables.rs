@@ -124,24 +124,18 @@ impl Tables {
                 || known("`viaduct show ports` lists all"),
             )?,
             address: address.map(Into::into),
-            protocol: find(
-                "protocol",
-                protocol.as_ref(),
-                |name| number_of(name),
-                || format!("there are {}, and numbers up to 255", PROTOCOLS.map(|(name, _)| name).join(", ")),
-            )?,
+            protocol: find("protocol", protocol.as_ref(), number_of, || {
+                format!("there are {}, and numbers up to 255", PROTOCOLS.map(|(name, _)| name).join(", "))
+            })?,
             transport_port: find(
                 "transport port",
                 transport_port.as_ref(),
                 |text| text.parse().ok(),
                 || known("write a number from 0 to 65535"),
             )?,
-            state: find(
-                "state",
-                state.as_ref(),
-                |name| state_of(name),
-                || format!("there are {}", STATES.map(State::name).join(", ")),
-            )?,
+            state: find("state", state.as_ref(), state_of, || {
+                format!("there are {}", STATES.map(State::name).join(", "))
+            })?,
         })
     }
 
