@@ -6,10 +6,12 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 
+use crate::conntrack;
 use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
 use crate::packet::{Contents, Icmp, IcmpMessage, Ports, Transport};
+use crate::security::{Direction, Match};
 use crate::spanning_tree::PortState;
 use crate::stages::Stage;
 use crate::storm::{FrameRate, StormClass};
@@ -173,6 +175,13 @@ pub enum Looked {
     Group(IpAddr),
     /// An IGMP or MLD message.
     MembershipMessage,
+    /// What the packet is to the table of connections.
+    Connection {
+        /// Whether it belongs to one.
+        verdict: conntrack::Verdict,
+        /// In which state that is.
+        state: Option<conntrack::State>,
+    },
 }
 
 /// What came of a step.
@@ -207,6 +216,17 @@ pub enum Outcome {
     Dropped(DropReason),
     /// What the message says is not known here.
     Unread,
+    /// A rule of this port's groups allows it.
+    Allowed {
+        /// The port.
+        port: PortIndex,
+        /// As the port's guest sees it.
+        direction: Direction,
+        /// The rule's group, and its remote.
+        rule: Match,
+    },
+    /// This port vouched for the connection when it was opened, and nothing was taken away since.
+    Vouched(PortIndex),
 }
 
 /// Listens to a decision. On the data path nobody does, and no code is left of it.

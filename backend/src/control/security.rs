@@ -38,6 +38,16 @@ impl Security {
         self.tables.policy()
     }
 
+    /// The name of a group.
+    pub(super) fn group_name(&self, index: GroupIndex) -> Option<&str> {
+        self.groups.iter().find(|(_, group)| **group == index).map(|(name, _)| name.as_str())
+    }
+
+    /// The name of an address group.
+    pub(super) fn address_group_name(&self, index: AddressGroupIndex) -> Option<&str> {
+        self.address_groups.iter().find(|(_, group)| **group == index).map(|(name, _)| name.as_str())
+    }
+
     /// Makes the tables what `config` says, whose ports have these numbers. Costs what differs from before, beside comparing.
     pub(super) fn apply(&mut self, config: &Config, ports: &BTreeMap<String, PortIndex>) {
         let tenants: BTreeMap<&String, ()> = config

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use viaduct_switch::conntrack::{self, State};
 use viaduct_switch::explain::{Departure, ExplainedStep, Explanation, Fate, Looked, Outcome};
+use viaduct_switch::security::{Match, Remote};
 use viaduct_switch::{
     Claims, DropReason, Frame, Head, MacAddress, Metadata, NetworkIndex, PortIndex, StormClass, TagStack,
 };
@@ -190,6 +192,7 @@ impl Words<'_> {
             }
             Looked::Limit(rate) => field("limit", format!("{} a second", rate.per_second())),
             Looked::Group(group) => field("group", group),
+            Looked::Connection { verdict, state } => field("connection", connection(*verdict, *state)),
             Looked::MembershipMessage => field("message", "IGMP or MLD"),
         };
         vec![one]
@@ -214,10 +217,31 @@ impl Words<'_> {
             Outcome::Floods => "goes to all other ports of the network".to_owned(),
             Outcome::ToMembers => "goes to those who want the group".to_owned(),
             Outcome::ToGroup(ports) => format!("goes to {}", self.ports(ports)),
+            Outcome::Allowed { port, direction, rule } => {
+                format!("{direction} of {} is allowed by {}", self.port(*port), self.rule(rule))
+            }
+            Outcome::Vouched(port) => format!("{} vouches for the connection", self.port(*port)),
             Outcome::Punted => "goes to the switch itself".to_owned(),
             Outcome::Dropped(reason) => format!("dropped as {}: {}", reason.name(), reason.sentence()),
             Outcome::Unread => "not known: the message goes on behind what is known of it".to_owned(),
         }
+    }
+
+    /// A rule, by what tells it: its group and who is at the other end.
+    fn rule(&self, rule: &Match) -> String {
+        let security = &self.controller.security;
+        let group = security.group_name(rule.group).unwrap_or("a group that is gone");
+        let remote = match rule.remote {
+            Remote::Any => "anybody".to_owned(),
+            Remote::Prefix(prefix) => prefix.to_string(),
+            Remote::Group(of) => {
+                format!("members of {}", security.group_name(of).unwrap_or("a group that is gone"))
+            }
+            Remote::AddressGroup(of) => {
+                format!("address group {}", security.address_group_name(of).unwrap_or("that is gone"))
+            }
+        };
+        format!("a rule of group {group} for {remote}")
     }
 
     fn verdict(&self, explained: &Explanation) -> Verdict {
@@ -241,6 +265,21 @@ impl Words<'_> {
 pub(super) fn dropped(reason: DropReason) -> Verdict {
     let (name, meaning) = (reason.name().to_owned(), reason.sentence().to_owned());
     Verdict { kind: VerdictKind::Dropped, reason: Some(name), meaning: Some(meaning), ..Verdict::default() }
+}
+
+/// What a packet is to the table of connections, in words.
+fn connection(verdict: conntrack::Verdict, state: Option<State>) -> String {
+    let state = state.map_or("ended", State::name);
+    match verdict {
+        conntrack::Verdict::New => "none yet".to_owned(),
+        conntrack::Verdict::Established(found) => match found.direction {
+            conntrack::Direction::Original => state.to_owned(),
+            conntrack::Direction::Reply => format!("{state}, this is a reply"),
+        },
+        conntrack::Verdict::Related(_) => format!("{state}, this is an error about it"),
+        conntrack::Verdict::Invalid(reason) => reason.name().to_owned(),
+        conntrack::Verdict::Untracked => "messages of this kind have none".to_owned(),
+    }
 }
 
 fn against(bytes: u32, limit: u32) -> String {

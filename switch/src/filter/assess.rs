@@ -3,10 +3,11 @@
 use super::crossing::{Crossing, Side};
 use super::denied::Denied;
 use super::{Filter, First, Parcel};
-use crate::conntrack::{Invalid, Judged, Reference, Refused, Verdict};
+use crate::conntrack::{Invalid, Judged, Reference, Refused, Tuple, Verdict};
+use crate::explain::{Looked, Observer, Outcome};
 use crate::ids::PortIndex;
 use crate::packet::{Contents, Packet};
-use crate::security::Tracking;
+use crate::security::{Match, Tracking};
 
 /// What is to be noted of a packet that may pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,49 @@ impl<'a> Sides<'a> {
     }
 }
 
+/// A packet, and who listens to what is found out about it.
+struct Case<'a, O> {
+    crossing: &'a Crossing<'a>,
+    packet: &'a Packet,
+    first: Option<First>,
+    sides: Sides<'a>,
+    observer: &'a O,
+}
+
+impl<O: Observer> Case<'_, O> {
+    /// Whether rules of this kind allow this very packet.
+    fn by_rules(&self, side: &Side<'_>, tracking: Tracking) -> bool {
+        self.noted(side, side.allows(self.packet, self.first, tracking))
+    }
+
+    fn stateless(&self, side: &Side<'_>) -> bool {
+        self.by_rules(side, Tracking::Stateless)
+    }
+
+    /// Whether the side's rules allow the connection of `original`.
+    fn vouches(&self, side: &Side<'_>, found: Reference, original: &Tuple) -> bool {
+        self.noted(side, side.vouches(found.direction, original))
+    }
+
+    fn noted(&self, side: &Side<'_>, rule: Option<Match>) -> bool {
+        if let Some(rule) = rule {
+            let Side { port, direction, .. } = *side;
+            self.observer.outcome(|| Outcome::Allowed { port, direction, rule });
+        }
+        rule.is_some()
+    }
+
+    /// Whether this side vouched for the connection, and may still.
+    #[inline]
+    fn stands(&self, side: &Side<'_>, found: Reference, judged: Judged) -> bool {
+        let stands = stands(side, found, judged);
+        if stands {
+            self.observer.outcome(|| Outcome::Vouched(side.port));
+        }
+        stands
+    }
+}
+
 impl Filter {
     /// Whether the packet may leave by port `to`, and what is to be noted then.
     #[inline]
@@ -49,50 +93,71 @@ impl Filter {
         parcel: Parcel<'_>,
         to: PortIndex,
     ) -> Result<Passage, Denied> {
+        self.assess_observed(crossing, parcel, to, &())
+    }
+
+    /// The same, with somebody who listens.
+    #[inline]
+    pub(crate) fn assess_observed(
+        &self,
+        crossing: &Crossing<'_>,
+        parcel: Parcel<'_>,
+        to: PortIndex,
+        observer: &impl Observer,
+    ) -> Result<Passage, Denied> {
         let contents = parcel.contents;
         let sides = Sides { sender: crossing.sender(contents), receiver: crossing.receiver(to, contents) };
         if sides.sender.is_none() && sides.receiver.is_none() {
             return Ok(Passage::Free);
         }
         match contents {
-            Contents::Ip(packet) => self.assess_packet(crossing, packet, &parcel, &sides),
+            Contents::Ip(packet) => {
+                let case = Case { crossing, packet, first: parcel.first, sides, observer };
+                self.assess_packet(&case, &parcel)
+            }
             Contents::Arp(_) | Contents::Other(_) => Err(Denied::NotIp),
         }
     }
 
-    fn assess_packet(
-        &self,
-        crossing: &Crossing<'_>,
-        packet: &Packet,
-        parcel: &Parcel<'_>,
-        sides: &Sides<'_>,
-    ) -> Result<Passage, Denied> {
-        let by_rules = |side: &Side<'_>, tracking| side.allows(packet, parcel.first, tracking).is_some();
-        let stateless = |side: &Side<'_>| by_rules(side, Tracking::Stateless);
-        match self.verdict(crossing, packet, parcel) {
-            Verdict::Established(found) => self.assess_known(crossing, found, sides, stateless),
+    fn assess_packet<O: Observer>(&self, case: &Case<'_, O>, parcel: &Parcel<'_>) -> Result<Passage, Denied> {
+        let Case { crossing, packet, sides, .. } = case;
+        let verdict = self.verdict(crossing, packet, parcel);
+        case.observer.looked(|| self.looked(verdict, crossing));
+        match verdict {
+            Verdict::Established(found) => self.assess_known(case, found),
             Verdict::New if !crossing.judges => Err(Denied::TooFast),
-            Verdict::New => Self::assess_new(crossing, sides, by_rules),
+            Verdict::New => Self::assess_new(case),
             Verdict::Related(found) => {
                 let judged = self.conntrack.judged(found.id).ok_or(Invalid::Gone)?;
                 let original = self.conntrack.original(found.id).ok_or(Invalid::Gone)?;
                 sides.all(|side| {
-                    stands(side, found, judged)
-                        || side.vouches(found.direction, &original)
-                        || by_rules(side, Tracking::Stateful)
-                        || stateless(side)
+                    case.stands(side, found, judged)
+                        || case.vouches(side, found, &original)
+                        || case.by_rules(side, Tracking::Stateful)
+                        || case.stateless(side)
                 })?;
                 Ok(Passage::Free)
             }
             Verdict::Untracked => {
-                sides.all(|side| by_rules(side, Tracking::Stateful) || stateless(side))?;
+                sides.all(|side| case.by_rules(side, Tracking::Stateful) || case.stateless(side))?;
                 Ok(Passage::Free)
             }
             Verdict::Invalid(reason) => {
-                sides.all(stateless).map_err(|_| Denied::Invalid(reason))?;
+                sides.all(|side| case.stateless(side)).map_err(|_| Denied::Invalid(reason))?;
                 Ok(Passage::Free)
             }
         }
+    }
+
+    /// What is seen of a connection by who listens.
+    fn looked(&self, verdict: Verdict, crossing: &Crossing<'_>) -> Looked {
+        let state = match verdict {
+            Verdict::Established(found) | Verdict::Related(found) => {
+                self.conntrack.connection(found.id, crossing.now).map(|connection| connection.state)
+            }
+            _ => None,
+        };
+        Looked::Connection { verdict, state }
     }
 
     /// What the packet is to the table of connections; a later fragment is what its first one was.
@@ -107,41 +172,34 @@ impl Filter {
 
     /// A packet of a known connection.
     #[inline]
-    fn assess_known(
-        &self,
-        crossing: &Crossing<'_>,
-        found: Reference,
-        sides: &Sides<'_>,
-        stateless: impl Fn(&Side<'_>) -> bool,
-    ) -> Result<Passage, Denied> {
+    fn assess_known<O: Observer>(&self, case: &Case<'_, O>, found: Reference) -> Result<Passage, Denied> {
         let judged = self.conntrack.judged(found.id).ok_or(Invalid::Gone)?;
-        if sides.each().all(|side| stands(&side, found, judged)) {
+        if case.sides.each().all(|side| stands(&side, found, judged)) {
+            case.sides.each().for_each(|side| case.observer.outcome(|| Outcome::Vouched(side.port)));
             return Ok(Passage::Follows(found, None));
         }
-        self.assess_again(crossing, (found, judged), sides, stateless)
+        self.assess_again(case, found, judged)
     }
 
     /// A packet of a connection for which not all sides vouch by what holds now.
     #[cold]
-    fn assess_again(
+    fn assess_again<O: Observer>(
         &self,
-        crossing: &Crossing<'_>,
-        (found, judged): (Reference, Judged),
-        sides: &Sides<'_>,
-        stateless: impl Fn(&Side<'_>) -> bool,
+        case: &Case<'_, O>,
+        found: Reference,
+        judged: Judged,
     ) -> Result<Passage, Denied> {
+        let Crossing { judges, security, .. } = *case.crossing;
         let original = self.conntrack.original(found.id).ok_or(Invalid::Gone)?;
         let mut vouchers = [None; 2];
-        for side in sides.each() {
-            let holds =
-                stands(&side, found, judged) || (crossing.judges && side.vouches(found.direction, &original));
-            if holds {
+        for side in case.sides.each() {
+            if case.stands(&side, found, judged) || (judges && case.vouches(&side, found, &original)) {
                 vouchers[side.role(found.direction)] = Some(side.port);
-            } else if !stateless(&side) {
-                return Err(if crossing.judges { Denied::by(side.direction) } else { Denied::TooFast });
+            } else if !case.stateless(&side) {
+                return Err(if judges { Denied::by(side.direction) } else { Denied::TooFast });
             }
         }
-        let anew = Judged { vouchers, generation: crossing.security.generation() };
+        let anew = Judged { vouchers, generation: security.generation() };
         // Where only rules without memory allow it, the connection is left as it is.
         let is_vouched = vouchers.iter().any(Option::is_some);
         let anew = (anew != judged).then_some(anew);
@@ -149,22 +207,19 @@ impl Filter {
     }
 
     /// A packet that may open a connection.
-    fn assess_new(
-        crossing: &Crossing<'_>,
-        sides: &Sides<'_>,
-        by_rules: impl Fn(&Side<'_>, Tracking) -> bool,
-    ) -> Result<Passage, Denied> {
+    fn assess_new<O: Observer>(case: &Case<'_, O>) -> Result<Passage, Denied> {
+        let Sides { sender, receiver } = case.sides;
         let mut vouchers = [None; 2];
-        for (role, side) in [sides.sender, sides.receiver].into_iter().enumerate() {
+        for (role, side) in [sender, receiver].into_iter().enumerate() {
             let Some(side) = side else { continue };
-            if by_rules(&side, Tracking::Stateful) {
+            if case.by_rules(&side, Tracking::Stateful) {
                 vouchers[role] = Some(side.port);
-            } else if !by_rules(&side, Tracking::Stateless) {
+            } else if !case.stateless(&side) {
                 return Err(Denied::by(side.direction));
             }
         }
         let is_vouched = vouchers.iter().any(Option::is_some);
-        let judged = Judged { vouchers, generation: crossing.security.generation() };
+        let judged = Judged { vouchers, generation: case.crossing.security.generation() };
         Ok(if is_vouched { Passage::Opens(judged) } else { Passage::Free })
     }
 

@@ -63,20 +63,14 @@ impl Side<'_> {
         usize::from((self.direction == Direction::Egress) != (way == Way::Original))
     }
 
-    /// Whether the rules of this side's stateful groups allow the connection of `original`, of which the packet goes `way`.
-    pub(crate) fn vouches(&self, way: Way, original: &Tuple) -> bool {
+    /// The rule of this side's stateful groups that allows the connection of `original`, of which the packet goes `way`.
+    pub(crate) fn vouches(&self, way: Way, original: &Tuple) -> Option<Match> {
         let (direction, remote) = match self.role(way) {
             0 => (Direction::Egress, original.destination),
             _ => (Direction::Ingress, original.source),
         };
-        let verdict = self.security.judge(
-            self.port,
-            direction,
-            remote.into(),
-            service_of(original),
-            Tracking::Stateful,
-        );
-        verdict != Verdict::Denied
+        let service = service_of(original);
+        rule_of(self.security.judge(self.port, direction, remote.into(), service, Tracking::Stateful))
     }
 
     /// The rule of the side's groups of this kind that allows this very packet.
@@ -89,16 +83,21 @@ impl Side<'_> {
             Direction::Egress => packet.destination.into(),
             Direction::Ingress => packet.source.into(),
         };
-        match self.security.judge(self.port, self.direction, remote, service, tracking) {
-            Verdict::Allowed(rule) => Some(rule),
-            Verdict::Unfiltered | Verdict::Denied => None,
-        }
+        rule_of(self.security.judge(self.port, self.direction, remote, service, tracking))
     }
 
     /// Whether nothing was taken away since `generation` on which this side's judgement may have depended.
     #[inline]
     pub(crate) fn is_current(&self, generation: u32) -> bool {
         self.security.is_current(self.port, generation)
+    }
+}
+
+/// A side has groups, so that it is never unfiltered.
+fn rule_of(verdict: Verdict) -> Option<Match> {
+    match verdict {
+        Verdict::Allowed(rule) => Some(rule),
+        Verdict::Unfiltered | Verdict::Denied => None,
     }
 }
 

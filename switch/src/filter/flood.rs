@@ -127,7 +127,7 @@ impl Flood<'_> {
             (Verdict::Established(found) | Verdict::Related(found), Some(original)) => {
                 let judged = self.filter.conntrack.judged(found.id);
                 judged.is_some_and(|judged| stands(side, found, judged))
-                    || (self.crossing.judges && side.vouches(found.direction, original))
+                    || (self.crossing.judges && side.vouches(found.direction, original).is_some())
             }
             _ => false,
         };

@@ -58,6 +58,11 @@ fn ports(source: u16, destination: u16) -> Vec<u8> {
     [&ports[..], &[0, 8, 0, 0]].concat()
 }
 
+/// A segment of TCP with these flags.
+fn segment(flags: u8) -> Vec<u8> {
+    [&[3, 232, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags][..], &[1, 0, 0, 0, 0, 0]].concat()
+}
+
 fn igmp(kind: u8, group: [u8; 4]) -> Vec<u8> {
     let mut message = [&[kind, 0, 0, 0][..], &group].concat();
     let sum = checksum(&message);
@@ -97,9 +102,14 @@ fn unicast(chance: &mut Chance, from: u8, to: [u8; 6]) -> Vec<u8> {
     let content = match chance.below(6) {
         0 => ports(67, 68),
         1 => vec![1; chance.below(1490)],
-        _ => ports(1000, 80),
+        _ => ports(chance.pick(&[1000, 80]), chance.pick(&[80, 1000])),
     };
-    match chance.below(5) {
+    match chance.below(7) {
+        5 => ethernet(to, station(from).0, 0x88b5, &content),
+        6 => {
+            let packet = ipv4(address(claimed), address(other), 6, &segment(chance.pick(&[2, 16, 18])));
+            ethernet(to, station(from).0, 0x800, &packet)
+        }
         0 => ethernet(to, station(from).0, 0x86dd, &ipv6(claimed, other, 17, &content)),
         1 => ethernet(to, station(from).0, 0x800, &ipv4(address(claimed), address(other), 6, &content)),
         _ => ethernet(to, station(from).0, 0x800, &ipv4(address(claimed), address(other), 17, &content)),
@@ -138,4 +148,10 @@ fn damage(chance: &mut Chance, frame: &mut Vec<u8>) {
         4 => frame.truncate(30),
         _ => {}
     }
+}
+
+/// A datagram of UDP from one station to another one.
+pub(crate) fn datagram((from, to): (u8, u8), (source, destination): (u16, u16)) -> Vec<u8> {
+    let content = ipv4([10, 0, 0, from], [10, 0, 0, to], 17, &ports(source, destination));
+    ethernet(station(to).0, station(from).0, 0x800, &content)
 }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use viaduct_switch::security::{PortSecurity, SourceGuard, Zone};
 use viaduct_switch::spanning_tree::PortState;
 use viaduct_switch::{
-    ControlPolicy, ControlProtocol, FrameRate, Limits, Membership, NetworkIndex, NetworkSettings, Policy,
-    PortIndex, PortPolicy, Priority, StormLimits, Switch, TagTypes, Trunk, VlanId, WorkerState,
+    ControlPolicy, ControlProtocol, FrameRate, JudgeLimits, Limits, Membership, NetworkIndex,
+    NetworkSettings, Policy, PortIndex, PortPolicy, Priority, StormLimits, Switch, TagTypes, Trunk, VlanId,
+    WorkerState,
 };
 
 use crate::chance::Chance;
+use crate::groups::with_random_groups;
 use crate::packets::station;
 
 const NETWORKS: usize = 3;
-const PORTS: usize = 6;
+pub(crate) const PORTS: usize = 6;
 
 pub(crate) struct World {
     pub(crate) switch: Switch,
@@ -62,7 +64,17 @@ impl World {
         });
         let networks = networks.collect();
         let ports = (0..PORTS).map(|index| random_port(chance, index)).collect();
-        Self::new(ports, networks)
+        let mut world = Self::new(ports, networks);
+        if !chance.once_in(3) {
+            let policy = with_random_groups(chance, &world.policy, PORTS);
+            world.go_by(Arc::new(policy));
+        }
+        world
+    }
+
+    pub(crate) fn go_by(&mut self, policy: Arc<Policy>) {
+        self.worker.set_policy(Arc::clone(&policy));
+        self.policy = policy;
     }
 
     /// A port, seldom one that has no network.
@@ -78,9 +90,11 @@ fn random_port(chance: &mut Chance, index: usize) -> PortPolicy {
         _ => Membership::Access(network(chance.pick(&[0, 0, 0, 1, 2]))),
     };
     let low = FrameRate::new(1);
+    let few = JudgeLimits { new_connections: low, judged_packets: FrameRate::new(2) };
     let storm = StormLimits { broadcast: low, multicast: low, unknown_unicast: low };
     let control = ControlPolicy::UPLINK.with(ControlProtocol::Lldp).with(ControlProtocol::SpanningTree);
     let mut policy = PortPolicy {
+        judging: if chance.once_in(3) { few } else { JudgeLimits::default() },
         storm: if chance.once_in(3) { storm } else { StormLimits::default() },
         multicast_router: chance.once_in(3),
         control: if chance.once_in(3) { control } else { ControlPolicy::GUEST },

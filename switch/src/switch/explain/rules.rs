@@ -69,7 +69,7 @@ impl Explainer<'_> {
         let assessed = match aim {
             Aim::Port(to) => {
                 allowed.push(to);
-                filter.assess(&crossing, parcel, to)
+                filter.assess_observed(&crossing, parcel, to, &self.notes)
             }
             Aim::Ports(ports) => filter.assess_flood(&crossing, parcel, ports, &mut allowed),
         };
