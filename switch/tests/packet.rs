@@ -107,7 +107,8 @@ fn same_transport(packet: &Packet, other: Option<&TransportSlice<'_>>) -> bool {
         }
         (Transport::Icmp(_), Some(TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_))) => true,
         (Transport::Other, Some(TransportSlice::Icmpv4(_))) => !packet.source.is_v4(),
-        (Transport::Other | Transport::Fragment, None) => true,
+        (Transport::Other, Some(TransportSlice::Igmp(_)))
+        | (Transport::Other | Transport::Fragment, None) => true,
         _ => false,
     }
 }
