@@ -31,4 +31,5 @@ pub mod stations;
 pub mod stream;
 pub mod superframe;
 pub mod system_calls;
+pub mod talks;
 pub mod testpmd;

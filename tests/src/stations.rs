@@ -11,7 +11,7 @@ use etherparse::{IpNumber, PacketBuilder};
 
 use crate::daemon::Daemon;
 use crate::driver::nic::{Nic, NicOptions};
-use crate::stream::mac;
+use crate::stream::{mac, mac_text};
 
 /// How long a frame that must come may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -55,6 +55,8 @@ impl Family {
 pub enum Body {
     /// A SYN from this port to that one.
     Syn(u16, u16),
+    /// A SYN with its ports and sequence number.
+    Start([u16; 2], u32),
     /// A segment of TCP: ports, flags, sequence number, acknowledged number, data.
     Segment([u16; 2], Flags, u32, u32, Vec<u8>),
     /// A datagram from this port to that one.
@@ -74,6 +76,10 @@ pub enum Flags {
     SynAck,
     /// ACK alone.
     Ack,
+    /// RST alone.
+    Rst,
+    /// FIN and ACK.
+    FinAck,
 }
 
 impl Body {
@@ -124,11 +130,16 @@ pub fn frame_between(from: ([u8; 6], IpAddr), to: ([u8; 6], IpAddr), body: &Body
         Body::Syn(source, destination) => {
             packet.tcp(*source, *destination, FIRST_SEQUENCE, 65_535).syn().write(&mut bytes, &[])
         }
+        Body::Start([source, destination], sequence) => {
+            packet.tcp(*source, *destination, *sequence, 65_535).syn().write(&mut bytes, &[])
+        }
         Body::Segment([source, destination], flags, sequence, acknowledged, data) => {
             let segment = packet.tcp(*source, *destination, *sequence, 65_535);
             let segment = match flags {
                 Flags::SynAck => segment.syn().ack(*acknowledged),
                 Flags::Ack => segment.ack(*acknowledged),
+                Flags::Rst => segment.rst(),
+                Flags::FinAck => segment.fin().ack(*acknowledged),
             };
             segment.write(&mut bytes, data)
         }
@@ -180,7 +191,9 @@ impl Stations {
             card.send(&arp(*number, [0xff; 6], 0));
         }
         crate::deadline::wait_until("all stations to be learned", LIMIT, || {
-            stage.daemon.show().fdb.len() == stage.cards.len()
+            let known = stage.daemon.show().fdb;
+            let is_known = |number: u8| known.iter().any(|entry| entry.mac == mac_text(mac(number.into())));
+            stage.cards.values().all(|(_, number)| is_known(*number))
         });
         stage
     }
