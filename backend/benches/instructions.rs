@@ -16,8 +16,11 @@ use std::process::{Command, ExitCode};
 use viaduct::ring::{Burst, ReceiveRing, TransmitRing};
 use viaduct_switch::Nanos;
 
+use self::stream::Stream;
 use self::support::{BURST, Count, Guest, Layout, port, switch};
 
+#[path = "support/stream.rs"]
+mod stream;
 mod support;
 
 /// Bursts that are counted, and before that as many that are not: ring, caches and tables are warm then.
@@ -27,7 +30,7 @@ const ROUNDS: u32 = 400;
 const FLOWS: u8 = 16;
 
 /// What is counted: a name, and a function that runs it through [`counted`].
-const PARTS: [(&str, fn()); 15] = [
+const PARTS: [(&str, fn()); 18] = [
     ("split_ring_read_64", || ring_read(Layout::Split, 64)),
     ("split_ring_read_1518", || ring_read(Layout::Split, 1518)),
     ("split_ring_write_64", || ring_write(Layout::Split, 64)),
@@ -43,6 +46,9 @@ const PARTS: [(&str, fn()); 15] = [
     ("packed_ring_write_64", || ring_write(Layout::Packed, 64)),
     ("packed_ring_write_1518", || ring_write(Layout::Packed, 1518)),
     ("packed_ring_to_ring_64", || ring_to_ring(Layout::Packed)),
+    ("gro_of_others_60", || gro(Stream::of_others(), BURST)),
+    ("gro_summed_1514", || gro(Stream::of_tcp(false), 2)),
+    ("gro_vouched_1514", || gro(Stream::of_tcp(true), 2)),
 ];
 
 /// Callgrind counts from this function's entry to its return, and nothing else.
@@ -176,6 +182,15 @@ fn ring_to_ring(layout: Layout) {
             write(to, burst);
             from.complete(burst);
         },
+    );
+}
+
+/// Super-frames are made of a burst where that is possible, so that so many frames go on.
+fn gro(stream: Stream, remain: u16) {
+    rounds(
+        &mut { stream },
+        |_, _| (),
+        |stream| assert_eq!(stream.merge(), usize::from(remain)),
     );
 }
 

@@ -135,6 +135,48 @@ fn what_a_kernel_cut_arrives_as_it_was_before_by_af_xdp() {
     assert_eq!(daemon.show().port("vm1").dropped_in_all(), 0);
 }
 
+/// A wire on which another kernel gives every packet of IPv4 the identification 0, as FreeBSD and macOS send them.
+fn wire_without_identifications() -> [Namespace; 3] {
+    let ends = ["inside", "between", "outside"].map(Namespace::new);
+    for end in &ends {
+        end.run("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
+    }
+    let [inside, between, outside] = &ends;
+    cable((inside, "eth1"), (between, "near"));
+    cable((between, "far"), (outside, "eth1"));
+    outside.run("ethtool -K eth1 tx off tso off");
+    // Each frame goes on as it came, but for its identification and the header's checksum.
+    between.run(
+        "nft 'add table netdev t; \
+              add chain netdev t c { type filter hook ingress device far priority 0; }; \
+              add rule netdev t c ip id set 0; add rule netdev t c fwd to near'",
+    );
+    ends
+}
+
+/// Of packets that nobody may fragment the identification means nothing (RFC 6864): they arrive together.
+#[test]
+fn packets_without_identifications_are_merged_where_nobody_may_fragment_them() {
+    let [inside, _between, outside] = wire_without_identifications();
+    let (_daemon, [mut nic, _]) = switch(&inside, "af-xdp", "", RECEIVE_OFFLOADS);
+    for dont_fragment in [0x40, 0] {
+        let mut whole = super_frame(Kind::Tcp4, 1);
+        // Its checksum is the business of who cuts it.
+        whole.bytes[20] = dont_fragment;
+        send(&outside, &[(whole.header, whole.bytes.clone())]);
+        let got = nic.collect(QUIET);
+        assert!(got.iter().all(|one| one.bytes[18..20] == [0, 0]), "identifications are still there");
+        if dont_fragment == 0 {
+            check_segments(&got, &whole);
+            continue;
+        }
+        let [one] = got.as_slice() else { panic!("{} frames came", got.len()) };
+        assert!(one.bytes == whole.bytes, "other bytes");
+        assert_eq!(NetHeader { num_buffers: 0, ..one.header }, whole.header);
+        assert_eq!(verified(&finished(one.header, one.bytes.clone())).payload.len(), PAYLOAD);
+    }
+}
+
 #[test]
 fn who_takes_no_super_frames_gets_segments_as_they_came_and_so_does_everybody_without_gro() {
     let [inside, outside] = wire();

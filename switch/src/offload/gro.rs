@@ -8,6 +8,12 @@
 //! long as the first one, but for the last, which may be shorter. That is what Linux asks of them too
 //! (Documentation/networking/segmentation-offloads.rst: "the output of GRO ... should be able to be resegmented").
 //!
+//! One thing may come out of it changed: identifications that are all the same, of datagrams that must not be fragmented.
+//! FreeBSD and macOS send them so, as do adapters that cut without counting. Virtio-net's header has no word for that (in
+//! Linux it is SKB_GSO_TCP_FIXEDID, which a guest is not told of either), so cutting again counts them up. Of such
+//! datagrams, which RFC 6864 calls atomic, the field has no meaning and everybody must ignore it (4.1): nothing that was
+//! sent is lost. Where it would have a meaning, without DF, it has to count up.
+//!
 //! No station is reordered: its next frame that does not fit closes what was collected of it, whatever flow the frame is
 //! of. Only heads are read; the bytes behind them are summed by the caller, and only where a frame would fit else.
 
@@ -26,6 +32,9 @@ const FLOWS_MAX: usize = 8;
 
 /// The longest IP packet, which no super-frame exceeds.
 const PACKET_MAX: usize = 65_535;
+
+/// DF, in the seventh byte of an IPv4 header (RFC 791, 3.1).
+const DONT_FRAGMENT: u8 = 0x40;
 
 const FLAG_FIN: u8 = 0x01;
 const FLAG_PSH: u8 = 0x08;
@@ -121,6 +130,8 @@ struct Parsed<'a> {
     sequence: u32,
     /// IPv4's identification; 0 for IPv6.
     id: u16,
+    /// Nobody may look at its identification (RFC 6864, 4): it is no fragment and cannot become one. IPv6 has none.
+    is_atomic: bool,
     /// It must be the last one.
     ends: bool,
     /// It must be the first one.
@@ -147,8 +158,9 @@ impl<'a> Parsed<'a> {
         }
         let mut common = [0; HEAD_MAX];
         common[..headers].copy_from_slice(&head[..headers]);
-        let (sequence, id, ends, begins) = (0, 0, false, false);
-        let mut parsed = Self { member, layout, kind, common, headers, payload, sequence, id, ends, begins };
+        let (sequence, id, is_atomic, ends, begins) = (0, 0, true, false, false);
+        let mut parsed =
+            Self { member, layout, kind, common, headers, payload, sequence, id, is_atomic, ends, begins };
         parsed.take_out_ip();
         parsed.take_out_transport(capabilities)?;
         Some(parsed)
@@ -160,6 +172,7 @@ impl<'a> Parsed<'a> {
         match self.layout.version {
             Version::V4 => {
                 self.id = get_u16(ip, 4);
+                self.is_atomic = ip[6] & DONT_FRAGMENT != 0;
                 ip[2..6].fill(0);
                 ip[10..12].fill(0);
             }
@@ -270,12 +283,14 @@ struct Flow<'a> {
     payload: usize,
     /// Frames collected so far.
     count: u16,
+    /// By how much the identification grows from frame to frame, 0 or 1, once two are known.
+    step: Option<u16>,
 }
 
 impl<'a> Flow<'a> {
     fn new(first: Parsed<'a>, place: usize) -> Self {
         let payload = first.payload;
-        Self { first, is_right: None, place, payload, count: 1 }
+        Self { first, is_right: None, place, payload, count: 1, step: None }
     }
 
     /// Whether the segment is the next one, but for its checksums.
@@ -289,10 +304,20 @@ impl<'a> Flow<'a> {
             GsoKind::Udp => true,
             _ => next.sequence == first.sequence.wrapping_add(payload),
         });
-        let counts = first.layout.version == Version::V6 || next.id == first.id.wrapping_add(self.count);
         let fits = next.payload <= first.payload
             && first.headers - first.layout.network + self.payload + next.payload <= PACKET_MAX;
-        same && follows && counts && fits && !next.begins
+        same && follows && fits && self.step_to(next).is_some() && !next.begins
+    }
+
+    /// By how much the identification grows from frame to frame, if that of `next` fits in.
+    fn step_to(&self, next: &Parsed<'_>) -> Option<u16> {
+        let first = &self.first;
+        let fits = |step: u16| next.id == first.id.wrapping_add(step * self.count);
+        let steps = match self.step {
+            Some(step) => step..=step,
+            None => u16::from(!first.is_atomic)..=1,
+        };
+        steps.into_iter().find(|step| fits(*step))
     }
 
     fn is_right(&mut self, behind: &impl Fn(u8) -> Behind) -> bool {
@@ -301,6 +326,7 @@ impl<'a> Flow<'a> {
 
     /// Adds the segment, which follows; says whether it was the last one.
     fn append(&mut self, next: &Parsed<'_>, into: &mut [SuperFrame]) -> bool {
+        self.step = self.step_to(next);
         self.payload += next.payload;
         self.count += 1;
         if let Some(whole) = into.get_mut(self.place) {

@@ -22,6 +22,30 @@ struct Stream {
     flags: u8,
     sequence: u32,
     id: u16,
+    numbering: Numbering,
+}
+
+/// What a sender does to the identifications of IPv4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Numbering {
+    /// DF is set, and they count up.
+    Counted,
+    /// DF is set, and they are all the same.
+    Constant,
+    /// The packets may be fragmented, and they count up.
+    Fragmentable,
+    /// The packets may be fragmented, and they are all the same: nobody may send them so.
+    Wrong,
+}
+
+impl Numbering {
+    fn flags(self) -> u8 {
+        if matches!(self, Self::Counted | Self::Constant) { DONT_FRAGMENT } else { 0 }
+    }
+
+    fn is_constant(self) -> bool {
+        matches!(self, Self::Constant | Self::Wrong)
+    }
 }
 
 const STREAM: Stream = Stream {
@@ -36,6 +60,7 @@ const STREAM: Stream = Stream {
     flags: FLAG_ACK | FLAG_PSH,
     sequence: 0xffff_f000,
     id: 0xfffd,
+    numbering: Numbering::Counted,
 };
 
 impl Stream {
@@ -57,7 +82,7 @@ impl Stream {
             frame.extend([0x08, 0x00, 0x45, 2]);
             frame.extend((20 + length).to_be_bytes());
             frame.extend(self.id.to_be_bytes());
-            frame.extend([0x40, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+            frame.extend([self.numbering.flags(), 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
         }
         let transport = frame.len();
         if !self.v6 {
@@ -91,8 +116,36 @@ impl Stream {
 
     fn segments(&self) -> Vec<Vec<u8>> {
         let (frame, claims) = self.whole();
-        segments(&frame, &claims)
+        let mut segments = segments(&frame, &claims);
+        if self.numbering.is_constant() && !self.v6 {
+            segments.iter_mut().for_each(|segment| put_id(segment, self.id));
+        }
+        segments
     }
+}
+
+/// Gives an IPv4 packet this identification, and its header the checksum of that.
+fn put_id(frame: &mut [u8], id: u16) {
+    let (_, network) = version(frame).unwrap();
+    put_u16(frame, network + 4, id);
+    put_u16(frame, network + 10, 0);
+    let total = sum(&frame[network..network + IPV4_HEADER]);
+    put_u16(frame, network + 10, !fold(total));
+}
+
+/// What cutting gives for frames that were merged: themselves, but for identifications that nobody may look at and that
+/// were all the same (RFC 6864, 4.1).
+fn as_cut_again(mut members: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let (version, network) = version(&members[0]).unwrap();
+    let id = |frame: &[u8]| get_u16(frame, network + 4);
+    let first = id(&members[0]);
+    if version == Version::V4 && id(&members[1]) == first {
+        for (member, number) in members.iter_mut().zip(0..) {
+            assert_eq!((id(member), member[network + 6]), (first, DONT_FRAGMENT), "no atomic datagram");
+            put_id(member, first.wrapping_add(number));
+        }
+    }
+    members
 }
 
 fn segments(frame: &[u8], claims: &Claims) -> Vec<Vec<u8>> {
@@ -174,7 +227,7 @@ fn check_order(frames: &[Vec<u8>], merged: &[SuperFrame]) {
     }
 }
 
-/// Cutting each super-frame again gives its frames, and each frame is in one of them.
+/// Cutting each super-frame again gives its frames or their equals, and each frame is in one of them.
 fn check_inverse(frames: &[Vec<u8>], merged: &[SuperFrame]) {
     let mut all: Vec<u8> = merged.iter().flat_map(|whole| whole.members.to_vec()).collect();
     all.sort_unstable();
@@ -190,7 +243,7 @@ fn check_inverse(frames: &[Vec<u8>], merged: &[SuperFrame]) {
         }
         let raw = whole.claims.to_raw(&bytes);
         assert_eq!(raw.check(u32::try_from(bytes.len()).unwrap()), Ok(whole.claims));
-        assert!(segments(&bytes, &whole.claims) == members, "{:?}", whole.members);
+        assert!(segments(&bytes, &whole.claims) == as_cut_again(members), "{:?}", whole.members);
     }
 }
 
@@ -279,6 +332,41 @@ fn headers_that_differ_with_right_checksums_keep_frames_apart_too() {
     };
     let lengths = [sized(1000, 0, 0), sized(1001, 1000, 1), sized(500, 2001, 2), sized(500, 2501, 3)];
     assert_eq!(places(&merge(&lengths, ALL)), [vec![0], vec![1, 2], vec![3]]);
+}
+
+#[test]
+fn identifications_that_are_all_the_same_are_merged_where_they_have_no_meaning() {
+    for (tags, id, udp) in [(0, 0, false), (2, 0xffff, false), (1, 7, true)] {
+        let stream = Stream { tags, id, udp, numbering: Numbering::Constant, ..STREAM };
+        let frames = stream.segments();
+        let merged = merge(&frames, ALL);
+        assert_eq!(merged.len(), 1, "{stream:?}");
+        // The whole is what it was before it was cut: the first one's identification, and DF.
+        assert!(assemble(&merged[0], &frames) == stream.whole().0, "{stream:?}");
+        check_inverse(&frames, &merged);
+        // Where a packet may be fragmented, its fragments are told from others by it: those stay apart.
+        let frames = Stream { numbering: Numbering::Wrong, ..stream.clone() }.segments();
+        assert_eq!(merge(&frames, ALL).len(), frames.len());
+        let frames = Stream { numbering: Numbering::Fragmentable, ..stream }.segments();
+        let merged = merge(&frames, ALL);
+        assert_eq!(merged.len(), 1);
+        check_inverse(&frames, &merged);
+    }
+}
+
+#[test]
+fn identifications_go_on_as_they_began() {
+    let numbered = |ids: [u16; 6]| {
+        let mut frames = Stream { payload: 6 * 1448, ..STREAM }.segments();
+        frames.iter_mut().zip(ids).for_each(|(frame, id)| put_id(frame, id));
+        let merged = merge(&frames, ALL);
+        check_inverse(&frames, &merged);
+        places(&merged)
+    };
+    assert_eq!(numbered([0, 0, 0, 1, 2, 3]), [[0, 1, 2], [3, 4, 5]]);
+    assert_eq!(numbered([0, 1, 1, 1, 1, 2]), [vec![0, 1], vec![2, 3, 4], vec![5]]);
+    assert_eq!(numbered([0xffff, 0, 0, 2, 4, 4]), [vec![0, 1], vec![2], vec![3], vec![4, 5]]);
+    assert_eq!(numbered([9, 7, 9, 7, 9, 7]), [[0], [1], [2], [3], [4], [5]]);
 }
 
 #[test]
@@ -433,14 +521,16 @@ fn what_is_collected_is_bounded() {
 }
 
 fn stream() -> impl Strategy<Value = Stream> {
-    let shape = (any::<[bool; 2]>(), 0..3usize, (0..3u8, 2..4u8), 0..10usize);
+    use Numbering::{Constant, Counted, Fragmentable, Wrong};
+    let numbering = prop::sample::select(vec![Counted, Constant, Fragmentable, Wrong]);
+    let shape = (any::<[bool; 2]>(), 0..3usize, (0..3u8, 2..4u8), 0..10usize, numbering);
     let sizes = (1..6000usize, 400..1500u16);
     let numbers =
         (prop::sample::select(vec![0x10u8, 0x18, 0x11, 0x90, 0x50, 0x12, 0x14]), any::<(u32, u16)>());
     (shape, sizes, numbers).prop_map(
-        |(([v6, udp], tags, (port, station), options), (payload, size), (flags, numbers))| {
+        |(([v6, udp], tags, (port, station), options, numbering), (payload, size), (flags, numbers))| {
             let (sequence, id) = numbers;
-            Stream { v6, udp, tags, port, station, options, payload, size, flags, sequence, id }
+            Stream { v6, udp, tags, port, station, options, payload, size, flags, sequence, id, numbering }
         },
     )
 }
@@ -449,7 +539,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn cutting_what_was_merged_gives_the_same_frames(
+    fn cutting_what_was_merged_gives_the_same_frames_or_their_equals(
         streams in prop::collection::vec(stream(), 1..4),
         order in prop::collection::vec(0..4usize, 0..64),
         spoiled in prop::collection::vec(any::<(u8, u16, u8)>(), 0..6),
