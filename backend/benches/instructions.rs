@@ -187,11 +187,7 @@ fn ring_to_ring(layout: Layout) {
 
 /// Super-frames are made of a burst where that is possible, so that so many frames go on.
 fn gro(stream: Stream, remain: u16) {
-    rounds(
-        &mut { stream },
-        |_, _| (),
-        |stream| assert_eq!(stream.merge(), usize::from(remain)),
-    );
+    rounds(&mut { stream }, |_, _| (), |stream| assert_eq!(stream.merge(), usize::from(remain)));
 }
 
 /// Runs one part under callgrind; gives its instructions per frame.

@@ -1,6 +1,8 @@
 //! A burst of segments of one stream, as a device hands it over, and what generic receive offload makes of it.
 
-use viaduct_switch::offload::{Behind, Capabilities, Checksums, Member, Segmenter, SuperFrame, coalesce, sum};
+use viaduct_switch::offload::{
+    Behind, Capabilities, Checksums, Member, Segmenter, SuperFrame, coalesce, sum,
+};
 use viaduct_switch::{Claims, Gso, GsoKind, Metadata, PartialChecksum};
 
 use super::support::{BURST, port};
@@ -42,9 +44,8 @@ impl Stream {
     }
 
     fn new(frames: Vec<Vec<u8>>, is_vouched: bool) -> Self {
-        let meta = |frame: &Vec<u8>| {
-            Metadata::new(port(1), u32::try_from(frame.len()).unwrap(), Claims::default())
-        };
+        let meta =
+            |frame: &Vec<u8>| Metadata::new(port(1), u32::try_from(frame.len()).unwrap(), Claims::default());
         let metas = frames.iter().map(meta).collect();
         Self { frames, metas, wholes: Vec::with_capacity(usize::from(BURST)), is_vouched }
     }
@@ -56,8 +57,7 @@ impl Stream {
             let frame: &Vec<u8> = &frames[usize::from(place)];
             frame.split_at(frame.len().min(HEAD))
         };
-        let members =
-            (0..).zip(&*metas).map(|(place, meta)| Member { place, head: head(place).0, meta });
+        let members = (0..).zip(&*metas).map(|(place, meta)| Member { place, head: head(place).0, meta });
         let behind = |place| match *is_vouched {
             true => Behind::Vouched,
             false => Behind::Sum(sum(head(place).1)),
@@ -83,6 +83,12 @@ fn super_frame() -> (Vec<u8>, Claims) {
     frame.extend([0x14, 0x51, 0x9c, 0x40, 0, 0, 0, 1, 0, 0, 0, 1, 0x80, 0x10, 1, 0, 0, 0, 0, 0]);
     frame.extend([1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 1]);
     frame.resize(HEADERS + payload, 0x5a);
+    // The pseudo-header's sum (RFC 9293, 3.1).
+    let mut pseudo = sum(&frame[26..34]) + 6 + u64::from(length - 20);
+    while pseudo > 0xffff {
+        pseudo = (pseudo & 0xffff) + (pseudo >> 16);
+    }
+    frame[50..52].copy_from_slice(&u16::try_from(pseudo).unwrap().to_be_bytes());
     let checksum = Some(PartialChecksum { start: 34, offset: 16 });
     (frame, Claims { checksum, gso: Some(Gso { kind: GsoKind::Tcp4, size: PAYLOAD, ecn: false }) })
 }
