@@ -1,7 +1,11 @@
 //! Messages byte by byte, and single bridges whose neighbours are the test's.
 
 mod agreements;
+mod information;
 mod machines;
+mod messages;
+mod roles;
+mod topology;
 
 use super::*;
 use crate::mac::MacAddress;

@@ -288,7 +288,7 @@ impl SpanningTree {
     }
 
     /// The port state transition machine (17.30).
-    fn change_state(&mut self, at: usize) -> bool {
+    pub(super) fn change_state(&mut self, at: usize) -> bool {
         let port = &mut self.ports[at];
         match (port.state(), port.learn, port.forward) {
             (PortState::Discarding, true, _) => port.learning = true,

@@ -171,6 +171,7 @@ mod tests {
         assert_eq!((id.priority(), id.address()), (0x8005, mac(7)));
         assert_eq!(BridgeId::from_bytes(id.to_bytes()), id);
         assert_eq!(id.to_string(), "32773.02:00:00:00:00:07");
+        assert_eq!(format!("{id:?}"), id.to_string());
         let port = PortId::new(0x90, 0x123);
         assert_eq!((port.0, port.priority(), port.number()), (0x9123, 0x90, 0x123));
         assert!(PortId::new(16, 9) > PortId::new(0, 10));
