@@ -49,6 +49,16 @@ fn a_port_speaks_its_neighbours_version_and_counts_what_it_says_by_kind() {
 }
 
 #[test]
+fn a_notification_is_acknowledged_in_the_older_protocol_alone_and_once() {
+    // txConfig() (17.21.19); an RST message has no such flag (9.3.3).
+    for (send_rstp, tc_ack, expected) in [(false, true, true), (false, false, false), (true, true, false)] {
+        let (message, port) = sent_by(|port| (port.send_rstp, port.tc_ack) = (send_rstp, tc_ack));
+        let Some(Bpdu::Configuration(message)) = message else { panic!("{message:?}") };
+        assert_eq!((message.acknowledged, port.tc_ack), (expected, false));
+    }
+}
+
+#[test]
 fn only_a_designated_port_proposes_and_only_while_it_does() {
     for (role, proposing, expected) in [
         (PortRole::Designated, true, true),
