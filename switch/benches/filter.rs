@@ -65,6 +65,11 @@ struct Bench {
 impl Bench {
     /// Two stations in four groups with so many rules each, and so many members more in the first; `None`: in none.
     fn new(groups: Option<(u16, usize)>) -> Self {
+        Self::with_room(groups, 1 << 21)
+    }
+
+    /// The same, with room for so many connections.
+    fn with_room(groups: Option<(u16, usize)>, room: usize) -> Self {
         let network = NetworkIndex::new(0).expect("a small index");
         let ports = (0..2u8).map(|index| {
             let guard = Some(Arc::new(SourceGuard::new(&station(index, None))));
@@ -88,11 +93,8 @@ impl Bench {
             });
         }
         let policy = Arc::new(policy.with_security(Arc::new(security.policy().clone())));
-        let all = conntrack::Limits {
-            per_port: 1 << 21,
-            embryonic_per_port: 1 << 21,
-            ..conntrack::Limits::of(1 << 21)
-        };
+        let all =
+            conntrack::Limits { per_port: room, embryonic_per_port: room, ..conntrack::Limits::of(room) };
         let switch = Switch::new(42, Limits { connections: all, ..Limits::default() });
         switch.prepare(&policy);
         let mut bench = Self { switch, worker: WorkerState::new(policy), sink: Sink(0) };
@@ -168,17 +170,19 @@ fn established(criterion: &mut Criterion) {
 fn opened(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("filter");
     group.throughput(Throughput::Elements(BURST as u64));
-    let mut bench = Bench::new(Some((50, 0)));
-    let (mut burst, mut flow) = (vec![datagram(0, 1, 0); BURST], 0u32);
-    group.bench_function("open", |bencher| {
-        bencher.iter(|| {
+    for room in [1 << 14, 1 << 18, 1 << 21] {
+        let mut bench = Bench::with_room(Some((50, 0)), room);
+        let (mut burst, mut flow) = (vec![datagram(0, 1, 0); BURST], 0u32);
+        let mut open = move || {
             for frame in &mut burst {
                 flow = flow.wrapping_add(1) & 0xff_ffff;
                 renumber(frame.head.bytes_mut(), 0, flow);
             }
             bench.process(&mut burst);
-        });
-    });
+        };
+        (0..room / BURST).for_each(|_| open());
+        group.bench_function(format!("open/{room}"), |bencher| bencher.iter(&mut open));
+    }
     group.finish();
 }
 

@@ -50,4 +50,20 @@ impl Conntrack {
             sum ^ entry.front.touch() ^ entry.back.touch()
         }));
     }
+
+    /// The same for packets of network `zone` that will open connections, as far as the hints tell: loads where
+    /// their answers will be noted. After [`Conntrack::look_ahead`].
+    pub fn look_ahead_to_open<'a>(
+        &self,
+        zone: NetworkIndex,
+        packets: impl Iterator<Item = (&'a Packet, &'a Hint)>,
+    ) {
+        let new = packets.filter(|(_, hint)| hint.place.is_some() && hint.candidate.is_none());
+        black_box(new.fold(0, |sum, (packet, _)| match Tuple::of(zone, packet) {
+            Ok(Kind::Flow(tuple)) => {
+                sum ^ self.index.touch(self.index.place(tuple.reversed().hash(&self.hasher)))
+            }
+            _ => sum,
+        }));
+    }
 }

@@ -1,5 +1,6 @@
 //! Opening and ending connections: everything under a shard's lock.
 
+use std::hint::black_box;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +27,9 @@ const EVICTION_PROBES: u32 = 32;
 /// Of how many that may give way the one is taken whose port holds most.
 const EVICTION_CANDIDATES: usize = 8;
 
+/// Entries that will be next to give way whose places in the index are fetched at once.
+const EVICTIONS_AHEAD: u32 = 8;
+
 /// How long after its opening a connection comes up at the latest, to be asked anew when it ends: a state may have shortened
 /// its time, which nobody tells the wheel.
 const VISIT_S: u32 = 60;
@@ -47,6 +51,10 @@ pub(super) struct Shard {
     wheel: TimerWheel,
     /// Where the search for one that gives way goes on.
     cursor: u32,
+    /// How many entries from there on were fetched already.
+    fetched: u32,
+    /// Of those that were found to hold connections that may give way, the port with most.
+    richest: Option<PortIndex>,
 }
 
 /// A ring of free entries.
@@ -84,7 +92,8 @@ impl Shard {
         let ring: Box<[u32]> = (first..end).collect();
         let count = ring.len();
         let free = Free { ring, next: 0, count };
-        Self { first, entries: end - first, free, wheel: TimerWheel::new(count, 0), cursor: 0 }
+        let wheel = TimerWheel::new(count, 0);
+        Self { first, entries: end - first, free, wheel, cursor: 0, fetched: 0, richest: None }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -204,8 +213,8 @@ impl Conntrack {
             count(&self.counters.evicted_of_others);
         }
         count(&self.counters.evicted);
-        self.end(shard, victim);
-        shard.free.take().ok_or(Refused::TableFull)
+        self.take_out(shard, victim);
+        Ok(victim)
     }
 
     /// Whether a port that holds `held` connections may have one of those entries of the shard that are free: as long as it
@@ -219,25 +228,62 @@ impl Conntrack {
         ports == 0 || held < reserve / ports || held < free.saturating_sub(reserve)
     }
 
-    /// A connection that may give way: of this port itself, or, unless that is full, of one that holds more. Of the first
-    /// few among the new one's neighbours, which chance has put there, and some more in turn, that of the port with most.
+    /// A connection that may give way: of this port itself, or, unless that is full, of one that holds more. The shard's
+    /// entries are asked in turn, so that the oldest go first, and then the new one's neighbours. The first few are compared:
+    /// that of the port with most gives way. Who is known to have most needs no comparison.
     fn victim(&self, shard: &mut Shard, opening: &Opening<'_>, own_only: bool) -> Option<u32> {
         let own = self.held(opening.port).0;
         let (first, entries, cursor) = (shard.first, shard.entries, shard.cursor);
         let holder = |number: u32| {
             let word = self.backs[number as usize].word();
+            if !word.is_live() || !word.may_give_way() {
+                return None;
+            }
             let port = self.fronts[number as usize].port()?;
             let held = self.held(port).0;
-            let is_candidate = port == opening.port || (!own_only && held > own);
-            (word.is_live() && word.may_give_way() && is_candidate).then_some((held, number))
+            (port == opening.port || (!own_only && held > own)).then_some((held, number, port))
         };
+        let mut probes = 0;
+        let in_turn = (0..EVICTION_PROBES.min(entries)).map(|probe| {
+            probes += 1;
+            first + (cursor + probe) % entries
+        });
         let neighbours = self.index.neighbours(self.index.place(opening.hashes[0]));
         let ours = neighbours.filter(|number| (first..first + entries).contains(number));
-        let probes = EVICTION_PROBES.min(entries);
-        let others = (0..probes).map(|probe| first + (cursor + probe) % entries);
-        let victim = ours.chain(others).filter_map(holder).take(EVICTION_CANDIDATES).max();
-        shard.cursor = (cursor + probes) % entries;
-        victim.map(|(_, number)| number)
+        let mut victim = None;
+        for candidate in in_turn.chain(ours).filter_map(holder).take(EVICTION_CANDIDATES) {
+            victim = victim.max(Some(candidate));
+            if own_only || Some(candidate.2) == shard.richest {
+                break;
+            }
+        }
+        self.turn(shard, probes);
+        let (held, number, port) = victim?;
+        if shard.richest.is_none_or(|richest| held > self.held(richest).0) {
+            shard.richest = Some(port);
+        }
+        Some(number)
+    }
+
+    /// Goes on behind the entries that were looked at. What ending the next few will read is loaded for all of them at
+    /// once, so that the waits for memory overlap.
+    fn turn(&self, shard: &mut Shard, looked_at: u32) {
+        shard.cursor = (shard.cursor + looked_at) % shard.entries;
+        if let Some(left) = shard.fetched.checked_sub(looked_at).filter(|left| *left > 0) {
+            shard.fetched = left;
+            return;
+        }
+        shard.fetched = EVICTIONS_AHEAD;
+        let next = (0..EVICTIONS_AHEAD).map(|ahead| shard.first + (shard.cursor + ahead) % shard.entries);
+        black_box(next.fold(0, |sum, number| sum ^ self.touch_places(number)));
+    }
+
+    /// Loads where the entry's connection stands in the index.
+    fn touch_places(&self, number: u32) -> u32 {
+        let tuples =
+            [Direction::Original, Direction::Reply].map(|way| self.fronts[number as usize].tuple(way));
+        let places = tuples.into_iter().flatten().map(|tuple| self.index.place(tuple.hash(&self.hasher)));
+        places.fold(0, |sum, place| sum ^ self.index.touch(place))
     }
 
     /// Gives the entry to the connection.
@@ -291,6 +337,12 @@ impl Conntrack {
 
     /// Ends a connection of the shard and gives its entry back.
     fn end(&self, shard: &mut Shard, number: u32) {
+        self.take_out(shard, number);
+        shard.free.give(number);
+    }
+
+    /// Ends a connection of the shard, whose entry is then the caller's.
+    fn take_out(&self, shard: &mut Shard, number: u32) {
         let entry = self.entry(number);
         let mut word = entry.back.word();
         // Each attempt that fails is a change of state by another worker, of which a connection has few.
@@ -310,7 +362,6 @@ impl Conntrack {
             }
         }
         shard.wheel.remove(number - shard.first);
-        shard.free.give(number);
     }
 
     /// Ends a connection at once; says whether it lived. Its packets open a new one, or are invalid.

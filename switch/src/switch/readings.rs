@@ -63,6 +63,11 @@ impl Readings {
             _ => Hint::default(),
         }));
         conntrack.look_ahead(&mut self.hints);
+        let packets = self.heads.iter().zip(&self.hints).filter_map(|(head, hint)| match head {
+            Reading::Read(Contents::Ip(packet)) => Some((packet, hint)),
+            _ => None,
+        });
+        conntrack.look_ahead_to_open(zone, packets);
     }
 
     /// What the head of the frame at this position says; `None`: it was not read.

@@ -199,3 +199,28 @@ fn sweeping_does_no_more_than_it_is_told() {
     }
     assert!(rounds >= 16);
 }
+
+#[test]
+fn who_held_most_once_does_not_give_way_for_who_does_now() {
+    let limits = Limits { connections: 1024, per_port: 1024, embryonic_per_port: 1024, may_take_up: false };
+    let table = Conntrack::new(limits, 5);
+    let open = |owner: usize, flows: std::ops::Range<u32>| -> Vec<_> {
+        flows.filter_map(|flow| table.open(zone(1), &syn(flow), port(owner), 1, at(0)).ok()).collect()
+    };
+    let first = open(1, 0..2000);
+    open(3, 2000..2050);
+    assert!(table.held(port(1)).0 > 900 && table.held(port(3)).0 == 50);
+    // It gives up nearly all of them, and another port takes what is free.
+    let kept = 60;
+    for found in &first {
+        if table.held(port(1)).0 > kept {
+            table.close(found.id);
+        }
+    }
+    open(2, 3000..6000);
+    let (before, rich) = (table.held(port(1)).0, table.held(port(2)).0);
+    assert!(before > kept / 2 && rich > 800, "{before}, {rich}");
+    open(4, 6000..6030);
+    assert_eq!(table.held(port(4)).0, 30);
+    assert!(table.held(port(1)).0 + 4 >= before, "{before}, then {}", table.held(port(1)).0);
+}
