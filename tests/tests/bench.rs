@@ -56,6 +56,30 @@ fn round_trips_through_another_switch_are_measured_whoever_connects() {
 }
 
 #[test]
+fn flows_that_are_known_and_new_ones_pass_a_switch_that_tracks_them() {
+    let guest = |name: &str, index: u8| {
+        format!(
+            "[port.{name}]\nnetwork = \"lab\"\nmac = \"02:76:64:00:00:0{index}\"\naddresses = [\"192.0.2.{}\"]\n\
+             groups = [\"all\"]\nnew_connections = \"unlimited\"\njudged_packets = \"unlimited\"\n",
+            index + 1
+        )
+    };
+    let rule = "{ direction = \"ingress\", protocol = \"udp\", remote = \"192.0.2.0/24\" }";
+    let groups = format!("[network.lab]\n[group.all]\nrules = [{rule}]\n");
+    let daemon = Daemon::start(&format!("{groups}{}{}", guest("a", 0), guest("b", 1)));
+    let sockets = ["a", "b"].map(|port| daemon.socket(port).display().to_string());
+    let through = |options: &[&str]| {
+        let all = [&["flows", "--sockets", &sockets[0], &sockets[1], "--name", "peer"], options].concat();
+        bench(&all)
+    };
+    let rows = through(&["--flows", "500"]);
+    assert!(figure(&rows, "64 B, 500 flows", "frames", "peer") > 0.001, "{rows:#?}");
+    assert!(figure(&rows, "64 B, 500 flows", "lost", "peer") < 100.0);
+    let rows = through(&["--new"]);
+    assert!(figure(&rows, "64 B, new flows", "new flows", "peer") > 0.001, "{rows:#?}");
+}
+
+#[test]
 fn the_generator_tells_frames_and_what_they_cost() {
     let rows = bench(&["generator", "--sizes", "64", "1518"]);
     for work in ["64 B", "1518 B"] {

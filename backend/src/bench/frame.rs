@@ -6,6 +6,8 @@ use super::error::BenchError;
 
 /// Ethernet, IPv4 and UDP (RFC 894, 791, 768) without options.
 const HEADERS: usize = 14 + 20 + 8;
+/// Where its UDP ports are.
+pub(super) const UDP_PORTS_AT: usize = 34;
 /// Where a frame's number is: behind the headers, and at a multiple of 8 in a buffer with a virtio header of 12 bytes.
 pub(super) const NUMBER_AT: usize = 44;
 /// The bytes of the number.

@@ -18,7 +18,7 @@ pub(super) const ENTRIES: u16 = 1024;
 /// Frames that may be under way.
 pub(super) const WINDOW: u64 = 1024;
 /// Frames that are sent or received in one go.
-const BURST: usize = 64;
+pub(super) const BURST: usize = 64;
 /// How long frames go through before it counts.
 pub(super) const WARM_UP: Duration = Duration::from_millis(300);
 /// When nothing arrives for so long, what is under way is lost.

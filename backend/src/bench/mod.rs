@@ -8,6 +8,7 @@
 mod card;
 mod error;
 mod file;
+mod flows;
 mod frame;
 mod generator;
 mod guests;
@@ -30,6 +31,7 @@ use card::Card;
 pub(crate) use card::Side;
 pub(crate) use error::BenchError;
 pub(crate) use file::{read, same_run, save};
+pub(crate) use flows::{FLOWS_MAX, Work as FlowsWork};
 pub(crate) use frame::{BYTES_MAX, BYTES_MIN};
 pub(crate) use guests::{request, respond};
 pub(crate) use latency::Work as LatencyWork;
@@ -89,6 +91,13 @@ pub(crate) enum Part {
         /// Through another switch than Viaduct.
         other: Option<Other>,
     },
+    /// Many flows, known or new.
+    Flows {
+        /// What is sent.
+        work: FlowsWork,
+        /// Through this switch.
+        through: Other,
+    },
 }
 
 /// How it is to be measured.
@@ -125,6 +134,7 @@ impl Run {
             Part::Generator { sizes, time } => self.generator(sizes, *time, report),
             Part::Idle { ports, time } => self.idle(*ports, *time, &mut report.rows),
             Part::Latency { work, other } => self.latency(*work, other.as_ref(), &mut report.rows),
+            Part::Flows { work, through } => self.flows(*work, through, &mut report.rows),
         }
     }
 
@@ -206,6 +216,14 @@ impl Run {
         })
     }
 
+    fn flows(&self, work: FlowsWork, through: &Other, rows: &mut Vec<Row>) -> Result<(), BenchError> {
+        self.each_round("flows", |round| {
+            self.say(&format!("{round}: {}", through.name));
+            report::merge(rows, carried(through, work)?);
+            Ok(())
+        })
+    }
+
     fn latency(
         &self,
         work: LatencyWork,
@@ -227,6 +245,14 @@ impl Run {
             }),
         })
     }
+}
+
+/// One round of many flows.
+fn carried(through: &Other, work: FlowsWork) -> Result<Vec<Row>, BenchError> {
+    on_generator(|| {
+        let mut cards = pair(&through.sockets, through.side, generator::ENTRIES)?;
+        Ok(flows::measure(&mut cards, work, &through.name)?.rows(work, &through.name))
+    })
 }
 
 /// Two cards with rings of `entries`, plugged into `sockets`.

@@ -9,7 +9,8 @@ use super::failure::Failure;
 use super::table::{Align, Cell, Table};
 use super::{Style, json};
 use crate::bench::{
-    self, BYTES_MAX, BYTES_MIN, BenchError, LatencyWork, Options, Other, Part, QUICK, Report, Side,
+    self, BYTES_MAX, BYTES_MIN, BenchError, FLOWS_MAX, FlowsWork, LatencyWork, Options, Other, Part, QUICK,
+    Report, Side,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -101,6 +102,16 @@ Examples:
 With --train 10 each frame that comes back is sent again nine times: the first frame of a train finds an
 idle switch, the following ones a switch that is awake.")]
     Latency(Latency),
+
+    /// Frames of many flows, or new flows a second, through a switch that somebody else runs and that tracks connections
+    #[command(after_help = "\
+Examples:
+  viaduct bench flows --sockets a.sock b.sock --flows 1000000
+  viaduct bench flows --sockets a.sock b.sock --new
+
+Both ends send at once, from 192.0.2.1 at 02:76:64:00:00:00 and 192.0.2.2 at 02:76:64:00:00:01, frames of UDP flows
+that look chosen at random, after each flow was opened and answered. With --new the first end alone sends.")]
+    Flows(Flows),
 }
 
 #[derive(Debug, Args)]
@@ -164,6 +175,37 @@ struct Latency {
     size: usize,
 
     /// How long to measure each [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+struct Flows {
+    /// The two sockets of the switch
+    #[arg(long, num_args = 2, value_names = ["A", "B"], required = true)]
+    sockets: Vec<PathBuf>,
+
+    /// Listen at the sockets, for a switch that connects
+    #[arg(long)]
+    listen: bool,
+
+    /// What to call the switch
+    #[arg(long, default_value = "the switch")]
+    name: String,
+
+    /// How many flows
+    #[arg(long, default_value_t = 10_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=i64::from(FLOWS_MAX)))]
+    flows: u32,
+
+    /// Each frame opens another flow
+    #[arg(long, conflicts_with = "flows")]
+    new: bool,
+
+    /// Bytes of a frame, without FCS
+    #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = frame_bytes)]
+    size: usize,
+
+    /// How long to measure each [default: 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: Option<u64>,
 }
@@ -235,8 +277,20 @@ fn part(what: &What, arguments: &Arguments) -> Vec<Part> {
                 train: latency.train,
                 time: time(latency.seconds, 5, quick),
             },
-            other: other(latency),
+            other: latency
+                .sockets
+                .as_deref()
+                .and_then(|sockets| other(sockets, latency.listen, &latency.name)),
         }],
+        What::Flows(flows) => {
+            let work = FlowsWork {
+                bytes: flows.size,
+                flows: (!flows.new).then_some(flows.flows),
+                time: time(flows.seconds, 3, quick),
+            };
+            let through = other(&flows.sockets, flows.listen, &flows.name);
+            through.map(|through| Part::Flows { work, through }).into_iter().collect()
+        }
         What::Idle(idle) => vec![Part::Idle { ports: idle.ports, time: time(idle.seconds, 5, quick) }],
         What::Compare { .. } | What::Respond | What::Request { .. } => Vec::new(),
     }
@@ -258,10 +312,10 @@ struct Named {
     what: What,
 }
 
-fn other(latency: &Latency) -> Option<Other> {
-    let [a, b] = latency.sockets.as_deref()? else { return None };
-    let side = if latency.listen { Side::Listen } else { Side::Connect };
-    Some(Other { sockets: [a.clone(), b.clone()], side, name: latency.name.clone() })
+fn other(sockets: &[PathBuf], listen: bool, name: &str) -> Option<Other> {
+    let [a, b] = sockets else { return None };
+    let side = if listen { Side::Listen } else { Side::Connect };
+    Some(Other { sockets: [a.clone(), b.clone()], side, name: name.to_owned() })
 }
 
 fn text(report: &Report, style: Style) -> String {

@@ -27,6 +27,7 @@ mod entry;
 mod index;
 mod judged;
 mod list;
+mod live;
 mod open;
 mod reasons;
 mod state;

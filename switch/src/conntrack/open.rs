@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::entry::Entry;
+use super::live::Live;
 use super::state::{Class, Word};
 use super::tcp::{self, Segment};
 use super::tuple::Kind;
@@ -49,6 +50,8 @@ pub(super) struct Shard {
     /// Entries that no connection has; the one that was freed last is taken last, so that nobody still looks at it.
     free: Free,
     wheel: TimerWheel,
+    /// The others, counted from the first.
+    live: Live,
     /// Where the search for one that gives way goes on.
     cursor: u32,
     /// How many entries from there on were fetched already.
@@ -93,11 +96,12 @@ impl Shard {
         let count = ring.len();
         let free = Free { ring, next: 0, count };
         let wheel = TimerWheel::new(count, 0);
-        Self { first, entries: end - first, free, wheel, cursor: 0, fetched: 0, richest: None }
+        let live = Live::new(end - first);
+        Self { first, entries: end - first, free, wheel, live, cursor: 0, fetched: 0, richest: None }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Mutex<Self>>() + size_of_val(&*self.free.ring) + self.wheel.bytes()
+        size_of::<Mutex<Self>>() + size_of_val(&*self.free.ring) + self.wheel.bytes() + self.live.bytes()
     }
 }
 
@@ -229,7 +233,7 @@ impl Conntrack {
     }
 
     /// A connection that may give way: of this port itself, or, unless that is full, of one that holds more. The shard's
-    /// entries are asked in turn, so that the oldest go first, and then the new one's neighbours. The first few are compared:
+    /// connections are asked in turn, so that the oldest go first, and then the new one's neighbours. The first few are compared:
     /// that of the port with most gives way. Who is known to have most needs no comparison.
     fn victim(&self, shard: &mut Shard, opening: &Opening<'_>, own_only: bool) -> Option<u32> {
         let own = self.held(opening.port).0;
@@ -243,10 +247,11 @@ impl Conntrack {
             let held = self.held(port).0;
             (port == opening.port || (!own_only && held > own)).then_some((held, number, port))
         };
-        let mut probes = 0;
-        let in_turn = (0..EVICTION_PROBES.min(entries)).map(|probe| {
-            probes += 1;
-            first + (cursor + probe) % entries
+        let (mut probes, mut next) = (0, cursor);
+        let in_turn = (0..EVICTION_PROBES).map_while(|_| {
+            let live = shard.live.next(next)?;
+            (probes, next) = (probes + 1, live + 1);
+            Some(first + live)
         });
         let neighbours = self.index.neighbours(self.index.place(opening.hashes[0]));
         let ours = neighbours.filter(|number| (first..first + entries).contains(number));
@@ -257,7 +262,8 @@ impl Conntrack {
                 break;
             }
         }
-        self.turn(shard, probes);
+        shard.cursor = next;
+        self.fetch_next(shard, probes);
         let (held, number, port) = victim?;
         if shard.richest.is_none_or(|richest| held > self.held(richest).0) {
             shard.richest = Some(port);
@@ -265,17 +271,20 @@ impl Conntrack {
         Some(number)
     }
 
-    /// Goes on behind the entries that were looked at. What ending the next few will read is loaded for all of them at
-    /// once, so that the waits for memory overlap.
-    fn turn(&self, shard: &mut Shard, looked_at: u32) {
-        shard.cursor = (shard.cursor + looked_at) % shard.entries;
-        if let Some(left) = shard.fetched.checked_sub(looked_at).filter(|left| *left > 0) {
-            shard.fetched = left;
+    /// Loads what ending the next few entries in turn will read, for all of them at once, so that the waits for memory overlap;
+    /// `looked_at` of those that were loaded are done.
+    fn fetch_next(&self, shard: &mut Shard, looked_at: u32) {
+        shard.fetched = shard.fetched.saturating_sub(looked_at);
+        if shard.fetched > 0 {
             return;
         }
         shard.fetched = EVICTIONS_AHEAD;
-        let next = (0..EVICTIONS_AHEAD).map(|ahead| shard.first + (shard.cursor + ahead) % shard.entries);
-        black_box(next.fold(0, |sum, number| sum ^ self.touch_places(number)));
+        let mut from = shard.cursor;
+        black_box((0..EVICTIONS_AHEAD).fold(0, |sum, _| {
+            let Some(live) = shard.live.next(from) else { return sum };
+            from = live + 1;
+            sum ^ self.touch_places(shard.first + live)
+        }));
     }
 
     /// Loads where the entry's connection stands in the index.
@@ -310,6 +319,7 @@ impl Conntrack {
         entry.back.publish(word);
         let due = opening.now_s.saturating_add(word.timeout_s().min(VISIT_S)).saturating_add(1);
         shard.wheel.insert(number - shard.first, due.into());
+        shard.live.insert(number - shard.first);
         count(&self.counters.opened);
         let id = ConnectionId { entry: number, life: word.life() };
         Ok(Reference { id, direction: Direction::Original })
@@ -362,6 +372,7 @@ impl Conntrack {
             }
         }
         shard.wheel.remove(number - shard.first);
+        shard.live.remove(number - shard.first);
     }
 
     /// Ends a connection at once; says whether it lived. Its packets open a new one, or are invalid.

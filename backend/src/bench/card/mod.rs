@@ -17,7 +17,7 @@ use shared::Shared;
 pub(crate) use session::Side;
 
 use super::error::BenchError;
-use super::frame::{BYTES_MAX, NUMBER_AT};
+use super::frame::{BYTES_MAX, NUMBER_AT, UDP_PORTS_AT};
 
 /// From one buffer to the next: the longest frame with its header, and no power of two, which would make all buffers
 /// compete for the same few places in a processor's cache.
@@ -76,14 +76,42 @@ impl Card {
 
     /// Sends at most `count` frames with the numbers from `number` on; returns how many buffers there were for.
     #[inline]
-    pub(crate) fn send(&mut self, number: u64, count: usize) -> Result<usize, BenchError> {
+    pub(crate) fn send(&mut self, mut number: u64, count: usize) -> Result<usize, BenchError> {
+        self.send_changed(count, |memory, at| {
+            memory.write_u64(at + NUMBER_AT, number);
+            number += 1;
+        })
+    }
+
+    /// The same with the UDP ports that `ports` gives for each: source and destination, in the order of the wire.
+    #[inline]
+    pub(crate) fn send_flows(
+        &mut self,
+        mut number: u64,
+        count: usize,
+        mut ports: impl FnMut() -> [u8; 4],
+    ) -> Result<usize, BenchError> {
+        self.send_changed(count, |memory, at| {
+            memory.write_u64(at + NUMBER_AT, number);
+            memory.write(at + UDP_PORTS_AT, &ports());
+            number += 1;
+        })
+    }
+
+    /// Sends frames after `change` did something to each, where it begins.
+    #[inline]
+    fn send_changed(
+        &mut self,
+        count: usize,
+        mut change: impl FnMut(&Shared, usize),
+    ) -> Result<usize, BenchError> {
         if self.free.len() < count {
             self.reclaim()?;
         }
         let count = count.min(self.free.len());
         let entries = self.transmit.size();
-        for (number, id) in (number..).zip(self.free.drain(self.free.len() - count..)) {
-            self.memory.write_u64(send_buffer(entries, id) + HEADER_BYTES + NUMBER_AT, number);
+        for id in self.free.drain(self.free.len() - count..) {
+            change(&self.memory, send_buffer(entries, id) + HEADER_BYTES);
             self.transmit.offer(&self.memory, id);
         }
         self.transmit.publish(&self.memory)?;

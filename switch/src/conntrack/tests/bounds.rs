@@ -224,3 +224,18 @@ fn who_held_most_once_does_not_give_way_for_who_does_now() {
     assert_eq!(table.held(port(4)).0, 30);
     assert!(table.held(port(1)).0 + 4 >= before, "{before}, then {}", table.held(port(1)).0);
 }
+
+#[test]
+fn a_port_that_is_full_displaces_its_own_however_empty_the_table_is() {
+    for connections in [1 << 14, 1 << 16] {
+        let table = Conntrack::new(Limits::of(connections), 5);
+        establish(&table, 1, 0..40);
+        let bound = connections / 16;
+        for flow in 1000..20_000 {
+            let opened = table.open(zone(1), &syn(flow), port(2), 1, at(0));
+            assert!(opened.is_ok(), "{flow} of {connections}: {opened:?}");
+        }
+        assert_eq!((table.held(port(1)), table.held(port(2))), ((40, 0), (bound, bound)));
+        assert_eq!(table.counters().evicted_of_others, 0);
+    }
+}
