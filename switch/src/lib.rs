@@ -17,6 +17,8 @@ pub mod conntrack;
 pub mod control;
 pub mod counters;
 mod decision;
+pub mod dhcp;
+pub mod domain;
 pub mod drops;
 pub mod explain;
 mod fdb;

@@ -1,0 +1,105 @@
+//! Which address a client gets (RFC 2131, 4.3.1), and whether its port may have one more.
+
+use std::net::Ipv4Addr;
+
+use super::events::Event;
+use super::lease::{ClientId, Holder};
+use super::table::{Binding, State};
+use super::{ASIDE_S, Client, OFFER_S, Server, Taken, after};
+use crate::time::Nanos;
+
+/// How many addresses that turn out to be in use a client's question may put aside.
+const TRIES: usize = 4;
+
+impl Server {
+    /// The address that a client is to be offered: its port's own, the one that it has or had, the one that it asks for,
+    /// else any. `Err` says why there is none.
+    pub(super) fn choose(
+        &mut self,
+        now: Nanos,
+        client: &Client,
+        wanted: Option<Ipv4Addr>,
+        taken: &mut Taken,
+    ) -> Result<Ipv4Addr, Event> {
+        if let Some(fixed) = self.fixed(client) {
+            return Ok(fixed.address);
+        }
+        let known =
+            self.table.of_client(client.port, &client.id).map(|(address, binding)| (address, binding.state));
+        if let Some((address, State::Offered | State::Bound)) = known {
+            return Ok(address);
+        }
+        self.admit(now, client)?;
+        let wanted = wanted.filter(|address| self.table.is_unused(*address));
+        for address in known.map(|(address, _)| address).into_iter().chain(wanted) {
+            if !self.is_taken(now, address, taken) {
+                return Ok(address);
+            }
+        }
+        (0..TRIES)
+            .find_map(|_| {
+                let address = self.next_free(&client.id)?;
+                (!self.is_taken(now, address, taken)).then_some(address)
+            })
+            .ok_or(Event::NoAddress)
+    }
+
+    /// Whether somebody uses the address though nobody should; if so, it is put aside.
+    pub(super) fn is_taken(&mut self, now: Nanos, address: Ipv4Addr, taken: &mut Taken) -> bool {
+        let is_taken = taken(address);
+        if is_taken {
+            self.put_aside(now, address, None);
+            self.counters.count(Event::Conflict);
+        }
+        is_taken
+    }
+
+    /// Puts an address aside for a while, at the expense of `holder`'s port if somebody declined it.
+    pub(super) fn put_aside(&mut self, now: Nanos, address: Ipv4Addr, holder: Option<Holder>) {
+        self.table.put(address, Binding { state: State::Aside, until: after(now, ASIDE_S), holder });
+        self.changed.insert(address);
+    }
+
+    /// An unused address, or the one that has been idle for the longest time. Where the search begins depends on the
+    /// client, so that one that comes back after all was forgotten likely finds its address again.
+    fn next_free(&self, client: &ClientId) -> Option<Ipv4Addr> {
+        let (first, last) = self.table.bounds()?;
+        let length = u64::from(last.to_bits() - first.to_bits()) + 1;
+        let offset = u32::try_from(hash(client.bytes()) % length).unwrap_or(0);
+        let start = Ipv4Addr::from(first.to_bits() + offset);
+        self.table.unused_from(start).or_else(|| self.table.longest_idle())
+    }
+
+    /// Whether a port may hold one more address of the pool. One that holds none always may, if need be at the expense of
+    /// an offer. Of what is free, one address is kept for each port that holds none; one that has some may hold no more
+    /// than are left for others then, so that the share falls as addresses get scarce.
+    pub(super) fn admit(&mut self, now: Nanos, client: &Client) -> Result<(), Event> {
+        let (held, free) = (self.table.held_by(client.port), self.table.free());
+        if held == 0 {
+            return if free > 0 || self.displace(now) { Ok(()) } else { Err(Event::NoAddress) };
+        }
+        let spare = free.saturating_sub(self.settings.ports.saturating_sub(self.table.holding_ports()));
+        let is_wide = self.settings.wide_ports.contains(&client.port);
+        match (spare, is_wide) {
+            (0, true) => Err(Event::NoAddress),
+            (_, true) => Ok(()),
+            (spare, false) if held < spare => Ok(()),
+            _ => Err(Event::ShareExceeded),
+        }
+    }
+
+    /// Takes back an offer of the port that holds the most.
+    fn displace(&mut self, now: Nanos) -> bool {
+        let Some(address) = self.table.offer_to_displace(after(now, OFFER_S)) else { return false };
+        self.table.take(address);
+        self.counters.count(Event::Displaced);
+        true
+    }
+}
+
+/// Spreads clients over the range (FNV-1a, 64 bits). Nothing is looked up by it, so collisions cost nothing.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
