@@ -10,6 +10,7 @@
 //! Reading is strict: what is cut, contradicts itself or has a length that it cannot have is a [`Malformed`] message as a
 //! whole. Options of which nothing is known here are carried along unread.
 
+pub mod client;
 pub mod datagram;
 mod error;
 mod message;

@@ -1,0 +1,515 @@
+//! The client that gets an uplink its address (RFC 2131, 4.4).
+//!
+//! ```text
+//!   Down -- link_up --> Waiting -----> Selecting -- OFFER --> Requesting -- ACK --> Probing -- free --> Bound
+//!             |            ^              |  ^                    |                    |                 |  T1
+//!             | a lease    |              |  +---- no answer -----+                    | in use          v
+//!             v is kept    +---- NAK -----+----------------- DECLINE, 10 s <-----------+             Renewing
+//!         Rebooting -- ACK -> Probing     no server, a lease is kept -> Probing                          |  T2
+//!                                                                                                        v
+//!                        Waiting <------------------------ NAK, the lease ends ---------------------- Rebinding
+//! ```
+//!
+//! The caller sends what [`Client::next_message`] gives, probes for addresses by ARP (RFC 5227, 2.1) when
+//! [`ClientEvent::Probe`] asks for it, uses what [`ClientEvent::Configured`] says, and keeps it for the next start.
+
+mod lease;
+mod message;
+mod random;
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+pub use lease::Lease;
+pub use message::Outgoing;
+
+use super::datagram::{self, CLIENT_PORT, SERVER_PORT};
+use super::options::code;
+use super::{Malformed, Message, MessageType, Operation};
+use crate::domain::DomainName;
+use crate::mac::MacAddress;
+use crate::time::Nanos;
+use message::Request;
+use random::Random;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The first wait for an answer, and the longest (RFC 2131, 4.1); each is twice the one before, and up to a second more or
+/// less.
+const WAIT_FIRST_S: u64 = 4;
+const WAIT_MAX_S: u64 = 64;
+
+/// How often a request is sent before the client begins anew.
+const REQUESTS: u32 = 4;
+
+/// How often the lease of before is asked for.
+const REBOOTS: u32 = 2;
+
+/// How many times servers are looked for before a lease of before that has not ended is used without one (RFC 2131, 3.2).
+const DISCOVERS: u32 = 3;
+
+/// How long to wait after an address turned out to be in use (RFC 2131, 3.1, 5.).
+const DECLINED_S: u64 = 10;
+
+/// The shortest wait between requests to go on with a lease (RFC 2131, 4.4.5).
+const RENEW_WAIT_MIN_S: u64 = 60;
+
+/// How long the caller may take to probe for an address; after that it counts as free (RFC 5227, 1.1: it takes 5 to 7 s).
+const PROBE_MAX_S: u64 = 15;
+
+/// What a client is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientSettings {
+    /// The interface's address.
+    pub mac: MacAddress,
+    /// What to be known by, 2 to 255 bytes; `None`: the interface's address.
+    pub client_id: Option<Vec<u8>>,
+    /// Our name, which many servers pass on to DNS.
+    pub host_name: Option<DomainName>,
+}
+
+/// Something that the caller has to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientEvent {
+    /// Find out whether somebody uses the address, and tell by [`Client::probed`].
+    Probe(Ipv4Addr),
+    /// Use this, instead of what was there before, and keep it.
+    Configured(Lease),
+    /// The address is ours no more.
+    Lost(Ipv4Addr),
+}
+
+/// Where the client stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientState {
+    /// There is no link.
+    Down,
+    /// It waits before it begins.
+    Waiting,
+    /// It looks for servers.
+    Selecting,
+    /// It asked for what a server offered.
+    Requesting,
+    /// It asked to go on with the lease of before.
+    Rebooting,
+    /// The caller finds out whether somebody uses the address.
+    Probing,
+    /// It has an address.
+    Bound,
+    /// It asked its server to go on.
+    Renewing,
+    /// It asked all servers to go on.
+    Rebinding,
+}
+
+/// What happened to a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ClientCounters {
+    /// Messages that were sent.
+    pub sent: u64,
+    /// Offers that came while servers were looked for.
+    pub offers: u64,
+    /// Acknowledgements that were believed.
+    pub acknowledged: u64,
+    /// Refusals that were believed.
+    pub refused: u64,
+    /// Addresses that turned out to be in use.
+    pub declined: u64,
+    /// Leases that ended because no server went on.
+    pub expired: u64,
+    /// Messages for other clients or other questions, or from another server than the one that was asked.
+    pub ignored: u64,
+    /// Messages that were wrong.
+    pub malformed: u64,
+}
+
+/// A client on one interface.
+#[derive(Debug)]
+pub struct Client {
+    settings: ClientSettings,
+    random: Random,
+    state: ClientState,
+    xid: u32,
+    /// When the exchange began, which the field `secs` counts from.
+    started: Nanos,
+    /// When the last message was sent: what a lease's time counts from.
+    asked: Nanos,
+    attempt: u32,
+    next: Option<Nanos>,
+    /// What is asked for or probed for.
+    wanted: Option<Lease>,
+    /// What was lent last, until it ends.
+    lease: Option<Lease>,
+    is_configured: bool,
+    outgoing: VecDeque<Outgoing>,
+    events: VecDeque<ClientEvent>,
+    counters: ClientCounters,
+}
+
+impl Client {
+    /// A client without a link. `kept` is what was lent before, and `seed` comes from a good source of randomness.
+    #[must_use]
+    pub fn new(settings: ClientSettings, kept: Option<Lease>, seed: u64) -> Self {
+        Self {
+            settings,
+            random: Random::new(seed),
+            state: ClientState::Down,
+            xid: 0,
+            started: Nanos(0),
+            asked: Nanos(0),
+            attempt: 0,
+            next: None,
+            wanted: None,
+            lease: kept,
+            is_configured: false,
+            outgoing: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: ClientCounters::default(),
+        }
+    }
+
+    /// There is a link: a lease that has not ended is asked for, else any.
+    pub fn link_up(&mut self, now: Nanos) {
+        self.advance(now);
+        match self.lease.clone() {
+            Some(kept) => self.reboot(now, kept),
+            None => self.wait(now, 0, 1),
+        }
+    }
+
+    /// There is none. What was configured stays so until the lease ends: the link may come back.
+    pub fn link_down(&mut self) {
+        self.state = ClientState::Down;
+        self.outgoing.clear();
+        self.wanted = None;
+        self.next = None;
+    }
+
+    /// Gives the address back, and does no more until the link comes again.
+    pub fn release(&mut self, now: Nanos) {
+        let lent = self.lease.take().filter(|_| self.is_configured);
+        self.link_down();
+        if let Some(lease) = lent {
+            self.begin(now);
+            self.send(now, &Request::Release(&lease));
+            self.is_configured = false;
+            self.events.push_back(ClientEvent::Lost(lease.address));
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn advance(&mut self, now: Nanos) {
+        if self.lease.as_ref().is_some_and(|lease| lease.until <= now) {
+            self.expire(now);
+        }
+        if self.next.is_some_and(|next| next <= now) {
+            self.next = None;
+            self.act(now);
+        }
+    }
+
+    /// When [`Client::advance`] has something to do next.
+    #[must_use]
+    pub fn due(&self) -> Option<Nanos> {
+        let end = self.lease.as_ref().map(|lease| lease.until);
+        self.next.into_iter().chain(end).min()
+    }
+
+    /// The next message to be sent.
+    pub fn next_message(&mut self) -> Option<Outgoing> {
+        self.outgoing.pop_front()
+    }
+
+    /// The next thing to be done.
+    pub fn next_event(&mut self) -> Option<ClientEvent> {
+        self.events.pop_front()
+    }
+
+    /// Where the client stands.
+    #[must_use]
+    pub fn state(&self) -> ClientState {
+        self.state
+    }
+
+    /// What is in use.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref().filter(|_| self.is_configured)
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn counters(&self) -> ClientCounters {
+        self.counters
+    }
+
+    /// Takes a frame that came by the interface.
+    pub fn receive(&mut self, now: Nanos, frame: &[u8]) {
+        self.advance(now);
+        match self.accept(frame) {
+            Ok(Some((message, kind))) => self.hear(now, &message, kind),
+            Ok(None) => self.counters.ignored += 1,
+            Err(_) => self.counters.malformed += 1,
+        }
+    }
+
+    /// Tells what [`ClientEvent::Probe`] asked: whether somebody uses the address.
+    pub fn probed(&mut self, now: Nanos, is_in_use: bool) {
+        if self.state != ClientState::Probing {
+            return;
+        }
+        let Some(lease) = self.wanted.take() else { return };
+        if is_in_use { self.decline(now, lease) } else { self.configure(lease) }
+    }
+
+    /// Tells that somebody else uses our address, and that it cannot be defended (RFC 5227, 2.4).
+    pub fn conflict(&mut self, now: Nanos) {
+        if self.is_configured
+            && let Some(lease) = self.lease.take()
+        {
+            self.is_configured = false;
+            self.events.push_back(ClientEvent::Lost(lease.address));
+            self.decline(now, lease);
+        }
+    }
+
+    /// What came, if it is an answer to what was asked.
+    fn accept(&self, frame: &[u8]) -> Result<Option<(Message, MessageType)>, Malformed> {
+        let (envelope, payload) = datagram::open(frame)?;
+        let is_for_us = [self.settings.mac, MacAddress::BROADCAST].contains(&envelope.destination_mac);
+        if !is_for_us || (envelope.source_port, envelope.destination_port) != (SERVER_PORT, CLIENT_PORT) {
+            return Ok(None);
+        }
+        let message = Message::decode(payload)?;
+        let is_answer = message.operation == Operation::Reply
+            && message.xid == self.xid
+            && message.chaddr == self.settings.mac;
+        // RFC 6842, 3: an answer with another identifier is for another client.
+        let echoed = message.options.get(code::CLIENT_IDENTIFIER);
+        let is_ours = echoed.is_none_or(|id| id == message::client_id(&self.settings));
+        let kind = message.kind()?;
+        Ok(Some((message, kind)).filter(|_| is_answer && is_ours))
+    }
+
+    fn hear(&mut self, now: Nanos, message: &Message, kind: MessageType) {
+        let is_from_server = self.is_from_server(message);
+        match (self.state, kind) {
+            (ClientState::Selecting, MessageType::Offer) => self.hear_offer(now, message),
+            (
+                ClientState::Requesting
+                | ClientState::Rebooting
+                | ClientState::Renewing
+                | ClientState::Rebinding,
+                MessageType::Ack,
+            ) if is_from_server => self.hear_ack(now, message),
+            (
+                ClientState::Requesting
+                | ClientState::Rebooting
+                | ClientState::Renewing
+                | ClientState::Rebinding,
+                MessageType::Nak,
+            ) if is_from_server => self.hear_nak(now),
+            _ => self.counters.ignored += 1,
+        }
+    }
+
+    /// Whether an answer is of the server that was asked; where all were, of one that says who it is.
+    fn is_from_server(&self, message: &Message) -> bool {
+        let Ok(Some(server)) = message.options.address(code::SERVER_IDENTIFIER) else { return false };
+        let asked = match self.state {
+            ClientState::Requesting => self.wanted.as_ref(),
+            ClientState::Renewing => self.lease.as_ref(),
+            _ => None,
+        };
+        asked.is_none_or(|lease| lease.server == server)
+    }
+
+    fn hear_offer(&mut self, now: Nanos, message: &Message) {
+        self.counters.offers += 1;
+        match Lease::of(message, self.asked) {
+            Ok(offer) => {
+                self.wanted = Some(offer);
+                self.state = ClientState::Requesting;
+                self.attempt = 0;
+                self.act(now);
+            }
+            Err(_) => self.counters.malformed += 1,
+        }
+    }
+
+    fn hear_ack(&mut self, now: Nanos, message: &Message) {
+        let Ok(lease) = Lease::of(message, self.asked) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let asked = if self.is_extending() { self.lease.as_ref() } else { self.wanted.as_ref() };
+        if asked.is_none_or(|asked| asked.address != lease.address) {
+            self.counters.ignored += 1;
+            return;
+        }
+        self.counters.acknowledged += 1;
+        if self.is_extending() { self.configure(lease) } else { self.probe(now, lease) }
+    }
+
+    fn hear_nak(&mut self, now: Nanos) {
+        self.counters.refused += 1;
+        self.lose();
+        self.wait(now, 1, 9);
+    }
+
+    fn is_extending(&self) -> bool {
+        matches!(self.state, ClientState::Renewing | ClientState::Rebinding)
+    }
+
+    /// Does what the state has to do when its wait is over.
+    fn act(&mut self, now: Nanos) {
+        match self.state {
+            ClientState::Down => {}
+            ClientState::Waiting => {
+                self.begin(now);
+                self.state = ClientState::Selecting;
+                self.discover(now);
+            }
+            ClientState::Selecting => self.discover(now),
+            ClientState::Requesting => self.request(now),
+            ClientState::Rebooting => self.ask_for_kept(now),
+            ClientState::Probing => self.probed(now, false),
+            ClientState::Bound => {
+                self.begin(now);
+                self.state = ClientState::Renewing;
+                self.extend(now);
+            }
+            ClientState::Renewing | ClientState::Rebinding => self.extend(now),
+        }
+    }
+
+    fn discover(&mut self, now: Nanos) {
+        if self.attempt >= DISCOVERS
+            && let Some(kept) = self.lease.clone()
+        {
+            return self.probe(now, kept);
+        }
+        let kept = self.lease.as_ref().map(|lease| lease.address);
+        self.send(now, &Request::Discover(kept));
+        self.next = Some(self.backoff(now));
+    }
+
+    fn request(&mut self, now: Nanos) {
+        let Some(offer) = self.wanted.clone().filter(|_| self.attempt < REQUESTS) else {
+            return self.wait(now, 0, 1);
+        };
+        self.send(now, &Request::Select(&offer));
+        self.next = Some(self.backoff(now));
+    }
+
+    fn reboot(&mut self, now: Nanos, kept: Lease) {
+        self.begin(now);
+        self.state = ClientState::Rebooting;
+        self.wanted = Some(kept);
+        self.ask_for_kept(now);
+    }
+
+    fn ask_for_kept(&mut self, now: Nanos) {
+        let Some(kept) = self.wanted.clone().filter(|_| self.attempt < REBOOTS) else {
+            self.begin(now);
+            self.state = ClientState::Selecting;
+            return self.discover(now);
+        };
+        self.send(now, &Request::Reboot(&kept));
+        self.next = Some(self.backoff(now));
+    }
+
+    /// Asks to go on with the lease: its server until T2, then all, each time after half of what is left, and a minute at
+    /// least (RFC 2131, 4.4.5).
+    fn extend(&mut self, now: Nanos) {
+        let Some(lease) = self.lease.clone() else { return self.wait(now, 0, 1) };
+        if now >= lease.rebind_at && self.state == ClientState::Renewing {
+            self.begin(now);
+            self.state = ClientState::Rebinding;
+        }
+        let (request, limit) = match self.state {
+            ClientState::Renewing => (Request::Renew(&lease), lease.rebind_at),
+            _ => (Request::Rebind(&lease), lease.until),
+        };
+        self.send(now, &request);
+        let half = limit.0.saturating_sub(now.0) / 2;
+        let wait = half.max(RENEW_WAIT_MIN_S * SECOND_NS);
+        self.next = Some(Nanos(now.0.saturating_add(wait).min(limit.0)));
+    }
+
+    fn probe(&mut self, now: Nanos, lease: Lease) {
+        if self.is_configured && self.lease.as_ref().is_some_and(|own| own.address == lease.address) {
+            return self.configure(lease);
+        }
+        self.events.push_back(ClientEvent::Probe(lease.address));
+        self.state = ClientState::Probing;
+        self.wanted = Some(lease);
+        self.next = Some(Nanos(now.0.saturating_add(PROBE_MAX_S * SECOND_NS)));
+    }
+
+    fn configure(&mut self, lease: Lease) {
+        self.state = ClientState::Bound;
+        self.next = Some(lease.renew_at);
+        self.wanted = None;
+        self.is_configured = true;
+        self.events.push_back(ClientEvent::Configured(lease.clone()));
+        self.lease = Some(lease);
+    }
+
+    fn decline(&mut self, now: Nanos, lease: Lease) {
+        self.counters.declined += 1;
+        self.begin(now);
+        self.send(now, &Request::Decline(&lease));
+        self.lease = None;
+        self.wait(now, DECLINED_S, 1);
+    }
+
+    fn expire(&mut self, now: Nanos) {
+        self.counters.expired += 1;
+        self.lose();
+        if self.state != ClientState::Down {
+            self.wait(now, 0, 1);
+        }
+    }
+
+    /// Nothing of what was lent counts any more.
+    fn lose(&mut self) {
+        let lost = self.lease.take().filter(|_| self.is_configured);
+        self.is_configured = false;
+        self.events.extend(lost.map(|lease| ClientEvent::Lost(lease.address)));
+    }
+
+    /// Begins anew after `least_s` and up to `more_s` seconds more, so that many do not begin at once (RFC 2131, 4.4.1).
+    fn wait(&mut self, now: Nanos, least_s: u64, more_s: u64) {
+        self.state = ClientState::Waiting;
+        self.wanted = None;
+        let wait = least_s * SECOND_NS + self.random.below(more_s * SECOND_NS);
+        self.next = Some(Nanos(now.0.saturating_add(wait)));
+    }
+
+    /// A new exchange.
+    fn begin(&mut self, now: Nanos) {
+        self.xid = self.random.next_u32();
+        self.started = now;
+        self.attempt = 0;
+    }
+
+    /// When to send again (RFC 2131, 4.1).
+    fn backoff(&mut self, now: Nanos) -> Nanos {
+        let wait_s = (WAIT_FIRST_S << (self.attempt - 1).min(8)).min(WAIT_MAX_S);
+        let jitter = self.random.below(2 * SECOND_NS);
+        Nanos(now.0.saturating_add((wait_s - 1) * SECOND_NS + jitter))
+    }
+
+    fn send(&mut self, now: Nanos, request: &Request<'_>) {
+        let seconds = (now.0.saturating_sub(self.started.0)) / SECOND_NS;
+        let seconds = u16::try_from(seconds).unwrap_or(u16::MAX);
+        self.outgoing.push_back(message::outgoing(&self.settings, self.xid, seconds, request));
+        self.counters.sent += 1;
+        self.attempt += 1;
+        self.asked = now;
+    }
+}
+
+#[cfg(test)]
+mod tests;
