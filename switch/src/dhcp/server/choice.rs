@@ -24,8 +24,7 @@ impl Server {
         if let Some(fixed) = self.fixed(client) {
             return Ok(fixed.address);
         }
-        let known =
-            self.table.of_client(client.port, &client.id).map(|(address, binding)| (address, binding.state));
+        let known = self.known(client);
         if let Some((address, State::Offered | State::Bound)) = known {
             return Ok(address);
         }
@@ -42,6 +41,13 @@ impl Server {
                 (!self.is_taken(now, address, taken)).then_some(address)
             })
             .ok_or(Event::NoAddress)
+    }
+
+    /// The address of the range that a client has or had. A port's own address belongs to one station; another one at the
+    /// port that calls itself by the same identifier does not get it by that.
+    pub(super) fn known(&self, client: &Client) -> Option<(Ipv4Addr, State)> {
+        let (address, binding) = self.table.of_client(client.port, &client.id)?;
+        self.table.is_in_pool(address).then_some((address, binding.state))
     }
 
     /// Whether somebody uses the address though nobody should; if so, it is put aside.

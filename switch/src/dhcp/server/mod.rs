@@ -330,7 +330,7 @@ impl Server {
             let is_own = fixed.address == address;
             return if is_own { Ok(()) } else { Err(Refusal::Told("the port has another address")) };
         }
-        match self.table.of_client(client.port, &client.id).map(|(found, binding)| (found, binding.state)) {
+        match self.known(client) {
             Some((found, _)) if found != address => Err(Refusal::Told("the client has another address")),
             Some((_, State::Offered | State::Bound)) => Ok(()),
             Some(_) => self.admit(now, client).map_err(|_| Refusal::Told("no address is left")),

@@ -148,6 +148,10 @@ fn a_ports_own_address_is_its_own_whatever_happens() {
     inner.options.set(code::REQUESTED_ADDRESS, address(10).octets());
     let (_, offer) = ask(&mut server, 2, 7, &inner).unwrap();
     assert_ne!(offer.yiaddr, address(10));
+    let mut same_name = question(8, MessageType::Discover);
+    same_name.options.set(code::CLIENT_IDENTIFIER, [0, 1, 2, 3]);
+    let (_, offer) = ask(&mut server, 2, 7, &same_name).unwrap();
+    assert_ne!(offer.yiaddr, address(10));
     for stranger in [selecting(3, address(10)), booting(3, address(10)), renewing(3, address(10))] {
         assert_ne!(answer_to(&mut server, 3, 3, &stranger), Some(MessageType::Ack));
     }
