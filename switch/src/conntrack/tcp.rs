@@ -174,7 +174,9 @@ impl Segment<'_> {
             // The opener resets what its peer has left of an older connection: this one is still to come.
             return Ok(Effect::Nothing);
         }
-        let is_all = tcp.sequence == sender.end.load(Relaxed);
+        // Of a side that was not heard since the connection was taken up in its midst no number is known.
+        let is_known = word.has_ack(self.from) || !word.is_liberal();
+        let is_all = is_known && tcp.sequence == sender.end.load(Relaxed);
         let (expected, limit) = (receiver.ack.load(Relaxed), receiver.limit.load(Relaxed));
         let has_acked = word.has_ack(self.from.other());
         let is_inside = has_acked && !is_before(tcp.sequence, expected) && !is_before(limit, tcp.sequence);

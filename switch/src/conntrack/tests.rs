@@ -3,8 +3,11 @@
 mod ahead;
 mod bounds;
 mod hostile;
+mod judged;
 mod kinds;
 mod model;
+mod opening;
+mod places;
 mod shares;
 mod tcp;
 mod threads;

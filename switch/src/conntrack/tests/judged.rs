@@ -1,0 +1,83 @@
+//! By which rules a connection may go on: whose word counts, and for which connection.
+
+use super::*;
+
+fn vouched(opener: Option<usize>, responder: Option<usize>) -> Judged {
+    Judged { vouchers: [opener.map(port), responder.map(port)], generation: 3 }
+}
+
+/// Opens flow 1 by port 7.
+fn opened(table: &Conntrack, judged: Judged) -> Reference {
+    table.open_judged(zone(1), &udp(1, false), port(7), judged, at(0)).unwrap()
+}
+
+/// The same, and its first answer came.
+fn answered(table: &Conntrack, judged: Judged) -> ConnectionId {
+    let found = opened(table, judged);
+    let reply = Reference { direction: Direction::Reply, ..found };
+    table.track(reply, &udp(1, true), at(0)).unwrap();
+    found.id
+}
+
+#[test]
+fn it_is_known_which_sides_rules_vouch_for_a_connection() {
+    for judged in [
+        vouched(None, None),
+        vouched(Some(7), None),
+        vouched(None, Some(0)),
+        vouched(None, Some(9)),
+        vouched(Some(7), Some(PORTS_MAX - 1)),
+    ] {
+        let table = table();
+        let id = opened(&table, judged).id;
+        assert_eq!(table.judged(id), Some(judged));
+        assert_eq!(table.connection(id, at(0)).unwrap().port, port(7));
+        assert_eq!(table.original(id).unwrap().source_port, 1);
+    }
+}
+
+#[test]
+fn a_side_that_moved_to_another_port_takes_its_connections_along() {
+    let table = table();
+    let id = answered(&table, vouched(Some(7), Some(9)));
+    let after = Judged { generation: 4, ..vouched(Some(8), Some(5)) };
+    assert!(table.set_judged(id, after));
+    assert_eq!(table.judged(id), Some(after));
+    assert_eq!((table.held(port(7)), table.held(port(8))), ((0, 0), (1, 0)));
+    assert_eq!(table.connection(id, at(0)).unwrap().port, port(8));
+    // Where it is already it stays, and who vouches for nothing holds it all the same.
+    assert!(table.set_judged(id, after) && table.held(port(8)) == (1, 0));
+    assert!(table.set_judged(id, vouched(None, None)) && table.held(port(8)) == (1, 0));
+    assert_eq!(table.judged(id), Some(vouched(None, None)));
+    assert!(table.close(id) && table.held(port(8)) == (0, 0));
+}
+
+#[test]
+fn only_its_opener_vouches_for_a_connection_that_nobody_answered() {
+    let table = table();
+    let id = opened(&table, vouched(None, None)).id;
+    assert!(table.set_judged(id, vouched(Some(8), Some(9))));
+    assert_eq!(table.judged(id), Some(vouched(None, Some(9))), "another port would be counted wrong");
+    assert_eq!((table.held(port(7)), table.held(port(8))), ((1, 1), (0, 0)));
+    assert!(table.set_judged(id, vouched(Some(7), Some(9))));
+    assert_eq!(table.judged(id), Some(vouched(Some(7), Some(9))));
+}
+
+#[test]
+fn what_was_found_of_a_connection_says_nothing_of_the_one_in_its_place() {
+    let table = Conntrack::new(Limits { connections: 1, ..small() }, 1);
+    let first = answered(&table, vouched(Some(7), None));
+    assert!(table.close(first));
+    for id in [first, ConnectionId { entry: 0, life: 0 }, ConnectionId { entry: 0, life: first.life + 1 }] {
+        assert!(!table.set_judged(id, vouched(None, None)), "nothing lives there");
+        assert_eq!(table.original(id), None);
+    }
+    let second = answered(&table, vouched(Some(7), Some(2)));
+    assert!(!table.set_judged(first, vouched(Some(8), None)));
+    assert_eq!((table.judged(first), table.original(first)), (None, None));
+    assert_eq!(table.judged(second), Some(vouched(Some(7), Some(2))));
+    assert_eq!((table.held(port(7)), table.held(port(8))), ((1, 0), (0, 0)));
+    let nowhere = ConnectionId { entry: 1, life: second.life };
+    assert!(!table.set_judged(nowhere, vouched(None, None)) && !table.close(nowhere));
+    assert_eq!((table.judged(nowhere), table.original(nowhere)), (None, None));
+}
