@@ -15,6 +15,7 @@ use viaduct_tests::machine::Machine;
 use viaduct_tests::namespace::{Namespace, cable};
 use viaduct_tests::open_vswitch::OpenVswitch;
 use viaduct_tests::process::Process;
+use viaduct_tests::stream::{Flow, mac};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const BEYOND: &str = "10.0.9.9";
@@ -293,6 +294,64 @@ fn a_link_that_breaks_beyond_its_carrier_is_given_up_within_a_second_by_arp_and_
     site.host.run("timeout 2 tcpdump -nn -c 1 -i eth0 'arp[6:2] == 2'; test $? -eq 124");
     middle.ip("link set q5 down");
     site.wait_for_senders(&["eth4"]);
+}
+
+/// Links that come, go, and are other ones when they come back cost the link in between no frame.
+#[test]
+fn a_link_that_goes_and_comes_back_costs_the_others_no_frame_and_is_taken() {
+    let [inside, outside] = ["inside", "outside"].map(Namespace::new);
+    // Kernels that speak by the reserve would have their frames dropped, and counted.
+    for end in [&inside, &outside] {
+        end.run("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
+    }
+    cables(&inside, &outside);
+    inside.ip("link set eth4 down");
+    let site = Site::new(inside, r#"{ mode = "active-backup" }"#);
+    site.wait_for_senders(&["eth5"]);
+    let beyond = "[uplink.wire]\ninterface = \"p5\"\n[network.office]\nmode = \"bridged\"\nuplink = \"wire\"\n\
+                  [port.far]\nnetwork = \"office\"\n";
+    let beyond = Daemon::start_in(&outside, beyond);
+    beyond.wait_for_state("wire", "attached");
+    let mut near = Nic::connect(&site.daemon.socket("vm1"), &NicOptions::default());
+    let mut far = Nic::connect(&beyond.socket("far"), &NicOptions::default());
+    let mut ways = [Flow::new(mac(1), mac(2)), Flow::new(mac(2), mac(1))];
+    let mut carry = |count| {
+        ways[0].carry(&mut near, &mut far, std::iter::repeat_n(700, count));
+        ways[1].carry(&mut far, &mut near, std::iter::repeat_n(700, count));
+    };
+    carry(1);
+    let is_open = || site.links()[0]["attached"] == true;
+    let changes = || {
+        for _ in 0..3 {
+            site.inside.ip("link set eth4 up");
+            wait_until("the link that came", LIMIT, is_open);
+            site.inside.ip("link set eth4 down");
+            wait_until("the link to be gone", LIMIT, || !is_open());
+        }
+        site.inside.ip("link del eth4");
+        cable((&site.inside, "eth4"), (&outside, "p4"));
+        wait_until("the new link of this name", LIMIT, is_open);
+    };
+    let rounds = thread::scope(|scope| {
+        let changes = scope.spawn(changes);
+        let mut rounds = 0;
+        while !changes.is_finished() {
+            // Each arrives, in order, or this fails.
+            carry(100);
+            rounds += 1;
+        }
+        changes.join().unwrap();
+        rounds
+    });
+    assert!(rounds > 5, "only {rounds} rounds while links came and went");
+    let uplink = site.daemon.show().port("bond0").clone();
+    assert_eq!((uplink.dropped_in_all(), site.senders()), (0, vec!["eth5".to_owned()]));
+    // What came back carries when it is its turn.
+    outside.ip("link set p5 down");
+    site.wait_for_senders(&["eth4"]);
+    let before = received(&outside, "p4");
+    site.many_flows();
+    wait_until("frames by the link that came back", LIMIT, || received(&outside, "p4") > before);
 }
 
 /// A guest whose kernel bonds its two cards, as the other end: QEMU has the TAP devices that are the bond's links.

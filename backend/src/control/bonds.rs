@@ -1,8 +1,11 @@
 //! Bonds of the running configuration: uplinks with several interfaces, as one port of the data path.
 //!
 //! A bond's port is attached while one of its interfaces is up, with those that are; the kernel's news about each of them
-//! are put together to what the port follows (`together`). Which links send and take frames is decided by
+//! are put together to what the port follows (`together`). A link that comes or goes is exchanged by itself while another one
+//! stays (`exchange_links`), so that it costs the others no frame. Which links send and take frames is decided by
 //! `viaduct_switch::bond`, which is told here what became of each link, and what LACPDUs came.
+
+mod exchange;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,14 +13,15 @@ use std::time::{Duration, Instant};
 use viaduct_switch::bond::announce::Station;
 use viaduct_switch::bond::{self, ArpProbing, BondSettings, LinkSet, MonitorSettings};
 use viaduct_switch::lacp::{self, KEY_MAX, LinkSettings, SystemId};
+use viaduct_switch::offload::Capabilities;
 use viaduct_switch::{MacAddress, Nanos, PortIndex, VlanId, spanning_tree::PortState};
 
+use self::exchange::open_link;
 use crate::config::{Bond, BondMode, Interface};
 use crate::control::controller::Controller;
 use crate::control::interface::{link_state, medium};
-use crate::control::interfaces::Opener;
 use crate::control::timer::Deadline;
-use crate::device::{BondLinks, Device, DeviceKind, DeviceRequest, Medium, join};
+use crate::device::{BondLinks, Device, Medium, join};
 use crate::link::Link;
 use crate::model::{BondLinkStatus, BondStatus, LacpLinkStatus};
 
@@ -38,8 +42,8 @@ struct Member {
     /// What the kernel says.
     link: Option<Link>,
     medium: Medium,
-    /// The data path has it.
-    is_open: bool,
+    /// The interface's number when it was opened, while the data path has it.
+    opened: Option<u32>,
     /// Why not, although it is up.
     trouble: Option<String>,
 }
@@ -47,13 +51,27 @@ struct Member {
 impl Member {
     /// One of which the kernel has said nothing yet.
     fn unseen() -> Self {
-        Self { link: None, medium: Medium::UNKNOWN, is_open: false, trouble: None }
+        Self { link: None, medium: Medium::UNKNOWN, opened: None, trouble: None }
+    }
+}
+
+impl Member {
+    /// The number of its interface, if that is up.
+    fn usable(&self) -> Option<u32> {
+        self.link.as_ref().filter(|link| link.up).map(|link| link.index)
+    }
+
+    /// Whether the data path has it as it is.
+    fn is_as_opened(&self) -> bool {
+        self.opened == self.usable()
     }
 }
 
 /// One bond.
 pub(super) struct BondPort {
     wanted: Bond,
+    /// What each of its devices can do, and why they are opened as they are; since it was opened.
+    how: Option<(Capabilities, String)>,
     members: Vec<Member>,
     /// Once a link has had an address.
     bond: Option<bond::Bond>,
@@ -79,6 +97,7 @@ impl BondPort {
     fn new(wanted: &Bond, seed: u64) -> Self {
         Self {
             members: wanted.interfaces.iter().map(|_| Member::unseen()).collect(),
+            how: None,
             bond: None,
             links: BondLinks::new(wanted.hash, seed),
             wanted: wanted.clone(),
@@ -177,9 +196,12 @@ impl BondPort {
             let opened = is_up.then(|| open(number, member.link.as_ref()));
             member.trouble =
                 opened.as_ref().and_then(|opened| opened.as_ref().err()).map(ToString::to_string);
-            member.is_open = opened.as_ref().is_some_and(Result::is_ok);
-            devices.push(opened.and_then(Result::ok));
+            let device = opened.and_then(Result::ok);
+            member.opened = device.as_ref().and_then(|_| member.usable());
+            devices.push(device);
         }
+        let first = devices.iter().flatten().next();
+        self.how = first.map(|device| (device.capabilities, device.reason.clone()));
         let mut device = join(devices, &self.links).ok_or_else(|| self.trouble())?;
         // What it is compared with to see whether it has to be opened anew.
         if let Some(link) = self.together() {
@@ -212,7 +234,7 @@ impl BondPort {
                 bond.set_address(number, mac);
                 self.links.set_probe_address(number, self.wanted.probing.is_some().then_some(mac));
             }
-            let carries = member.is_open && link.is_some_and(|link| link.up && link.carrier);
+            let carries = member.opened.is_some() && link.is_some_and(|link| link.up && link.carrier);
             let Medium { speed_mbit, full_duplex } = member.medium;
             let medium = lacp::Medium { speed_mbit: speed_mbit.unwrap_or(0), full_duplex };
             bond.set_medium(number, carries.then_some(medium), now);
@@ -246,7 +268,7 @@ impl BondPort {
         let link = |(number, member): (usize, &Member)| BondLinkStatus {
             interface: self.wanted.interfaces.get(number).cloned().unwrap_or_default(),
             link: link_state(member.link.as_ref()),
-            attached: member.is_open,
+            attached: member.opened.is_some(),
             detail: member.trouble.clone(),
             speed_mbps: member.medium.speed_mbit,
             answered: self.bond.as_ref().and_then(|bond| bond.is_answered(number)),
@@ -265,22 +287,6 @@ impl BondPort {
             links: self.members.iter().enumerate().map(link).collect(),
         }
     }
-}
-
-/// Opens a link of a bond: by a packet socket unless another driver is asked for, and with one queue, which is what a link has.
-fn open_link(open: &mut Opener, mut request: DeviceRequest) -> Result<Device, String> {
-    if request.kind == DeviceKind::Auto {
-        request.kind = DeviceKind::AfPacket;
-    }
-    let device = open(&request).map_err(|error| error.to_string())?;
-    let (name, queues) = (&request.interface, device.queues.len());
-    if queues == 1 {
-        return Ok(device);
-    }
-    Err(format!(
-        "{name} has {queues} receive queues, and a link of a bond has one with AF_XDP: ethtool -L {name} combined 1, or leave \
-         `driver` out"
-    ))
 }
 
 impl Bonds {
@@ -351,7 +357,7 @@ impl Controller {
     /// No link of the port is open any more.
     pub(super) fn close_links(&mut self, port: PortIndex) {
         let members = self.bonds.0.get_mut(&port).into_iter().flat_map(|bond| &mut bond.members);
-        members.for_each(|member| member.is_open = false);
+        members.for_each(|member| member.opened = None);
     }
 
     /// One link of an attached bond failed: it is left out, and tried again soon.
@@ -359,32 +365,11 @@ impl Controller {
         let Some(known) = self.interfaces.get_mut(&port) else { return };
         let Some(bond) = self.bonds.0.get_mut(&port) else { return };
         let Some(member) = bond.members.get_mut(usize::from(link)) else { return };
-        member.is_open = false;
         member.trouble = Some(why.to_owned());
         let name = bond.wanted.interfaces.get(usize::from(link)).map_or("", String::as_str);
         known.log.warn(format_args!("{name} is left out: {why}"));
-        self.timer.set(Deadline::Attach(port), Instant::now() + bond.pause);
-    }
-
-    /// Tries links again that an attached bond lacks; says whether the bond is to be opened anew. Those that serve are
-    /// not interrupted for one that is refused still.
-    pub(super) fn retry_links(&mut self, port: PortIndex) -> bool {
-        let Some(known) = self.interfaces.get(&port).filter(|known| known.attached.is_some()) else {
-            return false;
-        };
-        let Some(bond) = self.bonds.0.get_mut(&port).filter(|bond| bond.lacks_some()) else { return false };
-        let interfaces = known.wanted.interfaces();
-        let lacking = bond.members.iter().zip(&interfaces).filter(|(member, _)| member.trouble.is_some());
-        let is_there = |(member, interface): (&Member, &Interface)| {
-            let is_up = member.link.as_ref().is_some_and(|link| link.up);
-            is_up && open_link(&mut self.open, known.request(interface, member.link.as_ref())).is_ok()
-        };
-        let found = lacking.map(is_there).fold(false, |found, is_there| found | is_there);
-        bond.pause = (bond.pause * 2).min(RETRY_MAX);
-        if !found {
-            self.timer.set(Deadline::Attach(port), Instant::now() + bond.pause);
-        }
-        found
+        self.close_link(port, usize::from(link));
+        self.note_links(port);
     }
 
     /// Asks again for the links of bonds: the kernel may keep the news of a carrier that is gone to itself for a second

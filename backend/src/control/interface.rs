@@ -117,6 +117,16 @@ impl Attached {
             since: now,
         }
     }
+
+    /// Bytes that a frame's payload had at most when it was opened.
+    pub(super) fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// Some links of it are others now, of which the number is made.
+    pub(super) fn renew(&mut self, index: u32, reason: String) {
+        (self.index, self.reason) = (index, reason);
+    }
 }
 
 /// What is to be done so that the port is as its interface.

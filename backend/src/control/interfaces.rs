@@ -101,6 +101,7 @@ impl Controller {
             Move::Stay => {}
             Move::Attach => self.attach_interface(index),
             Move::Detach => self.detach_interface(index),
+            Move::Renew if self.exchange_links(index) => {}
             Move::Renew => {
                 self.detach_interface(index);
                 self.attach_interface(index);

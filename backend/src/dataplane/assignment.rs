@@ -91,6 +91,12 @@ impl Assignment {
         self.changed = true;
     }
 
+    /// Forgets one ring of a port.
+    pub(super) fn remove_ring(&mut self, port: PortIndex, ring: u16) {
+        self.rings.retain(|known| (known.port, known.ring) != (port, ring));
+        self.changed = true;
+    }
+
     /// The move that evens out what came and went, if one is left to be made.
     pub(super) fn after_change(&mut self) -> Option<Move> {
         if !std::mem::take(&mut self.changed) {

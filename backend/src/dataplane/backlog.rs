@@ -65,6 +65,11 @@ impl Backlog {
         backlog
     }
 
+    /// An empty one, which shares the port's bound with this one.
+    pub(super) fn beside(&self) -> Self {
+        Self::new(&self.share)
+    }
+
     /// Gives the memory back if nothing waited since the last call.
     pub(super) fn tidy(&mut self) {
         if self.is_empty() && std::mem::replace(&mut self.idle, true) {

@@ -75,7 +75,7 @@ pub(super) fn build(setup: &PortSetup, parked: Option<Parked>) -> Built {
             Ok(core) => {
                 let waiting = parked.take(ring.index, setup.features);
                 let backlog = waiting.unwrap_or_else(|| Backlog::new(&share));
-                queues.push(Mutex::new(queue(setup, ring, core, backlog)));
+                queues.push(Arc::new(Mutex::new(queue(setup, ring, core, backlog))));
                 kicks.push(ring.kick.clone().map_or(Kick::Never, Kick::Written));
                 pairs.push(ring.index / 2);
             }
@@ -99,32 +99,11 @@ pub(super) fn build_device(port: PortIndex, device: Device) -> Built {
     let share = Arc::default();
     let (mut inlets, mut queues, mut kicks, mut pairs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (pair, queue) in (0..).zip(device.queues) {
-        let DeviceQueue { intake, readable, exit, writable } = queue;
-        inlets.push(Inlet {
-            port,
-            index: 2 * pair + 1,
-            link: if device.bond.is_some() { u8::try_from(pair).unwrap_or(u8::MAX) } else { 0 },
-            way: WayIn::Device(intake),
-            kick: Some(readable),
-            call: None,
-            error: None,
-            polled: true,
-            broken: false,
-            pace: Pace::new(Instant::now()),
-            deferral: Deferral::default(),
-            meter: Arc::default(),
-        });
-        queues.push(Mutex::new(ReceiveQueue {
-            index: 2 * pair,
-            way: WayOut::device(exit),
-            call: None,
-            error: None,
-            backlog: Backlog::new(&share),
-            armed: false,
-            listed: false,
-            broken: None,
-        }));
-        kicks.push(Kick::Writable(writable));
+        let link = if device.bond.is_some() { u8::try_from(pair).unwrap_or(u8::MAX) } else { 0 };
+        let (inlet, queue, kick) = device_ways(port, (pair, link), queue, Backlog::new(&share));
+        inlets.push(inlet);
+        queues.push(Arc::new(Mutex::new(queue)));
+        kicks.push(kick);
         pairs.push(pair);
     }
     // A bond spreads flows by itself.
@@ -139,6 +118,50 @@ pub(super) fn build_device(port: PortIndex, device: Device) -> Built {
         bond: device.bond,
     });
     Built { outlet, inlets, lost: 0, refused: Vec::new() }
+}
+
+/// The ways of another device in the place of a bond's link: those in, and an outlet that shares all other links' queues.
+pub(super) fn build_link(before: &Outlet, link: u8, queue: DeviceQueue) -> Built {
+    let number = u16::from(link);
+    let backlog = before.queue(number).map_or_else(Backlog::default, |queue| queue.lock().backlog.beside());
+    let (inlet, queue, kick) = device_ways(before.port, (number, link), queue, backlog);
+    let outlet = Some(before.with_queue(number, queue, kick));
+    Built { outlet, inlets: vec![inlet], lost: 0, refused: Vec::new() }
+}
+
+/// The ways of one queue of a device, which has a number and, in a bond, a link's.
+fn device_ways(
+    port: PortIndex,
+    (pair, link): (u16, u8),
+    queue: DeviceQueue,
+    backlog: Backlog,
+) -> (Inlet, ReceiveQueue, Kick) {
+    let DeviceQueue { intake, readable, exit, writable } = queue;
+    let inlet = Inlet {
+        port,
+        index: 2 * pair + 1,
+        link,
+        way: WayIn::Device(intake),
+        kick: Some(readable),
+        call: None,
+        error: None,
+        polled: true,
+        broken: false,
+        pace: Pace::new(Instant::now()),
+        deferral: Deferral::default(),
+        meter: Arc::default(),
+    };
+    let queue = ReceiveQueue {
+        index: 2 * pair,
+        way: WayOut::device(exit),
+        call: None,
+        error: None,
+        backlog,
+        armed: false,
+        listed: false,
+        broken: None,
+    };
+    (inlet, queue, Kick::Writable(writable))
 }
 
 fn has(features: u64, bit: u32) -> bool {

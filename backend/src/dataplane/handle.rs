@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use viaduct_switch::{DropReason, FlowCacheCounters, Nanos, Policy, PortIndex, Switch, WorkerState};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::assignment::{Assignment, Move};
+use super::assignment::Assignment;
 use super::build::{Built, Parked, build, build_device};
 use super::held::HeldFragments;
 use super::inlet::Inlet;
@@ -28,9 +28,10 @@ use super::tap::{TapCounters, Wanted, Watch, taps};
 use super::worker::{Worker, WorkerParts, pin_to};
 use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
 
+mod links;
 mod purge;
 use crate::config::Polling;
-use crate::device::Device;
+use crate::device::{Device, DeviceQueue};
 use crate::memory::{DirtyLog, GuestMemory};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
@@ -367,20 +368,6 @@ impl Dataplane {
         }
     }
 
-    /// Takes a ring from one worker and gives it to another.
-    pub(super) fn hand_over(&mut self, made: Move) {
-        let Move { port, ring, from, to } = made;
-        let what = || Belongings::Ring(port, ring);
-        let mut inlets = self.ask(|worker, acknowledge| {
-            (worker == from).then(|| Message::Detach { what: what(), acknowledge })
-        });
-        self.ask(|worker, acknowledge| {
-            let attach = |inlets| Message::Attach { outlet: None, watch: false, inlets, acknowledge };
-            (worker == to).then(|| attach(std::mem::take(&mut inlets)))
-        });
-        self.assignment.moved(made);
-    }
-
     /// Ends all workers.
     pub fn stop(mut self) {
         self.end_workers();
@@ -425,6 +412,10 @@ impl Datapath for Dataplane {
     fn attach_device(&mut self, port: PortIndex, device: Device) {
         self.detach(port);
         self.run(port, build_device(port, device), None);
+    }
+
+    fn exchange_link(&mut self, port: PortIndex, link: u8, queue: DeviceQueue) {
+        self.exchange(port, link, queue);
     }
 
     fn detach(&mut self, port: PortIndex) -> Vec<RingPosition> {

@@ -1,6 +1,7 @@
 //! How a worker finds out that a ring has work again: kicks, or now and then a look at rings that have none.
 
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use viaduct_switch::PortIndex;
@@ -38,6 +39,17 @@ impl Worker {
             if queue.lock().list() {
                 self.waiting.push((outlet.port, number, now));
             }
+        }
+    }
+
+    /// Brings frames there from now on, instead of to an outlet of the same port in which another link of a bond stands.
+    pub(super) fn put_outlet(&mut self, outlet: Arc<Outlet>) {
+        let Some(place) = self.outlets.get_mut(outlet.port.get()) else { return };
+        let before = place.replace(Arc::clone(&outlet));
+        let kicks = |outlet: &Outlet| outlet.kicks.iter().filter_map(Kick::descriptor).collect::<Vec<_>>();
+        let stay = kicks(&outlet);
+        for gone in before.iter().flat_map(|before| kicks(before)).filter(|kick| !stay.contains(kick)) {
+            self.poller.remove(gone);
         }
     }
 

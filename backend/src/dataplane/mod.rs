@@ -39,7 +39,7 @@ pub use self::handle::{Dataplane, DataplaneError};
 pub use self::punts::ControlFrame;
 pub use self::tap::{Sample, SampleFate, TapCounters, TapTally, Wanted, Watch};
 use crate::config::Polling;
-use crate::device::{Device, DeviceFault};
+use crate::device::{Device, DeviceFault, DeviceQueue};
 use crate::memory::{DirtyLog, GuestMemory};
 use crate::ring::{Ledger, RingError};
 
@@ -50,6 +50,10 @@ pub trait Datapath {
 
     /// Lets frames enter and leave by a device. What was attached to the port before is detached first.
     fn attach_device(&mut self, port: PortIndex, device: Device);
+
+    /// Exchanges link `link` of the bond at `port` for another one. The bond's other links carry on meanwhile; what waited
+    /// at the link that goes is lost and counted. What it goes by is closed once this returns.
+    fn exchange_link(&mut self, port: PortIndex, link: u8, queue: DeviceQueue);
 
     /// Takes a port's rings back, once every worker has let go of them at a burst boundary; empty if the port
     /// was not attached. A device is closed.

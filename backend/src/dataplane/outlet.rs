@@ -7,7 +7,7 @@ use viaduct_switch::{DropReason, PortIndex, Volume};
 
 use super::backlog::Backlog;
 use super::steering::Steering;
-use super::sync::primitives::{Mutex, try_lock};
+use super::sync::primitives::{Arc, Mutex, into_inner, try_lock};
 use super::way::{Fault, WayOut};
 use super::{RingPosition, Signal};
 use crate::device::BondLinks;
@@ -22,8 +22,9 @@ pub(super) struct Outlet {
     pub(super) port: PortIndex,
     /// What the driver agreed to take unfinished.
     pub(super) capabilities: Capabilities,
-    /// One each queue pair that runs; never empty.
-    pub(super) queues: Vec<Mutex<ReceiveQueue>>,
+    /// One each queue pair that runs; never empty. The outlet that follows when one link of a bond was exchanged has the
+    /// others of its predecessor.
+    pub(super) queues: Vec<Arc<Mutex<ReceiveQueue>>>,
     /// Chooses among them, if there are several.
     pub(super) steering: Option<Steering>,
     /// How each queue says that there is room again.
@@ -87,7 +88,7 @@ impl Outlet {
 
     /// Whether nothing waits at the queue; one that another worker has just now counts as if something did.
     fn is_drained(&self, number: usize) -> bool {
-        let queue = self.queues.get(number).and_then(try_lock);
+        let queue = self.queues.get(number).and_then(|queue| try_lock(queue));
         queue.is_some_and(|queue| queue.backlog.is_empty())
     }
 
@@ -99,13 +100,24 @@ impl Outlet {
     /// The queue of this number.
     #[inline]
     pub(super) fn queue(&self, number: u16) -> Option<&Mutex<ReceiveQueue>> {
-        self.queues.get(usize::from(number))
+        self.queues.get(usize::from(number)).map(|queue| &**queue)
+    }
+
+    /// The outlet with another queue in the place of queue `number`.
+    pub(super) fn with_queue(&self, number: u16, queue: ReceiveQueue, kick: Kick) -> Self {
+        let (mut queues, mut kicks) = (self.queues.clone(), self.kicks.clone());
+        let place = queues.get_mut(usize::from(number)).zip(kicks.get_mut(usize::from(number)));
+        if let Some((queue_before, kick_before)) = place {
+            (*queue_before, *kick_before) = (Arc::new(Mutex::new(queue)), kick);
+        }
+        let Self { port, capabilities, .. } = *self;
+        Self { port, capabilities, queues, steering: None, kicks, bond: self.bond.clone() }
     }
 
     /// Where the rings stopped, and the frames that still wait; for the control side, when no worker uses them any
     /// more.
     pub(super) fn take_apart(self) -> impl Iterator<Item = (Option<RingPosition>, u16, Backlog)> {
-        self.queues.into_iter().map(|queue| {
+        self.queues.into_iter().filter_map(into_inner).map(|queue| {
             let mut queue = queue.into_inner();
             let index = queue.index;
             let position = queue.way.position().map(|base| RingPosition { index, base });

@@ -181,10 +181,8 @@ impl Worker {
         if let Some(outlet) = outlet.as_ref().filter(|_| watch) {
             self.watch_outlet(outlet);
         }
-        if let Some(outlet) = outlet
-            && let Some(place) = self.outlets.get_mut(outlet.port.get())
-        {
-            *place = Some(outlet);
+        if let Some(outlet) = outlet {
+            self.put_outlet(outlet);
         }
         self.count_rings();
     }

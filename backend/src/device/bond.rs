@@ -3,7 +3,7 @@
 //! The data path asks for each frame that goes out by which link (`switch/bond/steering.rs`), and each link's queue has
 //! its own backlog, as a guest's queues have. What comes in by a link that takes no frames now is dropped, control frames
 //! excepted, and of those each link may send its share alone: who is behind one link keeps no other from agreeing. A
-//! link whose interface is not there has its place, and carries nothing until the bond is opened anew.
+//! link whose interface is not there has its place, and carries nothing until another one is put there ([`link_queue`]).
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -120,19 +120,34 @@ pub fn join(devices: Vec<Option<Device>>, links: &BondLinks) -> Option<Device> {
     let first = devices.iter().flatten().next()?;
     let (kind, index, address) = (first.kind, first.index, first.address);
     let mtu = devices.iter().flatten().map(|device| device.mtu).min()?;
-    let reason = format!("{count} of {} links; {}", devices.len(), first.reason);
+    let reason = reason(count, devices.len(), &first.reason);
     let capabilities = devices.iter().flatten().map(|device| device.capabilities).reduce(common)?;
-    let share = CONTROL_FRAMES_PER_SECOND / u32::try_from(devices.len().clamp(1, LINKS_MAX)).unwrap_or(1);
-    let queue = |(link, device): (usize, Option<Device>)| {
-        let queue = device.and_then(|device| device.queues.into_iter().next()).map_or_else(no_queue, Some)?;
-        let DeviceQueue { intake, readable, exit, writable } = queue;
-        let control = Allowance::of(share);
-        let intake = BondIntake { inner: intake, link, links: links.clone(), control };
-        Some(DeviceQueue { intake: Box::new(intake), readable, exit, writable })
-    };
+    let of = devices.len();
+    let queue = |(link, device): (usize, Option<Device>)| link_queue(device, (link, of), links);
     let queues: Option<Vec<_>> = devices.into_iter().take(LINKS_MAX).enumerate().map(queue).collect();
     let bond = Some(links.clone());
     Some(Device { kind, reason, index, mtu, address, capabilities, queues: queues?, bond })
+}
+
+/// The queue of link number `link` of `of`: the first one of its device, or one that stands for a link that is not there.
+/// `None` if there are no descriptors left for that.
+#[must_use]
+pub fn link_queue(
+    device: Option<Device>,
+    (link, of): (usize, usize),
+    links: &BondLinks,
+) -> Option<DeviceQueue> {
+    let queue = device.and_then(|device| device.queues.into_iter().next()).map_or_else(no_queue, Some)?;
+    let DeviceQueue { intake, readable, exit, writable } = queue;
+    let share = CONTROL_FRAMES_PER_SECOND / u32::try_from(of.clamp(1, LINKS_MAX)).unwrap_or(1);
+    let intake = BondIntake { inner: intake, link, links: links.clone(), control: Allowance::of(share) };
+    Some(DeviceQueue { intake: Box::new(intake), readable, exit, writable })
+}
+
+/// Why a bond is served as it is: `how` is why its first link is.
+#[must_use]
+pub fn reason(open: usize, of: usize, how: &str) -> String {
+    format!("{open} of {of} links; {how}")
 }
 
 /// What both can do.

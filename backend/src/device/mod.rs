@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use viaduct_switch::PortIndex;
 use viaduct_switch::offload::Capabilities;
 
-pub use self::bond::{BondLinks, join};
+pub use self::bond::{BondLinks, join, link_queue, reason as bond_reason};
 pub use self::error::{DeviceError, DeviceFault};
 pub use self::medium::Medium;
 pub use self::outgoing::{Outgoing, OutgoingFrame};

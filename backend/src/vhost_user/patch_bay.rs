@@ -10,7 +10,7 @@ use crate::config::Polling;
 use crate::dataplane::{
     ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition, TapCounters, Wanted, Watch,
 };
-use crate::device::{Device, DeviceFault};
+use crate::device::{Device, DeviceFault, DeviceQueue};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
 
@@ -152,6 +152,16 @@ impl PatchBay {
         self.attached += 1;
         self.devices.insert(port, DeviceNote { is_bond: device.bond.is_some(), told: 0 });
         self.engine.attach_device(port, device);
+    }
+
+    /// Exchanges a link of the bond at a port; what the one that goes still has to say is forgotten.
+    pub fn exchange_link(&mut self, port: PortIndex, link: u8, queue: DeviceQueue) {
+        self.engine.exchange_link(port, link, queue);
+        self.collect();
+        if let Some(note) = self.devices.get_mut(&port) {
+            note.told &= !(1 << (link % 64));
+        }
+        self.failed.retain(|failed| (failed.port, failed.link) != (port, Some(link)));
     }
 
     /// Closes the device of a port; what it still has to say is forgotten.

@@ -15,7 +15,7 @@ use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 use crate::config::Polling;
 use crate::dataplane::{Datapath, DataplaneEvent, PortSetup, RingPosition};
-use crate::device::Device;
+use crate::device::{Device, DeviceQueue};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
 use crate::vhost_user::disposal::tests::{block_closer, block_reaper, settle};
@@ -45,6 +45,8 @@ struct Mock(Arc<Mutex<Notes>>);
 
 impl Datapath for Mock {
     fn attach_device(&mut self, _port: PortIndex, _device: Device) {}
+
+    fn exchange_link(&mut self, _port: PortIndex, _link: u8, _queue: DeviceQueue) {}
 
     fn attach(&mut self, setup: PortSetup) -> Vec<(u16, RingError)> {
         let mut notes = self.0.lock().unwrap();
