@@ -2,6 +2,7 @@
 
 use crate::drops::DropReason;
 use crate::frame::{Claims, ETHERNET, Gso, GsoKind, PartialChecksum};
+use crate::packet::{Contents, Packet, TcpFlags, Transport, number};
 
 /// The checksum has to be finished (virtio 1.2, 5.1.6: `VIRTIO_NET_HDR_F_NEEDS_CSUM`).
 pub const FLAG_NEEDS_CHECKSUM: u8 = 1;
@@ -102,6 +103,19 @@ impl Claims {
         segment_length(gso, checksum.start, head).min(length)
     }
 
+    /// Whether they are about what the head was read as: whoever finishes the checksum then, or cuts the super-frame, changes
+    /// nothing that was judged. No fragment holds all that is summed, and what is no packet of IP has nothing to be summed.
+    #[must_use]
+    #[inline]
+    pub(crate) fn fit(&self, contents: &Contents) -> bool {
+        match (self.checksum, self.gso, contents) {
+            (None, None, _) => true,
+            (Some(checksum), None, Contents::Ip(packet)) => fits_packet(checksum, packet),
+            (Some(checksum), Some(gso), Contents::Ip(packet)) => fits_segments(checksum, gso, packet),
+            _ => false,
+        }
+    }
+
     /// The claims as a receiver's header tells them. `head` is the frame's beginning: what it shows of the
     /// transport header makes `hdr_len` exact, else that counts the smallest header of its kind.
     #[must_use]
@@ -127,6 +141,48 @@ impl Claims {
             ..raw
         }
     }
+}
+
+/// Where a transport header has its checksum: RFC 9293, 3.1; RFC 768; RFC 3828, 3.1; RFC 4340, 5.1; RFC 9260, 3.1; RFC 792.
+fn checksum_offset(packet: &Packet) -> Option<u16> {
+    match packet.protocol {
+        number::TCP => Some(16),
+        number::UDP | number::UDP_LITE | number::DCCP => Some(6),
+        number::SCTP => Some(8),
+        number::ICMP | number::ICMPV6 => Some(2),
+        _ => None,
+    }
+}
+
+/// Whether the checksum is the transport header's own, or that of something which it carries, such as the packet in a tunnel
+/// of the guest's.
+fn fits_packet(checksum: PartialChecksum, packet: &Packet) -> bool {
+    let (start, transport) = (u32::from(checksum.start), u32::from(packet.transport_at));
+    let is_own = start == transport && checksum_offset(packet) == Some(checksum.offset);
+    let behind = match packet.transport {
+        Transport::Tcp(tcp) => packet.end_at.saturating_sub(tcp.payload.into()),
+        Transport::Ports(_) | Transport::Icmp(_) => transport + 8,
+        Transport::Other => transport,
+        Transport::Fragment => return false,
+    };
+    packet.fragment.is_none() && (is_own || start >= behind)
+}
+
+/// Whether the packet can be cut into segments that are what it is: of its own transport, and none of them opens or resets
+/// with another sequence number.
+fn fits_segments(checksum: PartialChecksum, gso: Gso, packet: &Packet) -> bool {
+    let is_own = checksum.start == packet.transport_at && checksum_offset(packet) == Some(checksum.offset);
+    let is_kind = match (gso.kind, packet.transport) {
+        (GsoKind::Tcp4, Transport::Tcp(tcp)) => packet.source.is_v4() && is_plain(tcp.flags),
+        (GsoKind::Tcp6, Transport::Tcp(tcp)) => !packet.source.is_v4() && is_plain(tcp.flags),
+        (GsoKind::Udp | GsoKind::UdpFragment, Transport::Ports(_)) => packet.protocol == number::UDP,
+        _ => false,
+    };
+    packet.fragment.is_none() && is_own && is_kind
+}
+
+fn is_plain(flags: TcpFlags) -> bool {
+    !flags.has(TcpFlags::SYN | TcpFlags::RST)
 }
 
 /// The length in bytes of the TCP header at `start` (RFC 9293, 3.1: the data offset counts words of 32

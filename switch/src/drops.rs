@@ -65,7 +65,7 @@ reasons! {
     CtStraySyn "ct-stray-syn" "The TCP SYN comes from the side that did not open the connection, or answers none."
     CtUnsolicitedReply "ct-unsolicited-reply" "The ICMP reply answers no request."
     CtUnknownQuote "ct-unknown-quote" "The ICMP error is about a packet of no connection."
-    CtForgedQuote "ct-forged-quote" "The ICMP error quotes a packet that its receiver cannot have sent just now."
+    CtForgedQuote "ct-forged-quote" "The ICMP error quotes a packet that its receiver cannot have sent just now, or that was not for who reports it."
     CtLaterFragment "ct-later-fragment" "The fragment has no transport header: what holds is the verdict about the first one."
     CtGone "ct-gone" "The connection has ended."
     CtPortFull "ct-port-full" "The port holds as many connections as one port may, and none of its own could give way."

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::open::lock;
-use super::{ConnectionId, Conntrack, Direction, Tuple};
+use super::{ConnectionId, Conntrack, Direction, Reference, Tuple};
 use crate::ids::PortIndex;
 
 /// What a connection was found to be allowed by.
@@ -28,10 +28,12 @@ impl Conntrack {
         (word.life() == id.life && back.is_still(word)).then_some(judged)
     }
 
-    /// Notes that the connection was judged anew; says whether it lives. A port that vouches for the opener's side holds it
-    /// from now on, once it is open in both directions; before, only the port that opened it can vouch. Takes the lock of a
-    /// part of the table, as opening does.
-    pub fn set_judged(&self, id: ConnectionId, judged: Judged) -> bool {
+    /// Notes that the connection was judged anew, about a packet that goes as `found` says; says whether it lives. A port that
+    /// sends for the opener's side and vouches for it holds it from now on, once it is open in both directions; before,
+    /// only the port that opened it can vouch. One that only gets a reply takes nothing over, and nothing is noted: it
+    /// would be charged for what others do. Takes the lock of a part of the table, as opening does.
+    pub fn set_judged(&self, found: Reference, judged: Judged) -> bool {
+        let Reference { id, direction } = found;
         let Some(shard) = self.shard_with(id.entry) else { return false };
         let _shard = lock(shard);
         let (front, back) = (&self.fronts[id.entry as usize], &self.backs[id.entry as usize]);
@@ -41,6 +43,9 @@ impl Conntrack {
         }
         let [opener, responder] = judged.vouchers;
         let holder = front.port();
+        if direction == Direction::Reply && opener.is_some_and(|port| Some(port) != holder) {
+            return true;
+        }
         // A holder's embryonic connections are counted without the lock: so they stay with it.
         let opener = opener.filter(|_| word.is_assured() || opener == holder);
         front.set_vouchers([opener, responder]);

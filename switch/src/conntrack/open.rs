@@ -337,7 +337,9 @@ impl Conntrack {
             return entry.back.word().born(class, false);
         };
         let is_midst = !tcp::is_first(tcp);
-        let born = entry.back.word().born(class, is_midst || opening.packet.fragment.is_some());
+        // A SYN that is cut is as any other, and not taken for open: that takes an answer. What it carries behind the first
+        // fragment is not known, so that no answer may acknowledge it.
+        let born = entry.back.word().born(class, is_midst);
         let scale = if is_midst { None } else { tcp.syn.window_scale };
         let word = born.with_syn(Direction::Original, scale);
         let from = Direction::Original;

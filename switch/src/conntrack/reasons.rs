@@ -35,7 +35,7 @@ reasons! {
     StraySyn "ct-stray-syn" "The TCP SYN comes from the side that did not open the connection, or answers none."
     UnsolicitedReply "ct-unsolicited-reply" "The ICMP reply answers no request."
     UnknownQuote "ct-unknown-quote" "The ICMP error is about a packet of no connection."
-    ForgedQuote "ct-forged-quote" "The ICMP error quotes a packet that its receiver cannot have sent just now."
+    ForgedQuote "ct-forged-quote" "The ICMP error quotes a packet that its receiver cannot have sent just now, or that was not for who reports it."
     LaterFragment "ct-later-fragment" "The fragment has no transport header: what holds is the verdict about the first one."
     Gone "ct-gone" "The connection has ended."
 }

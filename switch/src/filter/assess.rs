@@ -32,6 +32,12 @@ impl<'a> Sides<'a> {
         self.sender.into_iter().chain(self.receiver)
     }
 
+    /// Whether the sender may say that a packet of the connection came to nothing: who it was for, or a router.
+    pub(super) fn may_report(&self, found: Reference, original: &Tuple) -> Result<(), Denied> {
+        let may = self.sender.is_none_or(|sender| sender.may_report(found.direction, original));
+        if may { Ok(()) } else { Err(Denied::Invalid(Invalid::ForgedQuote)) }
+    }
+
     /// Whether all sides say so.
     pub(super) fn all(&self, says: impl Fn(&Side<'a>) -> bool) -> Result<(), Denied> {
         match self.each().find(|side| !says(side)) {
@@ -130,6 +136,7 @@ impl Filter {
             Verdict::Related(found) => {
                 let judged = self.conntrack.judged(found.id).ok_or(Invalid::Gone)?;
                 let original = self.conntrack.original(found.id).ok_or(Invalid::Gone)?;
+                sides.may_report(found, &original)?;
                 sides.all(|side| {
                     case.stands(side, found, judged)
                         || case.vouches(side, found, &original)
@@ -238,7 +245,7 @@ impl Filter {
                     self.conntrack.track(found, packet, crossing.now)?;
                 }
                 if let Some(anew) = anew {
-                    self.conntrack.set_judged(found.id, anew);
+                    self.conntrack.set_judged(found, anew);
                 }
                 Ok(Some(found))
             }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::First;
 use crate::conntrack::{Direction as Way, Tuple};
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::packet::{Contents, Packet, number};
+use crate::packet::{Address, Contents, Packet, number};
 use crate::security::{
     Direction, Match, Origin, PortTables, Protocol, SecurityPolicy, Service, Tracking, Verdict, is_essential,
 };
@@ -63,9 +63,11 @@ impl Side<'_> {
         usize::from((self.direction == Direction::Egress) != (way == Way::Original))
     }
 
-    /// The rule of this side's stateful groups that allows the connection of `original`, of which the packet goes `way`.
+    /// The rule of this side's stateful groups that allows the connection of `original`, of which the packet goes `way`. Nobody
+    /// vouches for the opener who may not speak with its address: what he gets is no reply to anything that he sent.
     pub(crate) fn vouches(&self, way: Way, original: &Tuple) -> Option<Match> {
         let (direction, remote) = match self.role(way) {
+            0 if !self.may_be(original.source) => return None,
             0 => (Direction::Egress, original.destination),
             _ => (Direction::Ingress, original.source),
         };
@@ -84,6 +86,16 @@ impl Side<'_> {
             Direction::Ingress => packet.source.into(),
         };
         rule_of(self.security.judge(self.port, self.direction, remote, service, tracking))
+    }
+
+    /// Whether this side's guest may have got the packet that an ICMP error is about, which it sends `way`.
+    pub(crate) fn may_report(&self, way: Way, original: &Tuple) -> bool {
+        let addressee = if way == Way::Original { original.source } else { original.destination };
+        self.direction == Direction::Ingress || self.may_be(addressee)
+    }
+
+    fn may_be(&self, address: Address) -> bool {
+        self.security.port(self.port).is_none_or(|tables| tables.may_be(address.into()))
     }
 
     /// Whether nothing was taken away since `generation` on which this side's judgement may have depended.

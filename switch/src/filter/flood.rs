@@ -78,6 +78,9 @@ impl Flood<'_> {
     fn reach(&self, members: &[PortIndex], receivers: &mut Vec<PortIndex>) -> Result<(), Denied> {
         let Self { crossing, parcel, .. } = *self;
         let sides = Sides { sender: crossing.sender(parcel.contents), receiver: None };
+        if let (Verdict::Related(found), Some(original)) = (self.verdict, &self.original) {
+            sides.may_report(found, original)?;
+        }
         sides.all(|side| self.passes(side)).map_err(|denied| self.denied(denied))?;
         let mut recent: Option<Recent<'_>> = None;
         for &to in members.iter().filter(|to| **to != crossing.from) {

@@ -26,9 +26,8 @@ mod flood;
 use crate::conntrack::{self, Conntrack, Hint, Reference};
 use crate::drops::DropReason;
 use crate::fragments::{self, Answer, DatagramId, Fragments};
-use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::packet::{Contents, Packet, parse};
+use crate::packet::{Contents, Packet};
 use crate::security::Service;
 use crate::time::Nanos;
 pub(crate) use assess::Passage;
@@ -81,12 +80,6 @@ pub(crate) enum Arrival {
 impl Filter {
     pub(crate) fn new(limits: conntrack::Limits, fragments: fragments::Limits, seed: u64) -> Self {
         Self { conntrack: Conntrack::new(limits, seed), fragments: Fragments::new(fragments, !seed) }
-    }
-
-    /// What a frame of `length` bytes that begins with `head` carries.
-    #[inline]
-    pub(crate) fn read<P>(frame: &Frame<P>) -> Result<Contents, DropReason> {
-        parse(frame.head.bytes(), frame.meta.length).map_err(DropReason::from)
     }
 
     /// Takes note of a frame that may be a fragment; `ended` hears of datagrams that gave way.

@@ -28,6 +28,8 @@ pub use error::PacketError;
 pub use neighbour::{Arp, Neighbour};
 pub use quote::{Quote, QuotedTransport};
 
+use crate::drops::DropReason;
+use crate::frame::Frame;
 use crate::offload::layout::{Version, type_field};
 use crate::vlan::type_at;
 use ip::Ip;
@@ -220,6 +222,18 @@ pub fn parse(head: &[u8], length: u32) -> Result<Contents, PacketError> {
         [0x86, 0xdd] => Packet::parse(Version::V6, head, at + 2, length).map(Contents::Ip),
         [0x08, 0x06] => Arp::parse(&View::new(head, length), at + 2).map(Contents::Arp),
         other => Ok(Contents::Other(u16::from_be_bytes(other))),
+    }
+}
+
+impl Contents {
+    /// What a frame carries, of which the claims are about just that.
+    ///
+    /// # Errors
+    /// What is wrong with the head, or [`DropReason::BadOffload`].
+    #[inline]
+    pub(crate) fn of<P>(frame: &Frame<P>) -> Result<Self, DropReason> {
+        let contents = parse(frame.head.bytes(), frame.meta.length)?;
+        if frame.meta.claims.fit(&contents) { Ok(contents) } else { Err(DropReason::BadOffload) }
     }
 }
 

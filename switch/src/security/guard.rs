@@ -17,9 +17,7 @@ use crate::decision::address_at;
 use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::mac::MacAddress;
-use crate::packet::{
-    Address, Arp, Contents, Icmp, IcmpMessage, Neighbour, Packet, Ports, Transport, number, parse,
-};
+use crate::packet::{Address, Arp, Contents, Icmp, IcmpMessage, Neighbour, Packet, Ports, Transport, number};
 use crate::vlan::is_tag_type;
 
 /// Ethernet types below are lengths (IEEE 802.3-2018, 3.2.6).
@@ -132,8 +130,7 @@ impl SourceGuard {
     /// Whether the port may send this frame, of which the tags that told its network are off.
     pub(crate) fn admit<P>(&self, frame: &Frame<P>) -> Result<(), DropReason> {
         let head = frame.head.bytes();
-        let contents = parse(head, frame.meta.length)?;
-        Ok(self.check(address_at::<6>(head), &contents)?)
+        Ok(self.check(address_at::<6>(head), &Contents::of(frame)?)?)
     }
 
     /// Whether all of its frames are believed to be a router's or a DHCP server's, if they look like it.
@@ -204,7 +201,7 @@ impl SourceGuard {
 }
 
 /// The address of the link that follows from a MAC address (RFC 4291, 2.5.6 and appendix A).
-fn link_local(mac: MacAddress) -> Ipv6Addr {
+pub(super) fn link_local(mac: MacAddress) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.0;
     let word = |high, low| u16::from_be_bytes([high, low]);
     Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f))

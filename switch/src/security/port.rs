@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::essential::Origin;
+use super::guard::link_local;
 use super::prefix::Prefix;
 use super::rule::GroupIndex;
 use super::tables::Zone;
@@ -52,12 +53,20 @@ impl PortSecurity {
     }
 }
 
+/// The addresses of the link that follow from the port's MAC addresses, with which it may always speak.
+fn link_locals(settings: &PortSecurity) -> impl Iterator<Item = Prefix> {
+    let macs = settings.pairs.iter().filter_map(|pair| pair.mac).chain([settings.mac]);
+    macs.map(|mac| Prefix::host(link_local(mac).into()))
+}
+
 /// A port as the data path sees it.
 #[derive(Clone, Debug)]
 pub struct PortTables {
     zone: Zone,
     groups: Option<Box<[GroupIndex]>>,
     origin: Origin,
+    /// The addresses that it may speak with; `None`: any.
+    own: Option<Box<[Prefix]>>,
 }
 
 impl PortTables {
@@ -68,7 +77,9 @@ impl PortTables {
         });
         let is_guest = settings.guarded && !settings.trusted;
         let origin = if is_guest { Origin::Guest } else { Origin::Infrastructure };
-        Self { zone: settings.zone, groups, origin }
+        let is_known = settings.guarded && !settings.addresses.is_empty();
+        let own = is_known.then(|| settings.prefixes().into_iter().chain(link_locals(settings)).collect());
+        Self { zone: settings.zone, groups, origin, own }
     }
 
     /// The groups whose rules hold for it, in ascending order; `None`: it is not filtered.
@@ -82,6 +93,12 @@ impl PortTables {
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Whether the port may speak with this address: what is sent to it may be meant for the port's guest.
+    #[must_use]
+    pub fn may_be(&self, address: IpAddr) -> bool {
+        self.own.as_ref().is_none_or(|own| own.iter().any(|prefix| prefix.contains(address)))
     }
 
     /// Whose addresses its rules mean.

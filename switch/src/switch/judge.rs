@@ -77,7 +77,7 @@ impl<'a, E> Commit<'a, E> {
         let contents = match readings.get(slot) {
             Some(Reading::Read(contents)) => contents,
             Some(Reading::Unreadable(reason)) => return self.drop(slot, frame, *reason),
-            Some(Reading::Tagged) | None => match Filter::read(frame) {
+            Some(Reading::Tagged) | None => match Contents::of(frame) {
                 Ok(contents) => {
                     read = contents;
                     &read
@@ -123,7 +123,7 @@ impl<'a, E> Commit<'a, E> {
         let Some((rules, crossing)) = self.crossing(network) else {
             return self.egress.flood(network, members, slot, frame);
         };
-        let contents = match Filter::read(frame) {
+        let contents = match Contents::of(frame) {
             Ok(contents) => contents,
             Err(reason) => return self.drop(slot, frame, reason),
         };

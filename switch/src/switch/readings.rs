@@ -4,7 +4,7 @@ use crate::conntrack::{Conntrack, Hint};
 use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::ids::NetworkIndex;
-use crate::packet::{Contents, parse};
+use crate::packet::Contents;
 use crate::vlan::{TYPE_FIELD, is_tag_at};
 
 /// The most frames of a burst that are read ahead; those behind are read when they are asked about.
@@ -17,7 +17,7 @@ pub(super) enum Reading {
     Tagged,
     /// This.
     Read(Contents),
-    /// It contradicts itself.
+    /// It contradicts itself, or its claims do.
     Unreadable(DropReason),
 }
 
@@ -45,13 +45,12 @@ impl Readings {
     /// Reads the burst's heads.
     pub(super) fn read<P>(&mut self, burst: &[Frame<P>]) {
         self.heads.extend(burst.iter().take(AHEAD_MAX).map(|frame| {
-            let head = frame.head.bytes();
-            if is_tag_at(head, TYPE_FIELD) {
+            if is_tag_at(frame.head.bytes(), TYPE_FIELD) {
                 return Reading::Tagged;
             }
-            match parse(head, frame.meta.length) {
+            match Contents::of(frame) {
                 Ok(contents) => Reading::Read(contents),
-                Err(error) => Reading::Unreadable(error.into()),
+                Err(reason) => Reading::Unreadable(reason),
             }
         }));
     }

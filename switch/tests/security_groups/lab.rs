@@ -151,6 +151,14 @@ impl Lab {
         self.renew();
     }
 
+    /// Puts a station whose addresses are not known into these groups.
+    pub(crate) fn join_anywhere(&mut self, station: usize, groups: &[usize]) {
+        let own = PortSecurity::new(Zone(0), MacAddress(mac(station)));
+        let groups = Some(groups.iter().map(|index| group(*index)).collect());
+        self.security.set_port(port(station), Some(PortSecurity { groups, guarded: true, ..own }));
+        self.renew();
+    }
+
     /// Has the worker go by what was changed.
     pub(crate) fn renew(&mut self) {
         let policy = self.compiled.with_security(Arc::new(self.security.policy().clone()));
@@ -160,11 +168,16 @@ impl Lab {
 
     /// Sends a frame from a station.
     pub(crate) fn send(&mut self, station: usize, bytes: &[u8]) -> Outcome {
+        self.send_claiming(station, bytes, Claims::default())
+    }
+
+    /// Sends a frame that claims something from a station.
+    pub(crate) fn send_claiming(&mut self, station: usize, bytes: &[u8], claims: Claims) -> Outcome {
         let before = self.drops();
         self.outside.sent.clear();
         let held = self.outside.held.len();
         let length = u32::try_from(bytes.len()).unwrap();
-        let meta = Metadata::new(port(station), length, Claims::default());
+        let meta = Metadata::new(port(station), length, claims);
         let mut burst = [Frame { head: Head::from_bytes(bytes), meta, payload: () }];
         self.switch.process(&mut self.worker, self.now, &mut burst, &mut self.outside);
         assert!(self.switch.flow_mismatch().is_none(), "{:?}", self.switch.flow_mismatch());

@@ -55,7 +55,7 @@ impl Explainer<'_> {
         let (from, now) = (scene.source, self.now);
         let judges = self.switch.storm.may_judge(from, &limits, now);
         let crossing = Crossing { security, network, from, now, judges };
-        let contents = match Filter::read(frame) {
+        let contents = match Contents::of(frame) {
             Ok(contents) => contents,
             Err(reason) => return Fate::Dropped(reason),
         };
