@@ -92,6 +92,25 @@ fn programs_get_json_for_failures_too() {
 }
 
 #[test]
+fn a_check_counts_security_groups_and_says_who_is_in_them() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/s5.toml");
+    let check = |more: &[&str]| viaduct(&[&["check", example.to_str().unwrap()], more].concat(), &[]);
+    let text = String::from_utf8(check(&[]).stdout).unwrap();
+    assert!(text.lines().next().unwrap().ends_with(", 0 uplinks, 2 groups with 5 rules"), "{text}");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let table: Vec<String> = text.lines().skip_while(|line| !line.starts_with("GROUP")).map(words).collect();
+    let expected = ["GROUP KIND EGRESS RULES PORTS", "db stateful all 3 db1", "web stateful all 2 web1 web2"];
+    assert_eq!(table, expected);
+    let told: Value = serde_json::from_slice(&check(&["--json"]).stdout).unwrap();
+    assert_eq!((&told["groups"][1]["name"], &told["groups"][1]["rules"]), (&"web".into(), &2.into()));
+    assert_eq!(told["groups"][1]["ports"], serde_json::json!(["web1", "web2"]));
+    // Nothing is said of groups where there are none.
+    let plain = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/s1.toml");
+    let text = String::from_utf8(viaduct(&["check", plain.to_str().unwrap()], &[]).stdout).unwrap();
+    assert!(text.contains(", 0 uplinks\n") && !text.contains("group"), "{text}");
+}
+
+#[test]
 fn a_second_daemon_in_the_same_folder_ends_at_once_and_harms_nobody() {
     let daemon = Daemon::start(PAIR);
     let sockets = ["api.sock", "vm1.sock"].map(|name| identity(&daemon.path(name)));

@@ -1,5 +1,6 @@
 //! `viaduct check FILE`: is the file right, and what does it declare?
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -19,6 +20,7 @@ struct Declared<'a> {
     uplinks: Vec<DeclaredInterface<'a>>,
     ports: Vec<DeclaredPort<'a>>,
     interfaces: Vec<DeclaredInterface<'a>>,
+    groups: Vec<DeclaredGroup<'a>>,
     warnings: &'a [String],
 }
 
@@ -57,6 +59,17 @@ struct DeclaredPort<'a> {
     mtu: u16,
 }
 
+/// A security group.
+#[derive(Serialize)]
+struct DeclaredGroup<'a> {
+    name: &'a str,
+    stateful: bool,
+    egress: &'static str,
+    rules: usize,
+    /// Its members.
+    ports: Vec<&'a str>,
+}
+
 /// Reads the file and tells what it declares, or everything that is wrong in it.
 pub(super) fn check(file: &Path, style: Style) -> Result<String, Failure> {
     let loaded = config::load(file, &ThisHost)?;
@@ -68,11 +81,12 @@ pub(super) fn check(file: &Path, style: Style) -> Result<String, Failure> {
     let (guests, containers) = (declared.ports.len() as u64, declared.interfaces.len() as u64);
     let uplinks = declared.uplinks.len() as u64;
     let mut text = format!(
-        "{} is right: {}, {}, {}\n",
+        "{} is right: {}, {}, {}{}\n",
         declared.file,
         counted(networks, "network"),
         counted(guests + containers, "port"),
-        counted(uplinks, "uplink")
+        counted(uplinks, "uplink"),
+        groups_summary(&loaded.config)
     );
     for warning in declared.warnings {
         text.push_str(&format!("warning: {warning}\n"));
@@ -89,7 +103,19 @@ pub(super) fn check(file: &Path, style: Style) -> Result<String, Failure> {
             text.push_str(&format!("{}: {}\n", interface.name, interface.now));
         }
     }
+    if !declared.groups.is_empty() {
+        text.push_str(&format!("\n{}", group_table(&declared.groups).render(style.colour)));
+    }
     Ok(text)
+}
+
+/// How many security groups there are, and rules in them; nothing where there are none.
+pub(super) fn groups_summary(config: &Config) -> String {
+    let rules: usize = config.groups.values().map(|group| group.rules.len()).sum();
+    match config.groups.len() as u64 {
+        0 => String::new(),
+        number => format!(", {} with {}", counted(number, "group"), counted(rules as u64, "rule")),
+    }
 }
 
 /// `1 port`, `2 ports`.
@@ -98,7 +124,7 @@ pub(super) fn counted(number: u64, what: &str) -> String {
 }
 
 fn declared<'a>(file: &Path, loaded: &'a Loaded) -> Declared<'a> {
-    let Config { networks, ports, uplinks, .. } = &loaded.config;
+    let Config { networks, ports, uplinks, groups, .. } = &loaded.config;
     let network = |(name, network): (&'a String, &'a config::Network)| DeclaredNetwork {
         name,
         mode: network.mode.name(),
@@ -142,7 +168,23 @@ fn declared<'a>(file: &Path, loaded: &'a Loaded) -> Declared<'a> {
         uplinks: uplinks.iter().map(uplink).collect(),
         ports: ports.iter().filter_map(port).collect(),
         interfaces: ports.iter().filter_map(interface).collect(),
+        groups: groups.iter().map(|(name, group)| declared_group(name, group, ports)).collect(),
         warnings: &loaded.warnings,
+    }
+}
+
+fn declared_group<'a>(
+    name: &'a str,
+    group: &config::Group,
+    ports: &'a BTreeMap<String, config::Port>,
+) -> DeclaredGroup<'a> {
+    let is_in = |port: &config::Port| port.groups.iter().flatten().any(|group| group == name);
+    DeclaredGroup {
+        name,
+        stateful: group.stateful,
+        egress: group.egress.name(),
+        rules: group.rules.len(),
+        ports: ports.iter().filter(|(_, port)| is_in(port)).map(|(port, _)| port.as_str()).collect(),
     }
 }
 
@@ -217,6 +259,22 @@ fn interface_table(interfaces: &[DeclaredInterface<'_>]) -> Table {
         let mtu = one.mtu.map_or("-".to_owned(), |mtu| mtu.to_string());
         let names = [one.name.into(), Cell::from(one.networks.join(",")), one.interface.as_str().into()];
         table.row(names.into_iter().chain([netns.into(), one.driver.into(), mtu.into()]));
+    }
+    table
+}
+
+fn group_table(groups: &[DeclaredGroup<'_>]) -> Table {
+    let mut table = Table::new(&[
+        ("GROUP", Align::Left),
+        ("KIND", Align::Left),
+        ("EGRESS", Align::Left),
+        ("RULES", Align::Right),
+        ("PORTS", Align::Left),
+    ]);
+    for group in groups {
+        let kind = if group.stateful { "stateful" } else { "stateless" };
+        let (rules, ports) = (Cell::from(group.rules.to_string()), group.ports.join(" "));
+        table.row([group.name.into(), kind.into(), group.egress.into(), rules, ports.into()]);
     }
     table
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::unistd::getpid;
 
-use super::check::counted;
+use super::check::{counted, groups_summary};
 use super::failure::Failure;
 use super::locate::Locate;
 use super::log::Log;
@@ -60,10 +60,11 @@ fn log_configuration(config: &Config) {
     let Config { switch, networks, ports, uplinks, .. } = config;
     let cpus: Vec<String> = switch.cpus.iter().map(ToString::to_string).collect();
     tracing::info!(
-        "{}, {}, {}",
+        "{}, {}, {}{}",
         counted(networks.len() as u64, "network"),
         counted(ports.len() as u64, "port"),
-        counted(uplinks.len() as u64, "uplink")
+        counted(uplinks.len() as u64, "uplink"),
+        groups_summary(config)
     );
     tracing::info!(
         "{} on processor {}, polling {}",

@@ -113,6 +113,8 @@ impl Steering {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     /// A UDP frame; `back` swaps the ends.
@@ -132,11 +134,17 @@ mod tests {
     #[test]
     fn replies_go_to_the_pair_that_sent_also_after_it_changed() {
         let steering = Steering::new(vec![0, 1, 2, 3], None).unwrap();
+        let slot = |flow| flow_hash(&frame(flow, false), steering.seed) as usize % SLOTS;
         for flow in 0..100 {
             steering.note(&frame(flow, false), flow % 4, 1);
         }
-        let right = (0..100).filter(|flow| steering.queue(&frame(*flow, true), 2) == usize::from(flow % 4));
-        assert!(right.count() >= 95, "at most a few collide");
+        // Of those that fall on one place the first keeps it. How many do is a matter of the seed.
+        let mut taken = HashSet::new();
+        let keep_theirs: Vec<u16> = (0..100).filter(|flow| taken.insert(slot(*flow))).collect();
+        assert!(keep_theirs.len() > 70, "places are spread: {}", keep_theirs.len());
+        for flow in keep_theirs {
+            assert_eq!(steering.queue(&frame(flow, true), 2), usize::from(flow % 4), "flow {flow}");
+        }
         steering.note(&frame(7, false), 0, 3);
         steering.note(&frame(7, false), 2, 5);
         assert_eq!(steering.queue(&frame(7, true), 5), 2);
