@@ -16,6 +16,7 @@ pub mod console;
 pub mod daemon;
 pub mod deadline;
 pub mod driver;
+pub mod fragments;
 pub mod guest;
 pub mod hostile;
 pub mod lab;
