@@ -16,8 +16,8 @@ pub use connection::{Cleared, ConnectionPage, ConnectionStatus};
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
 pub use trace::{
-    Trace, TraceField, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind, WatchEvent, WatchLine,
-    WatchTally,
+    LostAt, Trace, TraceField, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind, WatchEvent,
+    WatchLine, WatchTally,
 };
 
 /// The whole state at one moment.

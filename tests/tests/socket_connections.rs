@@ -94,4 +94,9 @@ fn a_trace_names_the_rule_and_the_connection_that_let_a_packet_pass() {
     assert!(known.contains("server vouches for the connection") && known.contains("unreplied"), "{known}");
     let other = step(&stage.daemon, "client", "udp 10.0.0.4:1000 > 10.0.0.1:54");
     assert!(other.contains("dropped as group-ingress"), "{other}");
+    // What goes to all is asked about at each receiver.
+    let to_all = step(&stage.daemon, "client", "udp 10.0.0.4:1000 > 255.255.255.255:53");
+    assert!(to_all.contains(rule) && to_all.contains("none yet"), "{to_all}");
+    let closed = step(&stage.daemon, "client", "udp 10.0.0.4:1000 > 255.255.255.255:54");
+    assert!(closed.contains("dropped as group-ingress"), "{closed}");
 }

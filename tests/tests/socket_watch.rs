@@ -11,6 +11,7 @@ use serde_json::Value;
 use viaduct_tests::daemon::{Daemon, binary};
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
+use viaduct_tests::driver::ring::Piece;
 
 const CONFIG: &str = r#"
 [network.lab]
@@ -104,6 +105,37 @@ fn frames_are_told_with_names_and_what_became_of_them() {
     assert_eq!(dropped["step"]["stage"], "port-security");
     assert_eq!(filtered.sample()["packet"], second["packet"]);
     assert!(filtered.child.wait().unwrap().success(), "it had its one sample");
+}
+
+#[test]
+fn what_a_receiver_loses_is_told_with_its_name_and_what_nobody_could_read_by_number() {
+    let daemon = Daemon::start(CONFIG);
+    let [mut web, mut db] = pair(&daemon);
+    // The switch has to know where it is.
+    db.send(&frame(&daemon, "db", "udp 10.0.0.9:1 > 10.0.0.5:1"));
+    web.expect_frame("what makes db known");
+    let syn = frame(&daemon, "web", "tcp 10.0.0.5:4000 > 10.0.0.9:3306");
+    let mut drops = Watcher::start(&daemon, &["--drops"]);
+    // Its ring takes 256, and 1000 wait for it. It reads none.
+    while daemon.show().port("db").dropped("no-buffer") == 0 {
+        (0..200).for_each(|_| web.send(&syn));
+    }
+    let lost = drops.sample();
+    let verdict = &lost["verdict"];
+    assert_eq!((&verdict["kind"], &verdict["reason"]), (&"dropped".into(), &"no-buffer".into()), "{lost}");
+    assert_eq!(lost["lost_at"], serde_json::json!({ "port": "db", "reason": "no-buffer" }));
+    assert_eq!(verdict["receivers"][0]["port"], "db");
+    let mut unread = Watcher::start(&daemon, &["--drops", "--port", "web"]);
+    // Shorter than the header that stands before each frame.
+    let (queue, address) = (&mut web.transmit[0], web.spare);
+    assert!(queue.ring.add(&[Piece { address, length: 5, writable: false }], None, 0));
+    queue.ring.publish();
+    let told = std::iter::from_fn(|| Some(unread.sample())).find(|told| told["lost_at"].is_null()).unwrap();
+    assert_eq!((&told["port"], &told["verdict"]["reason"]), (&"web".into(), &"bad-chain".into()), "{told}");
+    assert_eq!(
+        (told["packet"].as_str(), &told["network"]),
+        (Some("a frame that was not read"), &Value::Null)
+    );
 }
 
 #[test]

@@ -74,12 +74,18 @@ fn outcome(event: &WatchEvent) -> String {
     match (kind, event.flooded_to) {
         (VerdictKind::Sent, Some(ports)) => format!("flooded to {ports} ports"),
         (VerdictKind::Sent, None) => {
-            receivers.iter().map(|to| to.port.as_str()).collect::<Vec<_>>().join(", ")
+            let ports = receivers.iter().map(|to| to.port.as_str()).collect::<Vec<_>>().join(", ");
+            let lost = event.lost_at.as_ref();
+            ports + &lost.map_or_else(String::new, |at| format!("; lost at {} as {}", at.port, at.reason))
         }
         (VerdictKind::Control, _) => "the switch itself".to_owned(),
         (VerdictKind::Dropped, _) => {
-            let stage = event.step.as_ref().map_or_else(String::new, |step| format!(" by {}", step.stage));
-            format!("dropped as {}{stage}", reason.as_deref().unwrap_or("?"))
+            let place = match (&event.lost_at, &event.step) {
+                (Some(at), _) => format!(" at {}", at.port),
+                (None, Some(step)) => format!(" by {}", step.stage),
+                (None, None) => String::new(),
+            };
+            format!("dropped as {}{place}", reason.as_deref().unwrap_or("?"))
         }
         (VerdictKind::Unknown, _) => "kept until its first fragment comes".to_owned(),
     }
@@ -98,7 +104,7 @@ fn tally_line(last: WatchTally, now: WatchTally) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TraceReceiver, TraceStep};
+    use crate::model::{LostAt, TraceReceiver, TraceStep};
 
     fn event(verdict: Verdict) -> WatchEvent {
         WatchEvent {
@@ -115,8 +121,9 @@ mod tests {
     fn a_sample_is_a_line_with_names() {
         let to = |port: &str| TraceReceiver { port: port.to_owned(), ..TraceReceiver::default() };
         let receivers = vec![to("db1"), to("wan")];
-        let sent = Verdict { kind: VerdictKind::Sent, receivers, ..Verdict::default() };
-        assert_eq!(event_line(&event(sent)), "12.000345 web1 (lab) arp 10.0.0.5 > 10.0.0.9 -> db1, wan");
+        let sent = Verdict::default;
+        let both = Verdict { kind: VerdictKind::Sent, receivers, ..sent() };
+        assert_eq!(event_line(&event(both)), "12.000345 web1 (lab) arp 10.0.0.5 > 10.0.0.9 -> db1, wan");
         let reason = Some("spoof-arp".to_owned());
         let verdict = Verdict { kind: VerdictKind::Dropped, reason, ..Verdict::default() };
         let step = TraceStep { stage: "port-security".to_owned(), ..TraceStep::default() };
@@ -125,6 +132,14 @@ mod tests {
             event_line(&dropped)
                 .ends_with("web1 (-) arp 10.0.0.5 > 10.0.0.9 -> dropped as spoof-arp by port-security")
         );
+        let lost_at = || Some(LostAt { port: "db1".to_owned(), reason: "no-buffer".to_owned() });
+        let some = Verdict { kind: VerdictKind::Sent, receivers: vec![to("db1"), to("wan")], ..sent() };
+        let some = WatchEvent { lost_at: lost_at(), ..event(some) };
+        assert!(event_line(&some).ends_with("-> db1, wan; lost at db1 as no-buffer"));
+        let reason = Some("no-buffer".to_owned());
+        let all = Verdict { kind: VerdictKind::Dropped, reason, receivers: vec![to("db1")], ..sent() };
+        let all = WatchEvent { lost_at: lost_at(), ..event(all) };
+        assert!(event_line(&all).ends_with("-> dropped as no-buffer at db1"));
         let flooded = WatchEvent {
             flooded_to: Some(20),
             ..event(Verdict { kind: VerdictKind::Sent, ..Verdict::default() })

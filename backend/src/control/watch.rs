@@ -8,7 +8,7 @@ use crate::control::TraceError;
 use crate::control::controller::Controller;
 use crate::control::trace::{Words, dropped, tags as tags_in_words};
 use crate::dataplane::{Sample, SampleFate, TapCounters, Wanted, Watch};
-use crate::model::{Trace, TraceReceiver, Verdict, VerdictKind, WatchEvent};
+use crate::model::{LostAt, Trace, TraceReceiver, Verdict, VerdictKind, WatchEvent};
 use crate::trace::{Filter, describe};
 
 /// How many may watch at once.
@@ -61,15 +61,23 @@ impl Controller {
         let verdict = self.happened(sample);
         let native = || self.policy.port(sample.meta.source).and_then(PortPolicy::native);
         let network = sample.network.or_else(native).map(|network| words.network(network));
-        let step = verdict.reason.as_ref().and_then(|reason| {
+        let is_explained = sample.unread == 0 && sample.lost.is_none();
+        let step = verdict.reason.as_ref().filter(|_| is_explained).and_then(|reason| {
             let steps = self.explained(sample).steps;
             steps.into_iter().find(|step| step.dropped.as_ref() == Some(reason))
         });
         WatchEvent {
             at_us: sample.at.0 / 1000,
             port: words.port(sample.meta.source),
-            network,
-            packet: describe(sample.head(), sample.meta.length),
+            network: network.filter(|_| sample.unread == 0),
+            packet: match sample.unread {
+                0 => describe(sample.head(), sample.meta.length),
+                1 => "a frame that was not read".to_owned(),
+                frames => format!("{frames} frames that were not read"),
+            },
+            lost_at: sample
+                .lost
+                .map(|(port, reason)| LostAt { port: words.port(port), reason: reason.name().to_owned() }),
             flooded_to: match sample.fate {
                 SampleFate::Flooded(_, ports) => Some(ports),
                 _ => None,
@@ -90,8 +98,12 @@ impl Controller {
                     tags: words.tags_at(port, sample),
                     running: self.runs(port),
                 };
-                let receivers = ports.into_iter().flatten().map(receiver).collect();
-                Verdict { receivers, ..of(VerdictKind::Sent) }
+                let receivers: Vec<_> = ports.into_iter().flatten().map(receiver).collect();
+                match sample.lost {
+                    // It was for nobody else.
+                    Some((_, reason)) if receivers.len() == 1 => Verdict { receivers, ..dropped(reason) },
+                    _ => Verdict { receivers, ..of(VerdictKind::Sent) },
+                }
             }
             SampleFate::Flooded(..) => of(VerdictKind::Sent),
             SampleFate::Punted => of(VerdictKind::Control),

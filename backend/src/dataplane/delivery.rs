@@ -14,6 +14,7 @@ use viaduct_switch::vlan::{TAG_LEN, TAGS_MAX};
 
 use super::outlet::{Outcome, Outlet, ReceiveQueue};
 use super::sync::primitives::MutexGuard;
+use super::tap::Notes;
 use crate::memory::Segment;
 use crate::ring::{BURST_FRAMES, Segments, Span, prefetch_ahead};
 
@@ -154,6 +155,8 @@ pub(super) struct Delivered<'a> {
     pub(super) workshop: &'a mut Workshop,
     /// If frames may be merged: those whose checksums were found to be right, a bit each.
     pub(super) mergeable: Option<u64>,
+    /// Where it is noted which frames receivers lose, while somebody watches.
+    pub(super) notes: Option<&'a mut Notes>,
 }
 
 impl Delivered<'_> {
@@ -198,8 +201,25 @@ impl Delivered<'_> {
                 self.fetch(next);
             }
             if let Err(reason) = self.one(outlet, queue, send, outcome, tags) {
-                self.switch.counters().port(outlet.port).add_drops(reason, 1);
+                self.lose(outlet.port, &[send.slot], reason);
             }
+        }
+    }
+
+    /// Counts frames that a receiver loses.
+    #[cold]
+    pub(super) fn lose(&mut self, receiver: PortIndex, slots: &[u8], reason: DropReason) {
+        self.switch.counters().port(receiver).add_drops(reason, slots.len() as u64);
+        if let Some(notes) = &mut self.notes {
+            slots.iter().for_each(|slot| notes.note_lost(usize::from(*slot), receiver, reason));
+        }
+    }
+
+    /// Frames for a port whose driver does not run, or none of whose links sends: a flood passes it by, the rest is counted
+    /// there.
+    pub(super) fn pass_by(&mut self, group: &[Send]) {
+        for send in group.iter().filter(|send| !send.is_flooded()) {
+            self.lose(send.to, &[send.slot], DropReason::ReceiverDown);
         }
     }
 

@@ -37,10 +37,13 @@ impl Worker {
         }
         let refused = collector.refused;
         if is_watched {
-            self.taps.end(frames, &self.outbox, self.state.policy(), Nanos(elapsed));
+            self.taps.note_sends(&self.outbox);
         }
         self.catch_up(refused, now);
         let addressees = self.deliver(now, None);
+        if is_watched {
+            self.taps.end(self.burst.frames().0, self.state.policy(), Nanos(elapsed));
+        }
         if self.polling == Polling::Adaptive && now >= self.crowded {
             for (port, queue) in addressees.into_iter().flatten() {
                 self.await_answer(port, usize::from(queue), now);

@@ -59,6 +59,11 @@ pub struct Sample {
     pub at: Nanos,
     /// What became of it.
     pub fate: SampleFate,
+    /// The first receiver that lost it, and why: it had no room, or is broken. What waited for a receiver's room, or is refused
+    /// by a device later, is counted alone.
+    pub lost: Option<(PortIndex, DropReason)>,
+    /// How many frames this stands for that were dropped before anything was read of them; 0: it is one that was read.
+    pub unread: u64,
     head: [u8; HEAD_MAX],
     head_len: u8,
 }
@@ -180,6 +185,38 @@ impl Tap {
         (Self { wanted, samples, counters, slot: 0, bursts: BURSTS, room: SAMPLES, looked }, queue)
     }
 
+    /// Has what it may do in ten milliseconds again, if they are over; gives which ones these are.
+    fn renew(&mut self, now: Nanos) -> u64 {
+        let slot = now.0 / SLOT_NS;
+        if slot != self.slot {
+            (self.slot, self.bursts, self.room) = (slot, BURSTS, SAMPLES);
+        }
+        slot
+    }
+
+    /// Leaves a sample of frames that were dropped before anything was read of them; a filter for packets means none.
+    fn leave_unread(&mut self, source: PortIndex, reason: DropReason, frames: u64, now: Nanos) {
+        self.counters.frames.fetch_add(frames, Relaxed);
+        let is_strange = self.wanted.port.is_some_and(|port| port != source);
+        self.renew(now);
+        if is_strange || self.wanted.filter != Filter::default() || self.room == 0 {
+            return;
+        }
+        self.room -= 1;
+        self.counters.looked_at.fetch_add(frames, Relaxed);
+        self.pass_on(Sample {
+            meta: Metadata::new(source, 0, Claims::default()),
+            network: None,
+            priority: None,
+            at: now,
+            fate: SampleFate::Dropped(reason),
+            lost: None,
+            unread: frames,
+            head: [0; HEAD_MAX],
+            head_len: 0,
+        });
+    }
+
     /// Whether a burst of `frames` frames that came from `source` is looked at.
     fn begin(&mut self, source: PortIndex, frames: u64, now: Nanos) -> bool {
         self.counters.frames.fetch_add(frames, Relaxed);
@@ -187,10 +224,7 @@ impl Tap {
         if is_strange && self.wanted.entering {
             return false;
         }
-        let slot = now.0 / SLOT_NS;
-        if slot != self.slot {
-            (self.slot, self.bursts, self.room) = (slot, BURSTS, SAMPLES);
-        }
+        let slot = self.renew(now);
         let Some(last) = self.looked.get_mut(source.get()) else { return false };
         let is_new = std::mem::replace(last, slot) != slot;
         let is_favoured = if self.wanted.port.is_some() { !is_strange } else { is_new };
@@ -217,7 +251,7 @@ impl Tap {
     }
 
     fn wants(&self, frame: &Frame<Span>, noted: &Noted, policy: &Policy) -> bool {
-        let is_drop = matches!(noted.fate, SampleFate::Dropped(_));
+        let is_drop = matches!(noted.fate, SampleFate::Dropped(_)) || noted.lost.is_some();
         let is_at = |port: PortIndex| {
             frame.meta.source == port
                 || match noted.fate {
@@ -236,7 +270,11 @@ impl Tap {
         let network = frame.meta.tag.map(|tag| tag.network);
         let priority = frame.meta.tag.and_then(|tag| tag.priority);
         let NotedHead { head, head_len } = noted.head;
-        let sample = Sample { meta, network, priority, at, fate: noted.fate, head, head_len };
+        let Noted { fate, lost, .. } = *noted;
+        self.pass_on(Sample { meta, network, priority, at, fate, lost, unread: 0, head, head_len });
+    }
+
+    fn pass_on(&self, sample: Sample) {
         match self.samples.try_send(sample) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
@@ -275,6 +313,7 @@ struct Noted {
     length: u32,
     claims: Claims,
     fate: SampleFate,
+    lost: Option<(PortIndex, DropReason)>,
 }
 
 impl Noted {
@@ -283,6 +322,7 @@ impl Noted {
         length: 0,
         claims: Claims { checksum: None, gso: None },
         fate: SampleFate::Kept,
+        lost: None,
     };
 }
 
@@ -298,6 +338,14 @@ impl Notes {
         }
     }
 
+    /// Notes that a receiver lost the frame at `slot`.
+    #[cold]
+    pub(super) fn note_lost(&mut self, slot: usize, receiver: PortIndex, reason: DropReason) {
+        if let Some(noted) = self.0.get_mut(slot) {
+            noted.lost.get_or_insert((receiver, reason));
+        }
+    }
+
     /// Notes the frames as they enter.
     fn begin(&mut self, frames: &[Frame<Span>]) {
         for (noted, frame) in self.0.iter_mut().zip(frames) {
@@ -307,7 +355,7 @@ impl Notes {
             }
             noted.head.head_len = u8::try_from(bytes.len()).unwrap_or(0);
             (noted.length, noted.claims) = (frame.meta.length, frame.meta.claims);
-            noted.fate = SampleFate::Kept;
+            (noted.fate, noted.lost) = (SampleFate::Kept, None);
         }
     }
 
@@ -374,13 +422,37 @@ impl Taps {
         Some(&mut self.notes)
     }
 
+    /// What is noted of the burst that is carried now, if anybody looks at it.
+    #[inline]
+    pub(super) fn notes(&mut self) -> Option<&mut Notes> {
+        if self.looking == 0 { None } else { Some(&mut self.notes) }
+    }
+
+    /// Notes what was decided to go to few ports, before it is brought there.
+    #[cold]
+    pub(super) fn note_sends(&mut self, outbox: &Outbox) {
+        if self.looking != 0 {
+            self.notes.add_sends(outbox);
+        }
+    }
+
+    /// Leaves samples of frames that were dropped before anything was read of them.
+    #[cold]
+    pub(super) fn leave_unread(&mut self, source: PortIndex, dropped: &[(DropReason, u64)], now: Nanos) {
+        self.taps.retain(|tap| !tap.counters.is_closed());
+        for tap in &mut self.taps {
+            for (reason, frames) in dropped.iter().filter(|(_, frames)| *frames > 0) {
+                tap.leave_unread(source, *reason, *frames, now);
+            }
+        }
+    }
+
     /// Ends it: leaves samples.
     #[cold]
-    pub(super) fn end(&mut self, frames: &[Frame<Span>], outbox: &Outbox, policy: &Policy, now: Nanos) {
+    pub(super) fn end(&mut self, frames: &[Frame<Span>], policy: &Policy, now: Nanos) {
         if self.looking == 0 {
             return;
         }
-        self.notes.add_sends(outbox);
         let noted = self.notes.0.get(..frames.len()).unwrap_or_default();
         let burst = Looked { frames, noted, policy, now };
         for (number, tap) in self.taps.iter_mut().enumerate() {
@@ -391,3 +463,6 @@ impl Taps {
         self.looking = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;

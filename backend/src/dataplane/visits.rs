@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use viaduct_switch::{DropReason, PortIndex, Switch};
+use viaduct_switch::PortIndex;
 
 use super::delivery::{Delivered, Send};
 use super::outlet::{Outcome, Outlet};
@@ -60,7 +60,7 @@ impl Delivery<'_> {
         let Some(first) = group.first() else { return true };
         let outlets = self.outlets;
         let Some(outlet) = outlets.get(first.to.get()).and_then(Option::as_ref) else {
-            count_down(self.to.switch, group);
+            self.to.pass_by(group);
             return true;
         };
         if let Some(link) = self.link {
@@ -76,7 +76,7 @@ impl Delivery<'_> {
     #[inline]
     fn visit(&mut self, outlet: &Outlet, number: u16, group: &[Send], wait: bool) -> bool {
         let Some(queue) = outlet.queue(number) else {
-            count_down(self.to.switch, group);
+            self.to.pass_by(group);
             return true;
         };
         let Some(queue) = turn::at_once(queue).or_else(|| wait.then(|| turn::patiently(queue))) else {
@@ -124,14 +124,6 @@ impl Delivery<'_> {
             count += 1;
         }
         self.visit(outlet, number, part.get(..count).unwrap_or_default(), true);
-    }
-}
-
-/// Frames for a port whose driver does not run, or none of whose links sends: a flood passes it by, the rest is counted there.
-fn count_down(switch: &Switch, group: &[Send]) {
-    let frames = group.iter().filter(|send| !send.is_flooded()).count() as u64;
-    if let Some(first) = group.first() {
-        switch.counters().port(first.to).add_drops(DropReason::ReceiverDown, frames);
     }
 }
 

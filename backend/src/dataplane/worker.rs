@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use viaduct_switch::{DropReason, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
+use viaduct_switch::{DropReason, Nanos, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
 
 use super::Signal;
 use super::delivery::{Delivered, Outbox, Released, Workshop, count};
@@ -293,7 +293,7 @@ impl Worker {
         inlet.meter.add(self.burst.frames().0.len() as u64, self.burst.bytes());
         let pair = inlet.index / 2;
         let (port, link) = (inlet.port, inlet.link);
-        self.count_malformed(place);
+        self.count_malformed(place, now);
         self.note_flows(port, pair, now);
         self.switch_burst(link, now, None);
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
@@ -316,10 +316,15 @@ impl Worker {
         }
     }
 
-    fn count_malformed(&self, place: u32) {
+    fn count_malformed(&mut self, place: u32, now: Instant) {
         let Some(inlet) = self.inlets.get(place as usize).and_then(Option::as_ref) else { return };
-        let counters = self.switch.counters().port(inlet.port);
-        for (reason, frames) in self.burst.dropped.iter().filter(|(_, frames)| *frames > 0) {
+        let (port, counters) = (inlet.port, self.switch.counters().port(inlet.port));
+        let mut dropped = self.burst.dropped.iter().filter(|(_, frames)| *frames > 0).peekable();
+        if dropped.peek().is_some() && !self.taps.is_empty() {
+            let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
+            self.taps.leave_unread(port, &self.burst.dropped, Nanos(elapsed));
+        }
+        for (reason, frames) in dropped {
             counters.add_drops(*reason, *frames);
         }
     }
@@ -359,6 +364,7 @@ impl Worker {
                 segments,
                 workshop: &mut self.workshop,
                 mergeable,
+                notes: self.taps.notes(),
             },
             outlets: &self.outlets,
             link,

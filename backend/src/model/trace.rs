@@ -41,8 +41,19 @@ pub struct WatchEvent {
     pub verdict: Verdict,
     /// To how many ports it was flooded, if they are too many to be named.
     pub flooded_to: Option<u16>,
+    /// The first receiver that lost it, if one did.
+    pub lost_at: Option<LostAt>,
     /// The step that dropped it, if it would be so now, too.
     pub step: Option<TraceStep>,
+}
+
+/// A receiver that lost a frame.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LostAt {
+    /// The port.
+    pub port: String,
+    /// The reason's name.
+    pub reason: String,
 }
 
 /// How much a watch saw so far.

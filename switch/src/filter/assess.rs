@@ -157,7 +157,7 @@ impl Filter {
     }
 
     /// What is seen of a connection by who listens.
-    fn looked(&self, verdict: Verdict, crossing: &Crossing<'_>) -> Looked {
+    pub(super) fn looked(&self, verdict: Verdict, crossing: &Crossing<'_>) -> Looked {
         let state = match verdict {
             Verdict::Established(found) | Verdict::Related(found) => {
                 self.conntrack.connection(found.id, crossing.now).map(|connection| connection.state)

@@ -5,12 +5,17 @@ use super::crossing::{Crossing, Side};
 use super::denied::Denied;
 use super::{Filter, Parcel};
 use crate::conntrack::{Judged, Tuple, Verdict};
+use crate::explain::{Observer, Outcome};
 use crate::ids::PortIndex;
 use crate::packet::{Contents, Packet};
-use crate::security::{GroupIndex, SecurityPolicy, Tracking, Zone};
+use crate::security::{GroupIndex, Match, SecurityPolicy, Tracking, Zone};
+
+/// Receivers of a flood of which it is told which rule lets the frame in: what all of a network's ports say is more than anybody
+/// reads.
+const TOLD_MAX: usize = 16;
 
 /// One frame, and who may get it.
-struct Flood<'a> {
+struct Flood<'a, O> {
     filter: &'a Filter,
     crossing: &'a Crossing<'a>,
     packet: &'a Packet,
@@ -18,13 +23,24 @@ struct Flood<'a> {
     verdict: Verdict,
     /// The tuple of its connection.
     original: Option<Tuple>,
+    /// Who listens.
+    observer: &'a O,
 }
 
 /// What was said about the last receiver: most ports of a network are in the same groups.
 struct Recent<'a> {
     groups: &'a [GroupIndex],
     zone: Zone,
-    allows: bool,
+    allows: Option<Allowance>,
+}
+
+/// Why a side lets the frame pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Allowance {
+    /// By a rule.
+    Rule(Match),
+    /// By the connection, for which it vouched.
+    Vouched,
 }
 
 impl Filter {
@@ -40,12 +56,25 @@ impl Filter {
         members: &[PortIndex],
         receivers: &mut Vec<PortIndex>,
     ) -> Result<Passage, Denied> {
+        self.assess_flood_observed(crossing, parcel, members, receivers, &())
+    }
+
+    /// The same, with somebody who listens.
+    pub(crate) fn assess_flood_observed(
+        &self,
+        crossing: &Crossing<'_>,
+        parcel: Parcel<'_>,
+        members: &[PortIndex],
+        receivers: &mut Vec<PortIndex>,
+        observer: &impl Observer,
+    ) -> Result<Passage, Denied> {
         receivers.clear();
         let contents = parcel.contents;
         let Contents::Ip(packet) = contents else {
             return self.assess_other(crossing, contents, members, receivers);
         };
         let verdict = self.verdict(crossing, packet, &parcel);
+        observer.looked(|| self.looked(verdict, crossing));
         if verdict == Verdict::New && !crossing.judges {
             return Err(Denied::TooFast);
         }
@@ -53,7 +82,7 @@ impl Filter {
             Verdict::Established(found) | Verdict::Related(found) => self.conntrack.original(found.id),
             _ => None,
         };
-        let flood = Flood { filter: self, crossing, packet, parcel, verdict, original };
+        let flood = Flood { filter: self, crossing, packet, parcel, verdict, original, observer };
         flood.reach(members, receivers)?;
         Ok(flood.passage())
     }
@@ -74,7 +103,7 @@ impl Filter {
     }
 }
 
-impl Flood<'_> {
+impl<O: Observer> Flood<'_, O> {
     fn reach(&self, members: &[PortIndex], receivers: &mut Vec<PortIndex>) -> Result<(), Denied> {
         let Self { crossing, parcel, .. } = *self;
         let sides = Sides { sender: crossing.sender(parcel.contents), receiver: None };
@@ -82,14 +111,18 @@ impl Flood<'_> {
             sides.may_report(found, original)?;
         }
         sides.all(|side| self.passes(side)).map_err(|denied| self.denied(denied))?;
-        let mut recent: Option<Recent<'_>> = None;
+        let (mut recent, mut told): (Option<Recent<'_>>, usize) = (None, 0);
         for &to in members.iter().filter(|to| **to != crossing.from) {
             let Some(side) = crossing.receiver(to, parcel.contents) else {
                 receivers.push(to);
                 continue;
             };
-            if self.passes_as_recent(&side, crossing.security, &mut recent) {
+            if let Some(allowance) = self.as_recent(&side, crossing.security, &mut recent) {
                 receivers.push(to);
+                told += 1;
+                if told <= TOLD_MAX {
+                    self.tell(&side, allowance);
+                }
             }
         }
         if reaches_nobody(receivers, crossing.from) { Err(self.denied(Denied::Ingress)) } else { Ok(()) }
@@ -102,40 +135,61 @@ impl Flood<'_> {
         }
     }
 
-    fn passes_as_recent<'p>(
+    fn as_recent<'p>(
         &self,
         side: &Side<'_>,
         security: &'p SecurityPolicy,
         recent: &mut Option<Recent<'p>>,
-    ) -> bool {
+    ) -> Option<Allowance> {
         // Whose connection it is depends on the port itself.
         if matches!(self.verdict, Verdict::Established(_) | Verdict::Related(_)) {
-            return self.passes(side);
+            return self.allowance(side);
         }
-        let Some(tables) = security.port(side.port) else { return true };
+        let tables = security.port(side.port)?;
         let (groups, zone) = (tables.groups().unwrap_or_default(), tables.zone());
         if let Some(recent) = recent
             && (recent.groups, recent.zone) == (groups, zone)
         {
             return recent.allows;
         }
-        let allows = self.passes(side);
+        let allows = self.allowance(side);
         *recent = Some(Recent { groups, zone, allows });
         allows
     }
 
+    /// Whether a side lets it pass, with word of why.
     fn passes(&self, side: &Side<'_>) -> bool {
-        let by_rules = |tracking| side.allows(self.packet, self.parcel.first, tracking).is_some();
+        let allowance = self.allowance(side);
+        if let Some(allowance) = allowance {
+            self.tell(side, allowance);
+        }
+        allowance.is_some()
+    }
+
+    fn tell(&self, side: &Side<'_>, allowance: Allowance) {
+        let Side { port, direction, .. } = *side;
+        self.observer.outcome(|| match allowance {
+            Allowance::Rule(rule) => Outcome::Allowed { port, direction, rule },
+            Allowance::Vouched => Outcome::Vouched(port),
+        });
+    }
+
+    fn allowance(&self, side: &Side<'_>) -> Option<Allowance> {
+        let by_rules = |tracking| side.allows(self.packet, self.parcel.first, tracking).map(Allowance::Rule);
         let by_connection = match (self.verdict, &self.original) {
             (Verdict::Established(found) | Verdict::Related(found), Some(original)) => {
                 let judged = self.filter.conntrack.judged(found.id);
-                judged.is_some_and(|judged| stands(side, found, judged))
-                    || (self.crossing.judges && side.vouches(found.direction, original).is_some())
+                let stands = judged.is_some_and(|judged| stands(side, found, judged));
+                let vouches =
+                    || self.crossing.judges.then(|| side.vouches(found.direction, original)).flatten();
+                if stands { Some(Allowance::Vouched) } else { vouches().map(Allowance::Rule) }
             }
-            _ => false,
+            _ => None,
         };
         let may_be_new = !matches!(self.verdict, Verdict::Invalid(_) | Verdict::Established(_));
-        by_connection || (may_be_new && by_rules(Tracking::Stateful)) || by_rules(Tracking::Stateless)
+        by_connection
+            .or_else(|| may_be_new.then(|| by_rules(Tracking::Stateful)).flatten())
+            .or_else(|| by_rules(Tracking::Stateless))
     }
 
     /// A packet to one station whose place is unknown opens its connection as any other, and who is there vouches for it by

@@ -63,7 +63,7 @@ impl Delivered<'_> {
                 _ => self.super_frame(queue, whole, &mut plan.pieces, outcome, tags),
             };
             if let Err(reason) = delivered {
-                self.switch.counters().port(outlet.port).add_drops(reason, whole.members.len() as u64);
+                self.lose(outlet.port, &whole.members, reason);
             }
         }
         self.workshop.plan = plan;

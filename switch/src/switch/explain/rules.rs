@@ -71,7 +71,9 @@ impl Explainer<'_> {
                 allowed.push(to);
                 filter.assess_observed(&crossing, parcel, to, &self.notes)
             }
-            Aim::Ports(ports) => filter.assess_flood(&crossing, parcel, ports, &mut allowed),
+            Aim::Ports(ports) => {
+                filter.assess_flood_observed(&crossing, parcel, ports, &mut allowed, &self.notes)
+            }
         };
         let opens = matches!(assessed, Ok(Passage::Opens(_)));
         if opens && !self.switch.storm.would_admit_connection(from, &limits, now) {
