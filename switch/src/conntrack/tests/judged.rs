@@ -19,6 +19,11 @@ fn answered(table: &Conntrack, judged: Judged) -> ConnectionId {
     found.id
 }
 
+/// A packet of the side that opened the connection.
+fn sends(id: ConnectionId) -> Reference {
+    Reference { id, direction: Direction::Original }
+}
+
 #[test]
 fn it_is_known_which_sides_rules_vouch_for_a_connection() {
     for judged in [
@@ -41,25 +46,41 @@ fn a_side_that_moved_to_another_port_takes_its_connections_along() {
     let table = table();
     let id = answered(&table, vouched(Some(7), Some(9)));
     let after = Judged { generation: 4, ..vouched(Some(8), Some(5)) };
-    assert!(table.set_judged(id, after));
+    assert!(table.set_judged(sends(id), after));
     assert_eq!(table.judged(id), Some(after));
     assert_eq!((table.held(port(7)), table.held(port(8))), ((0, 0), (1, 0)));
     assert_eq!(table.connection(id, at(0)).unwrap().port, port(8));
     // Where it is already it stays, and who vouches for nothing holds it all the same.
-    assert!(table.set_judged(id, after) && table.held(port(8)) == (1, 0));
-    assert!(table.set_judged(id, vouched(None, None)) && table.held(port(8)) == (1, 0));
+    assert!(table.set_judged(sends(id), after) && table.held(port(8)) == (1, 0));
+    assert!(table.set_judged(sends(id), vouched(None, None)) && table.held(port(8)) == (1, 0));
     assert_eq!(table.judged(id), Some(vouched(None, None)));
     assert!(table.close(id) && table.held(port(8)) == (0, 0));
+}
+
+#[test]
+fn who_only_gets_a_reply_takes_nothing_over() {
+    let table = table();
+    let before = vouched(Some(7), Some(9));
+    let id = answered(&table, before);
+    let gets = Reference { id, direction: Direction::Reply };
+    assert!(table.set_judged(gets, Judged { generation: 4, ..vouched(Some(8), Some(5)) }));
+    assert_eq!(table.judged(id), Some(before), "nothing of it is noted");
+    assert_eq!((table.held(port(7)), table.held(port(8))), ((1, 0), (0, 0)));
+    // The one that holds it may vouch for it anew, and a side without rules may have none.
+    for after in [vouched(Some(7), Some(5)), vouched(None, Some(5))] {
+        assert!(table.set_judged(gets, after));
+        assert_eq!((table.judged(id), table.held(port(7))), (Some(after), (1, 0)));
+    }
 }
 
 #[test]
 fn only_its_opener_vouches_for_a_connection_that_nobody_answered() {
     let table = table();
     let id = opened(&table, vouched(None, None)).id;
-    assert!(table.set_judged(id, vouched(Some(8), Some(9))));
+    assert!(table.set_judged(sends(id), vouched(Some(8), Some(9))));
     assert_eq!(table.judged(id), Some(vouched(None, Some(9))), "another port would be counted wrong");
     assert_eq!((table.held(port(7)), table.held(port(8))), ((1, 1), (0, 0)));
-    assert!(table.set_judged(id, vouched(Some(7), Some(9))));
+    assert!(table.set_judged(sends(id), vouched(Some(7), Some(9))));
     assert_eq!(table.judged(id), Some(vouched(Some(7), Some(9))));
 }
 
@@ -69,15 +90,15 @@ fn what_was_found_of_a_connection_says_nothing_of_the_one_in_its_place() {
     let first = answered(&table, vouched(Some(7), None));
     assert!(table.close(first));
     for id in [first, ConnectionId { entry: 0, life: 0 }, ConnectionId { entry: 0, life: first.life + 1 }] {
-        assert!(!table.set_judged(id, vouched(None, None)), "nothing lives there");
+        assert!(!table.set_judged(sends(id), vouched(None, None)), "nothing lives there");
         assert_eq!(table.original(id), None);
     }
     let second = answered(&table, vouched(Some(7), Some(2)));
-    assert!(!table.set_judged(first, vouched(Some(8), None)));
+    assert!(!table.set_judged(sends(first), vouched(Some(8), None)));
     assert_eq!((table.judged(first), table.original(first)), (None, None));
     assert_eq!(table.judged(second), Some(vouched(Some(7), Some(2))));
     assert_eq!((table.held(port(7)), table.held(port(8))), ((1, 0), (0, 0)));
     let nowhere = ConnectionId { entry: 1, life: second.life };
-    assert!(!table.set_judged(nowhere, vouched(None, None)) && !table.close(nowhere));
+    assert!(!table.set_judged(sends(nowhere), vouched(None, None)) && !table.close(nowhere));
     assert_eq!((table.judged(nowhere), table.original(nowhere)), (None, None));
 }
