@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use viaduct_tests::bystander::Bystander;
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::header::NetHeader;
@@ -49,18 +50,31 @@ fn send(card: &mut Nic, numbers: std::ops::Range<u64>) {
     }
 }
 
-#[test]
-fn frames_wait_in_order_for_an_interface_that_is_full_and_what_is_beyond_is_counted() {
+/// The interface at one end of a wire has this queue, and who listens at the other end.
+fn wire(queue: &str) -> ([Namespace; 2], Process, tempfile::TempDir) {
     let [inside, outside] = ["inside", "outside"].map(Namespace::new);
     cable((&inside, "eth1"), (&outside, "eth0"));
-    // Much room in the queue, so that it is the socket that is full: its 16 MiB are some 7000 of these frames.
-    inside.run("tc qdisc add dev eth1 root tbf rate 20mbit burst 16k limit 100m");
+    inside.run(&format!("tc qdisc add dev eth1 root {queue}"));
     let folder = tempfile::tempdir().unwrap();
     let mut listener = outside.command("python3");
     listener.args(["-c", LISTENER]);
-    let mut listener = Process::spawn("listener", &listener, folder.path());
+    let listener = Process::spawn("listener", &listener, folder.path());
     wait_until("the listener", LIMIT, || listener.output().contains("listening"));
+    ([inside, outside], listener, folder)
+}
 
+/// The numbers of the frames that came, once no more do.
+fn heard(listener: &mut Process) -> Vec<u64> {
+    assert!(listener.wait(LIMIT).success(), "{}", listener.tail());
+    let numbers: Vec<u64> = listener.output().lines().filter_map(|line| line.parse().ok()).collect();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "a frame came twice, or out of order");
+    numbers
+}
+
+#[test]
+fn frames_wait_in_order_for_an_interface_that_is_full_and_what_is_beyond_is_counted() {
+    // Much room in the queue, so that it is the socket that is full: its 16 MiB are some 7000 of these frames.
+    let ([inside, _outside], mut listener, _folder) = wire("tbf rate 20mbit burst 16k limit 100m");
     let daemon = Daemon::start_in(&inside, CONFIG);
     daemon.wait_for_state("wan", "attached");
     let options = NicOptions { queue_size: 1024, send_buffers: 1024, ..NicOptions::default() };
@@ -74,9 +88,7 @@ fn frames_wait_in_order_for_an_interface_that_is_full_and_what_is_beyond_is_coun
 
     // There is room again: nothing is lost any more.
     send(&mut card, FRAMES..FRAMES + 500);
-    assert!(listener.wait(LIMIT).success(), "{}", listener.tail());
-    let numbers: Vec<u64> = listener.output().lines().filter_map(|line| line.parse().ok()).collect();
-    assert!(numbers.is_sorted_by(|one, next| one < next), "a frame came twice, or out of order");
+    let numbers = heard(&mut listener);
     assert_eq!(numbers.len() as u64, FRAMES + 500 - all_lost);
     assert_eq!(numbers[numbers.len() - 500..], (FRAMES..FRAMES + 500).collect::<Vec<_>>());
     let wan = daemon.show();
@@ -85,4 +97,35 @@ fn frames_wait_in_order_for_an_interface_that_is_full_and_what_is_beyond_is_coun
         (all_lost, all_lost)
     );
     assert!(numbers.len() > 7000 + 500, "{} frames waited", numbers.len());
+}
+
+/// The kernel says of each frame for which the interface's own queue has no room that it is lost (ENOBUFS).
+#[test]
+fn what_the_queue_of_an_interface_loses_is_counted_frame_by_frame_and_others_carry_on() {
+    let ([inside, _outside], mut listener, _folder) = wire("tbf rate 20mbit burst 16k limit 8k");
+    let others = "[network.others]\n[port.b]\nnetwork = \"others\"\n[port.c]\nnetwork = \"others\"\n";
+    let daemon = Daemon::start_in(&inside, &format!("{CONFIG}{others}"));
+    daemon.wait_for_state("wan", "attached");
+    let options = NicOptions { queue_size: 1024, send_buffers: 1024, ..NicOptions::default() };
+    let mut card = Nic::connect(&daemon.socket("a"), &options);
+    let bystander = Bystander::start(["b", "c"].map(|port| daemon.socket(port)));
+    send(&mut card, 0..FRAMES);
+    let counted = || {
+        let state = daemon.show();
+        (state.port("wan").sent.frames, state.port("wan").dropped("no-buffer"))
+    };
+    wait_until("each frame to be sent or lost", LIMIT, || counted().0 + counted().1 >= FRAMES);
+    let rounds = bystander.rounds();
+    bystander.wait_for_rounds(rounds + 20);
+    let (sent, lost) = counted();
+    assert!(lost > FRAMES / 2, "{lost} frames were lost");
+    assert_eq!((sent + lost, daemon.show().port("wan").dropped_in_all()), (FRAMES, lost));
+    // There is room again: nothing is lost any more.
+    std::thread::sleep(Duration::from_millis(100));
+    send(&mut card, FRAMES..FRAMES + 4);
+    wait_until("the last frames to be sent", LIMIT, || counted() == (sent + 4, lost));
+    bystander.finish();
+    let numbers = heard(&mut listener);
+    assert_eq!(numbers.len() as u64, sent + 4, "what is counted as sent came");
+    assert!(numbers.ends_with(&[FRAMES, FRAMES + 1, FRAMES + 2, FRAMES + 3]));
 }
