@@ -111,12 +111,12 @@ start_tenants() {
 
 # measure_tenants SWITCH FLOWS: millions a second, of frames or of new flows, noted and said.
 measure_tenants() {
-  local options=(--flows "$2") report=$work/tenants-report rate
-  [ "$2" != new ] || options=(--new)
-  [ "$1" != ovs-ct ] || options+=(--listen)
+  local arguments=(--flows "$2") report=$work/tenants-report rate
+  [ "$2" != new ] || arguments=(--new)
+  [ "$1" != ovs-ct ] || arguments+=(--listen)
   start_tenants "$1"
   "$target_dir/release/viaduct" bench flows --sockets "$work/a.sock" "$work/b.sock" --name "$1" --rounds 1 \
-    --seconds "$seconds" "${options[@]}" >"$report" 2>"$work/flows.log" ||
+    --seconds "$seconds" "${arguments[@]}" >"$report" 2>"$work/flows.log" ||
     fail "no flows through $1: $(tail -n 5 "$work/flows.log")" "The switch says: $(tail -n 5 "$log")"
   stop_all
   rate=$(awk -F '  +' '$2 == "frames" || $2 == "new flows" { print $4 }' "$report")

@@ -186,5 +186,34 @@ fn opened(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, established, opened);
+/// A port leaves a group of a thousand, which rules of that group name, and comes back: each time with the tables that workers
+/// then read, as the control side makes them.
+fn membership(criterion: &mut Criterion) {
+    let [other, all] = [0, 1].map(|index| GroupIndex::new(index).expect("a small index"));
+    let mut security = SecurityControl::new(5);
+    let named = RuleSpec { group: Some(all), ..RuleSpec::new(Direction::Ingress) };
+    let mut rules = group(50);
+    rules.rules.push(Rule::try_from(named).expect("a rule"));
+    security.set_group(other, Some(&group(50)));
+    security.set_group(all, Some(&rules));
+    let member = |number: usize, group: GroupIndex| {
+        let [high, low] = u16::try_from(number).expect("few members").to_be_bytes();
+        let addresses = vec![[10, 9, high, low].into()];
+        PortSecurity { addresses, ..station(9, Some(vec![group])) }
+    };
+    (0..1000).for_each(|number| security.set_port(port(number), Some(member(number, all))));
+    let network = NetworkIndex::new(0).expect("a small index");
+    let ports = (0..1000).map(|index| (port(index), PortPolicy::new(network, 1500)));
+    let policy = Policy::compile(ports, [(network, NetworkSettings::default())]).expect("a policy");
+    let mut is_member = true;
+    criterion.bench_function("filter/membership/1000", |bencher| {
+        bencher.iter(|| {
+            is_member = !is_member;
+            security.set_port(port(500), Some(member(500, if is_member { all } else { other })));
+            Arc::new(policy.with_security(Arc::new(security.policy().clone())))
+        });
+    });
+}
+
+criterion_group!(benches, established, opened, membership);
 criterion_main!(benches);

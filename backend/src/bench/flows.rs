@@ -36,7 +36,8 @@ pub(crate) struct Work {
 /// What came through.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Carried {
-    sent: u64,
+    /// Frames that came, and those before them that did not.
+    done: u64,
     received: u64,
     time: Duration,
 }
@@ -49,7 +50,7 @@ impl Carried {
             None => (format!("{} B, new flows", work.bytes), "new flows"),
         };
         let per_second = self.received as f64 / self.time.as_secs_f64();
-        let lost = 100.0 * self.sent.saturating_sub(self.received) as f64 / self.sent.max(1) as f64;
+        let lost = 100.0 * self.done.saturating_sub(self.received) as f64 / self.done.max(1) as f64;
         let row = |measure, unit, better, value| Row::new(PART, &name, measure, path, (unit, better), value);
         vec![row(measure, "M/s", Better::More, per_second / 1e6), row("lost", "%", Better::Less, lost)]
     }
@@ -79,11 +80,11 @@ pub(super) fn measure(cards: &mut [Card; 2], work: Work, path: &str) -> Result<C
     let start = Instant::now();
     talk.run(work.time, &mut pick)?;
     let (time, after) = (start.elapsed(), talk.counted());
-    let [sent, received] = [0, 1].map(|at| after[at] - before[at]);
+    let [done, received] = [0, 1].map(|at| after[at] - before[at]);
     if received == 0 {
         return Err(BenchError::Silence { path: path.to_owned(), seconds: work.time.as_secs() });
     }
-    Ok(Carried { sent, received, time })
+    Ok(Carried { done, received, time })
 }
 
 /// Numbers that look random (Knuth, "The Art of Computer Programming", volume 2, 3.3.4).
@@ -227,9 +228,9 @@ impl Talk<'_> {
         Ok(())
     }
 
-    /// Frames sent and received, both ways together.
+    /// Frames that came or will not come any more, and those that came, both ways together.
     fn counted(&self) -> [u64; 2] {
-        self.ways.iter().fold([0; 2], |[sent, received], way| [sent + way.sent, received + way.received])
+        self.ways.iter().fold([0; 2], |[done, received], way| [done + way.done, received + way.received])
     }
 }
 
