@@ -1,9 +1,10 @@
 //! Where a connection stands in memory: 104 bytes of atomics, in two parts that are written by different workers.
-
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+//!
+//! The tests compile this very file a second time over loom's types (`tests/interleavings.rs`).
 
 use super::Direction;
+use super::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use super::atomic::{AtomicU32, AtomicU64, fence};
 use super::state::Word;
 use super::tuple::Tuple;
 use crate::ids::{NetworkIndex, PortIndex};
@@ -50,8 +51,6 @@ pub(super) struct Back {
     /// What an answer to the opener's last SYN acknowledges, if that was sent to an open connection.
     pub(super) asked: AtomicU32,
 }
-
-const _: () = assert!(size_of::<Front>() == 64 && size_of::<Back>() == 40);
 
 const IS_V4: u64 = 1 << 44;
 const OPENER_VOUCHES: u64 = 1 << 45;
@@ -197,8 +196,18 @@ impl Back {
         self.word.load(Relaxed) >> 32 == word.0 >> 32
     }
 
+    /// Ends the connection that lives here, and gives its last state; only by who holds the shard's lock.
+    pub(super) fn end(&self) -> Word {
+        let mut word = self.word();
+        // Each attempt that fails is a change of state by another worker, of which a connection has few.
+        while !self.exchange(word, word.dead()) {
+            word = self.word();
+        }
+        word
+    }
+
     /// Puts `new` in the place of `old`, if that stands there still.
-    pub(super) fn exchange(&self, old: Word, new: Word) -> bool {
+    fn exchange(&self, old: Word, new: Word) -> bool {
         self.word.compare_exchange(old.0, new.0, AcqRel, Relaxed).is_ok()
     }
 
@@ -246,7 +255,41 @@ pub(super) struct Entry<'a> {
     pub(super) back: &'a Back,
 }
 
+/// The connection has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ended;
+
 impl<'a> Entry<'a> {
+    /// The state of the connection that lives here, if packets of `tuple` go in this direction of it.
+    #[inline]
+    pub(super) fn holding(&self, direction: Direction, tuple: &Tuple) -> Option<Word> {
+        let word = self.back.word();
+        let is_it = word.is_live() && self.front.is(direction, tuple) && self.back.is_still(word);
+        is_it.then_some(word)
+    }
+
+    /// Puts the state after a segment in the place of that before it, in the life that had that. If another worker changed it
+    /// meanwhile, what this segment adds to it is added to that: flags are only ever set, but for the scale, which only an
+    /// opening changes. Gives the port whose connection is no longer embryonic by this.
+    pub(super) fn change(&self, before: Word, after: Word) -> Result<Option<PortIndex>, Ended> {
+        let mut word = before;
+        let (mut set, cleared) = (after.0 & !word.0, word.0 & !after.0);
+        loop {
+            let next = Word((word.0 & !cleared) | set);
+            // Whoever is not assured keeps his port; so this one is right if the exchange succeeds.
+            let holder = self.front.port();
+            if self.back.exchange(word, next) {
+                return Ok(holder.filter(|_| next.is_assured() && !word.is_assured()));
+            }
+            word = self.back.word();
+            if word.life() != before.life() {
+                return Err(Ended);
+            }
+            // Two workers may have added the acknowledgements that open it.
+            set = (Word(word.0 | set).settled().0) & !word.0;
+        }
+    }
+
     #[inline]
     pub(super) fn side(&self, direction: Direction) -> &'a Side {
         match direction {

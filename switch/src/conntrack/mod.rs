@@ -43,19 +43,27 @@ pub use state::State;
 pub use tuple::Tuple;
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::counters::count;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
 use crate::packet::{Packet, Tcp, Transport};
 use crate::time::Nanos;
-use entry::{Back, Entry, Front};
+use entry::{Back, Ended, Entry, Front};
 use index::Index;
 use open::Shard;
 use reasons::Counters;
 use state::Word;
 use tcp::{Effect, Segment};
 use tuple::Kind;
+
+/// The types that entries are made of; the tests have loom's in their place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+}
+
+const _: () = assert!(size_of::<Front>() == 64 && size_of::<Back>() == 40);
 
 /// How large the table may grow, and what it takes for a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -311,29 +319,14 @@ impl Conntrack {
         if after != word { self.change(found, word, after) } else { Ok(()) }
     }
 
-    /// Puts the state after a segment in place. If another worker changed it meanwhile, what this segment adds to it is
-    /// added to that: flags are only ever set, but for the scale, which only an opening changes.
+    /// Puts the state after a segment in place.
     #[cold]
-    fn change(&self, found: Reference, mut word: Word, after: Word) -> Result<(), Invalid> {
-        let back = &self.backs[found.id.entry as usize];
-        let (mut set, cleared) = (after.0 & !word.0, word.0 & !after.0);
-        loop {
-            let next = Word((word.0 & !cleared) | set);
-            // Whoever is not assured keeps his port; so this one is right if the exchange succeeds.
-            let holder = self.fronts[found.id.entry as usize].port();
-            if back.exchange(word, next) {
-                if next.is_assured() && !word.is_assured() {
-                    self.no_longer_embryonic(holder);
-                }
-                return Ok(());
-            }
-            word = back.word();
-            if word.life() != found.id.life {
-                return Err(Invalid::Gone);
-            }
-            // Two workers may have added the acknowledgements that open it.
-            set = (Word(word.0 | set).settled().0) & !word.0;
+    fn change(&self, found: Reference, word: Word, after: Word) -> Result<(), Invalid> {
+        let assured = self.entry(found.id.entry).change(word, after).map_err(|Ended| Invalid::Gone)?;
+        if let Some(port) = assured {
+            self.held[port.get()].embryonic.fetch_sub(1, Relaxed);
         }
+        Ok(())
     }
 
     /// Something came back.
@@ -341,12 +334,6 @@ impl Conntrack {
     fn assure(&self, found: Reference, word: Word) {
         // Gone meanwhile, or done by another worker: nothing is left to do.
         let _ = self.change(found, word, word.assured());
-    }
-
-    fn no_longer_embryonic(&self, holder: Option<PortIndex>) {
-        if let Some(port) = holder {
-            self.held[port.get()].embryonic.fetch_sub(1, Relaxed);
-        }
     }
 
     #[inline]
@@ -372,10 +359,9 @@ impl Conntrack {
     fn is_at(&self, candidate: (u32, Direction), tuple: &Tuple, now_s: u32) -> Option<(Reference, Word)> {
         let (number, direction) = candidate;
         let entry = self.entry(number);
-        let word = entry.back.word();
-        let is_it = word.is_live() && entry.front.is(direction, tuple) && entry.back.is_still(word);
+        let word = entry.holding(direction, tuple).filter(|word| !entry.back.is_over(*word, now_s))?;
         let id = ConnectionId { entry: number, life: word.life() };
-        (is_it && !entry.back.is_over(word, now_s)).then_some((Reference { id, direction }, word))
+        Some((Reference { id, direction }, word))
     }
 
     /// By which generation of the policy the connection was judged last; `None`: it has ended.

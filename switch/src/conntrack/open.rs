@@ -356,11 +356,7 @@ impl Conntrack {
     /// Ends a connection of the shard, whose entry is then the caller's.
     fn take_out(&self, shard: &mut Shard, number: u32) {
         let entry = self.entry(number);
-        let mut word = entry.back.word();
-        // Each attempt that fails is a change of state by another worker, of which a connection has few.
-        while !entry.back.exchange(word, word.dead()) {
-            word = entry.back.word();
-        }
+        let word = entry.back.end();
         for direction in [Direction::Original, Direction::Reply] {
             if let Some(tuple) = entry.front.tuple(direction) {
                 self.index.remove(self.index.place(tuple.hash(&self.hasher)), number, direction);

@@ -3,6 +3,7 @@
 mod ahead;
 mod bounds;
 mod hostile;
+mod interleavings;
 mod judged;
 mod kinds;
 mod model;
