@@ -1,6 +1,8 @@
-//! LLDP on uplinks: scapy and tshark, which know the protocol from its standard, as the neighbour.
+//! LLDP on uplinks: scapy and tshark, which know the protocol from its standard, and lldpd as the neighbour.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use viaduct_tests::daemon::Daemon;
@@ -121,4 +123,60 @@ fn neighbours_are_told_and_heard_where_that_is_wanted_and_nowhere_else() {
     let quiet = inside.run("cat /sys/class/net/eth2/address").trim().to_owned();
     assert!(!decoded().contains(&quiet), "{}", decoded());
     drop(dump);
+}
+
+/// A neighbour that is no test's making: each knows what the other says of itself, and forgets it when it leaves.
+#[test]
+fn lldpd_and_the_switch_know_each_other_and_part() {
+    let [inside, outside] = ["inside", "outside"].map(Namespace::new);
+    cable((&inside, "eth1"), (&outside, "eth1"));
+    let folder = tempfile::tempdir().unwrap();
+    // Both lldpd and lldpcli are users of their own here.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("lldpd.socket").display().to_string();
+    let mut lldpd = outside.command("lldpd");
+    lldpd.args(["-d", "-u", &socket, "-I", "eth1", "-O", "/dev/null", "-S", "a neighbour of the test"]);
+    let mut lldpd = Process::spawn("lldpd", &lldpd, folder.path());
+    let daemon = Daemon::start_in(&inside, CONFIG);
+    daemon.wait_for_state("wan", "attached");
+
+    let told = || {
+        let output =
+            outside.command("lldpcli").args(["-u", &socket, "-f", "keyvalue", "show", "neighbors"]).output();
+        String::from_utf8(output.expect("lldpcli").stdout).unwrap()
+    };
+    wait_until("lldpd to know the switch", LIMIT, || told().contains("lldp.eth1.chassis.mac="));
+    let address = inside.run("cat /sys/class/net/eth1/address");
+    for line in [
+        &format!("lldp.eth1.chassis.mac={}", address.trim()),
+        "lldp.eth1.port.ifname=eth1",
+        "lldp.eth1.port.descr=uplink wan",
+        "lldp.eth1.port.ttl=121",
+        "lldp.eth1.chassis.Bridge.enabled=on",
+    ] {
+        assert!(told().lines().any(|told| told == line), "no {line} in\n{}", told());
+    }
+    let heard = || daemon.show_json()["neighbours"].as_array().unwrap().clone();
+    wait_until("the switch to know lldpd", LIMIT, || heard().len() == 1);
+    let (entry, there) = (&heard()[0], outside.run("cat /sys/class/net/eth1/address"));
+    for (field, value) in [
+        ("interface", "eth1"),
+        ("chassis", there.trim()),
+        ("port", there.trim()),
+        ("port_description", "eth1"),
+        ("system_description", "a neighbour of the test"),
+    ] {
+        assert_eq!(entry[field], value, "{entry}");
+    }
+    assert_eq!(entry["malformed"], 0, "{entry}");
+    // Who is told to be quiet says goodbye, and so does who ends.
+    daemon.apply(&CONFIG.replace("lldp = true", ""));
+    wait_until("lldpd to forget the switch", LIMIT, || !told().contains("lldp.eth1.chassis"));
+    daemon.apply(CONFIG);
+    wait_until("lldpd to know the switch again", LIMIT, || told().contains("lldp.eth1.chassis.mac="));
+    // Else it would wait for its half minute to be over.
+    assert!(outside.succeeds(&format!("lldpcli -u {socket} update")));
+    wait_until("the switch to know lldpd again", LIMIT, || heard().len() == 1);
+    lldpd.signal(libc::SIGTERM);
+    wait_until("the switch to forget lldpd", LIMIT, || heard().is_empty());
 }
