@@ -1,0 +1,149 @@
+//! A line: a checksum and what it says.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Key, LeaseFileError, LeaseFileWarning};
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// Digits of the checksum, and the space behind it.
+const CHECKSUM: usize = 9;
+
+/// A lease as it is kept: names and wall-clock time, which mean the same to the next process.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The network's name.
+    pub network: String,
+    /// The address.
+    pub address: IpAddr,
+    /// The port's name.
+    #[serde(default)]
+    pub port: String,
+    /// What the client is known by, in hexadecimal digits.
+    #[serde(default)]
+    pub client: String,
+    /// Its station's address.
+    #[serde(default)]
+    pub mac: String,
+    /// How it calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<String>,
+    /// When the lease ends, in seconds since 1970.
+    pub until_s: u64,
+}
+
+/// What says that an address is free.
+#[derive(Serialize)]
+struct End<'a> {
+    network: &'a str,
+    address: IpAddr,
+    until_s: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct First {
+    viaduct_leases: u32,
+}
+
+/// The file's first line.
+pub(super) fn first() -> String {
+    with_checksum(&First { viaduct_leases: VERSION })
+}
+
+/// The line that notes a lease.
+pub(super) fn of_record(record: &Record) -> String {
+    with_checksum(record)
+}
+
+/// The line that notes that an address is free.
+pub(super) fn of_end(network: &str, address: IpAddr) -> String {
+    with_checksum(&End { network, address, until_s: 0 })
+}
+
+fn with_checksum(value: &impl Serialize) -> String {
+    // Numbers, texts and addresses are written without fail; an empty line is passed over when it is read.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    format!("{:08x} {text}\n", crc32(text.as_bytes()))
+}
+
+/// What a file says in the end.
+///
+/// # Errors
+/// [`LeaseFileError::Version`] if its first line is whole and not ours.
+pub(super) fn read(
+    path: &Path,
+    content: &[u8],
+    warnings: &mut Vec<LeaseFileWarning>,
+) -> Result<BTreeMap<Key, Record>, LeaseFileError> {
+    let mut records = BTreeMap::new();
+    let mut lines = (1..).zip(content.split_inclusive(|byte| *byte == b'\n'));
+    if let Some((_, line)) = lines.next() {
+        check_first(path, line, warnings)?;
+    }
+    for (number, line) in lines.filter(|(_, line)| *line != b"\n") {
+        match record(number, line) {
+            Ok(record) if record.until_s == 0 => drop(records.remove(&(record.network, record.address))),
+            Ok(record) => drop(records.insert((record.network.clone(), record.address), record)),
+            Err(warning) => warnings.push(warning),
+        }
+    }
+    Ok(records)
+}
+
+/// A file whose first line was cut holds nothing: it is written whole before it gets its name, so that only a disk that
+/// failed leaves such a one.
+fn check_first(path: &Path, line: &[u8], warnings: &mut Vec<LeaseFileWarning>) -> Result<(), LeaseFileError> {
+    if !line.ends_with(b"\n") {
+        warnings.push(LeaseFileWarning::Cut { line: 1 });
+        return Ok(());
+    }
+    if line == first().as_bytes() {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(&line[..line.len().min(80)]).trim_end().to_owned();
+    Err(LeaseFileError::Version { path: path.to_owned(), found })
+}
+
+fn record(number: usize, line: &[u8]) -> Result<Record, LeaseFileWarning> {
+    let Some(line) = line.strip_suffix(b"\n") else {
+        return Err(LeaseFileWarning::Cut { line: number });
+    };
+    let text = checked(line).ok_or(LeaseFileWarning::Damaged { line: number })?;
+    let record: Record = serde_json::from_str(text)
+        .map_err(|error| LeaseFileWarning::Unknown { line: number, problem: error.to_string() })?;
+    Ok(record)
+}
+
+/// A line's text, if its checksum is right.
+fn checked(line: &[u8]) -> Option<&str> {
+    let (checksum, text) = line.split_at_checked(CHECKSUM)?;
+    let is_right = checksum == format!("{:08x} ", crc32(text)).as_bytes();
+    if is_right { std::str::from_utf8(text).ok() } else { None }
+}
+
+/// IEEE 802.3-2018, 3.2.9.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut remainder = u32::MAX;
+    for byte in bytes {
+        remainder ^= u32::from(*byte);
+        for _ in 0..8 {
+            remainder = (remainder >> 1) ^ (0xedb8_8320 & (remainder & 1).wrapping_neg());
+        }
+    }
+    !remainder
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_checksum_of_the_check_text_is_the_known_one() {
+        assert_eq!(super::crc32(b"123456789"), 0xcbf4_3926);
+    }
+}

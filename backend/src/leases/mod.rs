@@ -1,0 +1,177 @@
+//! Leases that outlive the process: a file of lines, one for each change.
+//!
+//! ```text
+//! 3f1c9a02 {"viaduct_leases":1}
+//! 9be05d11 {"network":"home","address":"10.0.0.100","port":"vm1","client":"0152540000000a","mac":"52:54:00:00:00:0a","until_s":1790000000}
+//! 07aa41c3 {"network":"home","address":"10.0.0.100","until_s":0}
+//! ```
+//!
+//! Each line begins with the CRC-32 of what follows, so that a line that was cut or damaged is known; the last line about an
+//! address counts, and `until_s` 0 says that the address is free.
+//!
+//! **What survives.** A change is one `write` to a file opened for appending, before the client is answered: it is with the
+//! kernel then, and a process that is killed loses nothing. [`LeaseFile::sync`], which its owner calls once a second and at
+//! the end, sees to it that it is on the disk: a power failure, which takes the guests along, costs a second of changes. Should
+//! a lease be lost, its client goes on when it renews ([`viaduct_switch::dhcp::server`]).
+//!
+//! **Why not a database.** All of it is in memory anyway, bounded by the ranges of the networks; a change is one system call;
+//! the file can be read and mended by people, and needs no library.
+//!
+//! **Bounds.** Where more than half of the lines are out of date the file is written anew beside itself and renamed, so that
+//! at any moment there is one whole file. One that is longer than [`FILE_MAX`] is not read.
+
+mod error;
+mod line;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+pub use error::{LeaseFileError, LeaseFileWarning};
+pub use line::Record;
+
+/// The longest file that is read, in bytes: that of half a million leases.
+pub const FILE_MAX: u64 = 128 << 20;
+
+/// Lines out of date that are let be, however few leases there are.
+const STALE_MIN: usize = 1000;
+
+/// What an address is known by: its network's name, and itself.
+type Key = (String, IpAddr);
+
+/// The file, and what stands in it.
+#[derive(Debug)]
+pub struct LeaseFile {
+    path: PathBuf,
+    file: File,
+    records: BTreeMap<Key, Record>,
+    /// Lines in the file, the first one not counted.
+    lines: usize,
+    is_synced: bool,
+    /// Whether the last line may have been written in part.
+    is_torn: bool,
+}
+
+impl LeaseFile {
+    /// Opens the file, or makes it, and reads what stands in it. Leases that ended before `now_s`, in seconds since 1970,
+    /// are dropped. Lines that are wrong are passed over and told.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written, or is of another version: then it is left as it is.
+    pub fn open(path: &Path, now_s: u64) -> Result<(Self, Vec<LeaseFileWarning>), LeaseFileError> {
+        let failed = |what, source| LeaseFileError::Io { what, path: path.to_owned(), source };
+        let content = read(path)?;
+        let mut warnings = Vec::new();
+        let mut records = line::read(path, &content, &mut warnings)?;
+        records.retain(|_, record| record.until_s > now_s);
+        let file = write_anew(path, &records).map_err(|source| failed("write", source))?;
+        let lines = records.len();
+        let file = Self { path: path.to_owned(), file, records, lines, is_synced: true, is_torn: false };
+        Ok((file, warnings))
+    }
+
+    /// All leases.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.values()
+    }
+
+    /// Notes a lease, or that it goes on.
+    ///
+    /// # Errors
+    /// If the file cannot be written. What stands in it is still whole.
+    pub fn put(&mut self, record: Record) -> Result<(), LeaseFileError> {
+        let key = (record.network.clone(), record.address);
+        if self.records.get(&key) == Some(&record) {
+            return Ok(());
+        }
+        let written = self.append(&line::of_record(&record));
+        self.records.insert(key, record);
+        written.and_then(|()| self.compact())
+    }
+
+    /// Notes that an address is free.
+    ///
+    /// # Errors
+    /// If the file cannot be written. What stands in it is still whole.
+    pub fn remove(&mut self, network: &str, address: IpAddr) -> Result<(), LeaseFileError> {
+        if self.records.remove(&(network.to_owned(), address)).is_none() {
+            return Ok(());
+        }
+        self.append(&line::of_end(network, address)).and_then(|()| self.compact())
+    }
+
+    /// Sees to it that what was written is on the disk.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn sync(&mut self) -> Result<(), LeaseFileError> {
+        if !self.is_synced {
+            self.file.sync_data().map_err(|source| self.failed("sync", source))?;
+            self.is_synced = true;
+        }
+        Ok(())
+    }
+
+    /// One line by one system call. After a line that was written in part comes an empty one, so that no other is lost.
+    fn append(&mut self, line: &str) -> Result<(), LeaseFileError> {
+        let text = if self.is_torn { format!("\n{line}") } else { line.to_owned() };
+        self.is_synced = false;
+        self.is_torn = true;
+        self.file.write_all(text.as_bytes()).map_err(|source| self.failed("write", source))?;
+        self.is_torn = false;
+        self.lines += 1;
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), LeaseFileError> {
+        if self.lines <= 2 * self.records.len() + STALE_MIN {
+            return Ok(());
+        }
+        self.file = write_anew(&self.path, &self.records).map_err(|source| self.failed("compact", source))?;
+        (self.lines, self.is_synced) = (self.records.len(), true);
+        Ok(())
+    }
+
+    fn failed(&self, what: &'static str, source: io::Error) -> LeaseFileError {
+        LeaseFileError::Io { what, path: self.path.clone(), source }
+    }
+}
+
+/// The file's bytes; none if there is no file.
+fn read(path: &Path) -> Result<Vec<u8>, LeaseFileError> {
+    let failed = |source| LeaseFileError::Io { what: "read", path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut content = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > FILE_MAX {
+        return Err(LeaseFileError::TooLong { path: path.to_owned() });
+    }
+    Ok(content)
+}
+
+/// Writes all that counts beside the file, and puts it in its place once it is on the disk.
+fn write_anew(path: &Path, records: &BTreeMap<Key, Record>) -> io::Result<File> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let _ = fs::remove_file(&temporary);
+    let mut file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&temporary)?;
+    let lines = records.values().map(line::of_record);
+    let text: String = std::iter::once(line::first()).chain(lines).collect();
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests;
