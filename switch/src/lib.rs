@@ -35,6 +35,7 @@ mod multicast;
 pub mod offload;
 pub mod packet;
 pub mod policy;
+pub mod ra;
 pub mod security;
 pub mod spanning_tree;
 mod stages;

@@ -1,5 +1,6 @@
 //! The DHCP machines against programs that know the protocol from its standard: busybox's udhcpc, ISC's dhclient and dhcpcd as
-//! clients of our server, and dnsmasq as the server of our client. Each is in a network namespace, on a cable.
+//! clients of our server, dnsmasq as the server of our client, and the kernel as a host that hears our router advertisements. Each is
+//! in a network namespace, on a cable.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,6 +8,7 @@
     reason = "a test, which has a clock"
 )]
 
+mod advertisement;
 mod client;
 mod server;
 mod wire;
