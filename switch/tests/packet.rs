@@ -106,7 +106,9 @@ fn same_transport(packet: &Packet, other: Option<&TransportSlice<'_>>) -> bool {
             (ports.source, ports.destination) == (other.source_port(), other.destination_port())
         }
         (Transport::Icmp(_), Some(TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_))) => true,
+        // The other version's ICMP is a protocol as any.
         (Transport::Other, Some(TransportSlice::Icmpv4(_))) => !packet.source.is_v4(),
+        (Transport::Other, Some(TransportSlice::Icmpv6(_))) => packet.source.is_v4(),
         (Transport::Other, Some(TransportSlice::Igmp(_)))
         | (Transport::Other | Transport::Fragment, None) => true,
         _ => false,

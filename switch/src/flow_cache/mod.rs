@@ -219,14 +219,16 @@ impl FlowCache {
     }
 }
 
-/// The tag of a record with this hash: its upper bits, of which the bucket's number has none.
+/// The tag of a record with this hash: its upper bits, of which the bucket's number has none. It differs from that of an
+/// empty place, 0, in more than the lowest bit: [`zero_bytes`] may mark what differs in that alone, and what stands in an
+/// empty place is a record of an earlier epoch.
 #[inline]
 fn tag_of(hash: u64) -> u64 {
-    (hash >> 56).max(1)
+    (hash >> 56).max(2)
 }
 
-/// Bit 7 of each byte of `word` that is zero. A byte above a zero byte may be marked too: whoever asks looks at
-/// the record itself, or at the lowest mark only.
+/// Bit 7 of each byte of `word` that is zero. A 1 above a zero byte may be marked too: whoever asks looks at the record
+/// itself, or at the lowest mark only.
 #[inline]
 fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(EACH) & !word & (EACH << 7)

@@ -80,6 +80,32 @@ fn a_new_epoch_ends_all_records_and_gives_all_places_back() {
     }
 }
 
+/// Empty places hold what stood there: nothing of it may be taken for a record, whatever the hash and whatever stands beside.
+#[test]
+fn what_stands_in_an_empty_place_is_never_found() {
+    for tag in 0..=255_u64 {
+        let (mut bench, hash) = (Bench::new(16), tag << 56);
+        let write = |bench: &mut Bench, number| {
+            let (place, _) = bench.cache.place_for(hash, port(0), &bench.fdb, 0).unwrap();
+            *bench.cache.at(place) = Entry::new(key(0, number), Decision::default(), Learned::default());
+        };
+        let find = |bench: &Bench, number| bench.cache.find(hash, key(0, number), SHORT);
+        (0..16).for_each(|number| write(&mut bench, number));
+        // A part of the places is taken out, one beside the other.
+        for number in [1, 2, 5, 9, 15] {
+            let place = find(&bench, number).unwrap();
+            bench.cache.remove(place);
+            assert_eq!(find(&bench, number), None, "tag {tag}, taken out");
+        }
+        bench.cache.start_epoch();
+        for written in 0..16 {
+            write(&mut bench, written);
+            let found = (0..16).filter(|number| find(&bench, *number).is_some());
+            assert_eq!(found.count() as u32, written + 1, "tag {tag}, of an earlier epoch");
+        }
+    }
+}
+
 #[test]
 fn old_epochs_do_not_come_back() {
     let mut bench = Bench::new(64);
