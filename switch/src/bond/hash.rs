@@ -59,6 +59,13 @@ mod tests {
     }
 
     #[test]
+    fn stations_and_addresses_together_spread_as_evenly_as_either() {
+        let hash = |host| HashPolicy::Layer2And3.hash(&datagram([1, host], [1, host], [1, 2], &[]), 5);
+        let in_first_quarter = (0..=255).filter(|host| hash(*host) >> 30 == 0).count();
+        assert!((32..=96).contains(&in_first_quarter), "{in_first_quarter} of 256");
+    }
+
+    #[test]
     fn tags_hide_nothing_and_both_directions_go_alike() {
         let base = datagram([1, 2], [3, 4], [5, 6], &[]);
         for policy in [HashPolicy::Layer2, HashPolicy::Layer2And3, HashPolicy::Layer3And4] {

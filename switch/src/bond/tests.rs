@@ -55,7 +55,7 @@ fn a_balanced_bond_uses_all_links_with_carrier() {
 #[test]
 fn two_bonds_agree_by_lacp_and_a_link_without_carrier_is_out_at_once() {
     let mut bonds = [bond(lacp(1), 2), bond(lacp(2), 2)];
-    let mut now = 0;
+    let (mut now, mut takes_before_it_sends) = (0, false);
     for bond in &mut bonds {
         (0..2).for_each(|link| bond.set_medium(link, Some(GIGABIT), Nanos(0)));
     }
@@ -65,9 +65,11 @@ fn two_bonds_agree_by_lacp_and_a_link_without_carrier_is_out_at_once() {
                 bonds[1 - from].receive(link, &frame, Nanos(now));
             }
             bonds[from].advance(Nanos(now));
+            takes_before_it_sends |= bonds[from].takers() != bonds[from].senders();
         }
         now += 10 * MS;
     }
+    assert!(takes_before_it_sends);
     for bond in &bonds {
         assert_eq!((bond.senders(), bond.takers()), (set(&[0, 1]), set(&[0, 1])));
         assert!(bond.due().is_some_and(|due| due.0 < now + 1000 * MS));
@@ -77,14 +79,30 @@ fn two_bonds_agree_by_lacp_and_a_link_without_carrier_is_out_at_once() {
     assert_eq!((bonds[0].senders(), bonds[0].takers()), (set(&[0]), set(&[0])));
 }
 
-#[test]
-fn a_bond_that_asks_by_arp_counts_on_answers() {
-    let arp = ArpProbing {
+fn probing() -> ArpProbing {
+    ArpProbing {
         targets: vec!["10.0.0.1".parse().unwrap()],
         source: "10.0.0.9".parse().unwrap(),
         interval_ms: 100,
         misses_max: 1,
-    };
+    }
+}
+
+#[test]
+fn what_a_bond_says_itself_comes_from_the_address_that_the_link_has_now() {
+    let link = LinkSettings { address: MacAddress([2, 0, 0, 0, 0, 1]), priority: 1 };
+    let probes = MonitorSettings { arp: Some(probing()), ..MonitorSettings::default() };
+    for (mode, monitor) in [(lacp(1), MonitorSettings::default()), (Mode::Balance, probes)] {
+        let mut bond = Bond::new(&BondSettings { mode, monitor, links: vec![link] }, Nanos(0));
+        bond.set_address(0, MacAddress([2, 0, 0, 0, 7, 7]));
+        bond.set_medium(0, Some(GIGABIT), Nanos(0));
+        assert_eq!(bond.next_frame().unwrap().1[6..12], [2, 0, 0, 0, 7, 7]);
+    }
+}
+
+#[test]
+fn a_bond_that_asks_by_arp_counts_on_answers() {
+    let arp = probing();
     let own = MacAddress([2, 0, 0, 0, 0, 1]);
     let settings = BondSettings {
         mode: Mode::ActiveBackup { primary: None, preference: Preference::Failure },

@@ -110,3 +110,24 @@ impl From<PacketError> for DropReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_that_serve_to_evade_rules_are_dropped_by_name() {
+        let named = [
+            (PacketError::FragmentTiny, "fragment-tiny"),
+            (PacketError::FragmentOverHeader, "fragment-over-header"),
+            (PacketError::FragmentEmpty, "fragment-empty"),
+            (PacketError::FragmentUnaligned, "fragment-unaligned"),
+            (PacketError::FragmentOverlong, "fragment-overlong"),
+            (PacketError::Truncated, "unreadable"),
+            (PacketError::BadLength, "unreadable"),
+        ];
+        for (error, name) in named {
+            assert_eq!(DropReason::from(error).name(), name);
+        }
+    }
+}

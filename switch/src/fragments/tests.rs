@@ -260,3 +260,81 @@ fn workers_share_the_store() {
     let snapshot = store.snapshot();
     assert_eq!((snapshot.completed, snapshot.datagrams, snapshot.held_bytes), (8000, 0, 0));
 }
+
+#[test]
+fn what_was_decided_is_known_for_as_long_as_the_datagram_is() {
+    let store = store();
+    let (first, second) = (part(1, 0, 8, true), part(1, 8, 8, true));
+    let decided = |owner, seconds| store.decided(zone(1), port(owner), &second, at(seconds));
+    assert_eq!(decided(1, 0), None);
+    let id = store.begin(&first);
+    assert_eq!(decided(1, 0), None, "nothing yet");
+    store.decide(id, 'a');
+    assert_eq!(
+        [decided(1, 0), decided(1, 14), decided(1, 15), decided(1, 99)],
+        [Some('a'), Some('a'), None, None]
+    );
+    assert_eq!(decided(2, 0), None, "another port's");
+    assert_eq!(store.decided(zone(2), port(1), &second, at(0)), None, "another network's");
+    let whole = Packet { fragment: None, ..second };
+    assert_eq!(store.decided(zone(1), port(1), &whole, at(0)), None);
+    assert_eq!(store.snapshot().datagrams, 1, "asking changes nothing");
+}
+
+#[test]
+fn each_datagram_whose_time_is_over_is_counted() {
+    let store = store();
+    for round in 0..3 {
+        assert!(matches!(store.pass_at(&part(1, 0, 8, true), 1, round * 15), Answer::First(_)));
+        assert_eq!(
+            (store.snapshot().expired, store.snapshot().begun),
+            (u64::from(round), u64::from(round) + 1)
+        );
+    }
+}
+
+#[test]
+fn bytes_that_wait_count_to_the_last_one() {
+    let limits = Limits { held_bytes_per_port: 300, ..Limits::default() };
+    let store = Fragments::<char>::new(limits, 7);
+    let holds = |offset, length| {
+        let packet = part(5, offset, 8, true);
+        matches!(store.note(zone(1), port(1), (&packet, length), at(0), |_| {}), Answer::Hold(_))
+    };
+    assert!(holds(8, 100) && holds(16, 199) && !holds(24, 2) && holds(24, 1) && !holds(32, 1));
+    assert_eq!(store.snapshot().held_bytes, 300);
+}
+
+#[test]
+fn who_holds_as_much_is_not_displaced_and_who_holds_more_is_found_in_the_end() {
+    let slots = 4 * EVICTION_PROBES;
+    let store = Fragments::<char>::new(Limits { datagrams: slots, ..Limits::default() }, 7);
+    let begin = |id: usize, owner| {
+        let packet = part(u32::try_from(id).unwrap(), 800, 8, false);
+        matches!(store.pass_at(&packet, owner, 0), Answer::Hold(_))
+    };
+    // Each port has one, but for one port, whose are two that no search but that of the second quarter sees.
+    let greedy = [EVICTION_PROBES + 1, EVICTION_PROBES + 3];
+    for slot in 0..slots {
+        let owner = if greedy.contains(&slot) { 500 } else { slot + 1 };
+        assert!(begin(slot, owner));
+    }
+    // A port that has one already asks for another, which only who has more may lose.
+    let places = |store: &Fragments<char>| {
+        let store = store.lock();
+        let of = |slot: &usize| store.slots[*slot].datagram.as_ref().unwrap().0.port;
+        (0..slots).filter(|slot| of(slot) == port(500)).collect::<Vec<_>>()
+    };
+    let found = places(&store);
+    assert_eq!(found.len(), 2);
+    assert!(found.iter().all(|slot| slot / EVICTION_PROBES == found[0] / EVICTION_PROBES), "{found:?}");
+    let quarter = found[0] / EVICTION_PROBES;
+    for search in 0..4 {
+        let evicted = begin(1000 + search, 1);
+        assert_eq!(evicted, search == quarter, "search {search}, {found:?}");
+        if evicted {
+            break;
+        }
+    }
+    assert_eq!((store.snapshot().evicted, places(&store).len()), (1, 1));
+}

@@ -1,5 +1,7 @@
 //! Packets as they should be and as they should not, one byte apart.
 
+mod within;
+
 use std::net::IpAddr;
 
 use super::*;

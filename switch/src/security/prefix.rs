@@ -230,6 +230,7 @@ mod tests {
         assert_eq!(prefix("fd00::1"), prefix("fd00::1/128"));
         assert_eq!(Prefix::all(Family::Ipv6), prefix("::/0"));
         assert_eq!(prefix("10.0.0.0/8").family().to_string(), "IPv4");
+        assert_eq!(format!("{:?}", prefix("10.0.0.0/8")), "10.0.0.0/8");
         assert_eq!(Prefix::covering("10.1.2.3".parse().unwrap(), 16), Some(prefix("10.1.0.0/16")));
     }
 

@@ -1,6 +1,7 @@
 //! Security groups in the data path: whole frames go in, and come out where the rules of both sides let them.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at its own mistakes")]
 
+mod again;
 mod fragments;
 mod hostile;
 mod lab;

@@ -277,3 +277,23 @@ fn the_verdict_names_the_rules_group_and_remote() {
     assert_eq!(judge(80), Verdict::Allowed(by_prefix));
     assert_eq!(judge(81), Verdict::Allowed(by_group));
 }
+
+/// However many groups an address is in: only those that a rule names count.
+#[test]
+fn who_is_in_many_groups_is_no_member_of_another_one() {
+    let mut security = SecurityControl::new(1);
+    security.set_group(group(0), Some(&rules(&[RuleSpec { group: Some(group(1)), ..ingress() }])));
+    security.set_port(port(0), Some(member(&["10.0.0.1"], &[0])));
+    for groups in [&[2][..], &[2, 3, 4]] {
+        security.set_port(port(1), Some(member(&["10.0.0.2"], groups)));
+        assert!(!reaches(&security, 0, "10.0.0.2", 80), "{groups:?}");
+    }
+    security.set_port(port(1), Some(member(&["10.0.0.2"], &[1, 2, 3, 4])));
+    assert!(reaches(&security, 0, "10.0.0.2", 80));
+    // And a rule that names many groups means no others.
+    let named = [5, 6, 7, 8].map(|index| RuleSpec { group: Some(group(index)), ..ingress() });
+    security.set_group(group(0), Some(&rules(&named)));
+    assert!(!reaches(&security, 0, "10.0.0.2", 80));
+    security.set_port(port(1), Some(member(&["10.0.0.2"], &[7])));
+    assert!(reaches(&security, 0, "10.0.0.2", 80));
+}
