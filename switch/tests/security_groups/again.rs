@@ -112,7 +112,8 @@ fn a_guest_finds_its_addresses_and_neighbours_whatever_its_rules_are() {
     lab.join(1, Some(&[0]));
     let datagram = |from: usize, to_mac: [u8; 6], to: [u8; 4], ports: (u16, u16)| {
         let mut frame = Vec::new();
-        let builder = PacketBuilder::ethernet2(mac(from), to_mac).ipv4([10, 0, 0, from as u8 + 1], to, 64);
+        let source = [10, 0, 0, mac(from)[5]];
+        let builder = PacketBuilder::ethernet2(mac(from), to_mac).ipv4(source, to, 64);
         builder.udp(ports.0, ports.1).write(&mut frame, &[1; 300]).unwrap();
         frame
     };
