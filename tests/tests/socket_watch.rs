@@ -120,6 +120,11 @@ fn what_a_receiver_loses_is_told_with_its_name_and_what_nobody_could_read_by_num
     while daemon.show().port("db").dropped("no-buffer") == 0 {
         (0..200).for_each(|_| web.send(&syn));
     }
+    // Of a flood only samples are told; what comes after a pause is.
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(11));
+        web.send(&syn);
+    }
     let lost = drops.sample();
     let verdict = &lost["verdict"];
     assert_eq!((&verdict["kind"], &verdict["reason"]), (&"dropped".into(), &"no-buffer".into()), "{lost}");
