@@ -15,11 +15,11 @@ use arrayvec::ArrayVec;
 
 use crate::drops::DropReason;
 use crate::explain::{Looked, Observer, Outcome};
-use crate::fdb::{Fdb, Key, Seen};
+use crate::fdb::{Fdb, Key, Seen, Value};
 use crate::frame::{Frame, Metadata};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
-use crate::policy::{Policy, PortPolicy};
+use crate::policy::{Gateway, Policy, PortPolicy};
 use crate::spanning_tree::PortState;
 use crate::storm::StormClass;
 use crate::vlan::is_tag_at;
@@ -48,6 +48,11 @@ pub(crate) enum Action {
     /// Note what an IGMP or MLD message says, and let the frame leave by the ports that want it now: who they
     /// are is found out for each frame, so that no decision depends on it.
     Multicast(NetworkIndex),
+    /// Send the packet on its way to another network, or hand it to the network's gateway: found out for each frame, so
+    /// that no decision depends on routes and neighbours.
+    Route(NetworkIndex),
+    /// Hand the frame to the network's gateway if it concerns that; if nobody else is concerned, do nothing that follows.
+    Offer(NetworkIndex),
     /// Hand the frame to the control side, if the port did not send too many of them.
     Punt,
     /// Do not deliver the frame.
@@ -215,6 +220,23 @@ pub(crate) struct Scene<'a> {
     pub(crate) port: Option<&'a PortPolicy>,
 }
 
+impl Scene<'_> {
+    /// Where a station of `network` is, and the last second in which that counts.
+    #[inline]
+    fn place(&self, network: NetworkIndex, value: Value) -> Option<(PortIndex, u32)> {
+        let ageing_s = self.policy.network(network)?.ageing_s();
+        Some((value.port()?, value.seen_s().saturating_add(ageing_s)))
+    }
+
+    /// The port in `network` where `mac` is known to be, for who decides about one frame only.
+    #[inline]
+    pub(crate) fn station(&self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {
+        let (_, value) = self.fdb.look_up(Key::new(network, mac));
+        let (port, valid_until_s) = self.place(network, value?)?;
+        (self.now_s <= valid_until_s && self.policy.is_member(port, network)).then_some(port)
+    }
+}
+
 /// Whether the next stage is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
@@ -287,6 +309,8 @@ impl<'a, O: Observer> Recording<'a, O> {
             Action::Output(port) | Action::Judge(port) => Outcome::To(port),
             Action::Flood(_) => Outcome::Floods,
             Action::Multicast(_) => Outcome::ToMembers,
+            Action::Route(_) => Outcome::Routed,
+            Action::Offer(_) => Outcome::Offered,
             Action::Punt => Outcome::Punted,
             Action::Drop(reason) => Outcome::Dropped(reason),
         }
@@ -381,6 +405,14 @@ impl<'a, O: Observer> Recording<'a, O> {
         snoops
     }
 
+    /// The network's gateway, unless the frame is its own; part of the policy.
+    #[inline]
+    pub(crate) fn gateway(&self) -> Option<(NetworkIndex, Gateway)> {
+        let network = self.subject.network.ok()?;
+        let gateway = self.scene.policy.network(network)?.gateway()?;
+        (gateway.port != self.scene.source).then_some((network, gateway))
+    }
+
     /// The port where the frame entered.
     #[inline]
     pub(crate) fn source(&self) -> PortIndex {
@@ -456,13 +488,9 @@ impl<'a, O: Observer> Recording<'a, O> {
         if self.decision.dependencies.try_push(seen).is_err() {
             self.only_once();
         }
-        let value = value?;
-        let port = value.port()?;
-        let policy = self.scene.policy;
-        let ageing_s = policy.network(network)?.ageing_s();
-        let valid_until_s = value.seen_s().saturating_add(ageing_s);
+        let (port, valid_until_s) = self.scene.place(network, value?)?;
         self.decision.valid_until_s = self.decision.valid_until_s.min(valid_until_s);
-        (self.scene.now_s <= valid_until_s && policy.is_member(port, network)).then_some(port)
+        (self.scene.now_s <= valid_until_s && self.scene.policy.is_member(port, network)).then_some(port)
     }
 }
 

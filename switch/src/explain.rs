@@ -11,6 +11,7 @@ use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
 use crate::packet::{Contents, Icmp, IcmpMessage, Ports, Transport};
+use crate::router::{Route, Why};
 use crate::security::{Direction, Match};
 use crate::spanning_tree::PortState;
 use crate::stages::Stage;
@@ -35,6 +36,8 @@ pub enum Fate {
     Leaves(Vec<Departure>),
     /// The control side gets it.
     Punted,
+    /// The network's gateway gets it, and nobody else.
+    ToGateway,
     /// It is dropped.
     Dropped(DropReason),
     /// That depends on bytes which are not known here: those behind the head of a message to the switch.
@@ -78,6 +81,8 @@ pub enum Place {
     SecurityGroups,
     /// The way to the control side.
     ControlMeter,
+    /// Routes and neighbours.
+    Router,
 }
 
 impl Place {
@@ -92,6 +97,7 @@ impl Place {
             Self::Snooping => "snooping",
             Self::SecurityGroups => "security-groups",
             Self::ControlMeter => "control-meter",
+            Self::Router => "router",
         }
     }
 }
@@ -173,6 +179,8 @@ pub enum Looked {
     Limit(FrameRate),
     /// The multicast group.
     Group(IpAddr),
+    /// The route to the packet's destination.
+    Route(Option<Route>),
     /// An IGMP or MLD message.
     MembershipMessage,
     /// What the packet is to the table of connections.
@@ -210,6 +218,16 @@ pub enum Outcome {
     ToMembers,
     /// It goes to these ports, the group's members and the multicast routers.
     ToGroup(Vec<PortIndex>),
+    /// It is a packet for another network, or for the gateway itself.
+    Routed,
+    /// The gateway is asked whether it concerns it.
+    Offered,
+    /// It does not concern the gateway.
+    NotOffered,
+    /// It goes on in this network, to the station with this address.
+    Hop(NetworkIndex, MacAddress),
+    /// The gateway gets it; why, if it is a packet to be routed.
+    ToGateway(Option<Why>),
     /// The control side gets it.
     Punted,
     /// It is dropped.

@@ -36,6 +36,7 @@ pub mod offload;
 pub mod packet;
 pub mod policy;
 pub mod ra;
+pub mod router;
 pub mod security;
 pub mod spanning_tree;
 mod stages;
@@ -59,8 +60,8 @@ pub use ids::{NetworkIndex, PortIndex};
 pub use mac::MacAddress;
 pub use multicast::{GroupEntry, GroupLimits, GroupSnapshot};
 pub use policy::{
-    Membership, MulticastSettings, NetworkPolicy, NetworkSettings, Policy, PolicyError, PortPolicy, TagsOf,
-    Trunk,
+    Gateway, Membership, MulticastSettings, NetworkPolicy, NetworkSettings, Policy, PolicyError, PortPolicy,
+    TagsOf, Trunk,
 };
 pub use stages::{STAGES, Stage};
 pub use storm::{FrameRate, JudgeLimits, StormClass, StormLimits};

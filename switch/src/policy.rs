@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use crate::control::ControlPolicy;
 use crate::ids::{NetworkIndex, PortIndex};
+use crate::mac::MacAddress;
+use crate::router::Routing;
 use crate::security::{SecurityPolicy, SourceGuard};
 use crate::spanning_tree::PortState;
 use crate::storm::{JudgeLimits, StormLimits};
@@ -97,13 +99,25 @@ pub struct NetworkSettings {
     /// Whether the network's own stations may use VLAN tags among themselves: what stands behind the network's tag,
     /// or comes from its access ports, may be another tag, and is passed on as it is.
     pub inner_tags: bool,
+    /// The network's gateway; `None`: stations reach no other network.
+    pub gateway: Option<Gateway>,
 }
 
 impl Default for NetworkSettings {
     fn default() -> Self {
         let multicast = Some(MulticastSettings::default());
-        Self { ageing_s: AGEING_DEFAULT_S, multicast, vlan: None, inner_tags: false }
+        Self { ageing_s: AGEING_DEFAULT_S, multicast, vlan: None, inner_tags: false, gateway: None }
     }
+}
+
+/// A gateway as the stations of its network see it. Where it sends packets that come to it, [`Routing`] says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gateway {
+    /// The port where the gateway's own frames enter: an access port of the network, behind which is nothing else. It gets no
+    /// copies of floods, but what concerns the gateway, by [`Egress::offer`](crate::Egress::offer).
+    pub port: PortIndex,
+    /// Its Ethernet address, which no station may have.
+    pub mac: MacAddress,
 }
 
 /// How multicast is snooped.
@@ -129,6 +143,7 @@ pub struct NetworkPolicy {
     ageing_s: u32,
     multicast: Option<MulticastSettings>,
     vlan: Option<VlanId>,
+    gateway: Option<Gateway>,
 }
 
 impl NetworkPolicy {
@@ -159,6 +174,13 @@ impl NetworkPolicy {
     pub fn vlan(&self) -> Option<VlanId> {
         self.vlan
     }
+
+    /// The network's gateway.
+    #[must_use]
+    #[inline]
+    pub fn gateway(&self) -> Option<Gateway> {
+        self.gateway
+    }
 }
 
 /// All that the data path knows about ports and networks. A copy shares all of it.
@@ -166,6 +188,7 @@ impl NetworkPolicy {
 pub struct Policy {
     forwarding: Arc<Forwarding>,
     filtering: Filtering,
+    routing: Option<Arc<Routing>>,
 }
 
 /// What decisions depend on that may be kept.
@@ -186,24 +209,27 @@ impl Policy {
     ) -> Result<Self, PolicyError> {
         let networks = compile_networks(networks)?;
         let ports = compile_ports(ports, &networks)?;
+        check_gateways(&networks, &ports)?;
         let mut members = vec![(Vec::new(), false); networks.len()];
         for (port, compiled) in numbered(&ports) {
             for network in compiled.networks() {
                 let (members, has_router) = &mut members[network.get()];
-                if compiled.state(network) == PortState::Forwarding {
+                let gateway = networks[network.get()].and_then(|settings| settings.gateway);
+                let is_gateway = gateway.is_some_and(|gateway| gateway.port == port);
+                if compiled.state(network) == PortState::Forwarding && !is_gateway {
                     members.push(port);
                 }
                 *has_router |= compiled.policy.multicast_router;
             }
         }
         let networks = networks.into_iter().zip(members).map(|(settings, (members, has_router))| {
-            settings.map(|NetworkSettings { ageing_s, multicast, vlan, .. }| {
+            settings.map(|NetworkSettings { ageing_s, multicast, vlan, gateway, .. }| {
                 let multicast = multicast.filter(|_| has_router);
-                NetworkPolicy { members: members.into(), ageing_s, multicast, vlan }
+                NetworkPolicy { members: members.into(), ageing_s, multicast, vlan, gateway }
             })
         });
         let forwarding = Forwarding { networks: networks.collect(), ports: ports.into() };
-        Ok(Self { forwarding: Arc::new(forwarding), filtering: Filtering::default() })
+        Ok(Self { forwarding: Arc::new(forwarding), filtering: Filtering::default(), routing: None })
     }
 
     /// The same ports and networks, with these security groups. Costs a look at each port, and more only if others are
@@ -211,7 +237,21 @@ impl Policy {
     #[must_use]
     pub fn with_security(&self, security: Arc<SecurityPolicy>) -> Self {
         let filtering = self.filtering.with(security, &self.forwarding);
-        Self { forwarding: Arc::clone(&self.forwarding), filtering }
+        Self { filtering, ..self.clone() }
+    }
+
+    /// The same ports and networks, with these routes between networks that have gateways. No kept decision depends on them: they
+    /// are asked for each frame.
+    #[must_use]
+    pub fn with_routing(&self, routing: Arc<Routing>) -> Self {
+        Self { routing: Some(routing), ..self.clone() }
+    }
+
+    /// Routes between networks; `None`: there are none.
+    #[must_use]
+    #[inline]
+    pub fn routing(&self) -> Option<&Arc<Routing>> {
+        self.routing.as_ref()
     }
 
     /// Security groups and their members; `None`: no port is filtered.
@@ -297,6 +337,24 @@ fn compile_networks(
         }
     }
     Ok(table)
+}
+
+/// A gateway's port belongs to its network, and to no other.
+fn check_gateways(
+    networks: &[Option<NetworkSettings>],
+    ports: &[Option<Compiled>],
+) -> Result<(), PolicyError> {
+    for (index, settings) in networks.iter().enumerate() {
+        let Some(Gateway { port, .. }) = settings.and_then(|settings| settings.gateway) else { continue };
+        let compiled = ports.get(port.get()).and_then(Option::as_ref);
+        let own = compiled.map(|compiled| &compiled.policy.membership);
+        match (NetworkIndex::new(index), own) {
+            (Some(network), Some(Membership::Access(own))) if *own == network => {}
+            (Some(network), _) => return Err(PolicyError::GatewayElsewhere { port, network }),
+            (None, _) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Puts `value` at `index` of a table that grows as needed; gives back what stood there.

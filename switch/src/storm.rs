@@ -117,6 +117,13 @@ impl Default for StormLimits {
     }
 }
 
+/// How many packets of one port its gateway looks at itself in a second: ARP, pings and errors of a busy server are some dozens,
+/// and each takes a few microseconds.
+pub(crate) const GATEWAY_RATE: FrameRate = match FrameRate::new(1000) {
+    Some(rate) => rate,
+    None => unreachable!(),
+};
+
 impl StormLimits {
     /// Any number of frames of every class.
     pub const UNLIMITED: Self = Self { broadcast: None, multicast: None, unknown_unicast: None };
@@ -166,6 +173,7 @@ struct PortMeters {
     storm: [Bucket; StormClass::COUNT],
     messages: Bucket,
     control: Bucket,
+    gateway: Bucket,
     connections: Bucket,
     judged: Bucket,
 }
@@ -221,6 +229,18 @@ impl StormMeters {
     /// Whether a control frame that comes from `port` now is not one too many; counts it if so.
     pub(crate) fn admits_control(&self, port: PortIndex, now: Nanos) -> bool {
         self.0[port.get()].control.admits(CONTROL_RATE, now.0)
+    }
+}
+
+impl StormMeters {
+    /// Whether a packet that comes from `port` now is not one too many for the gateway; counts it if so.
+    pub(crate) fn admits_to_gateway(&self, port: PortIndex, now: Nanos) -> bool {
+        self.0[port.get()].gateway.admits(GATEWAY_RATE, now.0)
+    }
+
+    /// The same, but counts nothing.
+    pub(crate) fn would_admit_to_gateway(&self, port: PortIndex, now: Nanos) -> bool {
+        self.0[port.get()].gateway.would_admit(GATEWAY_RATE, now.0)
     }
 }
 

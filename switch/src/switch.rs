@@ -4,6 +4,7 @@ mod commit;
 mod explain;
 mod judge;
 mod readings;
+mod route;
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,15 +20,20 @@ use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups, Scratch};
 use crate::policy::{NetworkPolicy, Policy};
+use crate::router::Neighbours;
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
 use commit::{Commit, Run};
 use judge::{Receivers, Rules};
 use readings::Readings;
+use route::Routes;
 
 /// How many records a worker's flow cache has room for unless told otherwise. Each takes 128 bytes.
 pub const FLOW_ENTRIES_DEFAULT: usize = 8192;
+
+/// How many neighbours all gateways together may know.
+const NEIGHBOURS: usize = 16_384;
 
 /// Where frames leave the switch. `P` is the frames' payload.
 pub trait Egress<P> {
@@ -43,6 +49,13 @@ pub trait Egress<P> {
     /// for it. Whoever never has a policy in which a [`ControlProtocol`](crate::ControlProtocol) runs is never called.
     fn punt(&mut self, slot: usize, frame: &Frame<P>) -> bool {
         let _ = (slot, frame);
+        false
+    }
+
+    /// Hands a copy of `frame`, which stands at position `slot` of the burst and entered in `network`, to the gateway of that
+    /// network; says whether there was room for it. Whoever never has a policy with a gateway is never called.
+    fn offer(&mut self, network: NetworkIndex, slot: usize, frame: &Frame<P>) -> bool {
+        let _ = (network, slot, frame);
         false
     }
 
@@ -87,6 +100,8 @@ pub struct Switch {
     /// Made when the first port is filtered, since it takes memory.
     filter: OnceLock<Filter>,
     filter_limits: (conntrack::Limits, fragments::Limits),
+    /// Made with the first gateway.
+    neighbours: OnceLock<Neighbours>,
     seed: u64,
 }
 
@@ -160,7 +175,19 @@ impl Switch {
         let verification = Verification::default();
         let (filter, filter_limits) = (OnceLock::new(), (limits.connections, limits.fragments));
         let fdb = Fdb::new(seed, limits);
-        Self { fdb, flow_hasher, counters, storm, groups, verification, filter, filter_limits, seed }
+        let neighbours = OnceLock::new();
+        Self {
+            fdb,
+            flow_hasher,
+            counters,
+            storm,
+            groups,
+            verification,
+            filter,
+            filter_limits,
+            neighbours,
+            seed,
+        }
     }
 
     /// Takes in a burst of frames, all from one source port, and sends them on in order. A tag that told a frame's
@@ -206,6 +233,7 @@ impl Switch {
         let ingress = policy.ingress(source);
         let guard = scene.port.and_then(|port| port.guard.as_deref());
         let rules = policy.security().map(|security| self.rules(security, &scene, now, decided));
+        let routes = self.routes(policy);
         readings.clear();
         if guard.is_some() || rules.is_some() {
             read_ahead(readings, burst, rules.as_ref(), &scene, ingress.untagged().ok());
@@ -223,6 +251,7 @@ impl Switch {
             rules,
             receivers,
             readings,
+            routes,
         };
         let mut run = Run {
             commit,
@@ -265,16 +294,30 @@ impl Switch {
         Rules { filter: self.filter(), security, limits, judges, carried, untagged }
     }
 
+    /// What it takes to route packets under this policy.
+    #[inline]
+    fn routes<'a>(&'a self, policy: &'a Policy) -> Option<Routes<'a>> {
+        Some(Routes { routing: policy.routing()?, neighbours: self.neighbours.get()? })
+    }
+
+    /// What the gateways know of their networks' stations; made with the first one.
+    pub fn neighbours(&self) -> &Neighbours {
+        self.neighbours.get_or_init(|| Neighbours::new(NEIGHBOURS, self.seed.rotate_left(48)))
+    }
+
     fn filter(&self) -> &Filter {
         let (connections, fragments) = self.filter_limits;
         self.filter.get_or_init(|| Filter::new(connections, fragments, self.seed.rotate_left(16)))
     }
 
-    /// Makes room for connections, if `policy` filters any port and there is none yet: to be called before workers get such
+    /// Makes room for connections and neighbours, if `policy` needs any and there is none yet: to be called before workers get such
     /// a policy, so that none of them has to wait for it.
     pub fn prepare(&self, policy: &Policy) {
         if policy.security().is_some() {
             self.filter().conntrack.set_ports(policy.ports());
+        }
+        if policy.routing().is_some() {
+            self.neighbours();
         }
     }
 

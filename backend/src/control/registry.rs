@@ -52,7 +52,10 @@ impl Numbers {
             let settings = MulticastSettings { membership_s, fast_leave: network.multicast_fast_leave };
             let multicast = network.multicast_snooping.then_some(settings);
             let &config::Network { vlan, inner_tags, .. } = network;
-            Some((*self.networks.get(name)?, NetworkSettings { ageing_s, multicast, vlan, inner_tags }))
+            Some((
+                *self.networks.get(name)?,
+                NetworkSettings { ageing_s, multicast, vlan, inner_tags, gateway: None },
+            ))
         });
         Policy::compile(ports.chain(self.uplinks(config, states)), networks)
     }

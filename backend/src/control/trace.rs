@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use viaduct_switch::conntrack::{self, State};
 use viaduct_switch::explain::{Departure, ExplainedStep, Explanation, Fate, Looked, Outcome};
+use viaduct_switch::router::{Route, Why};
 use viaduct_switch::security::{Match, Remote};
 use viaduct_switch::{
     Claims, DropReason, Frame, Head, MacAddress, Metadata, NetworkIndex, PortIndex, StormClass, TagStack,
@@ -194,6 +195,7 @@ impl Words<'_> {
             Looked::Group(group) => field("group", group),
             Looked::Connection { verdict, state } => field("connection", connection(*verdict, *state)),
             Looked::MembershipMessage => field("message", "IGMP or MLD"),
+            Looked::Route(route) => field("route", self.route(*route)),
         };
         vec![one]
     }
@@ -221,9 +223,25 @@ impl Words<'_> {
                 format!("{direction} of {} is allowed by {}", self.port(*port), self.rule(rule))
             }
             Outcome::Vouched(port) => format!("{} vouches for the connection", self.port(*port)),
+            Outcome::Routed => "is the gateway's to send on".to_owned(),
+            Outcome::Offered => "may concern the gateway".to_owned(),
+            Outcome::NotOffered => "does not concern the gateway".to_owned(),
+            Outcome::Hop(network, mac) => format!("goes on to {mac} in network {}", self.network(*network)),
+            Outcome::ToGateway(why) => format!("goes to the gateway{}", why.map_or("", in_words)),
             Outcome::Punted => "goes to the switch itself".to_owned(),
             Outcome::Dropped(reason) => format!("dropped as {}: {}", reason.name(), reason.sentence()),
             Outcome::Unread => "not known: the message goes on behind what is known of it".to_owned(),
+        }
+    }
+
+    fn route(&self, route: Option<Route>) -> String {
+        match route {
+            Some(Route::Local) => "the gateway's own address".to_owned(),
+            Some(Route::Link(network)) => format!("to network {}", self.network(network)),
+            Some(Route::Via(network, next)) => format!("by {next} in network {}", self.network(network)),
+            Some(Route::Broadcast) => "a subnet's broadcast address".to_owned(),
+            Some(Route::Unreachable) => "unreachable".to_owned(),
+            None => "none".to_owned(),
         }
     }
 
@@ -250,7 +268,7 @@ impl Words<'_> {
                 let receivers = departures.iter().map(|departure| self.receiver(departure)).collect();
                 Verdict { kind: VerdictKind::Sent, receivers, ..Verdict::default() }
             }
-            Fate::Punted => Verdict { kind: VerdictKind::Control, ..Verdict::default() },
+            Fate::Punted | Fate::ToGateway => Verdict { kind: VerdictKind::Control, ..Verdict::default() },
             Fate::Dropped(reason) => dropped(*reason),
             Fate::Unknown => Verdict::default(),
         }
@@ -265,6 +283,18 @@ impl Words<'_> {
 pub(super) fn dropped(reason: DropReason) -> Verdict {
     let (name, meaning) = (reason.name().to_owned(), reason.sentence().to_owned());
     Verdict { kind: VerdictKind::Dropped, reason: Some(name), meaning: Some(meaning), ..Verdict::default() }
+}
+
+/// What the gateway does with a packet.
+fn in_words(why: Why) -> &'static str {
+    match why {
+        Why::Local => ", to which it is addressed",
+        Why::Expired => ", which tells the sender that it passed too many routers",
+        Why::Unreachable => ", which tells the sender that there is no route",
+        Why::TooBig { may_be_cut: true, .. } => ", which cuts it to fragments",
+        Why::TooBig { .. } => ", which tells the sender that it is too big",
+        Why::Unresolved { .. } => ", which looks for the next station",
+    }
 }
 
 /// What a packet is to the table of connections, in words.

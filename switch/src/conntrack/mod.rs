@@ -137,6 +137,13 @@ pub struct Reference {
     pub direction: Direction,
 }
 
+impl Reference {
+    /// The same connection in the other direction.
+    fn turned(self) -> Self {
+        Self { direction: self.direction.other(), ..self }
+    }
+}
+
 /// What a packet is to the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -228,7 +235,11 @@ impl Conntrack {
     ) -> Result<Verdict, Invalid> {
         match Tuple::of(zone, packet)? {
             Kind::Untracked => Ok(Verdict::Untracked),
-            Kind::Error(tuple, sequence) => self.look_up_error(find(&tuple), sequence),
+            Kind::Error(tuple, sequence) => {
+                // Where the quoted packet left for this network, by a router, its answers tell it.
+                let left = || find(&tuple.reversed()).map(|(answer, word)| (answer.turned(), word));
+                self.look_up_error(find(&tuple).or_else(left), sequence)
+            }
             Kind::Reply(tuple) => match find(&tuple) {
                 Some((found, _)) => Ok(Verdict::Established(found)),
                 None => Err(Invalid::UnsolicitedReply),
@@ -260,8 +271,7 @@ impl Conntrack {
             tcp::is_outstanding(self.entry(quoted.id.entry), word, quoted.direction, sequence)
         });
         // The error goes to who sent the packet.
-        let related = Reference { direction: quoted.direction.other(), ..quoted };
-        if is_true { Ok(Verdict::Related(related)) } else { Err(Invalid::ForgedQuote) }
+        if is_true { Ok(Verdict::Related(quoted.turned())) } else { Err(Invalid::ForgedQuote) }
     }
 
     /// Takes note of a packet of a connection: checks it as [`Conntrack::look_up`] does, without searching, for whoever

@@ -134,22 +134,22 @@ impl Conntrack {
         generation: u32,
         now: Nanos,
     ) -> Result<Reference, Refused> {
-        self.open_judged(zone, packet, port, Judged { vouchers: [None; 2], generation }, now)
+        self.open_judged([zone; 2], packet, port, Judged { vouchers: [None; 2], generation }, now)
     }
 
-    /// The same, noting whose rules vouch for it.
+    /// The same, noting whose rules vouch for it. Its answers come in the second of `zones`: another one if routers are between.
     ///
     /// # Errors
     /// As [`Conntrack::open`].
     pub fn open_judged(
         &self,
-        zone: NetworkIndex,
+        zones: [NetworkIndex; 2],
         packet: &Packet,
         port: PortIndex,
         judged: Judged,
         now: Nanos,
     ) -> Result<Reference, Refused> {
-        let opened = self.try_open(zone, packet, port, judged, now.seconds());
+        let opened = self.try_open(zones, packet, port, judged, now.seconds());
         if let Err(reason) = opened {
             count(&self.counters.refused[reason as usize]);
         }
@@ -158,7 +158,7 @@ impl Conntrack {
 
     fn try_open(
         &self,
-        zone: NetworkIndex,
+        [zone, other]: [NetworkIndex; 2],
         packet: &Packet,
         port: PortIndex,
         judged: Judged,
@@ -168,7 +168,7 @@ impl Conntrack {
         if let Transport::Tcp(tcp) = &packet.transport {
             tcp::opens(tcp, self.limits.may_take_up).map_err(|_| Refused::NotNew)?;
         }
-        let tuples = [tuple, tuple.reversed()];
+        let tuples = [tuple, Tuple { zone: other, ..tuple.reversed() }];
         let hashes = tuples.map(|tuple| tuple.hash(&self.hasher));
         let opening = Opening { tuples, hashes, packet, port, judged, now_s };
         // The sum is the same for both directions.

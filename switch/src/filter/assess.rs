@@ -250,8 +250,8 @@ impl Filter {
                 Ok(Some(found))
             }
             Passage::Opens(judged) => {
-                let Crossing { network, from, now, .. } = *crossing;
-                match self.conntrack.open_judged(network, packet, from, judged, now) {
+                let Crossing { network, to, from, now, .. } = *crossing;
+                match self.conntrack.open_judged([network, to], packet, from, judged, now) {
                     Ok(found) => Ok(Some(found)),
                     Err(Refused::NotNew) => Err(Denied::Invalid(Invalid::NotSyn)),
                     Err(reason) => Err(Denied::Refused(reason)),

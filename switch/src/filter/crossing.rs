@@ -15,7 +15,10 @@ use crate::time::Nanos;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crossing<'a> {
     pub(crate) security: &'a SecurityPolicy,
+    /// The network where it came in: the zone of connections in this direction.
     pub(crate) network: NetworkIndex,
+    /// The network where it leaves, and where answers come in: another one if it was routed.
+    pub(crate) to: NetworkIndex,
     pub(crate) from: PortIndex,
     pub(crate) now: Nanos,
     /// Whether rules may be asked about what is not known: not, if that was done too often for this port.

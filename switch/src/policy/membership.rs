@@ -115,6 +115,14 @@ pub enum PolicyError {
         /// The other one.
         second: NetworkIndex,
     },
+    /// A gateway's frames would enter in another network.
+    #[error("port {port} is network {network}'s gateway, but no access port of it; make it one")]
+    GatewayElsewhere {
+        /// The gateway's port.
+        port: PortIndex,
+        /// The gateway's network.
+        network: NetworkIndex,
+    },
     /// A station's own tags would be taken for those of other networks.
     #[error(
         "trunk {port} has network {network}, whose stations may use tags of their own, without a tag beside other \

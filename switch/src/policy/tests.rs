@@ -21,7 +21,7 @@ fn in_network(index: usize) -> PortPolicy {
 }
 
 const SETTINGS: NetworkSettings =
-    NetworkSettings { ageing_s: 300, multicast: None, vlan: None, inner_tags: false };
+    NetworkSettings { ageing_s: 300, multicast: None, vlan: None, inner_tags: false, gateway: None };
 
 #[test]
 fn members_are_sorted_and_each_network_has_its_own() {

@@ -3,6 +3,7 @@
 mod admit;
 mod control;
 mod forward;
+mod gateway;
 mod learn;
 mod multicast;
 mod spanning_tree;
@@ -55,6 +56,8 @@ stages! {
     SpanningTree "spanning-tree" => spanning_tree,
     /// Notes at which port the source address was seen.
     Learn "learn" => learn,
+    /// Hands packets over that are for the network's gateway.
+    Gateway "gateway" => gateway,
     /// Meters frames that reach many ports.
     Storm "storm" => storm,
     /// Sends frames to multicast groups where they are wanted.

@@ -111,6 +111,7 @@ fn the_order_of_the_stages_is_the_pipelines() {
             Stage::Vlan,
             Stage::SpanningTree,
             Stage::Learn,
+            Stage::Gateway,
             Stage::Storm,
             Stage::Multicast,
             Stage::Forward

@@ -3,6 +3,7 @@
 use super::Egress;
 use super::judge::{Receivers, Rules};
 use super::readings::{Reading, Readings};
+use super::route::Routes;
 use crate::counters::{Counters, FlowTally, Tally};
 use crate::decision::{Action, Covered, Decision, Learned, Lengths, Scene, Subject, address_at};
 use crate::drops::DropReason;
@@ -116,7 +117,7 @@ impl<E> Run<'_, E> {
 
     /// Replays the record of a frame whose tags are off, or makes it.
     #[inline(always)]
-    fn go_on<P>(&mut self, slot: usize, frame: &Frame<P>, home: Home)
+    fn go_on<P>(&mut self, slot: usize, frame: &mut Frame<P>, home: Home)
     where
         E: Egress<P>,
     {
@@ -134,7 +135,7 @@ impl<E> Run<'_, E> {
 
     /// Replays the record of a frame that is of another kind than the one before it, or makes it.
     #[inline(always)]
-    fn replay<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, key: FlowKey, home: Home)
+    fn replay<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, key: FlowKey, home: Home)
     where
         E: Egress<P>,
     {
@@ -165,7 +166,7 @@ impl<E> Run<'_, E> {
 
     /// Decides about a frame that has no key.
     #[inline(never)]
-    fn decide<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, home: Home)
+    fn decide<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, home: Home)
     where
         E: Egress<P>,
     {
@@ -178,7 +179,7 @@ impl<E> Run<'_, E> {
     /// for the frames of its kind that follow directly: no time passes within a burst, and they teach nothing
     /// that the first one did not.
     #[inline(never)]
-    fn miss<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, wanted: Wanted, home: Home)
+    fn miss<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, wanted: Wanted, home: Home)
     where
         E: Egress<P>,
     {
@@ -200,7 +201,7 @@ impl<E> Run<'_, E> {
 
     /// Goes by a record that is not to be trusted: it is out of date, or every hit is verified.
     #[inline(never)]
-    fn doubt<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, place: Place, home: Home)
+    fn doubt<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, place: Place, home: Home)
     where
         E: Egress<P>,
     {
@@ -221,7 +222,7 @@ impl<E> Run<'_, E> {
     /// Decides about a frame although its record is current, and compares. What another worker changed in
     /// between changed a generation before it could be seen.
     #[cold]
-    fn verify<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, place: Place, home: Home)
+    fn verify<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, place: Place, home: Home)
     where
         E: Egress<P>,
     {
@@ -237,7 +238,13 @@ impl<E> Run<'_, E> {
 
     /// Decides about a frame and carries it out.
     #[inline(always)]
-    fn make<P>(&mut self, slot: usize, frame: &Frame<P>, lengths: Lengths, home: Home) -> (Decision, Learned)
+    fn make<P>(
+        &mut self,
+        slot: usize,
+        frame: &mut Frame<P>,
+        lengths: Lengths,
+        home: Home,
+    ) -> (Decision, Learned)
     where
         E: Egress<P>,
     {
@@ -277,12 +284,14 @@ pub(super) struct Commit<'a, E> {
     pub(super) receivers: &'a mut Receivers,
     /// What the burst's heads say, as far as they were read.
     pub(super) readings: &'a Readings,
+    /// Routes and neighbours; `None`: no network has a gateway.
+    pub(super) routes: Option<Routes<'a>>,
 }
 
 impl<E> Commit<'_, E> {
     /// Does what was decided about a frame; `learned` is the record's own.
     #[inline(always)]
-    fn frame<P>(&mut self, slot: usize, frame: &Frame<P>, actions: &[Action], learned: &mut Learned)
+    fn frame<P>(&mut self, slot: usize, frame: &mut Frame<P>, actions: &[Action], learned: &mut Learned)
     where
         E: Egress<P>,
     {
@@ -313,7 +322,7 @@ impl<E> Commit<'_, E> {
     }
 
     /// Carries out one action after the other.
-    fn each<P>(&mut self, slot: usize, frame: &Frame<P>, actions: &[Action], learned: &mut Learned)
+    fn each<P>(&mut self, slot: usize, frame: &mut Frame<P>, actions: &[Action], learned: &mut Learned)
     where
         E: Egress<P>,
     {
@@ -333,6 +342,12 @@ impl<E> Commit<'_, E> {
                     self.flood(slot, frame, network, members);
                 }
                 Action::Multicast(network) => self.multicast(slot, frame, network),
+                Action::Route(network) => self.route(slot, frame, network),
+                Action::Offer(network) => {
+                    if self.offer(slot, frame, network) {
+                        return;
+                    }
+                }
                 Action::Punt => self.punt(slot, frame),
                 Action::Drop(reason) => self.drop(slot, frame, reason),
             }
@@ -378,7 +393,7 @@ impl<E> Commit<'_, E> {
     }
 
     #[cold]
-    fn admits(&self, class: StormClass) -> bool {
+    pub(super) fn admits(&self, class: StormClass) -> bool {
         let Scene { source, port, .. } = *self.scene;
         port.is_none_or(|port| self.storm.admits(source, class, &port.storm, self.now))
     }

@@ -3,6 +3,7 @@
 //! Deciding is pure already; what carries decisions out is asked in its pure half: meters whether they would admit,
 //! snooping for its verdict. So an explanation changes nothing, and may be had at any time beside the workers.
 
+mod route;
 mod rules;
 
 use super::Switch;
@@ -21,7 +22,7 @@ use crate::stages;
 use crate::storm::{MESSAGES, StormClass};
 use crate::time::Nanos;
 use crate::vlan::{TAG_LEN, TAGS_MAX, TYPE_FIELD, is_tag_at, type_at};
-use rules::Aim;
+use rules::{Aim, within};
 
 impl Switch {
     /// What would become of `frame` if it entered now, under `policy`, and why; nothing is changed. The payload is what
@@ -117,7 +118,7 @@ impl Explainer<'_> {
                     }
                 }
                 Action::Output(port) => departures.extend(self.departures(&[port], &frame.meta)),
-                Action::Judge(port) => match self.judge(home, Aim::Port(port), frame) {
+                Action::Judge(port) => match self.judge(home.map(within), Aim::Port(port), frame) {
                     Fate::Leaves(receivers) => departures.extend(receivers),
                     other => return other,
                 },
@@ -129,6 +130,12 @@ impl Explainer<'_> {
                     Fate::Leaves(receivers) => departures.extend(receivers),
                     other => return other,
                 },
+                Action::Route(network) => return self.route(network, frame),
+                Action::Offer(network) => {
+                    if let Some(fate) = self.offer(network, frame) {
+                        return fate;
+                    }
+                }
                 Action::Punt => return self.punt(),
                 Action::Drop(reason) => return Fate::Dropped(reason),
             }
@@ -136,7 +143,7 @@ impl Explainer<'_> {
         Fate::Leaves(departures)
     }
 
-    fn would_admit(&self, class: StormClass) -> bool {
+    pub(super) fn would_admit(&self, class: StormClass) -> bool {
         self.notes.enter(Place::StormMeter);
         let Some(port) = self.scene.port else { return true };
         if let Some(limit) = port.storm.of(class) {
@@ -161,11 +168,13 @@ impl Explainer<'_> {
 
     /// Copies for all of `ports` but the source.
     pub(super) fn departures(&self, ports: &[PortIndex], meta: &Metadata) -> Vec<Departure> {
-        let departure = |&port: &PortIndex| {
-            let tags = self.scene.policy.tags_of(port).and_then(|tags| tags.of(meta)).unwrap_or_default();
-            Departure { port, tags }
-        };
-        ports.iter().filter(|port| **port != meta.source).map(departure).collect()
+        ports.iter().filter(|port| **port != meta.source).map(|port| self.departure(*port, meta)).collect()
+    }
+
+    /// A copy for one port.
+    fn departure(&self, port: PortIndex, meta: &Metadata) -> Departure {
+        let tags = self.scene.policy.tags_of(port).and_then(|tags| tags.of(meta)).unwrap_or_default();
+        Departure { port, tags }
     }
 
     fn multicast(&self, network: NetworkIndex, frame: &Frame<&[u8]>) -> Fate {

@@ -54,8 +54,8 @@ struct Admitted {
 }
 
 impl<'a> Rules<'a> {
-    fn crossing(&self, network: NetworkIndex, from: PortIndex, now: Nanos) -> Crossing<'a> {
-        Crossing { security: self.security, network, from, now, judges: self.judges }
+    fn crossing(&self, [network, to]: [NetworkIndex; 2], from: PortIndex, now: Nanos) -> Crossing<'a> {
+        Crossing { security: self.security, network, to, from, now, judges: self.judges }
     }
 }
 
@@ -67,9 +67,25 @@ impl<'a, E> Commit<'a, E> {
         E: Egress<P>,
     {
         let native = self.rules.and_then(|rules| rules.untagged);
-        let network = frame.meta.tag.map(|tag| tag.network).or(native);
-        let Some((rules, crossing)) = network.and_then(|network| self.crossing(network)) else {
-            // Such a decision is only made under a policy with rules, about a frame of a network.
+        match frame.meta.tag.map(|tag| tag.network).or(native) {
+            Some(network) => self.judge_between(slot, frame, [network; 2], to),
+            // Such a decision is only made about a frame of a network.
+            None => self.drop(slot, frame, DropReason::NoNetwork),
+        }
+    }
+
+    /// The same for a frame that came in the first of `networks` and leaves in the second.
+    pub(super) fn judge_between<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        networks: [NetworkIndex; 2],
+        to: PortIndex,
+    ) where
+        E: Egress<P>,
+    {
+        let Some((rules, crossing)) = self.crossing(networks) else {
+            // Such a decision is only made under a policy with rules.
             return self.drop(slot, frame, DropReason::NoNetwork);
         };
         let readings = self.readings;
@@ -112,15 +128,38 @@ impl<'a, E> Commit<'a, E> {
         if !self.scene.policy.has_filtered(network) {
             return self.egress.flood(network, members, slot, frame);
         }
-        self.flood_judged(slot, frame, network, members);
+        self.flood_judged(slot, frame, [network; 2], members);
+    }
+
+    /// The same for a frame that came in the first of `networks` and leaves in the second, whose members these are.
+    pub(super) fn flood_between<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        networks: [NetworkIndex; 2],
+        members: &[PortIndex],
+    ) where
+        E: Egress<P>,
+    {
+        let policy = self.scene.policy;
+        if policy.has_filtered(networks[1]) || policy.is_filtered(self.scene.source) {
+            return self.flood_judged(slot, frame, networks, members);
+        }
+        self.egress.flood(networks[1], members, slot, frame);
     }
 
     #[inline(never)]
-    fn flood_judged<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex, members: &[PortIndex])
-    where
+    fn flood_judged<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        networks: [NetworkIndex; 2],
+        members: &[PortIndex],
+    ) where
         E: Egress<P>,
     {
-        let Some((rules, crossing)) = self.crossing(network) else {
+        let network = networks[1];
+        let Some((rules, crossing)) = self.crossing(networks) else {
             return self.egress.flood(network, members, slot, frame);
         };
         let contents = match Contents::of(frame) {
@@ -138,10 +177,10 @@ impl<'a, E> Commit<'a, E> {
         self.receivers.allowed = receivers;
     }
 
-    fn crossing(&self, network: NetworkIndex) -> Option<(Rules<'a>, Crossing<'a>)> {
+    fn crossing(&self, networks: [NetworkIndex; 2]) -> Option<(Rules<'a>, Crossing<'a>)> {
         let Scene { source, .. } = *self.scene;
         let rules = self.rules?;
-        Some((rules, rules.crossing(network, source, self.now)))
+        Some((rules, rules.crossing(networks, source, self.now)))
     }
 
     /// Whether rules are to be asked about a frame now: fragments may have to wait for their first one.

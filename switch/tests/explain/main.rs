@@ -203,6 +203,7 @@ fn kind(explained: &Explanation) -> String {
         Fate::Leaves(to) if to.len() == 1 => "one".to_owned(),
         Fate::Leaves(_) => "many".to_owned(),
         Fate::Punted => "punted".to_owned(),
+        Fate::ToGateway => "gateway".to_owned(),
         Fate::Dropped(reason) => reason.name().to_owned(),
         Fate::Unknown => "unknown".to_owned(),
     }

@@ -30,15 +30,21 @@ impl Explainer<'_> {
         let members = self.scene.policy.network(network).map_or(&[][..], |network| network.members());
         let ports = wanted.unwrap_or(members);
         if self.scene.policy.has_filtered(network) {
-            return self.judge(Some(network), Aim::Ports(ports), frame);
+            return self.judge(Some(within(network)), Aim::Ports(ports), frame);
         }
         Fate::Leaves(self.departures(ports, &frame.meta))
     }
 
-    pub(super) fn judge(&self, network: Option<NetworkIndex>, aim: Aim<'_>, frame: &Frame<&[u8]>) -> Fate {
-        let Some(network) = network else { return Fate::Dropped(DropReason::NoNetwork) };
+    /// The frame came in the first of `networks` and leaves in the second; `None`: it belongs to none.
+    pub(super) fn judge(
+        &self,
+        networks: Option<[NetworkIndex; 2]>,
+        aim: Aim<'_>,
+        frame: &Frame<&[u8]>,
+    ) -> Fate {
+        let Some(networks) = networks else { return Fate::Dropped(DropReason::NoNetwork) };
         self.notes.enter(Place::SecurityGroups);
-        let fate = self.judged(network, aim, frame);
+        let fate = self.judged(networks, aim, frame);
         match &fate {
             Fate::Dropped(reason) => self.notes.outcome(|| Outcome::Dropped(*reason)),
             Fate::Unknown => self.notes.outcome(|| Outcome::Unread),
@@ -47,14 +53,14 @@ impl Explainer<'_> {
         fate
     }
 
-    fn judged(&self, network: NetworkIndex, aim: Aim<'_>, frame: &Frame<&[u8]>) -> Fate {
+    fn judged(&self, [network, to]: [NetworkIndex; 2], aim: Aim<'_>, frame: &Frame<&[u8]>) -> Fate {
         let scene = &self.scene;
         let Some(security) = scene.policy.security() else { return Fate::Unknown };
         let (filter, limits) =
             (self.switch.filter(), scene.port.map_or(JudgeLimits::UNLIMITED, |port| port.judging));
         let (from, now) = (scene.source, self.now);
         let judges = self.switch.storm.may_judge(from, &limits, now);
-        let crossing = Crossing { security, network, from, now, judges };
+        let crossing = Crossing { security, network, to, from, now, judges };
         let contents = match Contents::of(frame) {
             Ok(contents) => contents,
             Err(reason) => return Fate::Dropped(reason),
@@ -84,6 +90,11 @@ impl Explainer<'_> {
             Err(denied) => Fate::Dropped(denied.into()),
         }
     }
+}
+
+/// The networks of a frame that stays in its own.
+pub(super) fn within(network: NetworkIndex) -> [NetworkIndex; 2] {
+    [network; 2]
 }
 
 /// What is known of a fragment by its first one; an error says what becomes of it, as far as that is known.

@@ -1,0 +1,143 @@
+//! What becomes of one packet that a router got.
+
+use super::rewrite::is_intact;
+use super::{Neighbours, Route, Routing, is_link_local};
+use crate::drops::DropReason;
+use crate::ids::NetworkIndex;
+use crate::mac::MacAddress;
+use crate::packet::{Address, Packet};
+
+/// The bytes of an Ethernet header, which no MTU counts.
+const ETHERNET: u32 = 14;
+
+/// A packet that a station sent to its gateway.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    /// The network where it came from.
+    pub(crate) network: NetworkIndex,
+    /// The frame's beginning.
+    pub(crate) head: &'a [u8],
+    /// What it says.
+    pub(crate) packet: &'a Packet,
+    /// The longest frame that it becomes on a wire, in bytes with its Ethernet header: a super-frame's longest segment.
+    pub(crate) wire_length: u32,
+}
+
+/// What is to be done with a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// It goes on.
+    To(Hop),
+    /// The gateway has to see it.
+    Gateway(Why),
+    /// It does not go on, and nobody is told.
+    Drop(DropReason),
+}
+
+/// The next station on a packet's way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hop {
+    /// The network where it is.
+    pub(crate) network: NetworkIndex,
+    /// The gateway's Ethernet address there.
+    pub(crate) source: MacAddress,
+    /// The station's.
+    pub(crate) destination: MacAddress,
+}
+
+/// Why the gateway has to see a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// It is for the gateway itself.
+    Local,
+    /// It passed as many routers as it may (RFC 1812, 5.3.1; RFC 8200, 3).
+    Expired,
+    /// There is no route, or one that says so.
+    Unreachable,
+    /// It is longer than the next network's stations take.
+    TooBig {
+        /// The MTU of that network in bytes.
+        mtu: u16,
+        /// Whether it may be cut to fragments.
+        may_be_cut: bool,
+        /// Where it would go.
+        network: NetworkIndex,
+        /// The next station's address there.
+        next: Address,
+    },
+    /// The Ethernet address of the next station is unknown.
+    Unresolved {
+        /// The network where it is.
+        network: NetworkIndex,
+        /// Its address.
+        next: Address,
+    },
+}
+
+impl Routing {
+    /// What becomes of a packet that came to a gateway's Ethernet address.
+    #[inline]
+    pub(crate) fn way(&self, arrival: &Arrival<'_>, neighbours: &Neighbours, now_s: u32) -> Way {
+        let Arrival { network, packet, .. } = *arrival;
+        let Some(interface) = self.interface(network) else { return Way::Drop(DropReason::NotRoutable) };
+        if is_nobodys(packet.source) || is_nobodys(packet.destination) || !is_intact(arrival.head, packet) {
+            return Way::Drop(DropReason::NotRoutable);
+        }
+        if interface.has(packet.destination) {
+            return Way::Gateway(Why::Local);
+        }
+        if is_link_local(packet.destination) || is_link_local(packet.source) {
+            return Way::Drop(DropReason::NotRoutable);
+        }
+        let (to, next) = match self.route(interface.router, packet.destination) {
+            Some(Route::Local) => return Way::Gateway(Why::Local),
+            Some(Route::Broadcast) => return Way::Drop(DropReason::NotRoutable),
+            Some(Route::Unreachable) | None => return Way::Gateway(Why::Unreachable),
+            Some(Route::Link(to)) => (to, packet.destination),
+            Some(Route::Via(to, next)) => (to, next),
+        };
+        if packet.hop_limit <= 1 {
+            return Way::Gateway(Why::Expired);
+        }
+        self.hop(arrival, to, next, neighbours, now_s)
+    }
+
+    /// The way to the station `next` of network `to`.
+    #[inline]
+    fn hop(
+        &self,
+        arrival: &Arrival<'_>,
+        to: NetworkIndex,
+        next: Address,
+        neighbours: &Neighbours,
+        now_s: u32,
+    ) -> Way {
+        let Some(interface) = self.interface(to) else { return Way::Gateway(Why::Unreachable) };
+        if arrival.wire_length.saturating_sub(ETHERNET) > interface.mtu.into() {
+            let may_be_cut = may_be_cut(arrival.head, arrival.packet);
+            return Way::Gateway(Why::TooBig { mtu: interface.mtu, may_be_cut, network: to, next });
+        }
+        match neighbours.resolve(to, next, now_s) {
+            Some(destination) => Way::To(Hop { network: to, source: interface.mac, destination }),
+            None => Way::Gateway(Why::Unresolved { network: to, next }),
+        }
+    }
+}
+
+/// Whether no single station has this address, so that a router forwards nothing from or to it (RFC 1812, 5.3.7; RFC 4291,
+/// 2.5.2, 2.5.3 and 2.7).
+#[inline]
+fn is_nobodys(address: Address) -> bool {
+    let bits = address.to_bits();
+    if !address.is_v4() {
+        return bits <= 1 || bits >> 120 == 0xff;
+    }
+    // This network, loopback, groups, and what is reserved behind them.
+    matches!(bits >> 24 & 0xff, 0 | 127 | 224..)
+}
+
+/// Whether a router may cut the packet: IPv6 forbids it, and IPv4 allows the sender to (RFC 791, 3.1: DF).
+fn may_be_cut(head: &[u8], packet: &Packet) -> bool {
+    let flags = head.get(usize::from(packet.network_at) + 6);
+    packet.source.is_v4() && flags.is_some_and(|flags| flags & 0x40 == 0)
+}

@@ -1,0 +1,113 @@
+//! What a router would do with a packet: the pure half of `Commit::route` and `Commit::offer`.
+
+use super::Explainer;
+use super::rules::Aim;
+use crate::drops::DropReason;
+use crate::explain::{Fate, Looked, Observer, Outcome, Place};
+use crate::frame::{Frame, TakenTag};
+use crate::ids::NetworkIndex;
+use crate::packet::Contents;
+use crate::router::{Concern, Hop, Way, Why};
+use crate::storm::{GATEWAY_RATE, StormClass};
+
+impl Explainer<'_> {
+    /// Where a packet goes that came to the gateway's Ethernet address.
+    pub(super) fn route(&self, network: NetworkIndex, frame: &Frame<&[u8]>) -> Fate {
+        self.notes.enter(Place::Router);
+        match self.routed(network, frame) {
+            Fate::Dropped(reason) => {
+                self.notes.outcome(|| Outcome::Dropped(reason));
+                Fate::Dropped(reason)
+            }
+            other => other,
+        }
+    }
+
+    fn routed(&self, network: NetworkIndex, frame: &Frame<&[u8]>) -> Fate {
+        let Some(routes) = self.switch.routes(self.scene.policy) else {
+            return Fate::Dropped(DropReason::NotRoutable);
+        };
+        let contents = match Contents::of(frame) {
+            Ok(contents) => contents,
+            Err(reason) => return Fate::Dropped(reason),
+        };
+        self.notes.contents(&contents);
+        if let Contents::Arp(_) = contents {
+            return self.hand_over(None);
+        }
+        if let (Contents::Ip(packet), Some(interface)) = (&contents, routes.routing.interface(network)) {
+            let route = routes.routing.route(interface.router, packet.destination);
+            self.notes.looked(|| Looked::Route(route));
+        }
+        match routes.way(network, frame, &contents, self.scene.now_s) {
+            Ok((_, Way::To(hop))) => self.pass(network, frame, hop),
+            Ok((_, Way::Gateway(why))) => self.hand_over(Some(why)),
+            Ok((_, Way::Drop(reason))) | Err(reason) => Fate::Dropped(reason),
+        }
+    }
+
+    fn pass(&self, network: NetworkIndex, frame: &Frame<&[u8]>, hop: Hop) -> Fate {
+        let networks = [network, hop.network];
+        self.notes.outcome(|| Outcome::Hop(hop.network, hop.destination));
+        let mut frame = frame.clone();
+        let priority = frame.meta.tag.and_then(|tag| tag.priority);
+        frame.meta.tag = Some(TakenTag { network: hop.network, priority });
+        let (policy, source) = (self.scene.policy, self.scene.source);
+        let Some(to) = self.scene.station(hop.network, hop.destination) else {
+            return self.pass_to_all(networks, &frame);
+        };
+        if policy.is_filtered(source) || policy.is_filtered(to) {
+            return self.judge(Some(networks), Aim::Port(to), &frame);
+        }
+        Fate::Leaves(vec![self.departure(to, &frame.meta)])
+    }
+
+    fn pass_to_all(&self, networks: [NetworkIndex; 2], frame: &Frame<&[u8]>) -> Fate {
+        let (policy, source) = (self.scene.policy, self.scene.source);
+        let members = policy.network(networks[1]).map_or(&[][..], |network| network.members());
+        if !members.iter().any(|member| *member != source) {
+            return Fate::Dropped(DropReason::NoReceiver);
+        }
+        if !self.would_admit(StormClass::UnknownUnicast) {
+            return Fate::Dropped(StormClass::UnknownUnicast.drop_reason());
+        }
+        self.notes.outcome(|| Outcome::Floods);
+        if policy.has_filtered(networks[1]) || policy.is_filtered(source) {
+            return self.judge(Some(networks), Aim::Ports(members), frame);
+        }
+        Fate::Leaves(self.departures(members, &frame.meta))
+    }
+
+    fn hand_over(&self, why: Option<Why>) -> Fate {
+        self.notes.looked(|| Looked::Limit(GATEWAY_RATE));
+        if !self.switch.storm.would_admit_to_gateway(self.scene.source, self.now) {
+            return Fate::Dropped(DropReason::GatewayRate);
+        }
+        self.notes.outcome(|| Outcome::ToGateway(why));
+        Fate::ToGateway
+    }
+
+    /// What becomes of a frame that is offered to the gateway; `None`: it goes on.
+    pub(super) fn offer(&self, network: NetworkIndex, frame: &Frame<&[u8]>) -> Option<Fate> {
+        let routes = self.switch.routes(self.scene.policy)?;
+        let contents = Contents::of(frame).ok()?;
+        self.notes.enter(Place::Router);
+        self.notes.contents(&contents);
+        let fate = match routes.routing.concern(network, frame.head.bytes(), &contents, routes.neighbours) {
+            Concern::Nobody => {
+                self.notes.outcome(|| Outcome::NotOffered);
+                None
+            }
+            Concern::All => {
+                self.hand_over(None);
+                None
+            }
+            Concern::GatewayAlone => Some(self.hand_over(None)),
+            Concern::Spoofed => Some(Fate::Dropped(DropReason::GatewaySpoofed)),
+        };
+        if let Some(Fate::Dropped(reason)) = fate {
+            self.notes.outcome(|| Outcome::Dropped(reason));
+        }
+        fate
+    }
+}

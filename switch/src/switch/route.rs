@@ -1,0 +1,148 @@
+//! Packets for another network, or for the gateway itself: see [`crate::router`].
+
+use super::Egress;
+use super::commit::Commit;
+use super::readings::Reading;
+use crate::decision::{Lengths, Scene};
+use crate::drops::DropReason;
+use crate::frame::{Frame, TakenTag};
+use crate::ids::NetworkIndex;
+use crate::packet::{Contents, Packet};
+use crate::router::{Arrival, Concern, Hop, Neighbours, Routing, Way, rewrite};
+use crate::storm::StormClass;
+
+/// What it takes to route packets during a burst.
+#[derive(Clone, Copy)]
+pub(super) struct Routes<'a> {
+    pub(super) routing: &'a Routing,
+    pub(super) neighbours: &'a Neighbours,
+}
+
+impl Routes<'_> {
+    /// What becomes of a packet that came to the gateway of `network`.
+    pub(super) fn way<P>(
+        &self,
+        network: NetworkIndex,
+        frame: &Frame<P>,
+        contents: &Contents,
+        now_s: u32,
+    ) -> Result<(Packet, Way), DropReason> {
+        let Contents::Ip(packet) = contents else { return Err(DropReason::NotRoutable) };
+        let head = frame.head.bytes();
+        let wire_length = Lengths::of(head, &frame.meta).wire;
+        let arrival = Arrival { network, head, packet, wire_length };
+        Ok((*packet, self.routing.way(&arrival, self.neighbours, now_s)))
+    }
+}
+
+impl<E> Commit<'_, E> {
+    /// Sends a packet that came to the gateway's Ethernet address on its way.
+    #[inline(never)]
+    pub(super) fn route<P>(&mut self, slot: usize, frame: &mut Frame<P>, network: NetworkIndex)
+    where
+        E: Egress<P>,
+    {
+        let Some(routes) = self.routes else { return self.drop(slot, frame, DropReason::NotRoutable) };
+        let contents = match self.contents(slot, frame) {
+            Ok(contents) => contents,
+            Err(reason) => return self.drop(slot, frame, reason),
+        };
+        if let Contents::Arp(_) = contents {
+            return self.hand_over(slot, frame, network);
+        }
+        match routes.way(network, frame, &contents, self.scene.now_s) {
+            Ok((packet, Way::To(hop))) => self.pass(slot, frame, (network, packet), hop),
+            Ok((_, Way::Gateway(_))) => self.hand_over(slot, frame, network),
+            Ok((_, Way::Drop(reason))) | Err(reason) => self.drop(slot, frame, reason),
+        }
+    }
+
+    /// What the frame at this position says.
+    fn contents<P>(&self, slot: usize, frame: &Frame<P>) -> Result<Contents, DropReason> {
+        match self.readings.get(slot) {
+            Some(Reading::Read(contents)) => Ok(*contents),
+            Some(Reading::Unreadable(reason)) => Err(*reason),
+            Some(Reading::Tagged) | None => Contents::of(frame),
+        }
+    }
+
+    /// Lets a packet leave in the network of its next hop.
+    fn pass<P>(
+        &mut self,
+        slot: usize,
+        frame: &mut Frame<P>,
+        (network, packet): (NetworkIndex, Packet),
+        hop: Hop,
+    ) where
+        E: Egress<P>,
+    {
+        let Scene { policy, source, .. } = *self.scene;
+        rewrite::pass(frame.head.bytes_mut(), &packet, hop.source, hop.destination);
+        let priority = frame.meta.tag.and_then(|tag| tag.priority);
+        frame.meta.tag = Some(TakenTag { network: hop.network, priority });
+        match self.scene.station(hop.network, hop.destination) {
+            Some(to) if policy.is_filtered(source) || policy.is_filtered(to) => {
+                self.judge_between(slot, frame, [network, hop.network], to);
+            }
+            Some(to) => self.egress.send(to, slot, frame),
+            None => self.pass_to_all(slot, frame, [network, hop.network]),
+        }
+    }
+
+    /// The station's place is unknown, though its Ethernet address is not.
+    #[cold]
+    fn pass_to_all<P>(&mut self, slot: usize, frame: &Frame<P>, networks: [NetworkIndex; 2])
+    where
+        E: Egress<P>,
+    {
+        let members = self.scene.policy.network(networks[1]).map_or(&[][..], |network| network.members());
+        if !members.iter().any(|member| *member != self.scene.source) {
+            self.drop(slot, frame, DropReason::NoReceiver);
+        } else if self.admits(StormClass::UnknownUnicast) {
+            self.flood_between(slot, frame, networks, members);
+        } else {
+            self.drop(slot, frame, StormClass::UnknownUnicast.drop_reason());
+        }
+    }
+
+    /// Hands a frame to the gateway of `network`, if its port did not send too many that it has to look at.
+    #[cold]
+    fn hand_over<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex)
+    where
+        E: Egress<P>,
+    {
+        if !self.storm.admits_to_gateway(self.scene.source, self.now) {
+            self.drop(slot, frame, DropReason::GatewayRate);
+        } else if !self.egress.offer(network, slot, frame) {
+            self.drop(slot, frame, DropReason::GatewayQueueFull);
+        }
+    }
+
+    /// Hands a frame to the gateway of `network` if it concerns that; says whether nobody else gets it.
+    #[inline(never)]
+    pub(super) fn offer<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex) -> bool
+    where
+        E: Egress<P>,
+    {
+        let Some(Routes { routing, neighbours }) = self.routes else { return false };
+        // What cannot be read is none of the gateway's business; others may know what to do with it.
+        let Ok(contents) = self.contents(slot, frame) else { return false };
+        match routing.concern(network, frame.head.bytes(), &contents, neighbours) {
+            Concern::Nobody => false,
+            Concern::All => {
+                // Whether there was room or not, the others get it.
+                let _ = self.storm.admits_to_gateway(self.scene.source, self.now)
+                    && self.egress.offer(network, slot, frame);
+                false
+            }
+            Concern::GatewayAlone => {
+                self.hand_over(slot, frame, network);
+                true
+            }
+            Concern::Spoofed => {
+                self.drop(slot, frame, DropReason::GatewaySpoofed);
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! Packets between networks: rewritten once, judged by the rules of both sides, the gateway told what it has to see.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a test may stop at its own mistakes, and chooses its own numbers"
+)]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use etherparse::PacketBuilder;
+use viaduct_switch::explain::Fate;
+use viaduct_switch::packet::Address;
+use viaduct_switch::router::{InterfaceSettings, RouterIndex, Routing};
+use viaduct_switch::security::{
+    Direction, Group, GroupIndex, PortSecurity, Protocol, Rule, RuleSpec, SecurityControl, Zone,
+};
+use viaduct_switch::{
+    Claims, DropReason, Egress, Frame, Gateway, Gso, GsoKind, Head, Limits, MacAddress, Metadata, Nanos,
+    NetworkIndex, NetworkSettings, PartialChecksum, Policy, PortIndex, PortPolicy, Priority, Switch,
+    TakenTag, Trunk, VlanId, WorkerState,
+};
+
+/// Stations 0 and 1 are in networks 0 and 1, alone at ports 0 and 1; station 2 in network 1 too, at port 2. Port 3 is a trunk
+/// of both, with station 3 in network 0 and station 4 in network 1. The gateways' frames enter at ports 10 and 11.
+const NETWORK_OF: [usize; 5] = [0, 1, 1, 0, 1];
+const PORT_OF: [usize; 5] = [0, 1, 2, 3, 3];
+const TRUNK: usize = 3;
+
+fn port(index: usize) -> PortIndex {
+    PortIndex::new(index).unwrap()
+}
+
+fn network(index: usize) -> NetworkIndex {
+    NetworkIndex::new(index).unwrap()
+}
+
+fn mac(station: usize) -> MacAddress {
+    MacAddress([2, 0, 0, 0, 0, station as u8 + 1])
+}
+
+fn gateway(of: usize) -> MacAddress {
+    MacAddress([2, 0, 0, 0, 1, of as u8])
+}
+
+/// The address of a station of its network, or of a gateway if `host` is 1.
+fn v4(of: usize, host: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, of as u8, host as u8)
+}
+
+fn v6(of: usize, host: usize) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, of as u16, 0, 0, 0, 0, 0, host as u16)
+}
+
+fn station_v4(station: usize) -> Ipv4Addr {
+    v4(NETWORK_OF[station], station + 10)
+}
+
+fn station_v6(station: usize) -> Ipv6Addr {
+    v6(NETWORK_OF[station], station + 10)
+}
+
+/// What left, and what the gateways got.
+#[derive(Default)]
+struct Outside {
+    sent: Vec<(usize, Vec<u8>, Option<TakenTag>)>,
+    offered: Vec<(usize, Vec<u8>)>,
+    is_full: bool,
+    payload: Vec<u8>,
+}
+
+impl Egress<()> for Outside {
+    fn send(&mut self, to: PortIndex, _: usize, frame: &Frame<()>) {
+        self.sent.push((to.get(), frame.head.bytes().to_vec(), frame.meta.tag));
+    }
+
+    fn flood(&mut self, _: NetworkIndex, receivers: &[PortIndex], slot: usize, frame: &Frame<()>) {
+        for &to in receivers.iter().filter(|to| **to != frame.meta.source) {
+            self.send(to, slot, frame);
+        }
+    }
+
+    fn offer(&mut self, network: NetworkIndex, _: usize, frame: &Frame<()>) -> bool {
+        if !self.is_full {
+            self.offered.push((network.get(), frame.head.bytes().to_vec()));
+        }
+        !self.is_full
+    }
+
+    fn read(&mut self, _: &Frame<()>, to: &mut [u8]) -> usize {
+        let len = to.len().min(self.payload.len());
+        to[..len].copy_from_slice(&self.payload[..len]);
+        len
+    }
+}
+
+struct Lab {
+    switch: Switch,
+    worker: WorkerState,
+    policy: Policy,
+    security: SecurityControl,
+    now: Nanos,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let access = |of: usize| PortPolicy::new(network(of), 1500);
+        let trunk = Trunk { networks: vec![network(0), network(1)], ..Trunk::default() };
+        let ports = [(0, access(0)), (1, access(1)), (2, access(1)), (TRUNK, PortPolicy::trunk(trunk, 1500))];
+        let gateways = [(10, access(0)), (11, access(1))];
+        let networks = [0, 1].map(|of| {
+            let gateway = Some(Gateway { port: port(10 + of), mac: gateway(of) });
+            (
+                network(of),
+                NetworkSettings { vlan: VlanId::new(of as u16 + 5), gateway, ..NetworkSettings::default() },
+            )
+        });
+        let ports = ports.into_iter().chain(gateways).map(|(index, policy)| (port(index), policy));
+        let interfaces = [0, 1].map(|of| InterfaceSettings {
+            network: network(of),
+            router: RouterIndex(0),
+            mac: gateway(of),
+            mtu: [1500, 1400][of],
+            addresses: vec![(v4(of, 1).into(), 24), (v6(of, 1).into(), 64)],
+        });
+        let routing = Routing::compile(interfaces, []).unwrap();
+        let policy = Policy::compile(ports, networks).unwrap().with_routing(Arc::new(routing));
+        let switch = Switch::new(7, Limits::default());
+        switch.prepare(&policy);
+        switch.set_verification(true);
+        let worker = WorkerState::new(Arc::new(policy.clone()));
+        let security = SecurityControl::new(3);
+        let mut lab = Self { switch, worker, policy, security, now: Nanos::from_seconds(1) };
+        for station in 0..5 {
+            lab.introduce(station);
+        }
+        lab
+    }
+
+    /// Lets the switch learn where a station is, and the gateway who it is.
+    fn introduce(&mut self, station: usize) {
+        let of = NETWORK_OF[station];
+        for address in [Address::from(station_v4(station)), station_v6(station).into()] {
+            assert!(self.switch.neighbours().set(network(of), address, mac(station), 1));
+        }
+        let mut frame = vec![0; 60];
+        frame[..6].copy_from_slice(&[0xff; 6]);
+        frame[6..12].copy_from_slice(&mac(station).0);
+        self.send(station, &frame);
+    }
+
+    fn send(&mut self, station: usize, frame: &[u8]) -> Outside {
+        self.send_as(station, frame, frame.len(), Claims::default())
+    }
+
+    /// A station sends a frame of `length` bytes that begins with these.
+    fn send_as(&mut self, station: usize, frame: &[u8], length: usize, claims: Claims) -> Outside {
+        let mut outside = Outside::default();
+        self.enter(&mut outside, station, frame, length, claims);
+        outside
+    }
+
+    fn enter(
+        &mut self,
+        outside: &mut Outside,
+        station: usize,
+        frame: &[u8],
+        length: usize,
+        mut claims: Claims,
+    ) {
+        let mut bytes = frame.to_vec();
+        let mut length = length as u32;
+        if PORT_OF[station] == TRUNK {
+            bytes.splice(12..12, [0x81, 0, 0x60, NETWORK_OF[station] as u8 + 5]);
+            length += 4;
+            if let Some(checksum) = &mut claims.checksum {
+                checksum.start += 4;
+            }
+        }
+        let meta = Metadata::new(port(PORT_OF[station]), length, claims);
+        let mut burst = [Frame { head: Head::from_bytes(&bytes), meta, payload: () }];
+        self.switch.process(&mut self.worker, self.now, &mut burst, outside);
+        assert!(self.switch.flow_mismatch().is_none(), "{:?}", self.switch.flow_mismatch());
+    }
+
+    fn drops(&self, station: usize, reason: DropReason) -> u64 {
+        self.switch
+            .counters()
+            .port(port(PORT_OF[station]))
+            .snapshot()
+            .dropped()
+            .find(|(of, _)| *of == reason)
+            .map_or(0, |(_, count)| count)
+    }
+}
+
+/// A UDP packet from a station to an address, by its gateway.
+fn udp(from: usize, to: impl Into<IpAddr>, hops: u8) -> Vec<u8> {
+    let ethernet = PacketBuilder::ethernet2(mac(from).0, gateway(NETWORK_OF[from]).0);
+    let ip = match to.into() {
+        IpAddr::V4(to) => ethernet.ipv4(station_v4(from).octets(), to.octets(), hops),
+        IpAddr::V6(to) => ethernet.ipv6(station_v6(from).octets(), to.octets(), hops),
+    };
+    let mut frame = Vec::new();
+    ip.udp(1000, 53).write(&mut frame, &[7; 20]).unwrap();
+    frame
+}
+
+fn arp(from: usize, operation: u8, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend(mac(from).0);
+    frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, operation]);
+    frame.extend(mac(from).0);
+    frame.extend(sender.octets());
+    frame.extend([0; 6]);
+    frame.extend(target.octets());
+    frame
+}
+
+#[test]
+fn a_packet_reaches_a_station_of_another_network() {
+    let mut lab = Lab::new();
+    for to in [IpAddr::from(station_v4(1)), station_v6(1).into()] {
+        // The second time the decision is replayed.
+        for _ in 0..2 {
+            let frame = udp(0, to, 9);
+            let outside = lab.send(0, &frame);
+            let [(to_port, bytes, _)] = &outside.sent[..] else { panic!("{:?}", outside.sent) };
+            assert_eq!((*to_port, &bytes[..6], &bytes[6..12]), (1, &mac(1).0[..], &gateway(1).0[..]));
+            let hops = if to.is_ipv4() { 22 } else { 21 };
+            assert_eq!(bytes[hops], 8);
+            assert_eq!(bytes[34..], frame[34..], "nothing behind the header is touched");
+            assert!(outside.offered.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_trunk_leads_to_both_networks_and_back() {
+    let mut lab = Lab::new();
+    // From one of its networks to the other, with the other's tag.
+    let outside = lab.send(3, &udp(3, station_v4(4), 9));
+    let [(to, bytes, tag)] = &outside.sent[..] else { panic!("{:?}", outside.sent) };
+    assert_eq!((*to, &bytes[..6]), (TRUNK, &mac(4).0[..]));
+    let tag = tag.unwrap();
+    assert_eq!(tag.network, network(1));
+    assert_eq!(tag.priority, Priority::new(3), "its priority goes along");
+    let meta = Metadata { tag: Some(tag), ..Metadata::new(port(TRUNK), 0, Claims::default()) };
+    let tags = lab.policy.tags_of(port(TRUNK)).unwrap().of(&meta).unwrap();
+    assert_eq!(tags.bytes(), [0x81, 0, 0x60, 6]);
+}
+
+#[test]
+fn a_super_frame_crosses_whole_and_one_whose_segments_are_too_long_does_not() {
+    let mut lab = Lab::new();
+    let mut frame = Vec::new();
+    let ethernet = PacketBuilder::ethernet2(mac(0).0, gateway(0).0);
+    let ip = ethernet.ipv4(station_v4(0).octets(), station_v4(1).octets(), 9);
+    ip.tcp(1, 2, 3, 4).ack(5).write(&mut frame, &[7; 40_000]).unwrap();
+    let claims = |size| Claims {
+        checksum: Some(PartialChecksum { start: 34, offset: 16 }),
+        gso: Some(Gso { kind: GsoKind::Tcp4, size, ecn: false }),
+    };
+    let outside = lab.send_as(0, &frame, frame.len(), claims(1360));
+    assert_eq!(outside.sent.len(), 1);
+    assert_eq!(outside.sent[0].1[34..128], frame[34..128]);
+    let outside = lab.send_as(0, &frame, frame.len(), claims(1361));
+    assert!(outside.sent.is_empty());
+    assert_eq!(outside.offered.len(), 1, "the gateway tells the sender");
+}
+
+#[test]
+fn an_unknown_place_is_flooded_to_and_an_unknown_station_is_the_gateways_business() {
+    let mut lab = Lab::new();
+    let elsewhere = Address::from(v4(1, 77));
+    assert!(lab.switch.neighbours().set(network(1), elsewhere, MacAddress([2, 0, 0, 0, 9, 9]), 1));
+    let outside = lab.send(0, &udp(0, v4(1, 77), 9));
+    let ports: Vec<usize> = outside.sent.iter().map(|(to, ..)| *to).collect();
+    assert_eq!(ports, [1, 2, TRUNK], "all ports of the other network, but not its gateway's");
+    let outside = lab.send(0, &udp(0, v4(1, 78), 9));
+    assert!(outside.sent.is_empty());
+    assert_eq!(outside.offered, [(0, udp(0, v4(1, 78), 9))], "as it came, for it will be sent again");
+}
+
+#[test]
+fn who_asks_for_the_gateway_asks_nobody_else() {
+    let mut lab = Lab::new();
+    let outside = lab.send(0, &arp(0, 1, station_v4(0), v4(0, 1)));
+    assert_eq!((outside.sent.len(), outside.offered.len()), (0, 1));
+    // Who asks for another station is of no interest to the gateway unless it knows him; it does.
+    let outside = lab.send(0, &arp(0, 1, station_v4(0), station_v4(3)));
+    assert_eq!((outside.sent.len(), outside.offered.len()), (1, 1));
+    let outside = lab.send(0, &arp(0, 1, v4(0, 99), station_v4(3)));
+    assert_eq!((outside.sent.len(), outside.offered.len()), (1, 0));
+    // The answer goes to the gateway's own Ethernet address.
+    let mut answer = arp(0, 2, station_v4(0), v4(0, 1));
+    answer[..6].copy_from_slice(&gateway(0).0);
+    let outside = lab.send(0, &answer);
+    assert_eq!((outside.sent.len(), outside.offered.len()), (0, 1));
+}
+
+#[test]
+fn nobody_speaks_in_the_gateways_name() {
+    let mut lab = Lab::new();
+    // Its Ethernet address.
+    let mut frame = udp(0, station_v4(1), 9);
+    frame[6..12].copy_from_slice(&gateway(0).0);
+    assert!(lab.send(0, &frame).sent.is_empty());
+    // Its IPv4 address, to all and to one, asking and answering.
+    let gratuitous = arp(0, 2, v4(0, 1), v4(0, 1));
+    let mut to_one = gratuitous.clone();
+    to_one[..6].copy_from_slice(&mac(3).0);
+    for frame in [&gratuitous, &to_one, &arp(0, 1, v4(0, 1), station_v4(3))] {
+        let outside = lab.send(0, frame);
+        assert!(outside.sent.is_empty() && outside.offered.is_empty());
+    }
+    // Its Ethernet address within the message.
+    let mut hidden = arp(0, 2, station_v4(0), v4(0, 9));
+    hidden[22..28].copy_from_slice(&gateway(0).0);
+    assert!(lab.send(0, &hidden).sent.is_empty());
+    assert_eq!(lab.drops(0, DropReason::GatewaySpoofed), 5);
+    // Where there is no gateway with these addresses, they are a station's.
+    let outside = lab.send(1, &arp(1, 2, v4(0, 1), v4(0, 1)));
+    assert_eq!(outside.sent.len(), 2);
+}
+
+/// A neighbour discovery message of a station to a group; its checksum is of no interest here.
+fn neighbour_discovery(from: usize, kind: u8, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+    let mut frame = vec![0x33, 0x33, 0, 0, 0, 1];
+    frame.extend(mac(from).0);
+    let length = if kind == 133 { 8 } else { 24 };
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, length, 58, 255]);
+    frame.extend(source.octets());
+    frame.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    frame.extend([kind, 0, 0, 0, 0, 0, 0, 0]);
+    if kind != 133 {
+        frame.extend(target.octets());
+    }
+    frame
+}
+
+#[test]
+fn neighbour_discovery_reaches_whom_it_concerns() {
+    let mut lab = Lab::new();
+    let mut both = |from, kind, source, target| {
+        let outside = lab.send(from, &neighbour_discovery(from, kind, source, target));
+        (outside.sent.len(), outside.offered.len())
+    };
+    let (own, other) = (station_v6(0), station_v6(3));
+    assert_eq!(both(0, 133, own, other), (0, 1), "a router is looked for");
+    assert_eq!(both(0, 135, own, v6(0, 1)), (0, 1), "the gateway is looked for");
+    assert_eq!(both(0, 135, own, other), (1, 0), "somebody else is");
+    assert_eq!(both(0, 136, own, own), (1, 1), "a station that the gateway knows says where it is");
+    assert_eq!(both(0, 136, own, v6(0, 99)), (1, 0), "one that it does not know");
+    assert_eq!(both(0, 136, own, v6(0, 1)), (0, 0), "the gateway's address is claimed");
+    assert_eq!(both(0, 135, v6(0, 1), other), (0, 0), "and again");
+    assert_eq!(lab.drops(0, DropReason::GatewaySpoofed), 2);
+}
+
+#[test]
+fn what_one_port_has_the_gateway_look_at_is_metered_and_nobody_elses_loss() {
+    let mut lab = Lab::new();
+    let ping = udp(0, v4(0, 1), 9);
+    let got: usize = (0..5000).map(|_| lab.send(0, &ping).offered.len()).sum();
+    assert!((1..=1100).contains(&got), "{got}");
+    assert_eq!(lab.drops(0, DropReason::GatewayRate), 5000 - got as u64);
+    assert_eq!(lab.send(3, &udp(3, v4(0, 1), 9)).offered.len(), 1, "another port's go on");
+    assert_eq!(lab.send(0, &udp(0, station_v4(1), 9)).sent.len(), 1, "and so does what needs no gateway");
+    // One too many to be offered is no reason to keep it from others.
+    let outside = lab.send(0, &arp(0, 1, station_v4(0), station_v4(3)));
+    assert_eq!((outside.sent.len(), outside.offered.len()), (1, 0));
+}
+
+#[test]
+fn a_full_queue_is_counted() {
+    let mut lab = Lab::new();
+    let mut outside = Outside { is_full: true, ..Outside::default() };
+    let frame = udp(0, v4(0, 1), 9);
+    lab.enter(&mut outside, 0, &frame, frame.len(), Claims::default());
+    assert_eq!(lab.drops(0, DropReason::GatewayQueueFull), 1);
+}
+
+#[test]
+fn the_gateways_own_frames_go_to_stations() {
+    let mut lab = Lab::new();
+    let mut frame = vec![0; 60];
+    frame[..6].copy_from_slice(&mac(3).0);
+    frame[6..12].copy_from_slice(&gateway(0).0);
+    let meta = Metadata::new(port(10), 60, Claims::default());
+    for (to, ports) in [(mac(3).0, vec![TRUNK]), ([0xff; 6], vec![0, TRUNK])] {
+        frame[..6].copy_from_slice(&to);
+        let mut outside = Outside::default();
+        let mut burst = [Frame { head: Head::from_bytes(&frame), meta, payload: () }];
+        lab.switch.process(&mut lab.worker, lab.now, &mut burst, &mut outside);
+        let sent: Vec<usize> = outside.sent.iter().map(|(to, ..)| *to).collect();
+        assert_eq!(sent, ports);
+    }
+}
+
+#[test]
+fn what_is_no_ip_is_not_routed() {
+    let mut lab = Lab::new();
+    let mut frame = udp(0, station_v4(1), 9);
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    lab.send(0, &frame);
+    let mut frame = udp(0, station_v4(1), 9);
+    frame[25] ^= 1;
+    lab.send(0, &frame);
+    assert_eq!(lab.drops(0, DropReason::NotRoutable), 2);
+}
+
+/// Puts station 1, behind the router, into a group that lets UDP to this port in from network 0, and everything out.
+fn filter(lab: &mut Lab, allowed: u16) {
+    let security = &mut lab.security;
+    let group = GroupIndex::new(0).unwrap();
+    let ingress = RuleSpec {
+        protocol: Some(Protocol(17)),
+        ports: Some((allowed, allowed)),
+        prefix: Some("10.0.0.0/24".parse().unwrap()),
+        ..RuleSpec::new(Direction::Ingress)
+    };
+    let rules = [ingress, RuleSpec::new(Direction::Egress)].map(|rule| Rule::try_from(rule).unwrap());
+    security.set_group(group, Some(&Group { stateful: true, rules: rules.into() }));
+    let own = PortSecurity::new(Zone(0), mac(1));
+    let (groups, addresses) = (Some(vec![group]), vec![station_v4(1).into()]);
+    security.set_port(port(1), Some(PortSecurity { groups, addresses, guarded: true, ..own }));
+    let policy = lab.policy.with_security(Arc::new(security.policy().clone()));
+    lab.switch.prepare(&policy);
+    lab.worker.set_policy(Arc::new(policy));
+}
+
+/// The answer of a station to a packet as it got it, by its gateway.
+fn answer(from: usize, got: &[u8]) -> Vec<u8> {
+    let mut frame = got.to_vec();
+    frame[..6].copy_from_slice(&gateway(NETWORK_OF[from]).0);
+    frame[6..12].copy_from_slice(&mac(from).0);
+    // Addresses and ports; no sum changes by that.
+    frame[26..30].copy_from_slice(&got[30..34]);
+    frame[30..34].copy_from_slice(&got[26..30]);
+    frame[34..36].copy_from_slice(&got[36..38]);
+    frame[36..38].copy_from_slice(&got[34..36]);
+    frame
+}
+
+/// That a packet did not arrive, as it is told to who sent it.
+fn unreachable(from: usize, to: Ipv4Addr, packet: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(mac(from).0, gateway(NETWORK_OF[from]).0);
+    let ip = builder.ipv4(station_v4(from).octets(), to.octets(), 64);
+    let mut frame = Vec::new();
+    ip.icmpv4_raw(3, 3, [0; 4]).write(&mut frame, &packet[14..42]).unwrap();
+    frame
+}
+
+#[test]
+fn rules_hold_between_networks_and_answers_find_their_connection() {
+    let mut lab = Lab::new();
+    filter(&mut lab, 54);
+    assert!(lab.send(0, &udp(0, station_v4(1), 9)).sent.is_empty(), "port 53 is not allowed");
+    assert_eq!(lab.drops(1, DropReason::GroupIngress), 1);
+    filter(&mut lab, 53);
+    let request = lab.send(0, &udp(0, station_v4(1), 9)).sent;
+    assert_eq!(request.len(), 1);
+    let connections = lab.switch.conntrack().unwrap().counters().opened;
+    // The answer belongs to the same connection though it comes in another network.
+    let reply = lab.send(1, &answer(1, &request[0].1)).sent;
+    assert_eq!(reply.len(), 1);
+    assert_eq!((reply[0].0, &reply[0].1[..6]), (0, &mac(0).0[..]));
+    assert_eq!(lab.switch.conntrack().unwrap().counters().opened, connections);
+    // With the rule gone, what was said before is judged anew.
+    filter(&mut lab, 54);
+    assert!(lab.send(0, &udp(0, station_v4(1), 9)).sent.is_empty());
+}
+
+#[test]
+fn an_error_about_a_routed_packet_finds_its_connection_in_either_network() {
+    let mut lab = Lab::new();
+    filter(&mut lab, 53);
+    let request = lab.send(0, &udp(0, station_v4(1), 9)).sent;
+    // Station 1 says that nobody listens, in its own network.
+    let error = unreachable(1, station_v4(0), &request[0].1);
+    assert_eq!(lab.send(1, &error).sent.len(), 1);
+    // Station 0 says so of the answer, and is believed; of something that was never said, it is not.
+    let reply = lab.send(1, &answer(1, &request[0].1)).sent;
+    let error = unreachable(0, station_v4(1), &reply[0].1);
+    assert_eq!(lab.send(0, &error).sent.len(), 1);
+    let mut forged = reply[0].1.clone();
+    forged[35] ^= 1;
+    let error = unreachable(0, station_v4(1), &forged);
+    assert!(lab.send(0, &error).sent.is_empty());
+}
+
+#[test]
+fn what_is_told_of_a_packet_is_what_becomes_of_it() {
+    let mut lab = Lab::new();
+    filter(&mut lab, 53);
+    let mut other_port = udp(0, station_v4(1), 9);
+    other_port[37] = 54;
+    let frames = [
+        udp(0, station_v4(1), 9),
+        other_port,
+        udp(0, station_v4(2), 9),
+        udp(0, station_v4(2), 1),
+        udp(0, v4(0, 1), 9),
+        udp(0, v4(1, 78), 9),
+        udp(0, Ipv4Addr::new(192, 0, 2, 1), 9),
+        udp(0, Ipv4Addr::LOCALHOST, 9),
+        arp(0, 1, station_v4(0), v4(0, 1)),
+        arp(0, 1, v4(0, 99), station_v4(3)),
+        arp(0, 1, v4(0, 1), station_v4(3)),
+        neighbour_discovery(0, 133, station_v6(0), station_v6(0)),
+    ];
+    for bytes in frames {
+        let meta = Metadata::new(port(0), bytes.len() as u32, Claims::default());
+        let frame =
+            Frame { head: Head::from_bytes(&bytes), meta, payload: bytes.get(128..).unwrap_or_default() };
+        let explained = lab.switch.explain(lab.worker.policy(), lab.now, &frame);
+        let drops = |lab: &Lab| {
+            let of = |index| lab.switch.counters().port(port(index)).snapshot().dropped().collect::<Vec<_>>();
+            [of(0), of(1)]
+        };
+        let before = drops(&lab);
+        let outside = lab.send(0, &bytes);
+        let sent: Vec<usize> = outside.sent.iter().map(|(to, ..)| *to).collect();
+        match explained.fate {
+            Fate::Leaves(departures) => {
+                let told: Vec<usize> = departures.iter().map(|departure| departure.port.get()).collect();
+                assert_eq!(told, sent, "{bytes:?}");
+            }
+            Fate::ToGateway => assert_eq!((outside.offered.len(), sent.len()), (1, 0)),
+            Fate::Dropped(reason) => {
+                assert!(sent.is_empty() && outside.offered.is_empty());
+                let after = drops(&lab).concat();
+                let new = after.into_iter().find(|drop| !before.concat().contains(drop));
+                assert_eq!(new.map(|(new, _)| new), Some(reason));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
