@@ -224,6 +224,7 @@ fn the_steps_name_what_was_looked_at_and_what_decided() {
             "vlan",
             "spanning-tree",
             "learn",
+            "gateway",
             "storm",
             "multicast",
             "forward",

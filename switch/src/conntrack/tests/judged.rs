@@ -8,7 +8,7 @@ fn vouched(opener: Option<usize>, responder: Option<usize>) -> Judged {
 
 /// Opens flow 1 by port 7.
 fn opened(table: &Conntrack, judged: Judged) -> Reference {
-    table.open_judged(zone(1), &udp(1, false), port(7), judged, at(0)).unwrap()
+    table.open_judged([zone(1); 2], &udp(1, false), port(7), judged, at(0)).unwrap()
 }
 
 /// The same, and its first answer came.
