@@ -408,6 +408,11 @@ impl<'a, O: Observer> Recording<'a, O> {
     /// The network's gateway, unless the frame is its own; part of the policy.
     #[inline]
     pub(crate) fn gateway(&self) -> Option<(NetworkIndex, Gateway)> {
+        if self.scene.policy.has_gateways() { self.gateway_of_network() } else { None }
+    }
+
+    #[inline(never)]
+    fn gateway_of_network(&self) -> Option<(NetworkIndex, Gateway)> {
         let network = self.subject.network.ok()?;
         let gateway = self.scene.policy.network(network)?.gateway()?;
         (gateway.port != self.scene.source).then_some((network, gateway))

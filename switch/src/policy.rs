@@ -196,6 +196,7 @@ pub struct Policy {
 struct Forwarding {
     ports: Box<[Option<Compiled>]>,
     networks: Box<[Option<NetworkPolicy>]>,
+    has_gateways: bool,
 }
 
 impl Policy {
@@ -228,7 +229,9 @@ impl Policy {
                 NetworkPolicy { members: members.into(), ageing_s, multicast, vlan, gateway }
             })
         });
-        let forwarding = Forwarding { networks: networks.collect(), ports: ports.into() };
+        let networks: Box<[Option<NetworkPolicy>]> = networks.collect();
+        let has_gateways = networks.iter().flatten().any(|network| network.gateway.is_some());
+        let forwarding = Forwarding { networks, ports: ports.into(), has_gateways };
         Ok(Self { forwarding: Arc::new(forwarding), filtering: Filtering::default(), routing: None })
     }
 
@@ -278,6 +281,12 @@ impl Policy {
     /// Whether decisions made by the one hold by the other: only what groups say differs, and that is asked for each frame.
     pub(crate) fn decides_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.forwarding, &other.forwarding) && self.filtering.is_about_same(&other.filtering)
+    }
+
+    /// Whether any network has a gateway.
+    #[inline]
+    pub(crate) fn has_gateways(&self) -> bool {
+        self.forwarding.has_gateways
     }
 
     /// How many ports there are.
