@@ -222,14 +222,14 @@ pub(crate) struct Scene<'a> {
 
 impl Scene<'_> {
     /// Where a station of `network` is, and the last second in which that counts.
-    #[inline]
+    #[inline(always)]
     fn place(&self, network: NetworkIndex, value: Value) -> Option<(PortIndex, u32)> {
         let ageing_s = self.policy.network(network)?.ageing_s();
         Some((value.port()?, value.seen_s().saturating_add(ageing_s)))
     }
 
     /// The port in `network` where `mac` is known to be, for who decides about one frame only.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn station(&self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {
         let (_, value) = self.fdb.look_up(Key::new(network, mac));
         let (port, valid_until_s) = self.place(network, value?)?;
