@@ -15,7 +15,7 @@ use arrayvec::ArrayVec;
 
 use crate::drops::DropReason;
 use crate::explain::{Looked, Observer, Outcome};
-use crate::fdb::{Fdb, Key, Seen, Value};
+use crate::fdb::{Fdb, Key, Seen};
 use crate::frame::{Frame, Metadata};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
@@ -221,19 +221,23 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Where a station of `network` is, and the last second in which that counts.
-    #[inline(always)]
-    fn place(&self, network: NetworkIndex, value: Value) -> Option<(PortIndex, u32)> {
-        let ageing_s = self.policy.network(network)?.ageing_s();
-        Some((value.port()?, value.seen_s().saturating_add(ageing_s)))
+    /// The gateway of a frame's network, unless the frame is its own.
+    #[cold]
+    fn gateway(&self, network: Result<NetworkIndex, DropReason>) -> Option<(NetworkIndex, Gateway)> {
+        let network = network.ok()?;
+        let gateway = self.policy.network(network)?.gateway()?;
+        (gateway.port != self.source).then_some((network, gateway))
     }
 
     /// The port in `network` where `mac` is known to be, for who decides about one frame only.
     #[inline(never)]
     pub(crate) fn station(&self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {
         let (_, value) = self.fdb.look_up(Key::new(network, mac));
-        let (port, valid_until_s) = self.place(network, value?)?;
-        (self.now_s <= valid_until_s && self.policy.is_member(port, network)).then_some(port)
+        let value = value?;
+        let port = value.port()?;
+        let ageing_s = self.policy.network(network)?.ageing_s();
+        let is_valid = value.age_s(self.now_s) <= ageing_s && self.policy.is_member(port, network);
+        is_valid.then_some(port)
     }
 }
 
@@ -408,14 +412,8 @@ impl<'a, O: Observer> Recording<'a, O> {
     /// The network's gateway, unless the frame is its own; part of the policy.
     #[inline]
     pub(crate) fn gateway(&self) -> Option<(NetworkIndex, Gateway)> {
-        if self.scene.policy.has_gateways() { self.gateway_of_network() } else { None }
-    }
-
-    #[inline(never)]
-    fn gateway_of_network(&self) -> Option<(NetworkIndex, Gateway)> {
-        let network = self.subject.network.ok()?;
-        let gateway = self.scene.policy.network(network)?.gateway()?;
-        (gateway.port != self.scene.source).then_some((network, gateway))
+        // A call that saw the recording itself would keep it out of registers.
+        if self.scene.policy.has_gateways() { self.scene.gateway(self.subject.network) } else { None }
     }
 
     /// The port where the frame entered.
@@ -493,9 +491,13 @@ impl<'a, O: Observer> Recording<'a, O> {
         if self.decision.dependencies.try_push(seen).is_err() {
             self.only_once();
         }
-        let (port, valid_until_s) = self.scene.place(network, value?)?;
+        let value = value?;
+        let port = value.port()?;
+        let policy = self.scene.policy;
+        let ageing_s = policy.network(network)?.ageing_s();
+        let valid_until_s = value.seen_s().saturating_add(ageing_s);
         self.decision.valid_until_s = self.decision.valid_until_s.min(valid_until_s);
-        (self.scene.now_s <= valid_until_s && self.scene.policy.is_member(port, network)).then_some(port)
+        (self.scene.now_s <= valid_until_s && policy.is_member(port, network)).then_some(port)
     }
 }
 
