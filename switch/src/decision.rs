@@ -423,7 +423,7 @@ impl<'a, O: Observer> Recording<'a, O> {
     }
 
     /// Whether security groups are asked about what goes to `receiver`; part of the policy.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_judged(&self, receiver: PortIndex) -> bool {
         let policy = self.scene.policy;
         policy.is_filtered(self.scene.source) || policy.is_filtered(receiver)
@@ -468,7 +468,7 @@ impl<'a, O: Observer> Recording<'a, O> {
     /// The port in `network` where `mac` is known to be. Notes that the decision depends on it, and how long
     /// that holds unless the address is seen again. That an address is unknown holds for this frame only:
     /// an answer will teach it, and learning changes no generation.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn look_up(&mut self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {
         let known = self.look_up_current(network, mac);
         self.observer.looked(|| self.station(network, mac, known));
@@ -485,7 +485,7 @@ impl<'a, O: Observer> Recording<'a, O> {
         Looked::Station { mac, known: known.map(|port| (port, age_s)) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn look_up_current(&mut self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {
         let (seen, value) = self.scene.fdb.look_up(Key::new(network, mac));
         if self.decision.dependencies.try_push(seen).is_err() {

@@ -322,7 +322,7 @@ impl Policy {
 
     /// What `port` does with frames of `network`; `None` if it does not belong to it.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn state(&self, port: PortIndex, network: NetworkIndex) -> Option<PortState> {
         let compiled = self.compiled(port)?;
         let belongs = compiled.is_native(network) || {

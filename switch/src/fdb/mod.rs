@@ -119,7 +119,7 @@ impl Fdb {
     }
 
     /// Where `key` may stand: both buckets and the generation come from different bits of one hash.
-    #[inline]
+    #[inline(always)]
     fn place(&self, key: Key) -> Place {
         let hash = self.hasher.hash_one(key.raw());
         let mask = self.buckets.len() - 1;
@@ -136,7 +136,7 @@ impl Fdb {
 
     /// What is known of `key`, and by which generation one can tell later that it changed. The generation
     /// is read first: a change in between only invalidates what was current.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn look_up(&self, key: Key) -> (Seen, Option<Value>) {
         let place = self.place(key);
         let seen = self.seen(place);

@@ -15,7 +15,7 @@ const ETHERNET: u32 = 14;
 const VLAN_TAG: u32 = 4;
 
 /// Drops what must not enter.
-#[inline]
+#[inline(always)]
 pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     if recording.is_longer_than(LENGTH_MAX) {
         return recording.drop(DropReason::TooLong);

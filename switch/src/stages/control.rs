@@ -12,7 +12,7 @@ const _: () = assert!(LENGTH_MAX as usize == CONTROL_FRAME_MAX);
 
 /// Hands frames of protocols that run on the port to the control side, and drops all others to reserved addresses.
 /// None of them teaches an address: it is a bridge's own.
-#[inline]
+#[inline(always)]
 pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let destination = recording.destination();
     if !destination.is_group() {

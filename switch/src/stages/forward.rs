@@ -8,7 +8,7 @@ use crate::ids::NetworkIndex;
 use crate::storm::StormClass;
 
 /// Chooses the ports by which the frame leaves.
-#[inline]
+#[inline(always)]
 pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let network = match recording.network() {
         Ok(network) => network,

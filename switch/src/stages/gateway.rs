@@ -9,7 +9,7 @@ const IP: [[u8; 2]; 2] = [[0x08, 0x00], [0x86, 0xdd]];
 
 /// Has packets to the gateway's Ethernet address routed, and offers it what others are asked or told. What it makes of them is
 /// found out for each frame, so that no decision depends on routes or neighbours.
-#[inline]
+#[inline(always)]
 pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let Some((network, gateway)) = recording.gateway() else { return Step::Continue };
     let destination = recording.destination();

@@ -5,7 +5,7 @@ use crate::drops::DropReason;
 use crate::explain::Observer;
 
 /// Records that the source address was seen. Admission has refused group addresses; the gateway's own belongs to nobody else.
-#[inline]
+#[inline(always)]
 pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     if let Ok(network) = recording.network() {
         let source = recording.source_address();

@@ -31,8 +31,9 @@ macro_rules! stages {
         /// The pipeline: every stage, in the order in which a frame meets them.
         pub const STAGES: &[Stage] = &[$(Stage::$stage),*];
 
-        /// Asks the stages in their order until one is done. Written out stage by stage, so that the compiler makes one
-        /// function of them.
+        /// Asks the stages in their order until one is done. Written out stage by stage, and all of them are inlined, so that
+        /// the compiler makes one function of them: before a call, all that was recorded so far would have to be put into
+        /// memory.
         #[inline]
         fn ask_all<O: Observer>(recording: &mut Recording<'_, O>) {
             $(

@@ -6,7 +6,7 @@ use crate::explain::Observer;
 use crate::multicast::is_ip_multicast;
 
 /// Hands frames to IP groups over to snooping, which knows for each of them who wants it; all others go on.
-#[inline]
+#[inline(always)]
 pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let destination = recording.destination();
     if !destination.is_group() {

@@ -7,7 +7,7 @@ use crate::explain::Observer;
 use crate::spanning_tree::PortState;
 
 /// Lets frames of forwarding ports pass.
-#[inline]
+#[inline(always)]
 pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let Ok(network) = recording.network() else { return Step::Continue };
     let state = recording.state(network);

@@ -6,7 +6,7 @@ use crate::storm::StormClass;
 
 /// Meters frames to groups. Whether a frame to one station is flooded, forwarding finds out: it calls
 /// [`meter`] itself.
-#[inline]
+#[inline(always)]
 pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     let destination = recording.destination();
     if destination == crate::MacAddress::BROADCAST {

@@ -8,7 +8,7 @@ use crate::decision::{Recording, Step};
 use crate::explain::Observer;
 
 /// Drops what belongs to none.
-#[inline]
+#[inline(always)]
 pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
     match recording.network() {
         Ok(_) => Step::Continue,
