@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The switch has one [`Interface`] in each network with a gateway. What needs no more than tables is done where the frame is
-//! decided about: the route by the longest prefix ([`routes`]), the next hop's Ethernet address ([`neighbours`]), hop limit and
-//! addresses in the private head ([`rewrite`]). A super-frame crosses whole. All else (ARP, neighbour discovery, what is for the
+//! decided about: the route by the longest prefix (`routes`), the next hop's Ethernet address (`neighbours`), hop limit and
+//! addresses in the private head (`rewrite`). A super-frame crosses whole. All else (ARP, neighbour discovery, what is for the
 //! gateway itself, what has to be answered by an ICMP error, next hops that are unknown) is the gateway's (`gateway`), which
 //! asks the same function what is to be done, so that both always agree. How much of one port it gets to see is metered.
 //!
