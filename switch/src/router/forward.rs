@@ -80,6 +80,10 @@ impl Routing {
     pub(crate) fn way(&self, arrival: &Arrival<'_>, neighbours: &Neighbours, now_s: u32) -> Way {
         let Arrival { network, packet, .. } = *arrival;
         let Some(interface) = self.interface(network) else { return Way::Drop(DropReason::NotRoutable) };
+        // A tag that a station put on itself would name another network where the packet goes.
+        if u32::from(packet.network_at) != ETHERNET {
+            return Way::Drop(DropReason::NotRoutable);
+        }
         if is_nobodys(packet.source) || is_nobodys(packet.destination) || !is_intact(arrival.head, packet) {
             return Way::Drop(DropReason::NotRoutable);
         }

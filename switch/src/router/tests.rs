@@ -180,6 +180,14 @@ fn a_damaged_header_goes_nowhere() {
 }
 
 #[test]
+fn a_tag_of_the_stations_own_is_not_carried_to_another_network() {
+    let mut frame = udp("10.0.0.5", "10.0.1.5", 64, 0);
+    assert_eq!(way_of(&frame, 0), to_network_1());
+    frame.splice(12..12, [0x81, 0, 0, 6]);
+    assert_eq!(way_of(&frame, 0), Way::Drop(DropReason::NotRoutable));
+}
+
+#[test]
 fn routers_do_not_know_of_each_other() {
     let frame = udp("10.0.0.5", "10.0.1.5", 64, 0);
     assert_eq!(way_of(&frame, 2), Way::Gateway(Why::Unreachable), "network 1 is another router's");

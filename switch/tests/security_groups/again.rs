@@ -37,6 +37,22 @@ fn an_error_about_a_connection_passes_as_long_as_rules_vouch_for_that() {
     }
 }
 
+/// Station 0 sends from its own addresses at another port: there, rules vouch for what it opened only if the port may have them.
+#[test]
+fn a_station_that_moves_keeps_its_connections_where_it_may_be() {
+    let frame = udp(0, 1, false, (1000, 7));
+    for (may_be, outcome) in
+        [(true, Outcome::To(vec![1])), (false, Outcome::Dropped(DropReason::GroupEgress, 2))]
+    {
+        let mut lab = Lab::new(3);
+        lab.group(0, &[]);
+        lab.join(0, Some(&[0]));
+        lab.passes(0, 1, &frame);
+        lab.join_as(2, &[0], vec![if may_be { v4(0) } else { v4(2) }]);
+        assert_eq!(lab.send(2, &frame), outcome);
+    }
+}
+
 #[test]
 fn messages_that_have_no_connections_pass_by_rules_of_either_kind() {
     // A redirect (RFC 792): neither a request nor an answer nor an error about a packet.

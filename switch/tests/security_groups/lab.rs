@@ -159,6 +159,14 @@ impl Lab {
         self.renew();
     }
 
+    /// Puts a port into these groups, whose guest may have these addresses and no others.
+    pub(crate) fn join_as(&mut self, index: usize, groups: &[usize], addresses: Vec<IpAddr>) {
+        let own = PortSecurity::new(Zone(0), MacAddress(mac(index)));
+        let groups = Some(groups.iter().map(|index| group(*index)).collect());
+        self.security.set_port(port(index), Some(PortSecurity { groups, addresses, guarded: true, ..own }));
+        self.renew();
+    }
+
     /// Has the worker go by what was changed.
     pub(crate) fn renew(&mut self) {
         let policy = self.compiled.with_security(Arc::new(self.security.policy().clone()));
