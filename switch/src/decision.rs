@@ -11,12 +11,16 @@
 //! * or part of the policy, whose epoch ends all records,
 //! * or it makes the decision hold once only.
 
+mod lengths;
+
 use arrayvec::ArrayVec;
+
+pub(crate) use lengths::{Covered, Lengths};
 
 use crate::drops::DropReason;
 use crate::explain::{Looked, Observer, Outcome};
 use crate::fdb::{Fdb, Key, Seen};
-use crate::frame::{Frame, Metadata};
+use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
 use crate::policy::{Gateway, Policy, PortPolicy};
@@ -59,66 +63,6 @@ pub(crate) enum Action {
     Drop(DropReason),
 }
 
-/// The lengths in bytes for which a decision holds, both ends included.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Range {
-    min: u32,
-    max: u32,
-}
-
-impl Range {
-    const ALL: Self = Self { min: 0, max: u32::MAX };
-
-    /// Whether `value`, which lies within, exceeds `limit`; keeps the part for which the answer is the same.
-    #[inline]
-    fn narrow(&mut self, value: u32, limit: u32) -> bool {
-        let exceeds = value > limit;
-        if exceeds {
-            self.min = self.min.max(limit + 1);
-        } else {
-            self.max = self.max.min(limit);
-        }
-        exceeds
-    }
-
-    #[inline]
-    fn contains(self, value: u32) -> bool {
-        value.wrapping_sub(self.min) <= self.max - self.min
-    }
-}
-
-/// How long a frame is, in bytes from its Ethernet header on, without FCS.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Lengths {
-    /// The whole frame.
-    pub(crate) whole: u32,
-    /// The longest frame that it becomes on a wire: a super-frame's first segment, else the frame itself.
-    pub(crate) wire: u32,
-}
-
-impl Lengths {
-    /// The lengths of the frame that begins with `head`.
-    #[inline]
-    pub(crate) fn of(head: &[u8], meta: &Metadata) -> Self {
-        Self { whole: meta.length, wire: meta.claims.wire_length(head, meta.length) }
-    }
-}
-
-/// The lengths of frames for which a decision holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Covered {
-    whole: Range,
-    wire: Range,
-}
-
-impl Covered {
-    /// Whether frames of these lengths are among them.
-    #[inline]
-    pub(crate) fn contains(self, lengths: Lengths) -> bool {
-        self.whole.contains(lengths.whole) && self.wire.contains(lengths.wire)
-    }
-}
-
 /// What was decided about one frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Decision {
@@ -133,7 +77,7 @@ pub(crate) struct Decision {
 impl Default for Decision {
     fn default() -> Self {
         Self {
-            covered: Covered { whole: Range::ALL, wire: Range::ALL },
+            covered: Covered::ALL,
             valid_until_s: u32::MAX,
             once: false,
             actions: ArrayVec::new(),

@@ -13,6 +13,7 @@
 //! The caller sends what [`Client::next_message`] gives, probes for addresses by ARP (RFC 5227, 2.1) when
 //! [`ClientEvent::Probe`] asks for it, uses what [`ClientEvent::Configured`] says, and keeps it for the next start.
 
+mod counters;
 mod lease;
 mod message;
 mod random;
@@ -20,6 +21,7 @@ mod random;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
+pub use counters::ClientCounters;
 pub use lease::Lease;
 pub use message::Outgoing;
 
@@ -100,27 +102,6 @@ pub enum ClientState {
     Renewing,
     /// It asked all servers to go on.
     Rebinding,
-}
-
-/// What happened to a client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ClientCounters {
-    /// Messages that were sent.
-    pub sent: u64,
-    /// Offers that came while servers were looked for.
-    pub offers: u64,
-    /// Acknowledgements that were believed.
-    pub acknowledged: u64,
-    /// Refusals that were believed.
-    pub refused: u64,
-    /// Addresses that turned out to be in use.
-    pub declined: u64,
-    /// Leases that ended because no server went on.
-    pub expired: u64,
-    /// Messages for other clients or other questions, or from another server than the one that was asked.
-    pub ignored: u64,
-    /// Messages that were wrong.
-    pub malformed: u64,
 }
 
 /// A client on one interface.

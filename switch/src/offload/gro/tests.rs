@@ -3,7 +3,9 @@ use super::*;
 use crate::frame::TakenTag;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::vlan::Priority;
-use proptest::prelude::*;
+
+mod identification;
+mod properties;
 
 const ALL: Capabilities =
     Capabilities { checksum: true, tso4: true, tso6: true, ecn: true, ufo: true, uso4: true, uso6: true };
@@ -335,41 +337,6 @@ fn headers_that_differ_with_right_checksums_keep_frames_apart_too() {
 }
 
 #[test]
-fn identifications_that_are_all_the_same_are_merged_where_they_have_no_meaning() {
-    for (tags, id, udp) in [(0, 0, false), (2, 0xffff, false), (1, 7, true)] {
-        let stream = Stream { tags, id, udp, numbering: Numbering::Constant, ..STREAM };
-        let frames = stream.segments();
-        let merged = merge(&frames, ALL);
-        assert_eq!(merged.len(), 1, "{stream:?}");
-        // The whole is what it was before it was cut: the first one's identification, and DF.
-        assert!(assemble(&merged[0], &frames) == stream.whole().0, "{stream:?}");
-        check_inverse(&frames, &merged);
-        // Where a packet may be fragmented, its fragments are told from others by it: those stay apart.
-        let frames = Stream { numbering: Numbering::Wrong, ..stream.clone() }.segments();
-        assert_eq!(merge(&frames, ALL).len(), frames.len());
-        let frames = Stream { numbering: Numbering::Fragmentable, ..stream }.segments();
-        let merged = merge(&frames, ALL);
-        assert_eq!(merged.len(), 1);
-        check_inverse(&frames, &merged);
-    }
-}
-
-#[test]
-fn identifications_go_on_as_they_began() {
-    let numbered = |ids: [u16; 6]| {
-        let mut frames = Stream { payload: 6 * 1448, ..STREAM }.segments();
-        frames.iter_mut().zip(ids).for_each(|(frame, id)| put_id(frame, id));
-        let merged = merge(&frames, ALL);
-        check_inverse(&frames, &merged);
-        places(&merged)
-    };
-    assert_eq!(numbered([0, 0, 0, 1, 2, 3]), [[0, 1, 2], [3, 4, 5]]);
-    assert_eq!(numbered([0, 1, 1, 1, 1, 2]), [vec![0, 1], vec![2, 3, 4], vec![5]]);
-    assert_eq!(numbered([0xffff, 0, 0, 2, 4, 4]), [vec![0, 1], vec![2], vec![3], vec![4, 5]]);
-    assert_eq!(numbered([9, 7, 9, 7, 9, 7]), [[0], [1], [2], [3], [4], [5]]);
-}
-
-#[test]
 fn padding_and_empty_segments_are_left_alone() {
     let mut frames = STREAM.segments();
     frames[1].push(0);
@@ -518,52 +485,4 @@ fn what_is_collected_is_bounded() {
     let merged = merge(&firsts.chain(seconds).collect::<Vec<_>>(), ALL);
     assert_eq!(merged.iter().filter(|whole| whole.members.len() == 2).count(), 8);
     assert_eq!(merged[0].members.as_slice(), [0], "the oldest made room");
-}
-
-fn stream() -> impl Strategy<Value = Stream> {
-    use Numbering::{Constant, Counted, Fragmentable, Wrong};
-    let numbering = prop::sample::select(vec![Counted, Constant, Fragmentable, Wrong]);
-    let shape = (any::<[bool; 2]>(), 0..3usize, (0..3u8, 2..4u8), 0..10usize, numbering);
-    let sizes = (1..6000usize, 400..1500u16);
-    let numbers =
-        (prop::sample::select(vec![0x10u8, 0x18, 0x11, 0x90, 0x50, 0x12, 0x14]), any::<(u32, u16)>());
-    (shape, sizes, numbers).prop_map(
-        |(([v6, udp], tags, (port, station), options, numbering), (payload, size), (flags, numbers))| {
-            let (sequence, id) = numbers;
-            Stream { v6, udp, tags, port, station, options, payload, size, flags, sequence, id, numbering }
-        },
-    )
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
-    #[test]
-    fn cutting_what_was_merged_gives_the_same_frames_or_their_equals(
-        streams in prop::collection::vec(stream(), 1..4),
-        order in prop::collection::vec(0..4usize, 0..64),
-        spoiled in prop::collection::vec(any::<(u8, u16, u8)>(), 0..6),
-        capabilities in any::<[bool; 4]>(),
-    ) {
-        let mut queues: Vec<_> = streams.iter().map(|stream| stream.segments().into_iter()).collect();
-        let count = queues.len();
-        let mut frames: Vec<_> = order.iter().filter_map(|queue| queues[queue % count].next()).collect();
-        for (frame, byte, change) in spoiled {
-            let count = frames.len().max(1);
-            if let Some(frame) = frames.get_mut(usize::from(frame) % count) {
-                let at = usize::from(byte) % frame.len();
-                frame[at] ^= change;
-            }
-        }
-        let [ecn, tso4, uso4, checksum] = capabilities;
-        let capabilities = Capabilities { ecn, tso4, uso4, checksum, ..ALL };
-        let merged = merge(&frames, capabilities);
-        check_inverse(&frames, &merged);
-    }
-
-    #[test]
-    fn any_bytes_are_left_in_their_order(frames in prop::collection::vec(any::<Vec<u8>>(), 0..20)) {
-        let merged = merge(&frames, ALL);
-        check_inverse(&frames, &merged);
-    }
 }
