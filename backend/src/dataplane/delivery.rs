@@ -128,6 +128,36 @@ impl Workshop {
         self.whole = whole;
     }
 
+    /// Gives `take` the frame as plain ones without claims: cut if it is a super-frame, its checksum finished. Says whether it
+    /// took the first one; what has wrong claims is nothing, which was taken.
+    #[cold]
+    fn finish(
+        &mut self,
+        head: &[u8],
+        rest: &[Segment],
+        claims: Claims,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> bool {
+        self.collect(head, rest);
+        if claims.gso.is_none() {
+            let finished = claims.checksum.map_or(Ok(()), |sum| finish_checksum(&mut self.whole, sum));
+            return finished.is_err() || take(&self.whole);
+        }
+        let Self { whole, segment, fragment_id, .. } = self;
+        *fragment_id = fragment_id.wrapping_add(1);
+        let Ok(mut segmenter) = Segmenter::new(whole, &claims, Checksums::Finished, *fragment_id) else {
+            return true;
+        };
+        let mut had_room = None;
+        while let Ok(Some(next)) = segmenter.next_into(segment) {
+            let taken = take(segment.get(..next.length).unwrap_or_default());
+            if !*had_room.get_or_insert(taken) || !taken {
+                break;
+            }
+        }
+        had_room.unwrap_or(true)
+    }
+
     /// The whole frame as an owned copy.
     fn collect(&mut self, head: &[u8], rest: &[Segment]) {
         self.whole.clear();

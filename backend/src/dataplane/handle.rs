@@ -15,8 +15,10 @@ use vmm_sys_util::eventfd::EventFd;
 use super::assignment::Assignment;
 use super::build::{Built, Parked, build, build_device};
 use super::held::HeldFragments;
+use super::injector::Injector;
 use super::inlet::Inlet;
 use super::message::{Belongings, Done, Message};
+use super::offers::Offers;
 use super::outlet::Outlet;
 use super::poller::{Poller, Wake};
 use super::punts::{PuntReceiver, punts};
@@ -55,7 +57,7 @@ pub enum DataplaneError {
 /// One worker, seen from the control thread.
 struct WorkerHandle {
     cpu: usize,
-    postbox: Postbox<Message>,
+    postbox: Arc<Postbox<Message>>,
     shared: Arc<WorkerShared>,
     flow_cache: Arc<FlowCacheCounters>,
     thread: Option<JoinHandle<()>>,
@@ -146,7 +148,7 @@ impl Dataplane {
         let refused = |error| DataplaneError::Start { cpu: cpus[0], error };
         let wake = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused)?;
         let (punts, punted) = punts();
-        let reporter = Reporter { events: sender, wake: Arc::new(wake), punts };
+        let reporter = Reporter { events: sender, wake: Arc::new(wake), punts, offers: Arc::default() };
         let started = Instant::now();
         let mut dataplane = Self {
             switch,
@@ -177,6 +179,7 @@ impl Dataplane {
         let poller = Poller::new()?;
         poller.add(bell.descriptor(), Wake::Mailbox)?;
         let (postbox, mailbox) = mailbox(bell);
+        let postbox = Arc::new(postbox);
         let shared = Arc::new(WorkerShared::default());
         let state = WorkerState::new(Arc::clone(&self.policy));
         let flow_cache = Arc::clone(state.flow_counters());
@@ -206,6 +209,24 @@ impl Dataplane {
     #[must_use]
     pub fn switch(&self) -> &Arc<Switch> {
         &self.switch
+    }
+
+    /// What workers have for the networks' gateways.
+    #[must_use]
+    pub fn offers(&self) -> &Arc<Offers> {
+        &self.reporter.offers
+    }
+
+    /// By what the gateways' own frames enter.
+    #[must_use]
+    pub fn injector(&self) -> Injector {
+        Injector::new(self.workers.iter().map(|worker| Arc::clone(&worker.postbox)).collect())
+    }
+
+    /// When the switch's time began.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// The switch's time now.

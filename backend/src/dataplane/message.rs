@@ -3,8 +3,9 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use viaduct_switch::{Policy, PortIndex};
+use viaduct_switch::{NetworkIndex, Policy, PortIndex};
 
+use super::injector::Ticket;
 use super::inlet::Inlet;
 use super::outlet::Outlet;
 use super::sync::mailbox::Acknowledge;
@@ -33,6 +34,8 @@ pub(super) enum Message {
     Mute { port: PortIndex, descriptor: RawFd },
     /// Let this frame without tags enter each network of the port.
     Announce { port: PortIndex, frame: Vec<u8> },
+    /// Let this frame without tags enter one network of the port.
+    Inject { port: PortIndex, network: NetworkIndex, frame: Vec<u8>, ticket: Ticket },
     /// Let this frame leave by a link of the port.
     Emit { port: PortIndex, link: u8, frame: Vec<u8> },
     /// Take samples.

@@ -8,6 +8,7 @@ use viaduct_switch::PortIndex;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::DataplaneEvent;
+use super::offers::Offers;
 use super::punts::PuntSender;
 use super::signal::SignalWatch;
 
@@ -36,6 +37,7 @@ pub(super) struct Reporter {
     pub(super) events: Sender<DataplaneEvent>,
     pub(super) wake: Arc<EventFd>,
     pub(super) punts: PuntSender,
+    pub(super) offers: Arc<Offers>,
 }
 
 impl Reporter {

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use viaduct_switch::{Carried, Nanos, Policy};
+use viaduct_switch::{Carried, DropReason, Nanos, NetworkIndex, Policy, PortIndex};
 
 use super::delivery::{Collector, Released};
 use super::held::{Held, count_lost};
@@ -25,6 +25,7 @@ impl Worker {
             outlets: &self.outlets,
             segments,
             reporter: &self.reporter,
+            workshop: &mut self.workshop,
             link,
             refused: 0,
             held: &self.held,
@@ -74,6 +75,23 @@ impl Worker {
             }
             self.held.recycle(frames);
         }
+    }
+}
+
+impl Worker {
+    /// Lets a frame without tags enter one network of `port` as if it had come in there; one that has left the network meanwhile
+    /// loses it.
+    pub(super) fn inject(&mut self, port: PortIndex, network: NetworkIndex, frame: &[u8]) {
+        let policy = self.state.policy();
+        let Some(priority) = policy.port(port).map(|port| port.priority) else { return };
+        if !policy.is_member(port, network) {
+            return self.switch.counters().port(port).add_drops(DropReason::NoNetwork, 1);
+        }
+        let tags = policy.tags_of(port).map(|tags| tags.frame(network, priority)).unwrap_or_default();
+        let mut frame = tags.put_before(frame);
+        self.burst.load(port, &mut frame);
+        self.switch_burst(0, Instant::now(), None);
+        self.readmit(Instant::now());
     }
 }
 

@@ -17,6 +17,7 @@ mod control;
 mod devices;
 mod floods;
 mod fragments;
+mod gateway;
 mod sharing;
 mod waiting;
 mod wakeups;

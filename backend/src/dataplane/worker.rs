@@ -166,6 +166,10 @@ impl Worker {
                 }
                 Message::Mute { port, descriptor } => self.mute(port, descriptor),
                 Message::Announce { port, frame } => self.announce(port, &frame),
+                Message::Inject { port, network, frame, ticket } => {
+                    self.inject(port, network, &frame);
+                    drop(ticket);
+                }
                 Message::Emit { port, link, mut frame } => self.emit(port, link, &mut frame),
                 Message::Tap(tap) => self.taps.add(tap),
                 Message::Stop => return true,

@@ -6,12 +6,13 @@ use viaduct_switch::fragments::DatagramId;
 use viaduct_switch::offload::Treatment;
 use viaduct_switch::{Carried, Claims, DropReason, Egress, Frame, NetworkIndex, PortIndex};
 
-use super::{INLINE_RECEIVERS, Outbox};
+use super::{INLINE_RECEIVERS, Outbox, Workshop};
 use crate::dataplane::held::{Held, HeldFragments};
 use crate::dataplane::outlet::Outlet;
 use crate::dataplane::replicator::{Flood, Replicator};
 use crate::dataplane::shared::Reporter;
 use crate::dataplane::tap::{Notes, SampleFate};
+use crate::memory::copy_out;
 use crate::ring::{Segments, Span};
 
 /// Takes the switch's decisions about a burst: short ways into the outbox, long floods to the replicator.
@@ -22,6 +23,8 @@ pub(in crate::dataplane) struct Collector<'a> {
     pub(in crate::dataplane) segments: &'a Segments,
     /// Takes control frames.
     pub(in crate::dataplane) reporter: &'a Reporter,
+    /// Room for super-frames of which a gateway gets the segments.
+    pub(in crate::dataplane) workshop: &'a mut Workshop,
     /// The link by which the burst came in.
     pub(in crate::dataplane) link: u8,
     /// Floods for which there was no room.
@@ -89,6 +92,24 @@ impl Egress<Span> for Collector<'_> {
             start.copy_from_slice(head);
             head.len() + self.read(frame, rest)
         })
+    }
+
+    #[cold]
+    fn offer(&mut self, network: NetworkIndex, slot: usize, frame: &Frame<Span>) -> bool {
+        let place = (frame.meta.source, network);
+        let rest = self.segments.get(frame.payload.first as usize, frame.payload.count as usize);
+        let had_room = if frame.meta.claims == Claims::default() {
+            let length = frame.head.bytes().len() + rest.iter().map(|part| part.len as usize).sum::<usize>();
+            self.reporter.offers.offer(place, length, |to| copy_out(frame.head.bytes(), rest, to))
+        } else {
+            self.workshop.finish(frame.head.bytes(), rest, frame.meta.claims, |bytes| {
+                self.reporter.offers.offer(place, bytes.len(), |to| to.copy_from_slice(bytes))
+            })
+        };
+        if had_room {
+            self.note(slot, SampleFate::Punted);
+        }
+        had_room
     }
 
     #[cold]
@@ -177,13 +198,14 @@ mod tests {
             (Outbox::default(), Replicator::new(Arc::<FloodMemory>::default()));
         let (events, _) = channel();
         let wake = Arc::new(EventFd::new(0).unwrap());
-        let reporter = Reporter { events, wake, punts: punts().0 };
+        let reporter = Reporter { events, wake, punts: punts().0, offers: Arc::default() };
         let mut collector = Collector {
             outbox: &mut outbox,
             replicator: &mut replicator,
             outlets: &[],
             segments: &Segments::of(&segments),
             reporter: &reporter,
+            workshop: &mut Workshop::new(),
             link: 0,
             refused: 0,
             held: &HeldFragments::default(),
