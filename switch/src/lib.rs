@@ -32,6 +32,7 @@ pub mod lacp;
 pub mod lldp;
 pub mod mac;
 mod multicast;
+pub mod nat;
 pub mod offload;
 pub mod packet;
 pub mod policy;

@@ -44,6 +44,14 @@ impl Address {
         }
     }
 
+    /// The address of IPv4 that this is, if it is one.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "these are the 32 bits of an IPv4 address")]
+    pub const fn to_v4(self) -> Option<Ipv4Addr> {
+        if self.is_v4() { Some(Ipv4Addr::from_bits(self.0 as u32)) } else { None }
+    }
+
     /// The IPv4 address in network order.
     #[inline]
     pub(crate) const fn from_v4(octets: [u8; 4]) -> Self {
