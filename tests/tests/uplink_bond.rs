@@ -410,8 +410,8 @@ fn the_linux_bonding_driver_agrees_by_lacp_and_balances_and_a_pulled_cable_is_su
     let mut watcher = Process::spawn("watcher", watcher.args(["-c", flows::WATCHER]), folder.path());
     wait_until("the watcher", LIMIT, || watcher.output().contains("watching"));
     let mut sender = site.host.command("python3");
-    let _sender = Process::spawn("sender", sender.args(["-c", flows::SENDER]), folder.path());
-    thread::sleep(Duration::from_secs(1));
+    let sender = Process::spawn("sender", sender.args(["-c", flows::SENDER]), folder.path());
+    wait_until("all flows to run", LIMIT, || sender.output().contains("sending"));
     peer.monitor("set_link", &json!({ "name": "net0", "up": false }));
     site.inside.ip("link set eth4 carrier off");
     site.wait_for_senders(&["eth5"]);
