@@ -387,20 +387,36 @@ fn the_linux_bonding_driver_agrees_by_lacp_and_balances_and_a_pulled_cable_is_su
     assert!(said.contains(&format!("Partner Mac Address: {system}")), "{system}: {said}");
     assert!(said.contains("Number of ports: 2"), "{said}");
 
-    let counted = |peer: &mut viaduct_tests::machine::Guest| {
+    see_flows_by_both(&site, &mut peer);
+
+    pull_a_cable(&site, &mut peer);
+
+    // Without LACP: both ends are told by hand.
+    site.daemon.apply(&config(r#"{ mode = "balance", hash = "layer3+4" }"#));
+    bond(&mut peer, "mode balance-xor xmit_hash_policy layer3+4");
+    site.wait_for_senders(&["eth4", "eth5"]);
+    site.wait_for_reply();
+    see_flows_by_both(&site, &mut peer);
+}
+
+/// Many flows to the Linux bonding driver come by both of its cards.
+fn see_flows_by_both(site: &Site, peer: &mut viaduct_tests::machine::Guest) {
+    let mut counted = || {
         [0, 1].map(|card| {
             let text = peer.run(&format!("cat /sys/class/net/eth{card}/statistics/rx_packets"));
             text.trim().parse::<u64>().unwrap()
         })
     };
-    let before = counted(&mut peer);
+    let before = counted();
     site.many_flows();
     wait_until("64 flows by both links", LIMIT, || {
-        let now = counted(&mut peer);
+        let now = counted();
         (0..2).all(|link| now[link] > before[link] + 40)
     });
+}
 
-    // A cable is pulled at both of its ends while TCP runs, and while datagrams of many flows come from the host.
+/// Pulls a cable at both of its ends while TCP runs, and while datagrams of many flows come from the host; puts it back.
+fn pull_a_cable(site: &Site, peer: &mut viaduct_tests::machine::Guest) {
     peer.serve_iperf();
     let mut client = site.host.command("iperf3");
     client.args(["-c", BEYOND, "-t", "7", "-b", "4M", "-J", "-i", "0.1"]);
@@ -430,18 +446,6 @@ fn the_linux_bonding_driver_agrees_by_lacp_and_balances_and_a_pulled_cable_is_su
     peer.monitor("set_link", &json!({ "name": "net0", "up": true }));
     site.inside.ip("link set eth4 carrier on");
     site.wait_for_senders(&["eth4", "eth5"]);
-
-    // Without LACP: both ends are told by hand.
-    site.daemon.apply(&config(r#"{ mode = "balance", hash = "layer3+4" }"#));
-    bond(&mut peer, "mode balance-xor xmit_hash_policy layer3+4");
-    site.wait_for_senders(&["eth4", "eth5"]);
-    site.wait_for_reply();
-    let before = counted(&mut peer);
-    site.many_flows();
-    wait_until("64 flows by both links", LIMIT, || {
-        let now = counted(&mut peer);
-        (0..2).all(|link| now[link] > before[link] + 40)
-    });
 }
 
 /// Frames of neighbours' protocols from where nobody may send them, and more of them than anybody needs.
