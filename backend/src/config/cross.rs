@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::port::default_mac;
 use super::reader::TableReader;
-use super::{Interface, Network, Port, SwitchSettings, Uplink, VhostUser, port_security, values, vlans};
+use super::{
+    Interface, Network, Port, Router, SwitchSettings, Uplink, VhostUser, outside, port_security, routing,
+    values, vlans,
+};
 
 /// A table's value together with where it stands in the file.
 pub(super) struct Placed<'f, T> {
@@ -21,6 +24,7 @@ pub(super) fn check(
     ports: &[Placed<'_, Port>],
     networks: &[Placed<'_, Network>],
     uplinks: &[Placed<'_, Uplink>],
+    routers: &[Placed<'_, Router>],
     settings: &SwitchSettings,
 ) {
     let guests: Vec<Guest<'_>> =
@@ -31,6 +35,8 @@ pub(super) fn check(
     check_names(ports, uplinks);
     check_interfaces(ports, uplinks);
     vlans::check(ports, networks, uplinks);
+    routing::check(ports, networks, uplinks, routers);
+    outside::check(ports, networks, uplinks);
 }
 
 /// In tables of addresses and drops, ports and uplinks stand side by side.

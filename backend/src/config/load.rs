@@ -16,7 +16,7 @@ use super::names::{NAME_RULE, is_name};
 use super::problem::{ConfigError, Problem, WrongFile};
 use super::reader::{Problems, TableReader};
 use super::values::shortened;
-use super::{Config, groups, network, port, schema, spanning_tree, switch, uplink};
+use super::{Config, groups, network, port, router, schema, spanning_tree, switch, uplink};
 
 /// The longest file that is read, in bytes.
 pub const FILE_SIZE_MAX: usize = 16 << 20;
@@ -71,6 +71,7 @@ pub fn parse(bytes: &[u8], file: &str, host: &dyn Host) -> Result<Loaded, Config
         note_syntax_errors(text, &syntax_errors, &problems);
         Config::default()
     };
+    warnings.extend(problems.warnings());
     problems.into_result(file, text)?;
     if config.networks.is_empty() && config.ports.is_empty() {
         warnings.push("the file declares no network and no port".to_owned());
@@ -130,13 +131,15 @@ fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<Stri
     let ports = placed(top, "port", PORTS_MAX, |name, table| {
         port::read(name, table, &settings, &known, &group_names)
     });
-    cross::check(&ports, &networks, &uplinks, &settings);
+    let routers = placed(top, "router", NETWORKS_MAX, |_, table| router::read(table, &known));
+    cross::check(&ports, &networks, &uplinks, &routers, &settings);
     warnings.extend(spanning_tree::warnings(&networks));
     Config {
         switch: settings,
         networks: by_name(networks),
         ports: by_name(ports),
         uplinks: by_name(uplinks),
+        routers: by_name(routers),
         groups: by_name(groups),
         address_groups: by_name(address_groups),
     }

@@ -6,6 +6,7 @@
 //! toolkit that reads typed values and goes on after an error.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,19 +14,30 @@ use viaduct_switch::security::Prefix;
 use viaduct_switch::spanning_tree::TreeSettings;
 use viaduct_switch::{JudgeLimits, MacAddress, Priority, StormLimits, TagTypes, VlanId};
 
+mod addresses;
+mod addressing;
 mod bond;
 mod cross;
+mod dhcp;
+mod dhcp6;
+mod dns;
+mod gateway;
 mod groups;
 mod host;
 mod interface;
 mod load;
 mod membership;
 mod names;
+mod nat;
 mod network;
+mod outside;
 mod port;
 mod port_security;
 mod problem;
+mod publish;
 mod reader;
+mod router;
+mod routing;
 pub mod schema;
 pub(crate) mod spanning_tree;
 mod storm;
@@ -38,15 +50,24 @@ mod vlans;
 
 pub use self::bond::{Bond, BondMode, Probing};
 pub use self::spanning_tree::UplinkStp;
+pub use addresses::Subnet;
+pub use addressing::Addressing;
+pub use dhcp::Dhcp;
+pub use dhcp6::{AdvertisingMode, Dhcp6};
+pub use dns::Dns;
+pub use gateway::{GatewaySettings, Metadata};
 pub use groups::{DEFAULT_GROUP, Egress, Group, GroupRule};
 pub use host::{Host, InterfaceUse, ThisHost};
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
 pub(crate) use membership::written as written_tag_types;
 pub use membership::{Membership, Trunk};
 pub(crate) use names::is_name;
+pub use nat::{Filtering, Mapping, NatOptions, PrefixPair, SourceRule, SourceTarget};
 pub use port::{default_mac, type_name};
 pub use port_security::{AddressPair, PortSecurity};
 pub use problem::{ConfigError, Problem, WrongFile};
+pub use publish::{PortProtocol, Publication};
+pub use router::{Router, StaticRoute};
 pub(crate) use storm::{written as written_limit, written_in as written_limit_in};
 
 /// Where `viaduct run` looks for its file unless told otherwise.
@@ -66,6 +87,8 @@ pub struct Config {
     pub ports: BTreeMap<String, Port>,
     /// Ways to the outside by name; none has the name of a port.
     pub uplinks: BTreeMap<String, Uplink>,
+    /// Routers between networks by name.
+    pub routers: BTreeMap<String, Router>,
     /// Security groups by name.
     pub groups: BTreeMap<String, Group>,
     /// Address groups by name.
@@ -154,8 +177,10 @@ impl Polling {
 pub struct Network {
     /// How it reaches the outside.
     pub mode: NetworkMode,
-    /// The uplink of a bridged network, by name.
+    /// The uplink of a bridged network, or the one by which packets leave a network of mode `nat` or `routed`, by name.
     pub uplink: Option<String>,
+    /// The uplink into whose segment a network of mode `nat` or `routed` reaches, by name.
+    pub segment: Option<String>,
     /// Its tag on trunks and uplinks; without, it has none there.
     pub vlan: Option<VlanId>,
     /// Whether its stations may use VLAN tags of their own.
@@ -174,12 +199,21 @@ pub struct Network {
     pub multicast_membership: Duration,
     /// Whether a port leaves a multicast group as soon as one host behind it does.
     pub multicast_fast_leave: bool,
+    /// Its subnets, and what its gateway does.
+    pub gateway: GatewaySettings,
 }
 
 impl Network {
-    /// All of its uplinks, by name.
+    /// The uplinks into whose segments it reaches, by name.
     pub fn uplinks(&self) -> impl Iterator<Item = &String> {
-        self.uplink.iter().chain(&self.parallel_uplinks)
+        let first = if self.mode.is_routed() { &self.segment } else { &self.uplink };
+        first.iter().chain(&self.parallel_uplinks)
+    }
+
+    /// The uplink by which packets leave it that its gateway routes, by name.
+    #[must_use]
+    pub fn way_out(&self) -> Option<&str> {
+        self.uplink.as_deref().filter(|_| self.mode.is_routed())
     }
 }
 
@@ -191,12 +225,26 @@ pub enum NetworkMode {
     Isolated,
     /// Its guests are in the segment of its uplink, like machines that are plugged in there.
     Bridged,
+    /// Its gateway routes their packets, and makes them its uplink's own.
+    Nat,
+    /// Its gateway routes their packets as they are.
+    Routed,
 }
 
 impl NetworkMode {
     /// All modes, by their name in the file.
-    pub const ALL: &'static [(&'static str, Self)] =
-        &[("isolated", Self::Isolated), ("bridged", Self::Bridged)];
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("isolated", Self::Isolated),
+        ("bridged", Self::Bridged),
+        ("nat", Self::Nat),
+        ("routed", Self::Routed),
+    ];
+
+    /// Whether the network's packets leave it by its gateway.
+    #[must_use]
+    pub fn is_routed(self) -> bool {
+        matches!(self, Self::Nat | Self::Routed)
+    }
 
     /// The name in the file.
     #[must_use]
@@ -226,9 +274,23 @@ pub struct Port {
     pub security: Option<PortSecurity>,
     /// The groups whose rules hold for it, by name; `None`: it is not filtered.
     pub groups: Option<Vec<String>>,
+    /// Its own addresses, whether it is held to them or not.
+    pub addresses: Vec<IpAddr>,
+    /// Addresses outside that are its own IPv4 addresses, in the same order.
+    pub floating: Vec<Ipv4Addr>,
+    /// Ports outside that are its own.
+    pub publish: Vec<Publication>,
 }
 
 impl Port {
+    /// Its IPv4 addresses in the subnets of a network, the first one the one to which published ports lead.
+    pub fn addresses_in<'a>(&'a self, network: &'a Network) -> impl Iterator<Item = Ipv4Addr> + 'a {
+        self.addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(v4) => network.gateway.subnet_of(*address).map(|_| *v4),
+            IpAddr::V6(_) => None,
+        })
+    }
+
     /// The guest's end, if a guest is behind the port.
     #[must_use]
     pub fn vhost_user(&self) -> Option<&VhostUser> {
@@ -336,6 +398,8 @@ pub struct Uplink {
     pub multicast_router: bool,
     /// What it is in its networks' spanning tree.
     pub stp: UplinkStp,
+    /// What the switch itself is there; `None`: nobody.
+    pub addressing: Option<Addressing>,
 }
 
 impl Uplink {

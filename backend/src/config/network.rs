@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::names::{NAME_RULE, is_name, reference};
 use super::reader::TableReader;
-use super::{Network, NetworkMode, membership, schema, spanning_tree, values};
+use super::{Network, NetworkMode, gateway, membership, schema, spanning_tree, values};
 
 /// IEEE 802.1Q-2018, table 8-6: recommended 300 s.
 const AGEING: Duration = Duration::from_secs(300);
@@ -26,14 +26,14 @@ const SWITCH: &str = "true or false, without quotes";
 /// The network as far as it is right; what is wrong is noted.
 pub(super) fn read(table: &TableReader<'_>, uplinks: &BTreeSet<&str>) -> Network {
     table.check_fields(&schema::NETWORK);
-    let later = ["nat", "routed"];
     let heard = |value: &_| values::duration(value).filter(|time| MEMBERSHIP_RANGE.contains(time));
     let ageing = |value: &_| values::duration(value).filter(|ageing| AGEING_RANGE.contains(ageing));
-    let mode = table.read_word("mode", NetworkMode::ALL, &later);
+    let mode = table.read_word("mode", NetworkMode::ALL, &[]);
     check_uplink(table, mode);
     Network {
         mode: mode.unwrap_or_default(),
         uplink: reference(table, "uplink", "uplink", uplinks),
+        segment: reference(table, "segment", "uplink", uplinks),
         vlan: membership::vlan(table, "vlan"),
         inner_tags: table.read("inner_tags", SWITCH, values::boolean).unwrap_or(false),
         tenant: table.read("tenant", NAME_RULE, |value| {
@@ -47,14 +47,32 @@ pub(super) fn read(table: &TableReader<'_>, uplinks: &BTreeSet<&str>) -> Network
             .read("multicast_membership", MEMBERSHIP_EXPECTED, heard)
             .unwrap_or(MEMBERSHIP),
         multicast_fast_leave: table.read("multicast_fast_leave", SWITCH, values::boolean).unwrap_or(false),
+        gateway: gateway::read(table, mode.unwrap_or_default()),
     }
 }
 
-/// A bridged network has an uplink, and no other has one. What a mode needs that is wrong itself, nobody knows.
+/// A network that is bridged or translated has an uplink, and an isolated one has none. What a mode needs that is wrong itself,
+/// nobody knows.
 fn check_uplink(table: &TableReader<'_>, mode: Option<NetworkMode>) {
+    let is_routed = mode.is_some_and(NetworkMode::is_routed);
+    if table.has("segment") && !is_routed {
+        let expected =
+            "mode = \"nat\" or \"routed\" beside it; a network of mode \"bridged\" has an `uplink` instead";
+        table.note("segment", "the field `segment`".to_owned(), expected.to_owned());
+    }
+    for field in ["parallel_uplinks", "stp"].into_iter().filter(|field| is_routed && table.has(field)) {
+        let expected =
+            "mode = \"bridged\" beside it: a network of another mode reaches into one segment at most";
+        table.note(field, format!("the field `{field}`"), expected.to_owned());
+    }
     match (mode, table.has("uplink")) {
         (Some(NetworkMode::Bridged), false) => {
             let expected = "the name of the uplink to which the network is bridged, as under [uplink.NAME]";
+            table.note("uplink", "nothing".to_owned(), expected.to_owned());
+        }
+        (Some(NetworkMode::Nat), false) => {
+            let expected =
+                "the name of the uplink whose address the network's packets get, as under [uplink.NAME]";
             table.note("uplink", "nothing".to_owned(), expected.to_owned());
         }
         (Some(NetworkMode::Isolated), true) => note_isolated(table),
@@ -64,6 +82,6 @@ fn check_uplink(table: &TableReader<'_>, mode: Option<NetworkMode>) {
 }
 
 fn note_isolated(table: &TableReader<'_>) {
-    let expected = "mode = \"bridged\" beside it: an isolated network has no uplink";
+    let expected = "mode = \"bridged\", \"nat\" or \"routed\" beside it: an isolated network has no uplink";
     table.note("uplink", "the field `uplink`".to_owned(), expected.to_owned());
 }

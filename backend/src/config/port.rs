@@ -8,7 +8,7 @@ use viaduct_switch::{JudgeLimits, MacAddress};
 use super::reader::TableReader;
 use super::{
     Attachment, Driver, Port, Role, SwitchSettings, VhostUser, groups, interface, membership, port_security,
-    schema, storm, values,
+    publish, schema, storm, values,
 };
 
 /// The most queue pairs: vhost-user names a ring with 8 bits (vhost-user protocol, "vring descriptor index"),
@@ -56,6 +56,7 @@ pub(super) fn read(
         Attachment::Interface(_) => mac(table),
     };
     let groups = groups::of_port(table, known_groups);
+    let addresses = port_security::addresses(table);
     Port {
         membership: membership::read(table, networks),
         priority: membership::priority(table),
@@ -68,8 +69,11 @@ pub(super) fn read(
         multicast_router: table
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(false),
-        security: port_security::read(table, mac, groups.is_some()),
+        security: port_security::read(table, mac, &addresses, groups.is_some()),
         groups,
+        addresses,
+        floating: publish::floating(table),
+        publish: publish::publications(table),
     }
 }
 

@@ -9,7 +9,7 @@ use viaduct_switch::security::Prefix;
 
 use super::cross::Placed;
 use super::reader::TableReader;
-use super::{Port, port, schema, values};
+use super::{Port, addresses, port, schema, values};
 
 /// How many addresses, and how many pairs, a port has at most: each is compared with each frame.
 const ADDRESSES_MAX: usize = 64;
@@ -54,9 +54,9 @@ impl fmt::Display for AddressPair {
 pub(super) fn read(
     table: &TableReader<'_>,
     mac: Option<MacAddress>,
+    addresses: &[IpAddr],
     is_filtered: bool,
 ) -> Option<PortSecurity> {
-    let addresses = addresses(table);
     let pairs = pairs(table);
     let trusted = table.read("trusted", SWITCH, values::boolean).unwrap_or(false);
     let is_implied = is_filtered || table.has("addresses") || table.has("allowed_address_pairs");
@@ -69,39 +69,28 @@ pub(super) fn read(
         let expected = "the `mac` of what is behind the interface, which port security needs";
         table.note("mac", "nothing".to_owned(), expected.to_owned());
     }
-    Some(PortSecurity { mac: mac?, addresses, pairs, trusted })
+    Some(PortSecurity { mac: mac?, addresses: addresses.to_vec(), pairs, trusted })
 }
 
 /// Notes fields that say something only to port security, where there is none.
 fn note_idle(table: &TableReader<'_>) {
     let of_interfaces =
         if table.has("type") && table.text("type") != Some("vhost-user") { &["mac"][..] } else { &[] };
-    let fields = ["addresses", "allowed_address_pairs", "trusted"].iter().chain(of_interfaces);
+    let fields = ["allowed_address_pairs", "trusted"].iter().chain(of_interfaces);
     for field in fields.filter(|field| table.has(field)) {
         let expected = "port_security = true beside it: without, it says nothing; or leave it out";
         table.note(field, format!("the field `{field}`"), expected.to_owned());
     }
 }
 
-fn addresses(table: &TableReader<'_>) -> Vec<IpAddr> {
+/// A port's own addresses, as far as they are right.
+pub(super) fn addresses(table: &TableReader<'_>) -> Vec<IpAddr> {
     let read = table.read_list("addresses", &format!("a list, each item {ADDRESS}"), |value| {
-        let address = values::text(value).and_then(|text| text.parse::<IpAddr>().ok());
-        address.filter(is_station).ok_or_else(|| ADDRESS.to_owned())
+        addresses::address(value).ok_or_else(|| ADDRESS.to_owned())
     });
     let addresses = read.unwrap_or_default();
     check_length(table, "addresses", addresses.len());
     addresses
-}
-
-/// Whether the address can be that of one station on a network.
-fn is_station(address: &IpAddr) -> bool {
-    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    let is_mapped = matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
-    !(address.is_unspecified()
-        || address.is_multicast()
-        || address.is_loopback()
-        || is_broadcast
-        || is_mapped)
 }
 
 fn pairs(table: &TableReader<'_>) -> Vec<AddressPair> {

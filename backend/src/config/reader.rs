@@ -17,18 +17,33 @@ const PROBLEMS_MAX: usize = 100;
 pub(super) struct Problems {
     line_starts: Vec<usize>,
     found: RefCell<Vec<(usize, Problem)>>,
+    unserved: RefCell<Vec<(usize, String)>>,
 }
 
 impl Problems {
     pub(super) fn new(text: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { line_starts: std::iter::once(0).chain(breaks).collect(), found: RefCell::default() }
+        Self {
+            line_starts: std::iter::once(0).chain(breaks).collect(),
+            found: RefCell::default(),
+            unserved: RefCell::default(),
+        }
     }
 
     /// Notes a problem at the byte `at` of the text.
     pub(super) fn note(&self, at: usize, field: &str, found: String, expected: String) {
         let problem = Problem { line: 0, column: 0, field: field.to_owned(), found, expected };
         self.found.borrow_mut().push((at, problem));
+    }
+
+    /// Warnings of the fields that nothing acts on yet, in the order of the text.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut unserved = self.unserved.take();
+        unserved.sort();
+        let warning = |(_, field): (usize, String)| {
+            format!("{field}: this version checks it, and nothing acts on it yet")
+        };
+        unserved.into_iter().map(warning).collect()
     }
 
     /// The line, from 1, of the byte `at`.
@@ -109,6 +124,9 @@ impl<'f> TableReader<'f> {
             let name: &str = key.get_ref();
             match known.field(name) {
                 Some(field) if field.support == Support::Now => {}
+                Some(field) if field.support == Support::Unserved => {
+                    self.problems.unserved.borrow_mut().push((key.span().start, self.field_path(name)));
+                }
                 Some(_) => self.note_key(key, name, later(name)),
                 None => self.note_key(key, name, unknown(name, known)),
             }
@@ -191,6 +209,43 @@ impl<'f> TableReader<'f> {
             }
         }
         Some(items)
+    }
+
+    /// The same of one item, or a list of them.
+    pub(super) fn read_items<T>(
+        &self,
+        field: &str,
+        expected: &str,
+        mut parse: impl FnMut(&DeValue<'f>) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let value = self.table.get(field)?.get_ref();
+        if matches!(value, DeValue::Array(_)) {
+            return self.read_list(field, expected, parse);
+        }
+        match parse(value) {
+            Ok(parsed) => Some(vec![parsed]),
+            Err(expected) => {
+                self.note(field, shown(value), expected);
+                None
+            }
+        }
+    }
+
+    /// How many items the field's value has, if it is a list; nothing is noted.
+    pub(super) fn list_len(&self, field: &str) -> Option<usize> {
+        match self.table.get(field)?.get_ref() {
+            DeValue::Array(array) => Some(array.len()),
+            _ => None,
+        }
+    }
+
+    /// The names of all fields.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &'f str> + use<'f> {
+        let table: &'f DeTable<'f> = self.table;
+        table.iter().map(|(key, _)| {
+            let name: &'f str = key.get_ref();
+            name
+        })
     }
 
     /// The field's value as a list of tables; what is none is noted where it stands.

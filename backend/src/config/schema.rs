@@ -5,6 +5,8 @@
 pub enum Support {
     /// Yes.
     Now,
+    /// It is read and checked, but nothing acts on it yet: who writes it is warned.
+    Unserved,
     /// No: writing the field is an error that says so, because ignoring it would betray its author.
     Later,
 }
@@ -38,14 +40,19 @@ impl Table {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// The names of the fields that this version can do.
+    /// The names of the fields that this version reads.
     pub fn names_now(&self) -> impl Iterator<Item = &'static str> + use<> {
-        self.fields.iter().filter(|field| field.support == Support::Now).map(|field| field.name)
+        self.fields.iter().filter(|field| field.support != Support::Later).map(|field| field.name)
     }
 }
 
 const fn now(name: &'static str, values: &'static str, default: &'static str) -> Field {
     Field { name, values, default, support: Support::Now }
+}
+
+/// A field that is read, and has no effect yet.
+const fn unserved(name: &'static str, values: &'static str, default: &'static str) -> Field {
+    Field { name, values, default, support: Support::Unserved }
 }
 
 const fn later(name: &'static str) -> Field {
@@ -62,7 +69,7 @@ pub const TOP: Table = Table {
         now("uplink", "a table for each uplink", "none"),
         now("group", "a table for each security group", "none"),
         now("address_group", "a table for each address group", "none"),
-        later("router"),
+        unserved("router", "a table for each router", "none"),
         later("qos"),
     ],
 };
@@ -89,8 +96,9 @@ pub const SWITCH: Table = Table {
 pub const NETWORK: Table = Table {
     heading: "network.NAME",
     fields: &[
-        now("mode", "\"isolated\", \"bridged\"", "\"isolated\""),
+        now("mode", "\"isolated\", \"bridged\", \"nat\", \"routed\"", "\"isolated\""),
         now("uplink", "an uplink's name", "none"),
+        now("segment", "an uplink's name", "none"),
         now("parallel_uplinks", "a list of uplinks' names", "[]"),
         now("stp", "\"off\", \"stp\", \"rstp\"", "\"off\""),
         now("stp_priority", "a multiple of 4096 from 0 to 61440", "32768"),
@@ -104,11 +112,19 @@ pub const NETWORK: Table = Table {
         now("vlan", "a VLAN id from 1 to 4094", "none"),
         now("inner_tags", "true, false", "false"),
         now("tenant", "a name", "the network's own"),
-        later("subnets"),
-        later("gateway"),
-        later("dhcp"),
-        later("dns"),
-        later("snat"),
+        unserved("subnets", "a list of 1 to 8 subnets", "none"),
+        unserved("mtu", "a number from 68 to 65535", "the least of its ports'"),
+        unserved("dhcp", "a table", "none"),
+        unserved(
+            "ra",
+            "\"off\", \"slaac\", \"stateless\", \"stateful\"",
+            "slaac where packets leave by the gateway, stateful beside dhcp6",
+        ),
+        unserved("dhcp6", "a table", "none"),
+        unserved("dns", "a table", "none"),
+        unserved("metadata", "\"unix:\" and a path, or an address and a port", "none"),
+        unserved("nat", "a table", "the defaults there"),
+        unserved("snat", "a list of tables", "[]"),
         later("overlay"),
         later("arp_suppression"),
         later("static"),
@@ -145,8 +161,8 @@ pub const PORT: Table = Table {
         now("trusted", "true, false", "false"),
         now("groups", "a list of groups' names", "[\"default\"], if there is such a group"),
         later("qos"),
-        later("floating"),
-        later("publish"),
+        unserved("floating", "an IPv4 address, or a list of them", "[]"),
+        unserved("publish", "a list of ports", "[]"),
     ],
 };
 
@@ -173,8 +189,8 @@ pub const UPLINK: Table = Table {
         now("stp_cost", "a number from 1 to 200000000", "by the link's speed"),
         now("stp_priority", "a multiple of 16 from 0 to 240", "128"),
         now("stp_edge", "\"auto\", \"yes\", \"no\"", "\"auto\""),
-        later("address"),
-        later("gateway"),
+        unserved("address", "addresses with a prefix length, or \"dhcp\"", "none"),
+        unserved("gateway", "an address, or one of each version of IP", "none"),
         later("qos"),
     ],
 };
@@ -251,6 +267,130 @@ pub const ADDRESS_GROUP: Table = Table {
     fields: &[now("addresses", "a list of prefixes and IP addresses", "")],
 };
 
+/// `[network.NAME.dhcp]`
+pub const DHCP: Table = Table {
+    heading: "network.NAME.dhcp",
+    fields: &[
+        now("range", "a range of IPv4 addresses, or \"none\"", "the whole subnet"),
+        now("lease", "a duration from \"60s\" to \"3650d\"", "\"12h\""),
+        now("routers", "a list of IPv4 addresses", "the gateway"),
+        now("dns_servers", "a list of IPv4 addresses", "the gateway"),
+        now("domain", "a domain's name", "that under dns"),
+        now("search", "a list of domains", "that under dns"),
+        now("ntp_servers", "a list of IPv4 addresses", "[]"),
+        now("mtu", "a number from 68 to 65535", "the network's"),
+        now("routes", "a list of tables", "[]"),
+        now("boot", "a table", "none"),
+    ],
+};
+
+/// An item of a network's `dhcp.routes`.
+pub const DHCP_ROUTE: Table = Table {
+    heading: "network.NAME.dhcp.routes",
+    fields: &[now("to", "a prefix of IPv4", ""), now("via", "an IPv4 address", "")],
+};
+
+/// `[network.NAME.dhcp.boot]`
+pub const DHCP_BOOT: Table = Table {
+    heading: "network.NAME.dhcp.boot",
+    fields: &[
+        now("server", "an IPv4 address", ""),
+        now("file", "a text of at most 127 bytes", ""),
+        now("server_name", "a text of at most 63 bytes", "none"),
+    ],
+};
+
+/// `[network.NAME.dhcp6]`
+pub const DHCP6: Table = Table {
+    heading: "network.NAME.dhcp6",
+    fields: &[
+        now("range", "a range of IPv6 addresses, or \"none\"", "the subnet's last 65,536"),
+        now("lease", "a duration from \"60s\" to \"3650d\"", "\"12h\""),
+        now("dns_servers", "a list of IPv6 addresses", "the gateway"),
+        now("search", "a list of domains", "that under dns"),
+    ],
+};
+
+/// `[network.NAME.dns]`
+pub const DNS: Table = Table {
+    heading: "network.NAME.dns",
+    fields: &[
+        now("domain", "a domain's name", "none"),
+        now("upstream", "1 to 8 name servers", "this machine's own"),
+        now("search", "a list of domains", "the domain"),
+        now("hosts", "a table of names and addresses", "none"),
+    ],
+};
+
+/// `[network.NAME.nat]`
+pub const NAT: Table = Table {
+    heading: "network.NAME.nat",
+    fields: &[
+        now(
+            "mapping",
+            "\"endpoint-independent\", \"address-and-port-dependent\"",
+            "\"endpoint-independent\"",
+        ),
+        now(
+            "filtering",
+            "\"endpoint-independent\", \"address-dependent\", \"address-and-port-dependent\"",
+            "\"address-dependent\"",
+        ),
+        now("ports", "a range of ports", "\"1024-65535\""),
+        now("port_limit", "a number from 1 to 65535", "none"),
+        now("nptv6", "a list of tables", "[]"),
+    ],
+};
+
+/// An item of a network's `nat.nptv6`.
+pub const NPTV6: Table = Table {
+    heading: "network.NAME.nat.nptv6",
+    fields: &[now("inside", "a prefix of IPv6", ""), now("outside", "a prefix of IPv6", "")],
+};
+
+/// `[[network.NAME.snat]]`
+pub const SNAT: Table = Table {
+    heading: "network.NAME.snat",
+    fields: &[
+        now("source", "a prefix of IPv4", ""),
+        now("to", "an IPv4 address, a range of them, or \"masquerade\"", ""),
+        now("ports", "a range of ports", "that under nat"),
+    ],
+};
+
+/// `[router.NAME]`
+pub const ROUTER: Table = Table {
+    heading: "router.NAME",
+    fields: &[now("networks", "a list of networks' names", ""), now("routes", "a list of tables", "[]")],
+};
+
+/// An item of a router's `routes`.
+pub const ROUTE: Table = Table {
+    heading: "router.NAME.routes",
+    fields: &[now("to", "a prefix", ""), now("via", "an IP address", "")],
+};
+
 /// All tables.
-pub const TABLES: &[&Table] =
-    &[&TOP, &SWITCH, &NETWORK, &PORT, &UPLINK, &BOND, &STORM, &ADDRESS_PAIR, &GROUP, &RULE, &ADDRESS_GROUP];
+pub const TABLES: &[&Table] = &[
+    &TOP,
+    &SWITCH,
+    &NETWORK,
+    &DHCP,
+    &DHCP_ROUTE,
+    &DHCP_BOOT,
+    &DHCP6,
+    &DNS,
+    &NAT,
+    &NPTV6,
+    &SNAT,
+    &ROUTER,
+    &ROUTE,
+    &PORT,
+    &UPLINK,
+    &BOND,
+    &STORM,
+    &ADDRESS_PAIR,
+    &GROUP,
+    &RULE,
+    &ADDRESS_GROUP,
+];

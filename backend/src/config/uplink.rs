@@ -4,7 +4,7 @@ use viaduct_switch::{FrameRate, JudgeLimits, StormLimits};
 
 use super::host::Host;
 use super::reader::TableReader;
-use super::{Driver, Uplink, bond, membership, schema, spanning_tree, storm, values};
+use super::{Driver, Uplink, addressing, bond, membership, schema, spanning_tree, storm, values};
 
 /// The smallest MTU: every module forwards 68 octets (RFC 791, 3.2).
 const MTU_MIN: u16 = 68;
@@ -46,6 +46,7 @@ pub(super) fn read(
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(true),
         stp: spanning_tree::of_uplink(table),
+        addressing: addressing::read(table),
     }
 }
 

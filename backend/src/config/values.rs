@@ -48,7 +48,11 @@ pub(super) fn duration(value: &DeValue<'_>) -> Option<Duration> {
 
 /// An absolute path without `..` and without control characters.
 pub(super) fn path(value: &DeValue<'_>) -> Option<PathBuf> {
-    let text = text(value)?;
+    path_of(text(value)?)
+}
+
+/// The same of a part of a text.
+pub(super) fn path_of(text: &str) -> Option<PathBuf> {
     let path = Path::new(text);
     let plain =
         path.components().all(|part| part != Component::ParentDir) && !text.chars().any(char::is_control);
@@ -59,6 +63,11 @@ pub(super) fn path(value: &DeValue<'_>) -> Option<PathBuf> {
 /// Whether a Unix socket can have this path.
 pub(super) fn fits_socket(path: &Path) -> bool {
     path.as_os_str().len() <= SOCKET_PATH_MAX && path.file_name().is_some()
+}
+
+/// Whether somebody else's Unix socket can have this path (unix(7): 108 bytes with the final zero).
+pub(super) fn fits_peer(path: &Path) -> bool {
+    path.as_os_str().len() <= SOCKET_PATH_MAX + 1 && path.file_name().is_some()
 }
 
 /// Three octal digits, with a zero in front or without.

@@ -1,5 +1,6 @@
 //! The difference between what runs and what is wanted: data only.
 
+mod addresses;
 mod groups;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +74,10 @@ pub(super) fn diff(running: &Config, wanted: &Config) -> Result<Plan, ApplyError
         let (running, wanted) = (running.groups.get(name), wanted.groups.get(name));
         plan.object("group", name, (running, wanted), group_differences);
     }
+    for name in names(&running.routers, &wanted.routers) {
+        let (running, wanted) = (running.routers.get(name), wanted.routers.get(name));
+        plan.object("router", name, (running, wanted), addresses::router_differences);
+    }
     for name in names(&running.ports, &wanted.ports) {
         let (running, wanted) = (running.ports.get(name), wanted.ports.get(name));
         plan.object("port", name, (running, wanted), port_differences);
@@ -133,7 +138,10 @@ pub(super) fn forwards_alike(one: &Config, other: &Config) -> bool {
         let network = |network: &Network| Network { tenant: None, ..network.clone() };
         config.networks.iter().map(|(name, one)| (name.clone(), network(one))).collect::<Vec<_>>()
     };
-    one.uplinks == other.uplinks && networks(one) == networks(other) && ports(one) == ports(other)
+    one.uplinks == other.uplinks
+        && one.routers == other.routers
+        && networks(one) == networks(other)
+        && ports(one) == ports(other)
 }
 
 fn check_restart(running: &SwitchSettings, wanted: &SwitchSettings) -> Result<(), ApplyError> {
@@ -193,7 +201,11 @@ fn network_differences(running: &Network, wanted: &Network) -> Vec<String> {
         difference("multicast_membership", membership(running), membership(wanted)),
         difference("multicast_fast_leave", running.multicast_fast_leave, wanted.multicast_fast_leave),
     ];
-    own.into_iter().chain(stp_differences(running, wanted)).flatten().collect()
+    own.into_iter()
+        .chain(stp_differences(running, wanted))
+        .chain(addresses::network_differences(running, wanted))
+        .flatten()
+        .collect()
 }
 
 /// What differs in networks' spanning trees.
@@ -333,6 +345,7 @@ fn uplink_differences(running: &Uplink, wanted: &Uplink) -> Vec<String> {
         .chain(own)
         .chain(storm_differences(&running.storm, &wanted.storm))
         .chain(judging_differences(running.judging, wanted.judging))
+        .chain(addresses::uplink_differences(running, wanted))
         .flatten()
         .collect()
 }
@@ -340,11 +353,8 @@ fn uplink_differences(running: &Uplink, wanted: &Uplink) -> Vec<String> {
 fn security_differences(
     running: Option<&PortSecurity>,
     wanted: Option<&PortSecurity>,
-) -> [Option<String>; 4] {
+) -> [Option<String>; 3] {
     let listed = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(" ") };
-    let addresses = |security: Option<&PortSecurity>| {
-        listed(security.iter().flat_map(|security| &security.addresses).map(ToString::to_string).collect())
-    };
     let pairs = |security: Option<&PortSecurity>| {
         listed(security.iter().flat_map(|security| &security.pairs).map(ToString::to_string).collect())
     };
@@ -354,7 +364,6 @@ fn security_differences(
     };
     [
         difference("port_security", state(running), state(wanted)),
-        difference("addresses", addresses(running), addresses(wanted)),
         difference("allowed_address_pairs", pairs(running), pairs(wanted)),
         difference("trusted", trusted(running), trusted(wanted)),
     ]
@@ -410,6 +419,7 @@ fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
         .chain(judging_differences(running.judging, wanted.judging))
         .chain([router])
         .chain(security)
+        .chain(addresses::port_differences(running, wanted))
         .chain([difference("groups", written_groups(running), written_groups(wanted))])
         .flatten()
         .collect()
@@ -421,7 +431,9 @@ mod tests {
 
     use viaduct_switch::{MacAddress, Priority, TagTypes};
 
-    use crate::config::{Attachment, Driver, Membership, NetworkMode, Polling, Trunk, UplinkStp};
+    use crate::config::{
+        Attachment, Driver, GatewaySettings, Membership, NetworkMode, Polling, Trunk, UplinkStp,
+    };
 
     use super::*;
 
@@ -442,6 +454,9 @@ mod tests {
             multicast_router: false,
             security: None,
             groups: None,
+            addresses: Vec::new(),
+            floating: Vec::new(),
+            publish: Vec::new(),
         };
         (name.to_owned(), port)
     }
@@ -459,6 +474,8 @@ mod tests {
             multicast_snooping: true,
             multicast_membership: Duration::from_secs(260),
             multicast_fast_leave: false,
+            segment: None,
+            gateway: GatewaySettings::default(),
         };
         Config {
             networks: [("lab".to_owned(), network)].into(),
@@ -491,6 +508,7 @@ mod tests {
             judging: JudgeLimits::UNLIMITED,
             multicast_router: true,
             stp: UplinkStp::default(),
+            addressing: None,
         };
         config.uplinks.insert("wan".to_owned(), uplink);
         config

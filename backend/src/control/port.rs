@@ -250,6 +250,9 @@ mod tests {
             multicast_router: false,
             security: None,
             groups: None,
+            addresses: Vec::new(),
+            floating: Vec::new(),
+            publish: Vec::new(),
         };
         let index = PortIndex::new(0).unwrap();
         let mut port = Port::new("a", index, (config, end), Port::fresh_client(), Path::new("/nowhere"));

@@ -14,7 +14,9 @@ use vhost::vhost_user::{Frontend, VhostUserFrontend, VhostUserProtocolFeatures};
 use viaduct_switch::{JudgeLimits, MacAddress, Priority, StormLimits};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
-use crate::config::{Attachment, Config, Membership, Network, NetworkMode, Polling, Port, Role, VhostUser};
+use crate::config::{
+    Attachment, Config, GatewaySettings, Membership, Network, NetworkMode, Polling, Port, Role, VhostUser,
+};
 use crate::control::{ApplyError, Expected, Handle, RunError, run};
 use crate::model::{PortState, PortStatus};
 use crate::vhost_user::disposal::tests::lingering;
@@ -105,6 +107,8 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
         multicast_snooping: true,
         multicast_membership: Duration::from_secs(260),
         multicast_fast_leave: false,
+        segment: None,
+        gateway: GatewaySettings::default(),
     };
     let port = |name: &&str| {
         let port = Port {
@@ -122,6 +126,9 @@ fn config(folder: &Path, ports: &[&str]) -> Config {
             multicast_router: false,
             security: None,
             groups: None,
+            addresses: Vec::new(),
+            floating: Vec::new(),
+            publish: Vec::new(),
         };
         ((*name).to_owned(), port)
     };
