@@ -12,5 +12,6 @@ pub mod link;
 pub mod memory;
 pub mod model;
 pub mod ring;
+pub mod services;
 pub mod trace;
 pub mod vhost_user;

@@ -8,7 +8,7 @@ use crate::frame::PartialChecksum;
 pub(super) const TCP_CHECKSUM: u16 = 16;
 
 /// Where UDP keeps its checksum in its header (RFC 768).
-pub(super) const UDP_CHECKSUM: u16 = 6;
+pub(crate) const UDP_CHECKSUM: u16 = 6;
 
 /// The sum of all 16-bit words; an odd last byte is the upper half of a word. Sums of parts may be added
 /// if all parts but the last have even lengths.

@@ -16,6 +16,7 @@
 //! ```
 
 mod address;
+pub mod datagram;
 mod error;
 mod ip;
 mod neighbour;
@@ -223,6 +224,20 @@ pub fn parse(head: &[u8], length: u32) -> Result<Contents, PacketError> {
         [0x08, 0x06] => Arp::parse(&View::new(head, length), at + 2).map(Contents::Arp),
         other => Ok(Contents::Other(u16::from_be_bytes(other))),
     }
+}
+
+/// Reads a whole packet that stands by itself, without an Ethernet header: offsets count from its first byte.
+///
+/// # Errors
+/// A [`PacketError`] that names what is wrong.
+pub fn parse_ip(packet: &[u8]) -> Result<Packet, PacketError> {
+    let version = match packet.first().map(|first| first >> 4) {
+        Some(4) => Version::V4,
+        Some(6) => Version::V6,
+        Some(_) => return Err(PacketError::BadVersion),
+        None => return Err(PacketError::Truncated),
+    };
+    Packet::parse(version, packet, 0, packet.len())
 }
 
 impl Contents {
