@@ -8,6 +8,7 @@ pub mod control;
 pub mod dataplane;
 pub mod device;
 pub mod leases;
+pub mod leasing;
 pub mod link;
 pub mod memory;
 pub mod model;

@@ -10,15 +10,18 @@
 //! address counts, and `until_s` 0 says that the address is free.
 //!
 //! **What survives.** A change is one `write` to a file opened for appending, before the client is answered: it is with the
-//! kernel then, and a process that is killed loses nothing. [`LeaseFile::sync`], which its owner calls once a second and at
-//! the end, sees to it that it is on the disk: a power failure, which takes the guests along, costs a second of changes. Should
-//! a lease be lost, its client goes on when it renews ([`viaduct_switch::dhcp::server`]).
+//! kernel then, and a process that is killed loses nothing. [`LeaseFile::unsynced`] gives, to whoever may wait for a disk,
+//! what brings it there: a power failure, which takes the guests along, costs a second of changes. Should a lease be lost, its
+//! client goes on when it renews ([`viaduct_switch::dhcp::server`]).
+//!
+//! **What cannot be written is not so.** A change that the system refuses changes nothing: [`LeaseFile::record`] goes on
+//! saying what stands in the file.
 //!
 //! **Why not a database.** All of it is in memory anyway, bounded by the ranges of the networks; a change is one system call;
 //! the file can be read and mended by people, and needs no library.
 //!
-//! **Bounds.** Where more than half of the lines are out of date the file is written anew beside itself and renamed, so that
-//! at any moment there is one whole file. One that is longer than [`FILE_MAX`] is not read.
+//! **Bounds.** Where more than half of the lines are out of date, [`LeaseFile::tidy`] writes the file anew beside itself and
+//! renames it, so that at any moment there is one whole file. One that is longer than [`FILE_MAX`] is not read.
 
 mod error;
 mod line;
@@ -78,41 +81,74 @@ impl LeaseFile {
         self.records.values()
     }
 
+    /// What is noted about an address.
+    #[must_use]
+    pub fn record(&self, network: &str, address: IpAddr) -> Option<&Record> {
+        self.records.get(&(network.to_owned(), address))
+    }
+
     /// Notes a lease, or that it goes on.
     ///
     /// # Errors
-    /// If the file cannot be written. What stands in it is still whole.
+    /// If the file cannot be written: then nothing is noted.
     pub fn put(&mut self, record: Record) -> Result<(), LeaseFileError> {
         let key = (record.network.clone(), record.address);
-        if self.records.get(&key) == Some(&record) {
-            return Ok(());
+        if self.records.get(&key) != Some(&record) {
+            self.append(&line::of_record(&record))?;
+            self.records.insert(key, record);
         }
-        let written = self.append(&line::of_record(&record));
-        self.records.insert(key, record);
-        written.and_then(|()| self.compact())
+        Ok(())
     }
 
     /// Notes that an address is free.
     ///
     /// # Errors
-    /// If the file cannot be written. What stands in it is still whole.
+    /// If the file cannot be written: then it counts as lent, until it is lent anew or its lease ends.
     pub fn remove(&mut self, network: &str, address: IpAddr) -> Result<(), LeaseFileError> {
-        if self.records.remove(&(network.to_owned(), address)).is_none() {
-            return Ok(());
-        }
-        self.append(&line::of_end(network, address)).and_then(|()| self.compact())
-    }
-
-    /// Sees to it that what was written is on the disk.
-    ///
-    /// # Errors
-    /// If the disk fails.
-    pub fn sync(&mut self) -> Result<(), LeaseFileError> {
-        if !self.is_synced {
-            self.file.sync_data().map_err(|source| self.failed("sync", source))?;
-            self.is_synced = true;
+        let key = (network.to_owned(), address);
+        if self.records.contains_key(&key) {
+            self.append(&line::of_end(network, address))?;
+            self.records.remove(&key);
         }
         Ok(())
+    }
+
+    /// Tries whether the file can be written.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn probe(&mut self) -> Result<(), LeaseFileError> {
+        self.append("\n")
+    }
+
+    /// Whether more than half of its lines are out of date.
+    #[must_use]
+    pub fn is_untidy(&self) -> bool {
+        self.lines > 2 * self.records.len() + STALE_MIN
+    }
+
+    /// Writes the file anew if more than half of its lines are out of date.
+    ///
+    /// # Errors
+    /// If the new file cannot be written. The old one goes on.
+    pub fn tidy(&mut self) -> Result<(), LeaseFileError> {
+        if !self.is_untidy() {
+            return Ok(());
+        }
+        self.file = write_anew(&self.path, &self.records).map_err(|source| self.failed("compact", source))?;
+        (self.lines, self.is_synced) = (self.records.len(), true);
+        Ok(())
+    }
+
+    /// The file, if something was written to it since this was last asked, to be synced with its disk (`fsync`): that may
+    /// take long, and needs no access to this.
+    pub fn unsynced(&mut self) -> Option<File> {
+        if self.is_synced {
+            return None;
+        }
+        let file = self.file.try_clone().ok()?;
+        self.is_synced = true;
+        Some(file)
     }
 
     /// One line by one system call. After a line that was written in part comes an empty one, so that no other is lost.
@@ -126,17 +162,17 @@ impl LeaseFile {
         Ok(())
     }
 
-    fn compact(&mut self) -> Result<(), LeaseFileError> {
-        if self.lines <= 2 * self.records.len() + STALE_MIN {
-            return Ok(());
-        }
-        self.file = write_anew(&self.path, &self.records).map_err(|source| self.failed("compact", source))?;
-        (self.lines, self.is_synced) = (self.records.len(), true);
-        Ok(())
-    }
-
     fn failed(&self, what: &'static str, source: io::Error) -> LeaseFileError {
         LeaseFileError::Io { what, path: self.path.clone(), source }
+    }
+}
+
+#[cfg(test)]
+impl LeaseFile {
+    /// From now on the disk is full, or has room again.
+    pub(crate) fn set_full(&mut self, is_full: bool) {
+        let path = if is_full { Path::new("/dev/full") } else { &self.path };
+        self.file = OpenOptions::new().append(true).open(path).unwrap();
     }
 }
 

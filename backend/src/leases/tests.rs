@@ -33,7 +33,8 @@ fn what_was_noted_is_there_when_it_is_opened_again() {
     file.put(record(2, 2000)).unwrap();
     file.remove("home", record(3, 0).address).unwrap();
     file.remove("other", record(4, 0).address).unwrap();
-    file.sync().unwrap();
+    file.unsynced().unwrap().sync_data().unwrap();
+    assert!(file.unsynced().is_none());
     // It is not closed: a process that is killed closes nothing, either.
     let (again, warnings) = open(&path);
     let expected = [record(1, 1000), record(2, 2000), record(4, 1000), record(5, 1000)];
@@ -102,6 +103,26 @@ fn a_line_behind_one_that_was_written_in_part_is_not_lost() {
     assert_eq!(warnings, [LeaseFileWarning::Damaged { line: 2 }]);
 }
 
+/// Where everything that is written finds the disk full.
+fn full(path: &Path) -> LeaseFile {
+    let (mut file, _) = open(path);
+    file.put(record(1, 1000)).unwrap();
+    file.set_full(true);
+    file
+}
+
+#[test]
+fn what_cannot_be_written_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = full(&folder.path().join("leases"));
+    let error = file.put(record(1, 2000)).unwrap_err().to_string();
+    assert!(error.starts_with("cannot write the lease file") && error.contains("No space left"), "{error}");
+    assert!(file.put(record(2, 2000)).is_err() && file.remove("home", record(1, 0).address).is_err());
+    assert!(file.probe().is_err());
+    assert_eq!(known(&file), [record(1, 1000)]);
+    assert_eq!(file.record("home", record(1, 0).address), Some(&record(1, 1000)));
+}
+
 #[test]
 fn a_file_of_another_kind_or_version_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -125,6 +146,7 @@ fn a_file_does_not_grow_without_bound() {
     for until_s in 1000..7000 {
         file.put(record(1, until_s)).unwrap();
         file.put(record(1, until_s)).unwrap();
+        file.tidy().unwrap();
         longest = longest.max(fs::metadata(&path).unwrap().len());
     }
     let line = line::of_record(&record(1, 6999)).len() as u64;

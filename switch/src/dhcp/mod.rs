@@ -13,12 +13,15 @@
 pub mod client;
 pub mod datagram;
 mod error;
+mod events;
+pub mod lending;
 mod message;
 pub mod options;
 pub mod routes;
 pub mod server;
 
 pub use error::Malformed;
+pub use events::{Counters, Event};
 pub use message::{DATAGRAM_DEFAULT, MESSAGE_MAX, Message, MessageType, Operation};
 pub use options::{Options, code};
 pub use routes::Route;

@@ -11,8 +11,9 @@ use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use viaduct_switch::dhcp::Event;
 use viaduct_switch::dhcp::Route;
-use viaduct_switch::dhcp::server::{Boot, Event, Fixed, Lease, Parameters, Server, Settings};
+use viaduct_switch::dhcp::server::{Boot, Fixed, Lease, Parameters, Server, Settings};
 use viaduct_switch::{MacAddress, Nanos, PortIndex};
 use viaduct_tests::deadline::{wait_for, wait_until};
 use viaduct_tests::namespace::{Namespace, cable};
@@ -117,21 +118,21 @@ impl Lab {
     }
 
     fn count(&self, event: Event) -> u64 {
-        self.server.lock().unwrap().counters().get(event)
+        self.server.lock().unwrap().lender().counters().get(event)
     }
 
     /// What is lent at a port, once something is.
     fn lease_at(&self, number: usize) -> Lease {
-        let found = || self.server.lock().unwrap().leases().find(|lease| lease.port == port(number));
+        let found = || self.server.lock().unwrap().lender().leases().find(|lease| lease.port == port(number));
         wait_for(&format!("a lease at port {number}"), LIMIT, found)
     }
 
     /// Forgets all but the leases, as a process that starts again does.
     fn restart(&self) {
         let mut server = self.server.lock().unwrap();
-        let leases: Vec<Lease> = server.leases().collect();
+        let leases: Vec<Lease> = server.lender().leases().collect();
         *server = Server::new(settings()).unwrap();
-        assert!(leases.into_iter().all(|lease| server.restore(Nanos(0), lease)));
+        assert!(leases.into_iter().all(|lease| server.lender_mut().restore(Nanos(0), lease)));
     }
 }
 
@@ -210,7 +211,7 @@ fn udhcpc_gets_its_ports_address_with_every_option_renews_and_gives_it_back() {
     client.signal(libc::SIGUSR2);
     told(&script, "deconfig");
     wait_until("the release", LIMIT, || lab.count(Event::Release) == 1);
-    assert_eq!(lab.server.lock().unwrap().leases().count(), 0);
+    assert_eq!(lab.server.lock().unwrap().lender().leases().count(), 0);
 }
 
 /// ISC's client, which ends once it has an address, and goes on in the background.

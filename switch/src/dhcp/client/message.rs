@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::super::datagram::{CLIENT_PORT, Envelope, SERVER_PORT, seal};
+use super::super::lending::ClientId;
 use super::super::options::code;
-use super::super::server::ClientId;
 use super::super::{Message, MessageType, Operation};
 use super::{ClientSettings, Lease};
 use crate::mac::MacAddress;

@@ -87,7 +87,7 @@ impl Link {
             self.client.advance(self.now);
         }
         self.now = end;
-        self.server.advance(end);
+        self.server.lender_mut().advance(end);
     }
 
     fn exchange(&mut self, loses: &mut dyn FnMut() -> bool) {
@@ -142,7 +142,7 @@ fn an_address_comes_with_all_that_belongs_to_it_after_a_probe() {
         [(_, ClientEvent::Probe(probed)), (_, ClientEvent::Configured(configured))]
             if *probed == lease.address && *configured == lease
     ));
-    let lent = link.server.lease(lease.address).unwrap();
+    let lent = link.server.lender().lease(lease.address).unwrap();
     assert_eq!(lent.host_name.unwrap().as_str(), "host1");
 }
 
@@ -196,7 +196,7 @@ fn an_address_in_use_is_declined_and_another_one_asked_for() {
     }
     let address = link.address().unwrap();
     assert!(!link.in_use.contains(&address));
-    assert_eq!(link.server.counters().get(super::super::server::Event::Decline), unlucky(&link));
+    assert_eq!(link.server.lender().counters().get(crate::dhcp::Event::Decline), unlucky(&link));
     // Somebody takes it later.
     link.client.conflict(link.now);
     link.run(link.second() + 30, &mut never);
@@ -255,7 +255,7 @@ fn an_address_that_is_needed_no_more_is_given_back() {
     let first = link.address().unwrap();
     link.client.release(link.now);
     link.run(11, &mut never);
-    assert_eq!((link.server.lease(first), link.address()), (None, None));
+    assert_eq!((link.server.lender().lease(first), link.address()), (None, None));
     assert_eq!(link.client.due(), None);
 }
 
@@ -376,7 +376,7 @@ proptest! {
         for second in (600..40_000).step_by(100) {
             link.run(second, &mut loses);
             prop_assert_eq!(link.address(), address);
-            prop_assert_eq!(link.server.leases().count(), 1);
+            prop_assert_eq!(link.server.lender().leases().count(), 1);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use super::super::lending::{self, Rules};
 use super::super::routes::{Route, mask};
 use crate::domain::DomainName;
 use crate::ids::PortIndex;
@@ -19,6 +20,9 @@ pub const LEASE_MAX_S: u32 = 10 * 365 * 86_400;
 
 /// The most addresses in one list, and the most names and routes.
 pub const LIST_MAX: usize = 16;
+
+/// The address that belongs to a port.
+pub type Fixed = lending::Fixed<Ipv4Addr>;
 
 /// What a server for one network needs to know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,17 +45,6 @@ pub struct Settings {
     pub fixed: BTreeMap<PortIndex, Fixed>,
     /// What clients are told beside their address.
     pub parameters: Parameters,
-}
-
-/// The address that belongs to a port. No other port ever gets it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fixed {
-    /// The station that gets it; `None`: whichever station asks at this port.
-    pub mac: Option<MacAddress>,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Its name, which it is told.
-    pub host_name: Option<DomainName>,
 }
 
 /// What clients are told beside their address, if they ask for it. Lists are of at most [`LIST_MAX`].
@@ -195,8 +188,18 @@ impl Settings {
         self.address | !self.mask()
     }
 
+    /// What may be lent, and to whom.
+    pub(super) fn rules(&self) -> Rules<Ipv4Addr> {
+        Rules {
+            pool: self.pool(),
+            ports: self.ports,
+            wide_ports: self.wide_ports.clone(),
+            fixed: self.fixed.clone(),
+        }
+    }
+
     /// The addresses of the range that may be lent: not our own, nor the routers' and name servers', nor those of ports.
-    pub(super) fn pool(&self) -> BTreeSet<Ipv4Addr> {
+    fn pool(&self) -> BTreeSet<Ipv4Addr> {
         let Some((first, last)) = self.range else { return BTreeSet::new() };
         let mut pool: BTreeSet<Ipv4Addr> = (first.to_bits()..=last.to_bits()).map(Ipv4Addr::from).collect();
         pool.remove(&self.address);

@@ -6,6 +6,7 @@ mod states;
 use super::super::datagram::{Envelope, open, seal};
 use super::super::options::{Options, code};
 use super::*;
+use std::collections::BTreeSet;
 
 const SERVER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xfe]);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -120,5 +121,5 @@ fn lent(server: &mut Server, now: u32, number: usize) -> Option<Ipv4Addr> {
 }
 
 fn count(server: &Server, event: Event) -> u64 {
-    server.counters().get(event)
+    server.lender().counters().get(event)
 }

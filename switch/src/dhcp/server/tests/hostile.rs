@@ -20,12 +20,12 @@ fn what_is_not_a_clients_to_us_gets_no_answer_and_a_count() {
     }
     let elsewhere = frame_to(&discover, address(3));
     assert_eq!(server.receive(at(0), port(1), &elsewhere, &mut |_| false), None);
-    let counted: Vec<_> = server.counters().iter().filter(|(_, count)| *count > 0).collect();
+    let counted: Vec<_> = server.lender().counters().iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(
         counted,
         [("malformed", 3), ("not-for-us", 1), ("not-a-request", 2), ("bootp", 1), ("relayed", 1)]
     );
-    assert_eq!(server.table.iter().count(), 0);
+    assert_eq!(server.lender.table.iter().count(), 0);
 }
 
 #[test]
@@ -97,26 +97,26 @@ fn message(act: &Act) -> Message {
 
 /// What holds whatever clients do.
 fn check(server: &Server, before: &[Lease], act: &Act, now: u32, answer: Option<&Message>) {
-    for (found, binding) in server.table.iter() {
-        assert!(server.table.is_in_pool(found) || found == address(10));
+    for (found, binding) in server.lender.table.iter() {
+        assert!(server.lender.table.is_in_pool(found) || found == address(10));
         assert!(binding.until > at(now) || binding.state == State::Idle);
         let holder = binding.holder.as_ref();
         assert!(found != address(10) || holder.unwrap().port == port(7) && holder.unwrap().mac == mac(7));
     }
-    let in_pool = server
-        .table
-        .iter()
-        .filter(|(found, binding)| server.table.is_in_pool(*found) && binding.state != State::Idle);
-    assert_eq!(in_pool.count() + server.table.free(), 10);
+    let in_pool =
+        server.lender.table.iter().filter(|(found, binding)| {
+            server.lender.table.is_in_pool(*found) && binding.state != State::Idle
+        });
+    assert_eq!(in_pool.count() + server.lender.table.free(), 10);
     // Nobody ends or takes another port's lease.
     for lease in before.iter().filter(|lease| lease.port != port(act.number) && lease.until > at(now)) {
-        assert_eq!(server.lease(lease.address).as_ref(), Some(lease));
+        assert_eq!(server.lender().lease(lease.address).as_ref(), Some(lease));
     }
     let Some(answer) = answer else { return };
     let kind = answer.kind().unwrap();
     let is_granted = kind == MessageType::Ack && !answer.yiaddr.is_unspecified();
     if is_granted {
-        let lease = server.lease(answer.yiaddr).unwrap();
+        let lease = server.lender().lease(answer.yiaddr).unwrap();
         assert_eq!((lease.port, lease.mac), (port(act.number), mac(act.station)));
         let lease_s = answer.options.u32(code::LEASE_TIME).unwrap().unwrap();
         assert!((60..=3600).contains(&lease_s) && lease.until == at(now + lease_s));
@@ -133,8 +133,8 @@ proptest! {
         let mut now = 0;
         for act in acts {
             now += act.passes_s;
-            server.advance(at(now));
-            let before: Vec<Lease> = server.leases().collect();
+            server.lender_mut().advance(at(now));
+            let before: Vec<Lease> = server.lender().leases().collect();
             let answer = ask_knowing(&mut server, now, act.number, &message(&act), &mut |_| act.taken);
             check(&server, &before, &act, now, answer.as_ref().map(|(_, answer)| answer));
         }

@@ -20,7 +20,7 @@ fn a_guest_that_invents_clients_takes_no_more_than_its_share() {
     for number in [2, 3, 4] {
         assert!(lent(&mut server, 1, number).is_some(), "port {number}");
     }
-    assert_eq!(server.table.iter().count(), 7);
+    assert_eq!(server.lender.table.iter().count(), 7);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn the_same_client_at_two_ports_is_two_clients() {
     assert_ne!(first, second);
     let release = Message { ciaddr: first, ..question(1, MessageType::Release) };
     ask(&mut server, 1, 2, &release);
-    assert_eq!((server.leases().count(), count(&server, Event::NotHeld)), (2, 1));
+    assert_eq!((server.lender().leases().count(), count(&server, Event::NotHeld)), (2, 1));
 }
 
 #[test]
@@ -106,15 +106,15 @@ fn a_thousand_clients_come_renew_and_go() {
     let mut server = Server::new(settings).unwrap();
     let first: Vec<_> = (1000..2000).map(|number| lent(&mut server, 0, number).unwrap()).collect();
     let distinct: BTreeSet<_> = first.iter().collect();
-    assert_eq!((distinct.len(), server.leases().count()), (1000, 1000));
+    assert_eq!((distinct.len(), server.lender().leases().count()), (1000, 1000));
     for (number, own) in (1000..2000).zip(&first) {
         let renewed = answer_to(&mut server, 1800, number, &renewing(number, *own));
         assert_eq!(renewed, Some(MessageType::Ack));
     }
-    server.advance(at(5399));
-    assert_eq!(server.leases().count(), 1000);
-    server.advance(at(5400));
-    assert_eq!((server.leases().count(), server.due()), (0, None));
+    server.lender_mut().advance(at(5399));
+    assert_eq!(server.lender().leases().count(), 1000);
+    server.lender_mut().advance(at(5400));
+    assert_eq!((server.lender().leases().count(), server.lender().due()), (0, None));
     let again: Vec<_> = (1000..2000).map(|number| lent(&mut server, 6000, number).unwrap()).collect();
     assert_eq!(again, first);
 }

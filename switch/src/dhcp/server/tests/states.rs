@@ -5,18 +5,18 @@ fn a_client_is_offered_an_address_gets_it_renews_it_and_gives_it_back() {
     let mut server = server();
     let first = lent(&mut server, 0, 1).unwrap();
     assert!((address(100)..=address(109)).contains(&first));
-    assert_eq!(server.take_changed(), [first].into());
-    let lease = server.lease(first).unwrap();
+    assert_eq!(server.lender_mut().take_changed(), [first].into());
+    let lease = server.lender().lease(first).unwrap();
     assert_eq!((lease.port, lease.mac, lease.until), (port(1), mac(1), at(3600)));
     assert_eq!(lease.client, ClientId::of_mac(mac(1)));
 
     assert_eq!(answer_to(&mut server, 1800, 1, &renewing(1, first)), Some(MessageType::Ack));
-    assert_eq!(server.lease(first).unwrap().until, at(5400));
+    assert_eq!(server.lender().lease(first).unwrap().until, at(5400));
 
     let release = Message { ciaddr: first, ..question(1, MessageType::Release) };
     assert_eq!(ask(&mut server, 2000, 1, &release), None);
-    assert_eq!((server.lease(first), count(&server, Event::Release)), (None, 1));
-    assert_eq!(server.take_changed(), [first].into());
+    assert_eq!((server.lender().lease(first), count(&server, Event::Release)), (None, 1));
+    assert_eq!(server.lender_mut().take_changed(), [first].into());
     assert_eq!(lent(&mut server, 9000, 1), Some(first), "nobody else needed it");
 }
 
@@ -24,9 +24,9 @@ fn a_client_is_offered_an_address_gets_it_renews_it_and_gives_it_back() {
 fn a_lease_that_ends_is_its_clients_until_the_range_is_used_up() {
     let mut server = server();
     let first = lent(&mut server, 0, 1).unwrap();
-    assert_eq!(server.due(), Some(at(3600)));
-    server.advance(at(3600));
-    assert_eq!((server.leases().count(), count(&server, Event::Expired)), (0, 1));
+    assert_eq!(server.lender().due(), Some(at(3600)));
+    server.lender_mut().advance(at(3600));
+    assert_eq!((server.lender().leases().count(), count(&server, Event::Expired)), (0, 1));
     for number in 20..29 {
         assert_ne!(lent(&mut server, 3700, number), Some(first));
     }
@@ -43,11 +43,14 @@ fn an_offer_holds_for_a_minute() {
     let mut server = server();
     let first = offered(&mut server, 0, 1).unwrap();
     assert_eq!(offered(&mut server, 30, 1), Some(first), "asked again, the same");
-    assert_eq!(server.leases().count(), 0);
+    assert_eq!(server.lender().leases().count(), 0);
     assert_eq!(answer_to(&mut server, 89, 1, &selecting(1, first)), Some(MessageType::Ack));
     let second = offered(&mut server, 100, 2).unwrap();
     assert_eq!(answer_to(&mut server, 160, 2, &selecting(2, second)), Some(MessageType::Nak));
-    assert_eq!((count(&server, Event::OfferExpired), server.take_changed()), (1, [first].into()));
+    assert_eq!(
+        (count(&server, Event::OfferExpired), server.lender_mut().take_changed()),
+        (1, [first].into())
+    );
 }
 
 #[test]
@@ -58,11 +61,11 @@ fn a_client_that_chose_another_server_lets_our_offer_go() {
     other.options.set(code::SERVER_IDENTIFIER, [10, 0, 0, 9]);
     assert_eq!(answer_to(&mut server, 1, 1, &other), None);
     assert_eq!(count(&server, Event::OtherServer), 1);
-    assert!(server.table.is_unused(first));
+    assert!(server.lender.table.is_unused(first));
     // A lease does not end by that: its client says so itself.
     let lease = lent(&mut server, 2, 1).unwrap();
     assert_eq!(answer_to(&mut server, 3, 1, &other), None);
-    assert!(server.lease(lease).is_some());
+    assert!(server.lender().lease(lease).is_some());
 }
 
 #[test]
@@ -76,7 +79,7 @@ fn a_booting_client_is_refused_on_the_wrong_network_and_left_alone_if_it_is_unkn
     let first = lent(&mut server, 1, 1).unwrap();
     assert_eq!(answer_to(&mut server, 2, 1, &booting(1, first)), Some(MessageType::Ack));
     assert_eq!(answer_to(&mut server, 2, 1, &booting(1, address(50))), Some(MessageType::Nak));
-    assert_eq!(server.lease(first).unwrap().until, at(3602), "a refusal ends nothing");
+    assert_eq!(server.lender().lease(first).unwrap().until, at(3602), "a refusal ends nothing");
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn a_client_that_renews_what_was_forgotten_goes_on_unless_it_is_somebody_elses()
         None,
         "another server may have lent it"
     );
-    assert_eq!(server.lease(address(104)).unwrap().port, port(1));
+    assert_eq!(server.lender().lease(address(104)).unwrap().port, port(1));
 }
 
 #[test]
@@ -119,14 +122,18 @@ fn an_address_that_is_declined_is_put_aside_for_ten_minutes() {
     let mut decline = selecting(1, first);
     decline.options.set(code::MESSAGE_TYPE, [MessageType::Decline.number()]);
     assert_eq!(ask(&mut server, 1, 2, &decline), None);
-    assert_eq!((count(&server, Event::NotHeld), server.lease(first).is_some()), (1, true), "not this port's");
+    assert_eq!(
+        (count(&server, Event::NotHeld), server.lender().lease(first).is_some()),
+        (1, true),
+        "not this port's"
+    );
     assert_eq!(ask(&mut server, 1, 1, &decline), None);
-    assert_eq!((count(&server, Event::Decline), server.lease(first)), (1, None));
+    assert_eq!((count(&server, Event::Decline), server.lender().lease(first)), (1, None));
     assert_ne!(offered(&mut server, 2, 1), Some(first));
-    server.advance(at(600));
-    assert!(!server.table.is_unused(first));
-    server.advance(at(601));
-    assert!(server.table.is_unused(first));
+    server.lender_mut().advance(at(600));
+    assert!(!server.lender.table.is_unused(first));
+    server.lender_mut().advance(at(601));
+    assert!(server.lender.table.is_unused(first));
 }
 
 #[test]
@@ -138,11 +145,11 @@ fn a_ports_own_address_is_its_own_whatever_happens() {
     discover.options.set(code::CLIENT_IDENTIFIER, [0, 1, 2, 3]);
     let (_, offer) = ask(&mut server, 1, 7, &discover).unwrap();
     assert_eq!(offer.yiaddr, address(10));
-    assert_eq!(server.leases().count(), 1, "the lease is there until the new system takes it");
+    assert_eq!(server.lender().leases().count(), 1, "the lease is there until the new system takes it");
     let mut request = selecting(7, address(10));
     request.options.set(code::CLIENT_IDENTIFIER, [0, 1, 2, 3]);
     assert_eq!(answer_to(&mut server, 1, 7, &request), Some(MessageType::Ack));
-    assert_eq!(server.lease(address(10)).unwrap().client.bytes(), [0, 1, 2, 3]);
+    assert_eq!(server.lender().lease(address(10)).unwrap().client.bytes(), [0, 1, 2, 3]);
     // A machine inside of the guest gets one of the range; nobody gets the port's.
     let mut inner = question(8, MessageType::Discover);
     inner.options.set(code::REQUESTED_ADDRESS, address(10).octets());
@@ -174,10 +181,10 @@ fn an_address_that_somebody_uses_is_not_offered() {
     assert_eq!(count(&server, Event::Conflict), 2);
     let answer = ask_knowing(&mut server, 0, 2, &question(2, MessageType::Discover), &mut |_| true);
     assert_eq!((answer, count(&server, Event::NoAddress)), (None, 1));
-    assert!(!server.report_conflict(at(1), offer.yiaddr), "it is lent");
-    assert!(!server.report_conflict(at(1), address(10)), "it is a port's");
-    let free = (100..110).map(address).find(|found| server.table.is_unused(*found)).unwrap();
-    assert!(server.report_conflict(at(1), free));
+    assert!(!server.lender_mut().report_conflict(at(1), offer.yiaddr), "it is lent");
+    assert!(!server.lender_mut().report_conflict(at(1), address(10)), "it is a port's");
+    let free = (100..110).map(address).find(|found| server.lender.table.is_unused(*found)).unwrap();
+    assert!(server.lender_mut().report_conflict(at(1), free));
     assert_eq!(answer_to(&mut server, 1, 3, &renewing(3, free)), Some(MessageType::Nak));
 }
 
@@ -200,28 +207,31 @@ fn a_client_with_an_address_is_told_the_rest_and_given_no_lease() {
 fn leases_survive_new_settings_that_they_fit_and_come_back_after_a_restart() {
     let mut server = server();
     let (one, own) = (lent(&mut server, 0, 1).unwrap(), lent(&mut server, 0, 7).unwrap());
-    let kept: Vec<Lease> = server.leases().collect();
+    let kept: Vec<Lease> = server.lender().leases().collect();
     let mut successor = Server::new(settings()).unwrap();
     for lease in &kept {
-        assert!(successor.restore(at(10), lease.clone()));
-        assert!(!successor.restore(at(10), lease.clone()), "only once");
+        assert!(successor.lender_mut().restore(at(10), lease.clone()));
+        assert!(!successor.lender_mut().restore(at(10), lease.clone()), "only once");
     }
-    assert_eq!(successor.leases().collect::<Vec<_>>(), kept);
+    assert_eq!(successor.lender().leases().collect::<Vec<_>>(), kept);
     assert_eq!(answer_to(&mut successor, 10, 1, &booting(1, one)), Some(MessageType::Ack));
     let mut late = Server::new(settings()).unwrap();
-    assert!(!late.restore(at(3600), kept[0].clone()), "over");
+    assert!(!late.lender_mut().restore(at(3600), kept[0].clone()), "over");
 
-    server.take_changed();
+    server.lender_mut().take_changed();
     let mut next = settings();
     next.fixed.get_mut(&port(7)).unwrap().address = address(11);
-    server.reconfigure(at(20), next.clone()).unwrap();
-    assert_eq!((server.lease(one).is_some(), server.take_changed()), (true, [own].into()));
+    server.reconfigure(next.clone(), &Some).unwrap();
+    assert_eq!(
+        (server.lender().lease(one).is_some(), server.lender_mut().take_changed()),
+        (true, [own].into())
+    );
     assert_eq!(answer_to(&mut server, 21, 7, &renewing(7, own)), Some(MessageType::Nak));
     assert_eq!(lent(&mut server, 22, 7), Some(address(11)));
     next.lease_s = 1;
-    assert_eq!(server.reconfigure(at(30), next), Err(SettingsError::Lease(1)));
-    server.remove_port(port(1));
-    assert_eq!(server.leases().map(|lease| lease.port).collect::<Vec<_>>(), [port(7)]);
+    assert_eq!(server.reconfigure(next, &Some), Err(SettingsError::Lease(1)));
+    server.lender_mut().remove_port(port(1));
+    assert_eq!(server.lender().leases().map(|lease| lease.port).collect::<Vec<_>>(), [port(7)]);
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Clients and what is lent to them.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 
-use super::super::options::{Options, code};
-use super::super::{Malformed, Message};
+use super::table::State;
 use crate::domain::DomainName;
 use crate::ids::PortIndex;
 use crate::mac::MacAddress;
@@ -36,15 +34,6 @@ impl ClientId {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
-
-    /// What a client says of itself. An identifier has at least a type and a byte (RFC 2132, 9.14).
-    pub(super) fn of(message: &Message) -> Result<Self, Malformed> {
-        let Some(value) = message.options.get(code::CLIENT_IDENTIFIER) else {
-            return Ok(Self::of_mac(message.chaddr));
-        };
-        let malformed = Malformed::OptionLength { code: code::CLIENT_IDENTIFIER, length: value.len() };
-        Self::new(value).filter(|id| id.0.len() >= 2).ok_or(malformed)
-    }
 }
 
 impl fmt::Display for ClientId {
@@ -56,26 +45,33 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// Who has an address.
+/// What a client is found by: its port, and what it is known by there.
+pub(crate) type Key = (PortIndex, ClientId);
+
+/// Who asks for an address, or has one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Holder {
-    pub(super) port: PortIndex,
-    pub(super) client: ClientId,
-    pub(super) mac: MacAddress,
-    pub(super) host_name: Option<DomainName>,
+pub struct Client {
+    /// The port at which it is.
+    pub port: PortIndex,
+    /// What it is known by there.
+    pub id: ClientId,
+    /// Its station.
+    pub mac: MacAddress,
+    /// How it calls itself.
+    pub host_name: Option<DomainName>,
 }
 
-impl Holder {
-    pub(super) fn key(&self) -> (PortIndex, ClientId) {
-        (self.port, self.client.clone())
+impl Client {
+    pub(crate) fn key(&self) -> Key {
+        (self.port, self.id.clone())
     }
 }
 
 /// An address that is lent.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lease {
+pub struct Lease<A> {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: A,
     /// The port at which the client is.
     pub port: PortIndex,
     /// What the client is known by there.
@@ -88,8 +84,21 @@ pub struct Lease {
     pub until: Nanos,
 }
 
-/// How a client calls itself (option 12), if that is a name: its first label.
-pub(super) fn host_name(options: &Options) -> Option<DomainName> {
-    let name: DomainName = options.text(code::HOST_NAME)?.parse().ok()?;
+/// An address of which something is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry<A> {
+    /// The address.
+    pub address: A,
+    /// What it is to its client.
+    pub state: State,
+    /// When the state ends; of an idle address, when it became so.
+    pub until: Nanos,
+    /// Who has it, had it, or declined it.
+    pub client: Option<Client>,
+}
+
+/// How a client calls itself, if that is a name: its first label.
+pub(crate) fn first_label(text: &str) -> Option<DomainName> {
+    let name: DomainName = text.parse().ok()?;
     name.first_label().parse().ok()
 }

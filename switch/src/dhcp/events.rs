@@ -71,11 +71,11 @@ impl Counters {
         Event::ALL.iter().map(|event| (event.name(), self.get(*event)))
     }
 
-    pub(super) fn count(&mut self, event: Event) {
+    pub(crate) fn count(&mut self, event: Event) {
         self.add(event, 1);
     }
 
-    pub(super) fn add(&mut self, event: Event, more: u64) {
+    pub(crate) fn add(&mut self, event: Event, more: u64) {
         self.0[event as usize] = self.0[event as usize].saturating_add(more);
     }
 }

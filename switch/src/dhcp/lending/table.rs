@@ -2,15 +2,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
-use super::lease::{ClientId, Holder};
+use super::Renumber;
+use super::address::Address;
+use super::lease::{Client, Key};
 use crate::ids::PortIndex;
 use crate::time::Nanos;
 
 /// What an address is to its holder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
+pub enum State {
     /// Offered, and kept for a moment.
     Offered,
     /// Lent.
@@ -21,103 +22,145 @@ pub(super) enum State {
     Aside,
 }
 
+impl State {
+    /// The state's name in tables and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Bound => "bound",
+            Self::Idle => "idle",
+            Self::Aside => "aside",
+        }
+    }
+}
+
 /// An address that is not free.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Binding {
-    pub(super) state: State,
+pub(crate) struct Binding {
+    pub(crate) state: State,
     /// When the state ends; of an idle address, when it became so.
-    pub(super) until: Nanos,
+    pub(crate) until: Nanos,
     /// Who has it, had it, or declined it. `None`: put aside without anybody's doing.
-    pub(super) holder: Option<Holder>,
+    pub(crate) holder: Option<Client>,
+}
+
+impl Binding {
+    /// The same where ports have other numbers now; `None` if its port is gone.
+    pub(super) fn renumbered(mut self, renumber: &Renumber) -> Option<Self> {
+        if let Some(holder) = &mut self.holder {
+            holder.port = renumber(holder.port)?;
+        }
+        Some(self)
+    }
+
+    pub(super) fn is_held_by(&self, client: &Client) -> bool {
+        let is_kept = matches!(self.state, State::Offered | State::Bound);
+        let is_client = |holder: &Client| holder.port == client.port && holder.id == client.id;
+        is_kept && self.holder.as_ref().is_some_and(is_client)
+    }
 }
 
 /// The addresses of one network.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    bindings: BTreeMap<Ipv4Addr, Binding>,
-    by_client: BTreeMap<(PortIndex, ClientId), Ipv4Addr>,
+#[derive(Debug)]
+pub(crate) struct Table<A> {
+    bindings: BTreeMap<A, Binding>,
+    by_client: BTreeMap<Key, A>,
     /// All addresses of the range that may be lent.
-    pool: BTreeSet<Ipv4Addr>,
+    pool: BTreeSet<A>,
     /// Those of the pool of which nothing is remembered.
-    unused: BTreeSet<Ipv4Addr>,
+    unused: BTreeSet<A>,
     /// Idle ones, those first that have been so for the longest time.
-    idle: BTreeSet<(Nanos, Ipv4Addr)>,
+    idle: BTreeSet<(Nanos, A)>,
     /// When the states of the others end.
-    deadlines: BTreeSet<(Nanos, Ipv4Addr)>,
+    deadlines: BTreeSet<(Nanos, A)>,
     /// How many addresses of the pool each port holds.
     held: BTreeMap<PortIndex, usize>,
 }
 
-impl Table {
-    pub(super) fn new(pool: BTreeSet<Ipv4Addr>) -> Self {
-        Self { unused: pool.clone(), pool, ..Self::default() }
+impl<A: Address> Table<A> {
+    pub(crate) fn new(pool: BTreeSet<A>) -> Self {
+        Self {
+            bindings: BTreeMap::new(),
+            by_client: BTreeMap::new(),
+            unused: pool.clone(),
+            pool,
+            idle: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            held: BTreeMap::new(),
+        }
     }
 
-    pub(super) fn get(&self, address: Ipv4Addr) -> Option<&Binding> {
+    pub(crate) fn get(&self, address: A) -> Option<&Binding> {
         self.bindings.get(&address)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Ipv4Addr, &Binding)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (A, &Binding)> {
         self.bindings.iter().map(|(address, binding)| (*address, binding))
     }
 
-    pub(super) fn is_in_pool(&self, address: Ipv4Addr) -> bool {
+    /// All bindings, given away.
+    pub(crate) fn into_bindings(self) -> impl Iterator<Item = (A, Binding)> {
+        self.bindings.into_iter()
+    }
+
+    pub(crate) fn is_in_pool(&self, address: A) -> bool {
         self.pool.contains(&address)
     }
 
-    pub(super) fn is_unused(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn is_unused(&self, address: A) -> bool {
         self.unused.contains(&address)
     }
 
     /// The address that a client has or had.
-    pub(super) fn of_client(&self, port: PortIndex, client: &ClientId) -> Option<(Ipv4Addr, &Binding)> {
-        let address = *self.by_client.get(&(port, client.clone()))?;
+    pub(crate) fn of_client(&self, client: &Key) -> Option<(A, &Binding)> {
+        let address = *self.by_client.get(client)?;
         Some((address, self.bindings.get(&address)?))
     }
 
     /// How many addresses of the pool a port holds.
-    pub(super) fn held_by(&self, port: PortIndex) -> usize {
+    pub(crate) fn held_by(&self, port: PortIndex) -> usize {
         self.held.get(&port).copied().unwrap_or(0)
     }
 
     /// How many ports hold addresses of the pool.
-    pub(super) fn holding_ports(&self) -> usize {
+    pub(crate) fn holding_ports(&self) -> usize {
         self.held.len()
     }
 
     /// How many addresses can be lent.
-    pub(super) fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         self.unused.len() + self.idle.len()
     }
 
     /// The first unused address from `start` on; behind the last one comes the first one.
-    pub(super) fn unused_from(&self, start: Ipv4Addr) -> Option<Ipv4Addr> {
+    pub(crate) fn unused_from(&self, start: A) -> Option<A> {
         self.unused.range(start..).next().or_else(|| self.unused.first()).copied()
     }
 
     /// The address that has been idle for the longest time.
-    pub(super) fn longest_idle(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn longest_idle(&self) -> Option<A> {
         self.idle.first().map(|(_, address)| *address)
     }
 
     /// The first and the last address of the pool.
-    pub(super) fn bounds(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    pub(crate) fn bounds(&self) -> Option<(A, A)> {
         Some((*self.pool.first()?, *self.pool.last()?))
     }
 
     /// Addresses whose state ends at `now` or before.
-    pub(super) fn due(&self, now: Nanos) -> Option<Ipv4Addr> {
+    pub(crate) fn due(&self, now: Nanos) -> Option<A> {
         self.deadlines.first().filter(|(until, _)| *until <= now).map(|(_, address)| *address)
     }
 
     /// When the next state ends.
-    pub(super) fn next_deadline(&self) -> Option<Nanos> {
+    pub(crate) fn next_deadline(&self) -> Option<Nanos> {
         self.deadlines.first().map(|(until, _)| *until)
     }
 
     /// Of the offers that end before `before`, the first one of the port that holds the most addresses, if that is more
     /// than one.
-    pub(super) fn offer_to_displace(&self, before: Nanos) -> Option<Ipv4Addr> {
+    pub(crate) fn offer_to_displace(&self, before: Nanos) -> Option<A> {
         let soon = self.deadlines.iter().take_while(|(until, _)| *until <= before);
         let offers = soon.filter_map(|(until, address)| {
             let binding = self.bindings.get(address).filter(|binding| binding.state == State::Offered)?;
@@ -130,7 +173,7 @@ impl Table {
 
     /// Gives an address this binding. The client's other address, and whoever had this one, lose theirs: these are
     /// returned.
-    pub(super) fn put(&mut self, address: Ipv4Addr, binding: Binding) -> Vec<Ipv4Addr> {
+    pub(crate) fn put(&mut self, address: A, binding: Binding) -> Vec<A> {
         let mut lost = Vec::new();
         self.take(address);
         if let Some(holder) = binding.holder.as_ref().filter(|_| binding.state != State::Aside) {
@@ -155,7 +198,7 @@ impl Table {
     }
 
     /// Makes an address free, with nothing remembered of it.
-    pub(super) fn take(&mut self, address: Ipv4Addr) -> Option<Binding> {
+    pub(crate) fn take(&mut self, address: A) -> Option<Binding> {
         let binding = self.bindings.remove(&address)?;
         if let Some(holder) = binding.holder.as_ref().filter(|_| binding.state != State::Aside) {
             self.by_client.remove(&holder.key());
@@ -172,7 +215,7 @@ impl Table {
     }
 
     /// The port to whose share an address counts.
-    fn charged(&self, address: Ipv4Addr, binding: &Binding) -> Option<PortIndex> {
+    fn charged(&self, address: A, binding: &Binding) -> Option<PortIndex> {
         let is_charged = binding.state != State::Idle && self.is_in_pool(address);
         binding.holder.as_ref().filter(|_| is_charged).map(|holder| holder.port)
     }

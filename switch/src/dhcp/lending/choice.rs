@@ -1,26 +1,25 @@
 //! Which address a client gets (RFC 2131, 4.3.1), and whether its port may have one more.
 
-use std::net::Ipv4Addr;
-
-use super::events::Event;
-use super::lease::{ClientId, Holder};
+use super::super::events::Event;
+use super::address::Address;
+use super::lease::{Client, ClientId};
 use super::table::{Binding, State};
-use super::{ASIDE_S, Client, OFFER_S, Server, Taken, after};
+use super::{ASIDE_S, Lender, OFFER_S, Taken, after};
 use crate::time::Nanos;
 
 /// How many addresses that turn out to be in use a client's question may put aside.
 const TRIES: usize = 4;
 
-impl Server {
+impl<A: Address> Lender<A> {
     /// The address that a client is to be offered: its port's own, the one that it has or had, the one that it asks for,
     /// else any. `Err` says why there is none.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &mut self,
         now: Nanos,
         client: &Client,
-        wanted: Option<Ipv4Addr>,
-        taken: &mut Taken,
-    ) -> Result<Ipv4Addr, Event> {
+        wanted: Option<A>,
+        taken: &mut Taken<A>,
+    ) -> Result<A, Event> {
         if let Some(fixed) = self.fixed(client) {
             return Ok(fixed.address);
         }
@@ -45,13 +44,13 @@ impl Server {
 
     /// The address of the range that a client has or had. A port's own address belongs to one station; another one at the
     /// port that calls itself by the same identifier does not get it by that.
-    pub(super) fn known(&self, client: &Client) -> Option<(Ipv4Addr, State)> {
-        let (address, binding) = self.table.of_client(client.port, &client.id)?;
+    pub(crate) fn known(&self, client: &Client) -> Option<(A, State)> {
+        let (address, binding) = self.table.of_client(&client.key())?;
         self.table.is_in_pool(address).then_some((address, binding.state))
     }
 
     /// Whether somebody uses the address though nobody should; if so, it is put aside.
-    pub(super) fn is_taken(&mut self, now: Nanos, address: Ipv4Addr, taken: &mut Taken) -> bool {
+    pub(crate) fn is_taken(&mut self, now: Nanos, address: A, taken: &mut Taken<A>) -> bool {
         let is_taken = taken(address);
         if is_taken {
             self.put_aside(now, address, None);
@@ -61,31 +60,29 @@ impl Server {
     }
 
     /// Puts an address aside for a while, at the expense of `holder`'s port if somebody declined it.
-    pub(super) fn put_aside(&mut self, now: Nanos, address: Ipv4Addr, holder: Option<Holder>) {
+    pub(crate) fn put_aside(&mut self, now: Nanos, address: A, holder: Option<Client>) {
         self.table.put(address, Binding { state: State::Aside, until: after(now, ASIDE_S), holder });
         self.changed.insert(address);
     }
 
     /// An unused address, or the one that has been idle for the longest time. Where the search begins depends on the
     /// client, so that one that comes back after all was forgotten likely finds its address again.
-    fn next_free(&self, client: &ClientId) -> Option<Ipv4Addr> {
+    fn next_free(&self, client: &ClientId) -> Option<A> {
         let (first, last) = self.table.bounds()?;
-        let length = u64::from(last.to_bits() - first.to_bits()) + 1;
-        let offset = u32::try_from(hash(client.bytes()) % length).unwrap_or(0);
-        let start = Ipv4Addr::from(first.to_bits() + offset);
+        let start = A::within(first, last, hash(client.bytes()));
         self.table.unused_from(start).or_else(|| self.table.longest_idle())
     }
 
     /// Whether a port may hold one more address of the pool. One that holds none always may, if need be at the expense of
     /// an offer. Of what is free, one address is kept for each port that holds none; one that has some may hold no more
     /// than are left for others then, so that the share falls as addresses get scarce.
-    pub(super) fn admit(&mut self, now: Nanos, client: &Client) -> Result<(), Event> {
+    pub(crate) fn admit(&mut self, now: Nanos, client: &Client) -> Result<(), Event> {
         let (held, free) = (self.table.held_by(client.port), self.table.free());
         if held == 0 {
             return if free > 0 || self.displace(now) { Ok(()) } else { Err(Event::NoAddress) };
         }
-        let spare = free.saturating_sub(self.settings.ports.saturating_sub(self.table.holding_ports()));
-        let is_wide = self.settings.wide_ports.contains(&client.port);
+        let spare = free.saturating_sub(self.rules.ports.saturating_sub(self.table.holding_ports()));
+        let is_wide = self.rules.wide_ports.contains(&client.port);
         match (spare, is_wide) {
             (0, true) => Err(Event::NoAddress),
             (_, true) => Ok(()),
