@@ -6,7 +6,7 @@
 //! What becomes of the addresses is [`super::lending`]'s to know; a DISCOVER has one offered, a REQUEST lent.
 //!
 //! Who else uses an address is the caller's to know: it is asked before a new one is offered, by the `taken` argument of
-//! [`Server::receive`], and may tell by [`Server::report_conflict`] what it learns later.
+//! [`Server::receive`], and may tell by [`Lender::report_conflict`] what it learns later.
 
 mod answer;
 mod settings;
