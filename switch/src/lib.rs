@@ -27,6 +27,7 @@ mod flow_cache;
 pub mod flow_hash;
 pub mod fragments;
 pub mod frame;
+pub mod gateway;
 pub mod ids;
 pub mod lacp;
 pub mod lldp;

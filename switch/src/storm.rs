@@ -270,10 +270,11 @@ impl StormMeters {
 
 /// When the next frame would be due if frames came evenly, in nanoseconds.
 #[derive(Debug, Default)]
-struct Bucket(AtomicU64);
+pub(crate) struct Bucket(AtomicU64);
 
 impl Bucket {
-    fn admits(&self, rate: FrameRate, now_ns: u64) -> bool {
+    /// Whether a frame may come now; counts it if so.
+    pub(crate) fn admits(&self, rate: FrameRate, now_ns: u64) -> bool {
         self.0.fetch_update(Relaxed, Relaxed, |due| next_due(due, rate, now_ns)).is_ok()
     }
 

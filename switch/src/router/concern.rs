@@ -2,7 +2,7 @@
 
 use super::{Interface, Neighbours, Routing};
 use crate::ids::NetworkIndex;
-use crate::packet::{Address, Arp, Contents, Icmp, IcmpMessage, Packet, Transport};
+use crate::packet::{Address, Arp, Contents, Icmp, IcmpMessage, Packet, Transport, number};
 
 /// Whom a frame concerns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,9 +13,14 @@ pub(crate) enum Concern {
     All,
     /// The gateway and nobody else.
     GatewayAlone,
-    /// It claims an address of the gateway's, and must reach nobody.
+    /// It claims an address of the gateway's, and must reach no station. If it is ARP or neighbour discovery, the gateway
+    /// gets it, which has to defend its address where stations are that heard it (RFC 5227, 2.4).
     Spoofed,
 }
+
+/// Whom clients send their requests to that know no server yet, and on which port (RFC 2131, 4.1; RFC 8415, 7).
+pub(crate) const DHCP_V4: (Address, u16) = (Address::from_v4([255; 4]), 67);
+pub(crate) const DHCP_V6: (Address, u16) = (Address::from_bits(0xff02 << 112 | 0x1_0002), 547);
 
 /// ARP's request (RFC 826).
 const REQUEST: u16 = 1;
@@ -70,15 +75,28 @@ fn of_packet(interface: &Interface, packet: &Packet, is_known: impl Fn(Address) 
     if interface.has(packet.source) {
         return Concern::Spoofed;
     }
-    let Transport::Icmp(Icmp { kind, message: IcmpMessage::Neighbour(neighbour), .. }) = packet.transport
-    else {
-        return Concern::Nobody;
+    let neighbour = match packet.transport {
+        Transport::Icmp(Icmp { kind, message: IcmpMessage::Neighbour(neighbour), .. }) => {
+            (kind, neighbour.target)
+        }
+        Transport::Ports(_) if is_served(interface, packet) => return Concern::GatewayAlone,
+        _ => return Concern::Nobody,
     };
-    match (kind, neighbour.target) {
-        (ROUTER_SOLICITATION, _) => Concern::GatewayAlone,
+    match neighbour {
+        (ROUTER_SOLICITATION, _) if interface.serves.router_advertisements => Concern::GatewayAlone,
         (SOLICITATION, Some(target)) if interface.has(target) => Concern::GatewayAlone,
         (ADVERTISEMENT, Some(target)) if interface.has(target) => Concern::Spoofed,
         (ADVERTISEMENT, Some(target)) if is_known(target) => Concern::All,
         _ => Concern::Nobody,
     }
+}
+
+/// Whether a datagram to many stations asks for what the gateway gives. A request in fragments is nobody's to answer.
+fn is_served(interface: &Interface, packet: &Packet) -> bool {
+    let Some(ports) = packet.ports().filter(|_| packet.protocol == number::UDP && packet.fragment.is_none())
+    else {
+        return false;
+    };
+    let to = (packet.destination, ports.destination);
+    (interface.serves.dhcp_v4 && to == DHCP_V4) || (interface.serves.dhcp_v6 && to == DHCP_V6)
 }

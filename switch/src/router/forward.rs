@@ -131,7 +131,7 @@ impl Routing {
 /// Whether no single station has this address, so that a router forwards nothing from or to it (RFC 1812, 5.3.7; RFC 4291,
 /// 2.5.2, 2.5.3 and 2.7).
 #[inline]
-fn is_nobodys(address: Address) -> bool {
+pub(crate) fn is_nobodys(address: Address) -> bool {
     let bits = address.to_bits();
     if !address.is_v4() {
         return bits <= 1 || bits >> 120 == 0xff;

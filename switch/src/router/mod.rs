@@ -25,9 +25,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use thiserror::Error;
 
-pub(crate) use concern::Concern;
+pub(crate) use concern::{Concern, DHCP_V4, DHCP_V6};
 pub use forward::Why;
-pub(crate) use forward::{Arrival, Hop, Way};
+pub(crate) use forward::{Arrival, Hop, Way, is_nobodys};
 pub use neighbours::Neighbours;
 pub use routes::Route;
 
@@ -56,6 +56,20 @@ pub struct InterfaceSettings {
     /// The gateway's own addresses, each with the length of its subnet's prefix. Its link-local address of IPv6 follows from
     /// the Ethernet address and is not among them.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// What stations ask all of the network for and get from the gateway.
+    pub serves: Serves,
+}
+
+/// Which questions that stations ask all of a network are for the gateway, and reach nobody else then. Others are none of its
+/// business.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Serves {
+    /// Requests for leases of IPv4 (RFC 2131).
+    pub dhcp_v4: bool,
+    /// Requests of DHCP for IPv6 (RFC 8415).
+    pub dhcp_v6: bool,
+    /// Router solicitations (RFC 4861, 4.1).
+    pub router_advertisements: bool,
 }
 
 /// Why routes were not compiled.
@@ -102,6 +116,8 @@ pub struct Interface {
     pub addresses: Box<[(Address, Prefix)]>,
     /// The gateway's link-local address of IPv6.
     pub link_local: Address,
+    /// What stations ask all of the network for and get from the gateway.
+    pub serves: Serves,
 }
 
 impl Interface {
@@ -110,6 +126,11 @@ impl Interface {
     #[inline]
     pub fn has(&self, address: Address) -> bool {
         address == self.link_local || self.addresses.iter().any(|(own, _)| *own == address)
+    }
+
+    /// All addresses of the gateway's in this network.
+    pub fn own_addresses(&self) -> impl Iterator<Item = Address> {
+        self.addresses.iter().map(|(own, _)| *own).chain([self.link_local])
     }
 
     /// The address with which the gateway speaks to stations whose address is `to`: that of the subnet to which it belongs,
@@ -157,7 +178,7 @@ impl Routing {
     }
 
     fn add_interface(&mut self, settings: InterfaceSettings) -> Result<(), RoutingError> {
-        let InterfaceSettings { network, router, mac, mtu, addresses } = settings;
+        let InterfaceSettings { network, router, mac, mtu, addresses, serves } = settings;
         let mut own = Vec::with_capacity(addresses.len());
         for (address, length) in addresses {
             let prefix = Prefix::covering(address, length);
@@ -166,7 +187,7 @@ impl Routing {
             own.push((Address::from(address), prefix));
         }
         let link_local = link_local_of(mac);
-        let interface = Interface { router, mac, mtu, addresses: own.into(), link_local };
+        let interface = Interface { router, mac, mtu, addresses: own.into(), link_local, serves };
         if self.interfaces.len() <= network.get() {
             self.interfaces.resize(network.get() + 1, None);
         }

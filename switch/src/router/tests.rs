@@ -28,6 +28,7 @@ fn interface(of: usize, router: u16, addresses: &[&str]) -> InterfaceSettings {
         mac: MAC,
         mtu: 1500,
         addresses: own.collect(),
+        serves: Serves::default(),
     }
 }
 

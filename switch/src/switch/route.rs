@@ -7,7 +7,7 @@ use crate::decision::{Lengths, Scene};
 use crate::drops::DropReason;
 use crate::frame::{Frame, TakenTag};
 use crate::ids::NetworkIndex;
-use crate::packet::{Contents, Packet};
+use crate::packet::{Contents, Icmp, IcmpMessage, Packet, Transport};
 use crate::router::{Arrival, Concern, Hop, Neighbours, Routing, Way, rewrite};
 use crate::storm::StormClass;
 
@@ -140,9 +140,24 @@ impl<E> Commit<'_, E> {
                 true
             }
             Concern::Spoofed => {
+                // The gateway gets what it has to defend its addresses against, if there is room.
+                let _ = is_claim(&contents)
+                    && self.storm.admits_to_gateway(self.scene.source, self.now)
+                    && self.egress.offer(network, slot, frame);
                 self.drop(slot, frame, DropReason::GatewaySpoofed);
                 true
             }
         }
+    }
+}
+
+/// Whether the frame says who has an address, and does not merely come from there.
+fn is_claim(contents: &Contents) -> bool {
+    match contents {
+        Contents::Arp(_) => true,
+        Contents::Ip(Packet { transport: Transport::Icmp(Icmp { message, .. }), .. }) => {
+            matches!(message, IcmpMessage::Neighbour(_))
+        }
+        _ => false,
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use etherparse::PacketBuilder;
 use viaduct_switch::explain::Fate;
 use viaduct_switch::packet::Address;
-use viaduct_switch::router::{InterfaceSettings, RouterIndex, Routing};
+use viaduct_switch::router::{InterfaceSettings, RouterIndex, Routing, Serves};
 use viaduct_switch::security::{
     Direction, Group, GroupIndex, PortSecurity, Protocol, Rule, RuleSpec, SecurityControl, Zone,
 };
@@ -124,6 +124,7 @@ impl Lab {
             mac: gateway(of),
             mtu: [1500, 1400][of],
             addresses: vec![(v4(of, 1).into(), 24), (v6(of, 1).into(), 64)],
+            serves: Serves { dhcp_v4: of == 0, dhcp_v6: of == 0, router_advertisements: true },
         });
         let routing = Routing::compile(interfaces, []).unwrap();
         let policy = Policy::compile(ports, networks).unwrap().with_routing(Arc::new(routing));
@@ -314,7 +315,7 @@ fn nobody_speaks_in_the_gateways_name() {
     to_one[..6].copy_from_slice(&mac(3).0);
     for frame in [&gratuitous, &to_one, &arp(0, 1, v4(0, 1), station_v4(3))] {
         let outside = lab.send(0, frame);
-        assert!(outside.sent.is_empty() && outside.offered.is_empty());
+        assert_eq!((outside.sent.len(), outside.offered.len()), (0, 1), "it may have to defend itself");
     }
     // Its Ethernet address within the message.
     let mut hidden = arp(0, 2, station_v4(0), v4(0, 9));
@@ -354,9 +355,47 @@ fn neighbour_discovery_reaches_whom_it_concerns() {
     assert_eq!(both(0, 135, own, other), (1, 0), "somebody else is");
     assert_eq!(both(0, 136, own, own), (1, 1), "a station that the gateway knows says where it is");
     assert_eq!(both(0, 136, own, v6(0, 99)), (1, 0), "one that it does not know");
-    assert_eq!(both(0, 136, own, v6(0, 1)), (0, 0), "the gateway's address is claimed");
-    assert_eq!(both(0, 135, v6(0, 1), other), (0, 0), "and again");
+    assert_eq!(both(0, 136, own, v6(0, 1)), (0, 1), "the gateway's address is claimed");
+    assert_eq!(both(0, 135, v6(0, 1), other), (0, 1), "and again");
     assert_eq!(lab.drops(0, DropReason::GatewaySpoofed), 2);
+}
+
+/// A DHCP client's request to all servers.
+fn dhcp_request(from: usize, source: IpAddr, destination: IpAddr, port: u16) -> Vec<u8> {
+    let to = if source.is_ipv4() { [0xff; 6] } else { [0x33, 0x33, 0, 1, 0, 2] };
+    let ethernet = PacketBuilder::ethernet2(mac(from).0, to);
+    let ip = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(to)) => ethernet.ipv4(source.octets(), to.octets(), 64),
+        (IpAddr::V6(source), IpAddr::V6(to)) => ethernet.ipv6(source.octets(), to.octets(), 1),
+        _ => panic!("one version"),
+    };
+    let mut frame = Vec::new();
+    ip.udp(if port == 67 { 68 } else { 546 }, port).write(&mut frame, &[1; 20]).unwrap();
+    frame
+}
+
+#[test]
+fn requests_for_leases_reach_the_gateway_alone_where_it_gives_any() {
+    let mut lab = Lab::new();
+    let nobody: IpAddr = "0.0.0.0".parse().unwrap();
+    let (all, servers): (IpAddr, IpAddr) = ("255.255.255.255".parse().unwrap(), "ff02::1:2".parse().unwrap());
+    let link_local: IpAddr = "fe80::5".parse().unwrap();
+    for (source, to, port, is_for_gateway) in [
+        (nobody, all, 67, true),
+        (station_v4(0).into(), all, 67, true),
+        (nobody, all, 68, false),
+        (nobody, v4(0, 255).into(), 67, false),
+        (link_local, servers, 547, true),
+        (link_local, servers, 546, false),
+        (link_local, "ff02::1".parse().unwrap(), 547, false),
+    ] {
+        let outside = lab.send(0, &dhcp_request(0, source, to, port));
+        let expected = if is_for_gateway { (0, 1) } else { (1, 0) };
+        assert_eq!((outside.sent.len(), outside.offered.len()), expected, "{to} {port}");
+        // Where it gives none, others may.
+        let outside = lab.send(1, &dhcp_request(1, source, to, port));
+        assert_eq!((outside.sent.len(), outside.offered.len()), (2, 0), "{to} {port}");
+    }
 }
 
 #[test]

@@ -1,0 +1,193 @@
+//! ICMP and ICMPv6: errors about packets that cannot go on, and answers to echo requests (RFC 792, RFC 1812, RFC 4443).
+
+use super::compose::{self, HOP_LIMIT, Header, NETWORK_CONTROL};
+use super::discovery::{is_summed, mac_at};
+use super::{Gateway, Moment, Subject};
+use crate::offload::layout::protocol;
+use crate::packet::{Address, Contents, Icmp, Packet, Transport, number, parse};
+use crate::router::{Interface, Route, is_link_local, is_nobodys};
+
+/// How long an error may be with all headers of IP (RFC 1812, 4.3.2.3; RFC 4443, 2.4 c).
+const ERROR_MAX_V4: usize = 576;
+const ERROR_MAX_V6: usize = 1280;
+
+/// Echo requests and replies.
+const ECHO_REQUEST_V4: u8 = 8;
+const ECHO_REPLY_V4: u8 = 0;
+const ECHO_REQUEST_V6: u8 = 128;
+const ECHO_REPLY_V6: u8 = 129;
+
+/// Redirects, about which no error is sent, like about errors (RFC 4443, 2.4 e.2).
+const REDIRECT_V6: u8 = 137;
+
+/// What is wrong with a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Problem {
+    /// There is no route.
+    NoRoute,
+    /// The next station on its way does not answer.
+    HostUnreachable,
+    /// It is for the gateway, which does not speak its protocol.
+    ProtocolUnknown,
+    /// It is for the gateway, where nothing listens on its port.
+    PortUnreachable,
+    /// It passed as many routers as it may.
+    Expired,
+    /// It is longer than this MTU of the next network, and may not be cut.
+    TooBig(u16),
+}
+
+impl Problem {
+    /// Type and code (RFC 792 and RFC 1812, 5.2.7.1; RFC 4443, 3), and the four bytes behind the checksum.
+    fn encode(self, packet: &Packet, names_protocol: usize) -> ([u8; 2], [u8; 4]) {
+        let is_v4 = packet.source.is_v4();
+        let of_version = |v4, v6| if is_v4 { v4 } else { v6 };
+        match self {
+            Self::NoRoute => (of_version([3, 0], [1, 0]), [0; 4]),
+            Self::HostUnreachable => (of_version([3, 1], [1, 3]), [0; 4]),
+            Self::PortUnreachable => (of_version([3, 3], [1, 4]), [0; 4]),
+            Self::Expired => (of_version([11, 0], [3, 0]), [0; 4]),
+            // RFC 1191, 4 and RFC 4443, 3.2: the same number stands at the same end of four bytes.
+            Self::TooBig(mtu) => (of_version([3, 4], [2, 0]), u32::from(mtu).to_be_bytes()),
+            Self::ProtocolUnknown if is_v4 => ([3, 2], [0; 4]),
+            // Points to the byte that names the protocol (RFC 4443, 3.4).
+            Self::ProtocolUnknown => ([4, 1], u32::try_from(names_protocol).unwrap_or(0).to_be_bytes()),
+        }
+    }
+}
+
+impl Gateway {
+    /// Tells who sent a packet that it cannot go on, if that may be told.
+    pub(super) fn tell(&mut self, subject: &Subject<'_>, problem: Problem, moment: Moment<'_>) {
+        let length = u32::try_from(subject.frame.len()).unwrap_or(u32::MAX);
+        let Ok(Contents::Ip(packet)) = parse(subject.frame, length) else { return };
+        let routing = self.routing.clone();
+        let Some(interface) = routing.interface(subject.network) else { return };
+        let Some(source) = interface.source_for(packet.source) else { return };
+        let is_settled = !self.own.is_tentative((subject.network, source));
+        if !is_settled
+            || !self.may_be_told(subject, interface, &packet)
+            || !self.meters.admit(subject.port, moment.now)
+        {
+            return;
+        }
+        let error = error(subject.frame, &packet, source, problem);
+        self.reply(subject, &error, packet.source, moment);
+    }
+
+    /// Whether an error may be sent about a packet (RFC 1122, 3.2.2; RFC 1812, 4.3.2.7; RFC 4443, 2.4 e). None is sent about any
+    /// later fragment, not of IPv6 either, where it could be part of an error.
+    fn may_be_told(&self, subject: &Subject<'_>, interface: &Interface, packet: &Packet) -> bool {
+        let is_to_many = packet.destination.is_group() || mac_at(subject.frame, 0).is_group();
+        let is_from_one = !is_nobodys(packet.source)
+            && !matches!(
+                self.routing.route(interface.router, packet.source),
+                Some(Route::Local | Route::Broadcast)
+            );
+        let is_about_error = match packet.transport {
+            Transport::Fragment => true,
+            Transport::Icmp(Icmp { kind, .. }) if packet.source.is_v4() => {
+                matches!(kind, 3 | 4 | 5 | 11 | 12)
+            }
+            Transport::Icmp(Icmp { kind, .. }) => kind < 128 || kind == REDIRECT_V6,
+            _ => false,
+        };
+        !is_to_many && is_from_one && !is_about_error
+    }
+
+    /// Answers an echo request (RFC 1122, 3.2.2.6; RFC 4443, 4.2), from the address to which it was sent. No option is copied.
+    pub(super) fn echo(
+        &mut self,
+        subject: &Subject<'_>,
+        (packet, icmp): (&Packet, &Icmp),
+        moment: Moment<'_>,
+    ) {
+        if !is_summed(subject.frame, packet) {
+            return self.reject(subject);
+        }
+        let end = usize::try_from(packet.end_at).unwrap_or(usize::MAX);
+        let message = subject.frame.get(usize::from(packet.transport_at)..end).unwrap_or_default();
+        let Some((head, body)) = message.split_at_checked(8) else { return };
+        let reply = if packet.source.is_v4() { ECHO_REPLY_V4 } else { ECHO_REPLY_V6 };
+        let ends = (packet.destination, packet.source);
+        let rest = [head[4], head[5], head[6], head[7]];
+        let message = compose::icmp(ends, [reply, icmp.code], rest, body);
+        let header = Header {
+            source: ends.0,
+            destination: ends.1,
+            protocol: packet.protocol,
+            hop_limit: HOP_LIMIT,
+            traffic_class: packet.traffic_class,
+            id: Some(self.random.id_v4()),
+        };
+        let reply = compose::packet(&header, &message);
+        self.reply(subject, &reply, packet.source, moment);
+    }
+
+    /// Sends a packet to who sent another one. If the way back leads where that came from, it goes to the station that sent
+    /// the frame: nobody needs to be asked for, and who forges an address of his own network is answered himself.
+    fn reply(&mut self, subject: &Subject<'_>, packet: &[u8], to: Address, moment: Moment<'_>) {
+        let Some(interface) = self.routing.interface(subject.network) else { return };
+        let back = match self.routing.route(interface.router, to) {
+            _ if is_link_local(to) => Some(subject.network),
+            Some(Route::Link(network) | Route::Via(network, _)) => Some(network),
+            _ => None,
+        };
+        if back == Some(subject.network) {
+            let station = mac_at(subject.frame, 6);
+            self.send_packet(subject.network, station, packet);
+        } else if back.is_some() {
+            // What becomes of an answer is nobody's to know.
+            let _ = self.originate_for(subject.network, packet, super::Charge::port(subject.port), moment);
+        }
+    }
+
+    /// Answers a datagram for an address of the gateway's that no service wants, as [`Output::Local`] gave it: its sender is
+    /// told that nothing listens on that port (RFC 1122, 4.1.3.1; RFC 4443, 3.1).
+    pub fn refuse(&mut self, offered: &super::Offered<'_>, moment: Moment<'_>) {
+        self.tell(&offered.subject(), Problem::PortUnreachable, moment);
+    }
+}
+
+/// A packet with an error about the packet in `frame`, of which it quotes as much as there is room for.
+fn error(frame: &[u8], packet: &Packet, source: Address, problem: Problem) -> Vec<u8> {
+    let is_v4 = packet.source.is_v4();
+    let most = if is_v4 { ERROR_MAX_V4 - 28 } else { ERROR_MAX_V6 - 48 };
+    let (at, end) = (usize::from(packet.network_at), usize::try_from(packet.end_at).unwrap_or(usize::MAX));
+    let whole = frame.get(at..end).unwrap_or_default();
+    let quote = &whole[..whole.len().min(most)];
+    let (kind, rest) = problem.encode(packet, if is_v4 { 0 } else { names_protocol(whole) });
+    let ends = (source, packet.source);
+    let message = compose::icmp(ends, kind, rest, quote);
+    let header = Header {
+        source,
+        destination: packet.source,
+        protocol: if is_v4 { number::ICMP } else { number::ICMPV6 },
+        hop_limit: HOP_LIMIT,
+        traffic_class: NETWORK_CONTROL,
+        id: None,
+    };
+    compose::packet(&header, &message)
+}
+
+/// Which byte of an IPv6 packet names the protocol of its transport header (RFC 8200, 4).
+fn names_protocol(packet: &[u8]) -> usize {
+    let (mut named_by, mut at) = (6, 40);
+    while let (Some(&header), Some(&[_, length, ..])) = (packet.get(named_by), packet.get(at..at + 2)) {
+        let length = match header {
+            protocol::FRAGMENT => 8,
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+                8 + 8 * usize::from(length)
+            }
+            _ => break,
+        };
+        named_by = at;
+        at += length;
+    }
+    named_by
+}
+
+/// Whether the message asks for an echo.
+pub(super) fn is_echo_request(packet: &Packet, icmp: &Icmp) -> bool {
+    icmp.kind == if packet.source.is_v4() { ECHO_REQUEST_V4 } else { ECHO_REQUEST_V6 }
+}

@@ -1,0 +1,186 @@
+//! The gateway's own addresses: whether anybody else has them, telling stations of them, and defending them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Gateway, Key, Output, Subject, arp, discovery};
+use crate::drops::DropReason;
+use crate::ids::NetworkIndex;
+use crate::mac::MacAddress;
+use crate::packet::Address;
+use crate::time::Nanos;
+
+/// How often stations are told of a new address, and how long after each other (RFC 5227, 2.3; within RFC 4861, 7.2.6).
+const ANNOUNCEMENTS: u8 = 2;
+const BETWEEN_ANNOUNCEMENTS: Nanos = Nanos::from_millis(2000);
+
+/// RFC 5227, 1.1: `PROBE_NUM`, `PROBE_WAIT`, the middle of `PROBE_MIN` and `PROBE_MAX`, and `ANNOUNCE_WAIT`.
+const PROBES_V4: u8 = 3;
+const PROBE_WAIT: Nanos = Nanos::from_millis(1000);
+const BETWEEN_PROBES: Nanos = Nanos::from_millis(1500);
+const AFTER_PROBES_V4: Nanos = Nanos::from_millis(2000);
+
+/// RFC 4862, 5.1 and 5.4: `DupAddrDetectTransmits`, and how long an answer is waited for.
+const PROBES_V6: u8 = 1;
+const AFTER_PROBES_V6: Nanos = Nanos::from_millis(1000);
+
+/// How often one address is defended at most (RFC 5227, 1.1: `DEFEND_INTERVAL`).
+const DEFEND_INTERVAL: Nanos = Nanos::from_millis(10_000);
+
+/// A time that does not come.
+const NEVER: Nanos = Nanos(u64::MAX);
+
+/// What is going on about an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Task {
+    /// It is found out whether anybody has it; so many questions are still to be asked.
+    Probe(u8),
+    /// Stations are told of it, so many times more.
+    Announce(u8),
+    /// Another one has it: the gateway must not use it.
+    Taken,
+}
+
+/// All that is going on.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    tasks: BTreeMap<Key, (Nanos, Task)>,
+    deadlines: BTreeSet<(Nanos, Key)>,
+    defended: HashMap<Key, Nanos>,
+}
+
+impl Own {
+    /// Whether the gateway must not use the address: it is not known yet whether anybody else has it, or somebody has.
+    pub(super) fn is_tentative(&self, key: Key) -> bool {
+        matches!(self.tasks.get(&key), Some((_, Task::Probe(_) | Task::Taken)))
+    }
+
+    pub(super) fn first_due(&self) -> Option<(Nanos, Key)> {
+        self.deadlines.first().copied()
+    }
+
+    fn set(&mut self, key: Key, due: Nanos, task: Task) {
+        self.remove(key);
+        self.tasks.insert(key, (due, task));
+        self.deadlines.insert((due, key));
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some((due, _)) = self.tasks.remove(&key) {
+            self.deadlines.remove(&(due, key));
+        }
+    }
+
+    /// Nothing is to be done any more about addresses of which `is_ours` does not hold.
+    pub(super) fn retain(&mut self, is_ours: impl Fn(Key) -> bool) {
+        let gone: Vec<Key> = self.tasks.keys().copied().filter(|key| !is_ours(*key)).collect();
+        gone.into_iter().for_each(|key| self.remove(key));
+        self.defended.retain(|key, _| is_ours(*key));
+    }
+
+    /// Stations are to be told of an address.
+    pub(super) fn announce(&mut self, key: Key, now: Nanos) {
+        self.set(key, now, Task::Announce(ANNOUNCEMENTS));
+    }
+
+    /// Whether an address may be defended now; counts it if so.
+    fn may_defend(&mut self, key: Key, now: Nanos) -> bool {
+        let last = self.defended.get(&key);
+        let may = last.is_none_or(|last| now >= *last + DEFEND_INTERVAL);
+        if may {
+            self.defended.insert(key, now);
+        }
+        may
+    }
+}
+
+impl Gateway {
+    /// Finds out whether any station of `network` has `address` before the gateway uses it (RFC 5227, 2.1; RFC 4862, 5.4). Until
+    /// an [`Output::Probed`] tells that nobody has it, the gateway does not answer for it, nor speaks with it. The address should
+    /// be among the interface's own by then, since the data path would not offer what stations say about it; if somebody has it,
+    /// the caller takes it off there, or probes again.
+    pub fn probe(&mut self, network: NetworkIndex, address: Address, now: Nanos) {
+        let probes = if address.is_v4() { PROBES_V4 } else { PROBES_V6 };
+        let due = now + self.random.below(PROBE_WAIT);
+        self.own.set((network, address), due, Task::Probe(probes));
+    }
+
+    /// What is to be done about an address of the gateway's at its time.
+    pub(super) fn attend(&mut self, key: Key, now: Nanos) {
+        let Some((_, task)) = self.own.tasks.get(&key).copied() else { return };
+        let (network, address) = key;
+        let Some(mac) = self.routing.interface(network).map(|interface| interface.mac) else {
+            return self.own.remove(key);
+        };
+        match task {
+            Task::Probe(0) => {
+                self.outputs.push_back(Output::Probed { network, address, taken_by: None });
+                self.own.announce(key, now);
+            }
+            Task::Probe(left) => {
+                self.send(network, if address.is_v4() { arp::probe } else { discovery::probe }(mac, address));
+                let after = self.after_probe(address, left);
+                self.own.set(key, now + after, Task::Probe(left - 1));
+            }
+            Task::Taken => self.own.set(key, NEVER, task),
+            Task::Announce(left) => {
+                self.send(network, announcement(mac, address));
+                match left {
+                    0..=1 => self.own.remove(key),
+                    _ => self.own.set(key, now + BETWEEN_ANNOUNCEMENTS, Task::Announce(left - 1)),
+                }
+            }
+        }
+    }
+
+    fn after_probe(&mut self, address: Address, left: u8) -> Nanos {
+        match (address.is_v4(), left) {
+            (false, _) => AFTER_PROBES_V6,
+            (true, 1) => AFTER_PROBES_V4,
+            // From 1 to 2 s: the middle, and as much as a third more or less.
+            (true, _) => {
+                BETWEEN_PROBES - Nanos::from_millis(500) + self.random.below(Nanos::from_millis(1000))
+            }
+        }
+    }
+
+    /// A station claims an address of the gateway's.
+    pub(super) fn claimed(&mut self, subject: &Subject<'_>, address: Address, mac: MacAddress, now: Nanos) {
+        let Subject { port, network, .. } = *subject;
+        let key = (network, address);
+        let Some(own) = self.routing.interface(network).map(|interface| interface.mac) else { return };
+        if mac == own {
+            // An echo of what the gateway sent.
+            return;
+        }
+        match self.own.tasks.get(&key) {
+            Some((_, Task::Taken)) => return,
+            Some((_, Task::Probe(_))) => {
+                self.own.set(key, NEVER, Task::Taken);
+                return self.outputs.push_back(Output::Probed { network, address, taken_by: Some(mac) });
+            }
+            _ => {}
+        }
+        if self.own.may_defend(key, now) {
+            self.outputs.push_back(Output::Conflict { port, network, address, mac });
+            self.send(network, announcement(own, address));
+        }
+    }
+
+    pub(super) fn send(&mut self, network: NetworkIndex, frame: Vec<u8>) {
+        self.outputs.push_back(Output::Send { network, frame });
+    }
+
+    /// Drops a message that contradicts itself or the network.
+    pub(super) fn reject(&mut self, subject: &Subject<'_>) {
+        self.drop(subject, DropReason::GatewayBadMessage);
+    }
+}
+
+/// Tells all stations of an address.
+fn announcement(mac: MacAddress, address: Address) -> Vec<u8> {
+    if address.is_v4() {
+        arp::announcement(mac, address)
+    } else {
+        discovery::advertisement(mac, address, None)
+    }
+}

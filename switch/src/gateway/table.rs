@@ -1,0 +1,190 @@
+//! The table of neighbours: bounded, and fair to ports.
+//!
+//! Each entry is charged to a port: one that is asked for to the port whose packet needs it, one that is known to the port where
+//! it answered. Who asks for too many that do not answer displaces his own, the oldest first; when the table is full, so does
+//! the port that has most. Those that never answered go before the others.
+
+use std::collections::{BTreeSet, HashMap};
+
+use foldhash::quality::FixedState;
+
+use super::neighbour::{Entry, NeighbourState};
+use super::{Charge, Key};
+use crate::time::Nanos;
+
+/// Names an entry as long as it is in the table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Slot(usize);
+
+/// What is to be remembered about an entry beside what it says.
+#[derive(Debug)]
+struct Place {
+    entry: Entry,
+    due: Nanos,
+    rank: Rank,
+}
+
+/// In which order entries of one port give way: first those that never answered, then those that were heard of longest ago.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Rank {
+    charge: Charge,
+    is_proven: bool,
+    /// Counts up.
+    heard: u64,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Count {
+    all: usize,
+    unproven: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    places: Vec<Option<Place>>,
+    free: Vec<Slot>,
+    index: HashMap<Key, Slot, FixedState>,
+    ranks: BTreeSet<(Rank, Slot)>,
+    deadlines: BTreeSet<(Nanos, Slot)>,
+    counts: Vec<Count>,
+    heard: u64,
+    most: usize,
+    most_unproven: usize,
+}
+
+impl Table {
+    /// An empty table for `most` entries, of which `most_unproven` of one port never answered.
+    pub(super) fn new(most: usize, most_unproven: usize, seed: u64) -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::with_hasher(FixedState::with_seed(seed)),
+            ranks: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            counts: vec![Count::default(); Charge::COUNT],
+            heard: 0,
+            most: most.max(1),
+            most_unproven: most_unproven.max(1),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn find(&self, key: Key) -> Option<Slot> {
+        self.index.get(&key).copied()
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Entry> {
+        self.places.get(slot.0)?.as_ref().map(|place| &place.entry)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.places.get_mut(slot.0)?.as_mut().map(|place| &mut place.entry)
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Slot, Charge, &Entry)> {
+        let places = self.places.iter().enumerate();
+        places.filter_map(|(slot, place)| {
+            let place = place.as_ref()?;
+            Some((Slot(slot), place.rank.charge, &place.entry))
+        })
+    }
+
+    /// Who has to give way before another entry of `charge` may be put in.
+    pub(super) fn displaced_by(&self, charge: Charge) -> Option<Slot> {
+        let own = self.counts[charge.get()];
+        if own.unproven >= self.most_unproven {
+            return self.first_of(charge);
+        }
+        if self.len() < self.most {
+            return None;
+        }
+        let most = self.counts.iter().map(|count| count.all).max().unwrap_or(0);
+        if own.all == most {
+            return self.first_of(charge);
+        }
+        let richest = self.counts.iter().position(|count| count.all == most)?;
+        self.first_of(Charge::from_index(richest))
+    }
+
+    fn first_of(&self, charge: Charge) -> Option<Slot> {
+        let least = Rank { charge, is_proven: false, heard: 0 };
+        let first = self.ranks.range((least, Slot(0))..).next();
+        first.filter(|(rank, _)| rank.charge == charge).map(|(_, slot)| *slot)
+    }
+
+    /// Puts in an entry that nobody has, which is due at `due`.
+    pub(super) fn insert(&mut self, entry: Entry, charge: Charge, due: Nanos) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            Slot(self.places.len() - 1)
+        });
+        self.heard += 1;
+        let rank = Rank { charge, is_proven: false, heard: self.heard };
+        self.index.insert(entry.key, slot);
+        self.deadlines.insert((due, slot));
+        self.places[slot.0] = Some(Place { entry, due, rank });
+        self.count(rank, slot, true);
+        slot
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<Entry> {
+        let Place { entry, due, rank } = self.places.get_mut(slot.0)?.take()?;
+        self.index.remove(&entry.key);
+        self.deadlines.remove(&(due, slot));
+        self.count(rank, slot, false);
+        self.free.push(slot);
+        Some(entry)
+    }
+
+    /// The neighbour answered, or told of itself: from now on it is charged to `charge`, and the last of that to give way.
+    pub(super) fn heard_of(&mut self, slot: Slot, charge: Charge, is_answer: bool) {
+        let Some(old) = self.places.get(slot.0).and_then(|place| place.as_ref()).map(|place| place.rank)
+        else {
+            return;
+        };
+        self.count(old, slot, false);
+        self.heard += 1;
+        let rank = Rank { charge, is_proven: old.is_proven || is_answer, heard: self.heard };
+        if let Some(place) = self.places[slot.0].as_mut() {
+            place.rank = rank;
+        }
+        self.count(rank, slot, true);
+    }
+
+    fn count(&mut self, rank: Rank, slot: Slot, is_there: bool) {
+        let count = &mut self.counts[rank.charge.get()];
+        let unproven = usize::from(!rank.is_proven);
+        if is_there {
+            self.ranks.insert((rank, slot));
+            *count = Count { all: count.all + 1, unproven: count.unproven + unproven };
+        } else {
+            self.ranks.remove(&(rank, slot));
+            *count = Count { all: count.all - 1, unproven: count.unproven - unproven };
+        }
+    }
+
+    /// Has the entry be in `state` from `now` on, and be due at `due`; no question was asked in that state.
+    pub(super) fn enter(&mut self, slot: Slot, state: NeighbourState, now: Nanos, due: Nanos) {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.state = state;
+            entry.since = now;
+            entry.asked = 0;
+        }
+        self.set_due(slot, due);
+    }
+
+    pub(super) fn set_due(&mut self, slot: Slot, due: Nanos) {
+        let Some(place) = self.places.get_mut(slot.0).and_then(Option::as_mut) else { return };
+        self.deadlines.remove(&(place.due, slot));
+        place.due = due;
+        self.deadlines.insert((due, slot));
+    }
+
+    /// The entry that is due first, and when.
+    pub(super) fn first_due(&self) -> Option<(Nanos, Slot)> {
+        self.deadlines.first().copied()
+    }
+}
