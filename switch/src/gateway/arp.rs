@@ -2,7 +2,7 @@
 
 use super::discovery::Ask;
 use super::resolution::Claim;
-use super::{Gateway, Moment, Output, Subject, compose};
+use super::{Gateway, Moment, Offered, Output, compose};
 use crate::mac::MacAddress;
 use crate::packet::{Address, Arp};
 use crate::router::Interface;
@@ -17,35 +17,35 @@ impl Gateway {
     /// Takes note of an ARP message, and answers it if it is about an address of the gateway's.
     pub(super) fn hear_arp(
         &mut self,
-        subject: &Subject<'_>,
+        offered: &Offered<'_>,
         interface: &Interface,
         arp: &Arp,
         moment: Moment<'_>,
     ) {
-        let Subject { port, network, frame } = *subject;
+        let Offered { port, network, frame } = *offered;
         // RFC 1812, 3.3.2: no station has a group's address.
         if arp.sender_mac.is_group() || arp.sender_mac.is_zero() {
-            return self.reject(subject);
+            return self.reject(offered);
         }
         if arp.sender_mac == interface.mac {
             // An echo of the gateway's own, or forged, which the data path has counted.
             return;
         }
         if interface.has(arp.sender) || self.own.is_tentative((network, arp.sender)) {
-            return self.claimed(subject, arp.sender, arp.sender_mac, moment.now);
+            return self.claimed(offered, arp.sender, arp.sender_mac, moment.now);
         }
         let is_ours = interface.has(arp.target);
         let is_request = arp.operation == REQUEST;
         if is_request && self.own.is_tentative((network, arp.target)) {
             // RFC 5227, 2.1.1: another one probes for the address at the same time.
             if arp.sender == NOBODY {
-                self.claimed(subject, arp.target, arp.sender_mac, moment.now);
+                self.claimed(offered, arp.target, arp.sender_mac, moment.now);
             }
             return;
         }
         if arp.sender != NOBODY {
             if !self.may_have(network, arp.sender) {
-                return self.reject(subject);
+                return self.reject(offered);
             }
             let is_answer = arp.operation == REPLY && is_ours && is_to(frame, interface.mac);
             let claim = Claim {

@@ -2,7 +2,7 @@
 
 use super::compose::{self, HOP_LIMIT_ON_LINK, Header, NETWORK_CONTROL};
 use super::resolution::Claim;
-use super::{Gateway, Moment, Output, Subject};
+use super::{Gateway, Moment, Offered, Output};
 use crate::mac::MacAddress;
 use crate::packet::{Address, Icmp, Neighbour, Packet, number};
 use crate::router::Interface;
@@ -39,48 +39,48 @@ impl Gateway {
     /// reading of packets has checked already: hop limit, code, lengths of options, that it is no fragment.
     pub(super) fn hear_discovery(
         &mut self,
-        subject: &Subject<'_>,
+        offered: &Offered<'_>,
         interface: &Interface,
         (packet, icmp, neighbour): (&Packet, &Icmp, &Neighbour),
         moment: Moment<'_>,
     ) {
         let Some(target) = neighbour.target.filter(|target| !target.is_group()) else {
-            return self.reject(subject);
+            return self.reject(offered);
         };
         let macs = [neighbour.source_mac, neighbour.target_mac];
         let is_bad = |mac: &MacAddress| mac.is_group() || mac.is_zero() || *mac == interface.mac;
-        if !is_summed(subject.frame, packet) || macs.iter().flatten().any(is_bad) {
-            return self.reject(subject);
+        if !is_summed(offered.frame, packet) || macs.iter().flatten().any(is_bad) {
+            return self.reject(offered);
         }
         if icmp.kind == SOLICITATION {
-            self.hear_solicitation(subject, interface, (packet, neighbour, target), moment);
+            self.hear_solicitation(offered, interface, (packet, neighbour, target), moment);
         } else {
-            self.hear_advertisement(subject, interface, (packet, neighbour, target), moment);
+            self.hear_advertisement(offered, interface, (packet, neighbour, target), moment);
         }
     }
 
     /// RFC 4861, 7.2.3 and 7.2.4.
     fn hear_solicitation(
         &mut self,
-        subject: &Subject<'_>,
+        offered: &Offered<'_>,
         interface: &Interface,
         (packet, neighbour, target): (&Packet, &Neighbour, Address),
         moment: Moment<'_>,
     ) {
-        let Subject { port, network, frame } = *subject;
+        let Offered { port, network, frame } = *offered;
         let sender = mac_at(frame, 6);
         if interface.has(packet.source) {
             let mac = neighbour.source_mac.unwrap_or(sender);
-            return self.claimed(subject, packet.source, mac, moment.now);
+            return self.claimed(offered, packet.source, mac, moment.now);
         }
         let is_probe = packet.source == Address::UNSPECIFIED;
         if is_probe && (neighbour.source_mac.is_some() || packet.destination != solicited_node(target)) {
-            return self.reject(subject);
+            return self.reject(offered);
         }
         if self.own.is_tentative((network, target)) {
             // RFC 4862, 5.4.3: another one tries to get the address at the same time. Others are not answered yet.
             if is_probe && sender != interface.mac {
-                self.claimed(subject, target, sender, moment.now);
+                self.claimed(offered, target, sender, moment.now);
             }
             return;
         }
@@ -91,7 +91,7 @@ impl Gateway {
             None
         } else {
             if !self.may_have(network, packet.source) {
-                return self.reject(subject);
+                return self.reject(offered);
             }
             let known = moment.neighbours.get(network, packet.source);
             let claim = Claim {
@@ -112,24 +112,24 @@ impl Gateway {
     /// RFC 4861, 7.2.5.
     fn hear_advertisement(
         &mut self,
-        subject: &Subject<'_>,
+        offered: &Offered<'_>,
         interface: &Interface,
         (packet, neighbour, target): (&Packet, &Neighbour, Address),
         moment: Moment<'_>,
     ) {
-        let Subject { port, network, frame } = *subject;
+        let Offered { port, network, frame } = *offered;
         let flags = frame.get(usize::from(packet.transport_at) + 4).copied().unwrap_or(0);
         let is_to_group = packet.destination.is_group();
         // RFC 4861, 7.1.2: who was not asked by one station answers none.
         if is_to_group && flags & SOLICITED != 0 {
-            return self.reject(subject);
+            return self.reject(offered);
         }
         if interface.has(target) || self.own.is_tentative((network, target)) {
             let mac = neighbour.target_mac.unwrap_or_else(|| mac_at(frame, 6));
-            return self.claimed(subject, target, mac, moment.now);
+            return self.claimed(offered, target, mac, moment.now);
         }
         if !self.may_have(network, target) {
-            return self.reject(subject);
+            return self.reject(offered);
         }
         let claim = Claim {
             address: target,

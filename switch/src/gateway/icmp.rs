@@ -2,7 +2,7 @@
 
 use super::compose::{self, HOP_LIMIT, Header, NETWORK_CONTROL};
 use super::discovery::{is_summed, mac_at};
-use super::{Gateway, Moment, Subject};
+use super::{Gateway, Moment, Offered};
 use crate::offload::layout::protocol;
 use crate::packet::{Address, Contents, Icmp, Packet, Transport, number, parse};
 use crate::router::{Interface, Route, is_link_local, is_nobodys};
@@ -58,27 +58,27 @@ impl Problem {
 
 impl Gateway {
     /// Tells who sent a packet that it cannot go on, if that may be told.
-    pub(super) fn tell(&mut self, subject: &Subject<'_>, problem: Problem, moment: Moment<'_>) {
-        let length = u32::try_from(subject.frame.len()).unwrap_or(u32::MAX);
-        let Ok(Contents::Ip(packet)) = parse(subject.frame, length) else { return };
+    pub(super) fn tell(&mut self, offered: &Offered<'_>, problem: Problem, moment: Moment<'_>) {
+        let length = u32::try_from(offered.frame.len()).unwrap_or(u32::MAX);
+        let Ok(Contents::Ip(packet)) = parse(offered.frame, length) else { return };
         let routing = self.routing.clone();
-        let Some(interface) = routing.interface(subject.network) else { return };
+        let Some(interface) = routing.interface(offered.network) else { return };
         let Some(source) = interface.source_for(packet.source) else { return };
-        let is_settled = !self.own.is_tentative((subject.network, source));
+        let is_settled = !self.own.is_tentative((offered.network, source));
         if !is_settled
-            || !self.may_be_told(subject, interface, &packet)
-            || !self.meters.admit(subject.port, moment.now)
+            || !self.may_be_told(offered, interface, &packet)
+            || !self.meters.admit(offered.port, moment.now)
         {
             return;
         }
-        let error = error(subject.frame, &packet, source, problem);
-        self.reply(subject, &error, packet.source, moment);
+        let error = error(offered.frame, &packet, source, problem);
+        self.reply(offered, &error, packet.source, moment);
     }
 
     /// Whether an error may be sent about a packet (RFC 1122, 3.2.2; RFC 1812, 4.3.2.7; RFC 4443, 2.4 e). None is sent about any
     /// later fragment, not of IPv6 either, where it could be part of an error.
-    fn may_be_told(&self, subject: &Subject<'_>, interface: &Interface, packet: &Packet) -> bool {
-        let is_to_many = packet.destination.is_group() || mac_at(subject.frame, 0).is_group();
+    fn may_be_told(&self, offered: &Offered<'_>, interface: &Interface, packet: &Packet) -> bool {
+        let is_to_many = packet.destination.is_group() || mac_at(offered.frame, 0).is_group();
         let is_from_one = !is_nobodys(packet.source)
             && !matches!(
                 self.routing.route(interface.router, packet.source),
@@ -98,15 +98,15 @@ impl Gateway {
     /// Answers an echo request (RFC 1122, 3.2.2.6; RFC 4443, 4.2), from the address to which it was sent. No option is copied.
     pub(super) fn echo(
         &mut self,
-        subject: &Subject<'_>,
+        offered: &Offered<'_>,
         (packet, icmp): (&Packet, &Icmp),
         moment: Moment<'_>,
     ) {
-        if !is_summed(subject.frame, packet) {
-            return self.reject(subject);
+        if !is_summed(offered.frame, packet) {
+            return self.reject(offered);
         }
         let end = usize::try_from(packet.end_at).unwrap_or(usize::MAX);
-        let message = subject.frame.get(usize::from(packet.transport_at)..end).unwrap_or_default();
+        let message = offered.frame.get(usize::from(packet.transport_at)..end).unwrap_or_default();
         let Some((head, body)) = message.split_at_checked(8) else { return };
         let reply = if packet.source.is_v4() { ECHO_REPLY_V4 } else { ECHO_REPLY_V6 };
         let ends = (packet.destination, packet.source);
@@ -121,31 +121,31 @@ impl Gateway {
             id: Some(self.random.id_v4()),
         };
         let reply = compose::packet(&header, &message);
-        self.reply(subject, &reply, packet.source, moment);
+        self.reply(offered, &reply, packet.source, moment);
     }
 
     /// Sends a packet to who sent another one. If the way back leads where that came from, it goes to the station that sent
     /// the frame: nobody needs to be asked for, and who forges an address of his own network is answered himself.
-    fn reply(&mut self, subject: &Subject<'_>, packet: &[u8], to: Address, moment: Moment<'_>) {
-        let Some(interface) = self.routing.interface(subject.network) else { return };
+    fn reply(&mut self, offered: &Offered<'_>, packet: &[u8], to: Address, moment: Moment<'_>) {
+        let Some(interface) = self.routing.interface(offered.network) else { return };
         let back = match self.routing.route(interface.router, to) {
-            _ if is_link_local(to) => Some(subject.network),
+            _ if is_link_local(to) => Some(offered.network),
             Some(Route::Link(network) | Route::Via(network, _)) => Some(network),
             _ => None,
         };
-        if back == Some(subject.network) {
-            let station = mac_at(subject.frame, 6);
-            self.send_packet(subject.network, station, packet);
+        if back == Some(offered.network) {
+            let station = mac_at(offered.frame, 6);
+            self.send_packet(offered.network, station, packet);
         } else if back.is_some() {
             // What becomes of an answer is nobody's to know.
-            let _ = self.originate_for(subject.network, packet, super::Charge::port(subject.port), moment);
+            let _ = self.originate_for(offered.network, packet, super::Charge::port(offered.port), moment);
         }
     }
 
     /// Answers a datagram for an address of the gateway's that no service wants, as [`Output::Local`] gave it: its sender is
     /// told that nothing listens on that port (RFC 1122, 4.1.3.1; RFC 4443, 3.1).
-    pub fn refuse(&mut self, offered: &super::Offered<'_>, moment: Moment<'_>) {
-        self.tell(&offered.subject(), Problem::PortUnreachable, moment);
+    pub fn refuse(&mut self, offered: &Offered<'_>, moment: Moment<'_>) {
+        self.tell(offered, Problem::PortUnreachable, moment);
     }
 }
 

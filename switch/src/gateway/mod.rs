@@ -49,10 +49,8 @@ use std::sync::Arc;
 pub use neighbour::NeighbourState;
 
 use crate::drops::DropReason;
-use crate::frame::Claims;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
 use crate::mac::MacAddress;
-use crate::offload::{Checksums, Segmenter, finish_checksum};
 use crate::packet::{Address, Contents, Icmp, IcmpMessage, Packet, Ports, Transport, number, parse};
 use crate::router::{Interface, Neighbours, Routing};
 use crate::storm::FrameRate;
@@ -106,16 +104,8 @@ pub struct Offered<'a> {
     pub port: PortIndex,
     /// The network to which it belongs.
     pub network: NetworkIndex,
-    /// The whole frame, without the tags that told its network.
+    /// The whole frame, without the tags that told its network, and with all checksums: no super-frame, but one of its segments.
     pub frame: &'a [u8],
-    /// What its sender left to be done; a gateway does it.
-    pub claims: Claims,
-}
-
-impl<'a> Offered<'a> {
-    fn subject(&self) -> Subject<'a> {
-        Subject { port: self.port, network: self.network, frame: self.frame }
-    }
 }
 
 /// What the switch knows at a moment.
@@ -229,14 +219,6 @@ impl Charge {
 
 const _: () = assert!(Charge::OWN.0 as usize == PORTS_MAX);
 
-/// A frame that is looked at, with finished checksums.
-#[derive(Clone, Copy, Debug)]
-struct Subject<'a> {
-    port: PortIndex,
-    network: NetworkIndex,
-    frame: &'a [u8],
-}
-
 /// The gateways of all networks.
 #[derive(Debug)]
 pub struct Gateway {
@@ -317,54 +299,24 @@ impl Gateway {
         }
     }
 
-    /// Takes a frame that a worker offered. A super-frame is cut first.
+    /// Takes a frame that a worker offered.
     pub fn receive(&mut self, offered: &Offered<'_>, moment: Moment<'_>) {
-        let Offered { frame, claims, .. } = *offered;
-        let taken = match (claims.gso, claims.checksum) {
-            (Some(_), _) => self.receive_segments(offered, moment),
-            (None, Some(checksum)) => {
-                let mut frame = frame.to_vec();
-                finish_checksum(&mut frame, checksum)
-                    .map(|()| self.take(&Subject { frame: &frame, ..offered.subject() }, moment))
-            }
-            (None, None) => {
-                self.take(&offered.subject(), moment);
-                Ok(())
-            }
-        };
-        if let Err(reason) = taken {
-            self.drop(&offered.subject(), reason);
-        }
-    }
-
-    fn receive_segments(&mut self, offered: &Offered<'_>, moment: Moment<'_>) -> Result<(), DropReason> {
-        let id = self.random.id();
-        let mut segments = Segmenter::new(offered.frame, &offered.claims, Checksums::Finished, id)?;
-        let mut buffer = vec![0; segments.segment_length_max()];
-        while let Some(segment) = segments.next_into(&mut buffer)? {
-            let frame = buffer.get(..segment.length).unwrap_or_default();
-            self.take(&Subject { frame, ..offered.subject() }, moment);
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, subject: &Subject<'_>, moment: Moment<'_>) {
-        let length = u32::try_from(subject.frame.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(offered.frame.len()).unwrap_or(u32::MAX);
         let routing = Arc::clone(&self.routing);
-        let Some(interface) = routing.interface(subject.network) else {
-            return self.drop(subject, DropReason::NotRoutable);
+        let Some(interface) = routing.interface(offered.network) else {
+            return self.drop(offered, DropReason::NotRoutable);
         };
-        match parse(subject.frame, length) {
-            Ok(Contents::Arp(arp)) => self.hear_arp(subject, interface, &arp, moment),
-            Ok(Contents::Ip(packet)) => self.take_packet(subject, interface, &packet, moment),
-            Ok(Contents::Other(_)) => self.drop(subject, DropReason::NotRoutable),
-            Err(error) => self.drop(subject, error.into()),
+        match parse(offered.frame, length) {
+            Ok(Contents::Arp(arp)) => self.hear_arp(offered, interface, &arp, moment),
+            Ok(Contents::Ip(packet)) => self.take_packet(offered, interface, &packet, moment),
+            Ok(Contents::Other(_)) => self.drop(offered, DropReason::NotRoutable),
+            Err(error) => self.drop(offered, error.into()),
         }
     }
 
     fn take_packet(
         &mut self,
-        subject: &Subject<'_>,
+        offered: &Offered<'_>,
         interface: &Interface,
         packet: &Packet,
         moment: Moment<'_>,
@@ -372,20 +324,20 @@ impl Gateway {
         let concerns_link = packet.destination.is_group() || interface.has(packet.destination);
         match packet.transport {
             Transport::Icmp(Icmp { kind: 133, .. }) if concerns_link && !packet.source.is_v4() => {
-                self.hand_on(subject)
+                self.hand_on(offered)
             }
             Transport::Icmp(icmp @ Icmp { kind: 135 | 136, .. })
                 if concerns_link && !packet.source.is_v4() =>
             {
                 match icmp.message {
                     IcmpMessage::Neighbour(neighbour) => {
-                        self.hear_discovery(subject, interface, (packet, &icmp, &neighbour), moment);
+                        self.hear_discovery(offered, interface, (packet, &icmp, &neighbour), moment);
                     }
-                    _ => self.reject(subject),
+                    _ => self.reject(offered),
                 }
             }
-            Transport::Ports(ports) if is_for_dhcp(packet, ports) => self.hand_on(subject),
-            _ if subject.frame.starts_with(&interface.mac.0) => self.route(subject, packet, moment),
+            Transport::Ports(ports) if is_for_dhcp(packet, ports) => self.hand_on(offered),
+            _ if offered.frame.starts_with(&interface.mac.0) => self.route(offered, packet, moment),
             // What others were told as well.
             _ => {}
         }

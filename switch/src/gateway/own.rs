@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Gateway, Key, Output, Subject, arp, discovery};
+use super::{Gateway, Key, Offered, Output, arp, discovery};
 use crate::drops::DropReason;
 use crate::ids::NetworkIndex;
 use crate::mac::MacAddress;
@@ -144,8 +144,8 @@ impl Gateway {
     }
 
     /// A station claims an address of the gateway's.
-    pub(super) fn claimed(&mut self, subject: &Subject<'_>, address: Address, mac: MacAddress, now: Nanos) {
-        let Subject { port, network, .. } = *subject;
+    pub(super) fn claimed(&mut self, offered: &Offered<'_>, address: Address, mac: MacAddress, now: Nanos) {
+        let Offered { port, network, .. } = *offered;
         let key = (network, address);
         let Some(own) = self.routing.interface(network).map(|interface| interface.mac) else { return };
         if mac == own {
@@ -171,8 +171,8 @@ impl Gateway {
     }
 
     /// Drops a message that contradicts itself or the network.
-    pub(super) fn reject(&mut self, subject: &Subject<'_>) {
-        self.drop(subject, DropReason::GatewayBadMessage);
+    pub(super) fn reject(&mut self, offered: &Offered<'_>) {
+        self.drop(offered, DropReason::GatewayBadMessage);
     }
 }
 

@@ -8,7 +8,7 @@ use super::neighbour::{
     SOLICITATIONS, UNUSED_S,
 };
 use super::table::Slot;
-use super::{Charge, Gateway, Key, Moment, Output, Subject, arp, discovery};
+use super::{Charge, Gateway, Key, Moment, Offered, Output, arp, discovery};
 use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
@@ -111,9 +111,9 @@ impl Gateway {
     /// Nobody answered for the next station on a packet's way: its sender is told (RFC 1812, 4.3.3.1; RFC 4861, 7.2.2).
     fn fail_packet(&mut self, held: &Held, moment: Moment<'_>) {
         let Origin::Station(port, network) = held.origin else { return };
-        let subject = Subject { port, network, frame: &held.frame };
-        self.tell(&subject, Problem::HostUnreachable, moment);
-        self.drop(&subject, DropReason::NeighbourUnresolved);
+        let offered = Offered { port, network, frame: &held.frame };
+        self.tell(&offered, Problem::HostUnreachable, moment);
+        self.drop(&offered, DropReason::NeighbourUnresolved);
     }
 
     /// Sends a packet that waits no longer on its way.

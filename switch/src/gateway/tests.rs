@@ -88,8 +88,7 @@ impl Lab {
 
     /// What the gateway wants done because of a frame of the station with the port's number.
     fn receive(&mut self, from: usize, of: usize, frame: &[u8]) -> Vec<Output> {
-        let claims = Claims::default();
-        let offered = Offered { port: port(from), network: network(of), frame, claims };
+        let offered = Offered { port: port(from), network: network(of), frame };
         let moment = Moment { neighbours: &self.neighbours, now: self.now };
         self.gateway.receive(&offered, moment);
         self.gateway.drain().collect()
@@ -218,12 +217,10 @@ fn asked(frame: &[u8]) -> Option<(Address, Option<MacAddress>)> {
     let to = Some(discovery::mac_at(frame, 0)).filter(|mac| !mac.is_group());
     match read(frame) {
         Contents::Arp(arp) if arp.operation == 1 => Some((arp.target, to)),
-        Contents::Ip(Packet { transport: Transport::Icmp(Icmp { kind: 135, message, .. }), .. }) => {
-            match message {
-                IcmpMessage::Neighbour(neighbour) => Some((neighbour.target?, to)),
-                _ => None,
-            }
-        }
+        Contents::Ip(Packet {
+            transport: Transport::Icmp(Icmp { kind: 135, message: IcmpMessage::Neighbour(neighbour), .. }),
+            ..
+        }) => Some((neighbour.target?, to)),
         _ => None,
     }
 }

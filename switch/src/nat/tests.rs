@@ -6,7 +6,7 @@ use super::*;
 use crate::ids::NetworkIndex;
 use crate::mac::MacAddress;
 use crate::packet::number;
-use crate::router::{InterfaceSettings, RouterIndex, Routing};
+use crate::router::{InterfaceSettings, RouterIndex, Routing, Serves};
 
 fn network(index: usize) -> NetworkIndex {
     NetworkIndex::new(index).unwrap()
@@ -24,6 +24,7 @@ fn routing() -> Routing {
         mac: MacAddress([2, 0, 0, 0, 1, u8::try_from(of).unwrap()]),
         mtu: 1500,
         addresses: addresses.iter().map(|(address, length)| (v4(address).into(), *length)).collect(),
+        serves: Serves::default(),
     };
     let outside = [("192.0.2.120", 32), ("192.0.2.1", 24)];
     Routing::compile([interface(0, &[("10.0.0.1", 24)]), interface(1, &outside)], []).unwrap()
@@ -133,6 +134,7 @@ fn udp_r7_an_address_clash_is_detected() {
         mac: MacAddress([2, 0, 0, 0, 1, 0]),
         mtu: 1500,
         addresses: vec![(v4(address).into(), 24)],
+        serves: Serves::default(),
     };
     let sources = vec![SourceNat::masquerade(network(0), network(1))];
     let settings = NatSettings { sources, ..NatSettings::default() };

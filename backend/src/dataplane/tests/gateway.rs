@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::channel;
 
-use viaduct_switch::router::{InterfaceSettings, RouterIndex, Routing};
+use viaduct_switch::router::{InterfaceSettings, RouterIndex, Routing, Serves};
 use viaduct_switch::{Gateway, MacAddress};
 
 use super::*;
@@ -20,8 +20,14 @@ fn routed() -> Dataplane {
     let gateway = Some(Gateway { port: port(2), mac: GATEWAY });
     let settings = NetworkSettings { gateway, ..NetworkSettings::default() };
     let addresses = vec![("10.0.0.1".parse().unwrap(), 24)];
-    let interface =
-        InterfaceSettings { network: network(), router: RouterIndex(0), mac: GATEWAY, mtu: 1500, addresses };
+    let interface = InterfaceSettings {
+        network: network(),
+        router: RouterIndex(0),
+        mac: GATEWAY,
+        mtu: 1500,
+        addresses,
+        serves: Serves::default(),
+    };
     let routing = Routing::compile([interface], []).unwrap();
     let policy = Policy::compile(ports, [(network(), settings)]).unwrap().with_routing(Arc::new(routing));
     let switch = Arc::new(Switch::new(1, Limits::default()));

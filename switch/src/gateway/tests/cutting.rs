@@ -1,9 +1,8 @@
-//! Fragments, super-frames, and packets of the gateway's own.
+//! Fragments, and packets of the gateway's own.
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Gso, GsoKind, PartialChecksum};
 
 /// A datagram that may be cut.
 fn udp_to_cut(source: &str, destination: &str, payload: usize) -> Vec<u8> {
@@ -114,69 +113,6 @@ proptest! {
         }
         prop_assert_eq!(joined, data);
     }
-}
-
-/// A super-frame of TCP with three segments, whose checksum is left to be finished.
-fn super_frame(mss: u16) -> (Vec<u8>, Claims) {
-    let mut frame = Vec::new();
-    let ethernet = PacketBuilder::ethernet2(mac(5).0, GATEWAY.0);
-    let builder = ethernet.ipv4([10, 0, 0, 5], [10, 0, 1, 6], 64).tcp(1, 2, 3, 4).ack(5);
-    builder.write(&mut frame, &vec![1; usize::from(mss) * 3]).unwrap();
-    let pseudo = crate::offload::checksum::fold(
-        crate::offload::sum(&frame[26..34])
-            + crate::offload::sum(&[0, 6])
-            + u64::try_from(frame.len() - 34).unwrap(),
-    );
-    frame[50..52].copy_from_slice(&pseudo.to_be_bytes());
-    let claims = Claims {
-        checksum: Some(PartialChecksum { start: 34, offset: 16 }),
-        gso: Some(Gso { kind: GsoKind::Tcp4, size: mss, ecn: false }),
-    };
-    (frame, claims)
-}
-
-fn offer(lab: &mut Lab, frame: &[u8], claims: Claims) -> Vec<Output> {
-    let offered = Offered { port: port(5), network: network(0), frame, claims };
-    let moment = Moment { neighbours: &lab.neighbours, now: lab.now };
-    lab.gateway.receive(&offered, moment);
-    lab.gateway.drain().collect()
-}
-
-#[test]
-fn a_super_frame_is_cut_into_its_segments_first() {
-    let mut lab = Lab::new();
-    let (frame, claims) = super_frame(1000);
-    let out = offer(&mut lab, &frame, claims);
-    assert_eq!(questions(&out).len(), 1);
-    let segments = again(&lab.receive(6, 1, &answer(6, 1, "10.0.1.6")));
-    assert_eq!(segments.iter().map(|(_, _, frame)| frame.len()).collect::<Vec<_>>(), [1054; 3]);
-    for (_, _, segment) in segments {
-        let sum = crate::offload::sum(&segment[26..34])
-            + crate::offload::sum(&[0, 6])
-            + u64::try_from(segment.len() - 34).unwrap()
-            + crate::offload::sum(&segment[34..]);
-        assert_eq!(crate::offload::checksum::fold(sum), 0xffff, "its checksum is finished");
-    }
-    // Segments that are too long are each told of: TCP sets DF.
-    let (frame, claims) = super_frame(1361);
-    let out = offer(&mut lab, &frame, claims);
-    assert_eq!((sent(&out).len(), dropped(&out)), (3, vec![(5, DropReason::PacketTooBig); 3]));
-    let claims = Claims { gso: Some(Gso { kind: GsoKind::Tcp6, size: 9, ecn: false }), ..claims };
-    assert_eq!(dropped(&offer(&mut lab, &frame, claims)), [(5, DropReason::NotSegmentable)]);
-}
-
-#[test]
-fn an_unfinished_checksum_is_finished() {
-    let mut lab = Lab::new();
-    let mut frame = udp(mac(5), "10.0.0.5", "10.0.0.1", 64, 9);
-    let right = frame.clone();
-    let pseudo = crate::offload::sum(&frame[26..34]) + crate::offload::sum(&[0, 17, 0, 17]);
-    frame[40..42].copy_from_slice(&crate::offload::checksum::fold(pseudo).to_be_bytes());
-    let claims = Claims { checksum: Some(PartialChecksum { start: 34, offset: 6 }), gso: None };
-    let out = offer(&mut lab, &frame, claims);
-    assert_eq!(out, [Output::Local { port: port(5), network: network(0), frame: right }]);
-    let claims = Claims { checksum: Some(PartialChecksum { start: 34, offset: 60 }), gso: None };
-    assert_eq!(dropped(&offer(&mut lab, &frame, claims)), [(5, DropReason::BadOffload)]);
 }
 
 fn originate(lab: &mut Lab, of: usize, packet: &[u8]) -> Result<Vec<Output>, DropReason> {

@@ -4,9 +4,11 @@ use etherparse::{IpNumber, NetSlice, SlicedPacket, TransportSlice};
 
 use super::*;
 
-/// What a message of ICMP says, all of whose checksums etherparse finds right: sender, receiver, type and code, the four
-/// bytes behind the checksum, and the rest.
-fn message(frame: &[u8]) -> (String, String, [u8; 2], [u8; 4], Vec<u8>) {
+/// Sender, receiver, type and code, the four bytes behind the checksum, and the rest.
+type Message = (String, String, [u8; 2], [u8; 4], Vec<u8>);
+
+/// What a message of ICMP says, all of whose checksums etherparse finds right.
+fn message(frame: &[u8]) -> Message {
     let sliced = SlicedPacket::from_ethernet(frame).unwrap();
     let (from, to) = match sliced.net.unwrap() {
         NetSlice::Ipv4(ip) => {
@@ -118,7 +120,7 @@ fn damaged_and_cut_echo_requests_are_not_answered() {
 }
 
 /// An error that the gateway sends because of a packet, and for which reason that is dropped.
-fn error_about(lab: &mut Lab, frame: &[u8]) -> ((String, String, [u8; 2], [u8; 4], Vec<u8>), DropReason) {
+fn error_about(lab: &mut Lab, frame: &[u8]) -> (Message, DropReason) {
     let out = lab.receive(5, 0, frame);
     let [(0, error)] = &sent(&out)[..] else { panic!("{out:?}") };
     assert_eq!(error[..6], mac(5).0);
@@ -195,8 +197,7 @@ fn what_no_service_wants_is_refused() {
         let frame = udp(mac(5), from, to, 64, 20);
         let out = lab.receive(5, 0, &frame);
         assert_eq!(out, [Output::Local { port: port(5), network: network(0), frame: frame.clone() }]);
-        let offered =
-            Offered { port: port(5), network: network(0), frame: &frame, claims: Claims::default() };
+        let offered = Offered { port: port(5), network: network(0), frame: &frame };
         let moment = Moment { neighbours: &lab.neighbours, now: lab.now };
         lab.gateway.refuse(&offered, moment);
         let out: Vec<_> = lab.gateway.drain().collect();

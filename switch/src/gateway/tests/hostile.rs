@@ -152,7 +152,7 @@ fn nobody_gets_an_address_that_its_owner_answers_for_however_often_he_claims_it(
 /// Frames as hostile ones are made: right ones, with something changed.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let text = |of: usize, host: u8| {
-        if host % 2 == 0 { format!("10.0.{of}.{host}") } else { v6_of(of, host.into()) }
+        if host.is_multiple_of(2) { format!("10.0.{of}.{host}") } else { v6_of(of, host.into()) }
     };
     let host = prop::sample::select(vec![1_u8, 2, 5, 6, 7, 9, 77, 255]);
     let right = (0..8_u8, 0..2_usize, host.clone(), host, 0..3_usize, any::<u8>()).prop_map(
