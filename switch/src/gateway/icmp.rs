@@ -142,7 +142,7 @@ impl Gateway {
         }
     }
 
-    /// Answers a datagram for an address of the gateway's that no service wants, as [`Output::Local`] gave it: its sender is
+    /// Answers a datagram for an address of the gateway's that no service wants, as [`super::Output::Local`] gave it: its sender is
     /// told that nothing listens on that port (RFC 1122, 4.1.3.1; RFC 4443, 3.1).
     pub fn refuse(&mut self, offered: &Offered<'_>, moment: Moment<'_>) {
         self.tell(offered, Problem::PortUnreachable, moment);
