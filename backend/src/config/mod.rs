@@ -17,6 +17,7 @@ use viaduct_switch::{JudgeLimits, MacAddress, Priority, StormLimits, TagTypes, V
 mod addresses;
 mod addressing;
 mod bond;
+pub mod compile;
 mod cross;
 mod dhcp;
 mod dhcp6;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use toml::de::DeValue;
+use viaduct_switch::nat::PORTS_DEFAULT;
 use viaduct_switch::security::{Family, Prefix};
 
 use super::addresses::{self, Subnet};
@@ -15,14 +16,13 @@ use super::{NetworkMode, name_of, schema, values};
 const POOL_MAX: u32 = 256;
 const RULES_MAX: usize = 256;
 
-/// Ports that are given out unless said: neither the well-known ones, nor those that the servers of this machine's own kind have
-/// (RFC 6056, 3.2, recommends 1024 to 65535).
-const PORTS: (u16, u16) = (1024, 65_535);
+/// Ports that are given out unless said. The last 512 are never: they are left to the gateway's own sockets.
+const PORTS: (u16, u16) = (*PORTS_DEFAULT.start(), *PORTS_DEFAULT.end());
 
 const SNAT: &str = "tables, as under [[network.NAME.snat]]";
-const TO: &str =
-    "an IPv4 address, a range of at most 256 like \"192.168.99.110-192.168.99.113\", or \"masquerade\"";
-const PORT_RANGE: &str = "a range of ports from 1 to 65535 in quotes, like \"1024-65535\"";
+const TO: &str = "an IPv4 address, a range of at most 256 like \"192.168.99.110-192.168.99.113\", \"masquerade\" or \"keep\"";
+const PORT_RANGE: &str =
+    "a range of ports from 1 to 65023 in quotes, like \"1024-65023\": the last 512 are the gateway's own";
 const NPTV6: &str = "a list of tables, like [{ inside = \"fd00:2::/64\", outside = \"2001:db8:2::/64\" }]";
 
 /// Where a station's outside port comes from (RFC 4787, 4.1).
@@ -119,8 +119,6 @@ pub struct SourceRule {
     pub source: Prefix,
     /// Those that they become.
     pub to: SourceTarget,
-    /// The first and the last outside port; `None`: the network's.
-    pub ports: Option<(u16, u16)>,
 }
 
 /// What a source address becomes.
@@ -128,6 +126,8 @@ pub struct SourceRule {
 pub enum SourceTarget {
     /// The uplink's own address, whatever it is now.
     Masquerade,
+    /// Their own: they are known out there.
+    Keep,
     /// One of these, first to last; a station keeps the one that it got (RFC 6888, REQ-2).
     Pool(Ipv4Addr, Ipv4Addr),
 }
@@ -137,6 +137,7 @@ impl fmt::Display for SourceTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Masquerade => f.write_str("masquerade"),
+            Self::Keep => f.write_str("keep"),
             Self::Pool(first, last) if first == last => first.fmt(f),
             Self::Pool(first, last) => write!(f, "{first}-{last}"),
         }
@@ -146,8 +147,7 @@ impl fmt::Display for SourceTarget {
 impl fmt::Display for SourceRule {
     /// For people: `172.16.99.0/24 to 192.168.99.109`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}", self.source, self.to)?;
-        self.ports.map_or(Ok(()), |(first, last)| write!(f, " ports {first}-{last}"))
+        write!(f, "{} to {}", self.source, self.to)
     }
 }
 
@@ -176,7 +176,7 @@ fn check_mode(network: &TableReader<'_>, mode: NetworkMode, field: &str) {
 }
 
 fn port_range(value: &DeValue<'_>) -> Option<(u16, u16)> {
-    addresses::ports(values::text(value)?)
+    addresses::ports(values::text(value)?).filter(|(_, last)| *last <= PORTS.1)
 }
 
 /// `nptv6`.
@@ -250,14 +250,15 @@ fn source_rule(table: &TableReader<'_>) -> Option<SourceRule> {
     table.check_fields(&schema::SNAT);
     let source = prefix_v4(table, "source");
     let to = required(table, "to", TO, target);
-    let ports = table.read("ports", PORT_RANGE, port_range);
-    Some(SourceRule { source: source?, to: to?, ports })
+    Some(SourceRule { source: source?, to: to? })
 }
 
 fn target(value: &DeValue<'_>) -> Option<SourceTarget> {
     let text = values::text(value)?;
-    if text == "masquerade" {
-        return Some(SourceTarget::Masquerade);
+    match text {
+        "masquerade" => return Some(SourceTarget::Masquerade),
+        "keep" => return Some(SourceTarget::Keep),
+        _ => {}
     }
     let (first, last) = addresses::range::<Ipv4Addr>(text)?;
     let is_right = [first, last].into_iter().all(|address| addresses::is_station(IpAddr::V4(address)));

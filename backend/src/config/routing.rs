@@ -23,7 +23,9 @@ pub(super) fn check(
     let uplinks_by_name: Uplinks<'_> = uplinks.iter().map(|placed| (placed.name, placed)).collect();
     for placed in networks {
         check_way_out(placed, &uplinks_by_name);
-        check_layer_two(placed, &uplinks_by_name);
+        let is_joined =
+            routers.iter().any(|router| router.value.networks.iter().any(|name| name == placed.name));
+        check_layer_two(placed, is_joined, &uplinks_by_name);
     }
     for placed in ports {
         check_addresses(placed, &by_name);
@@ -67,26 +69,22 @@ fn pairs<'a>(
         .filter(|(one, other)| addresses::overlap(one.prefix, other.prefix))
 }
 
-/// An uplink with an address carries frames without a tag for itself.
-fn check_layer_two(placed: &Placed<'_, Network>, uplinks: &Uplinks<'_>) {
+/// Where an uplink with an address is bridged without a tag, the address is that network's gateway's.
+fn check_layer_two(placed: &Placed<'_, Network>, is_joined: bool, uplinks: &Uplinks<'_>) {
+    let network = &placed.value;
     let is_taken =
         |name: &&String| uplinks.get(name.as_str()).is_some_and(|uplink| uplink.value.addressing.is_some());
-    if placed.value.vlan.is_none()
-        && let Some(name) = placed.value.uplinks().find(is_taken)
-    {
+    let Some(name) = network.uplinks().find(is_taken).filter(|_| network.vlan.is_none()) else { return };
+    if network.mode != NetworkMode::Bridged {
         let expected = format!(
             "a `vlan` beside it: what comes by uplink.{name} without a tag is for the uplink's own address"
         );
-        let field = if placed.value.mode == NetworkMode::Bridged { "uplink" } else { "segment" };
-        placed.table.note(field, format!("\"{name}\""), expected);
-    }
-    if let Some(uplink) = uplinks.get(placed.name).filter(|uplink| uplink.value.addressing.is_some()) {
+        placed.table.note("segment", format!("\"{name}\""), expected);
+    } else if network.gateway.serves() || is_joined {
         let expected = format!(
-            "another name than uplink.{} (line {}) has, whose own network is called so",
-            uplink.name,
-            uplink.table.line("")
+            "no gateway of its own, or a `vlan`: in this network is the address of uplink.{name}, by which it is bridged"
         );
-        placed.table.note_self(format!("the name \"{}\"", placed.name), expected);
+        placed.table.note_self("a gateway (DHCP, DNS or a router)".to_owned(), expected);
     }
 }
 

@@ -336,7 +336,7 @@ pub const NAT: Table = Table {
             "\"endpoint-independent\", \"address-dependent\", \"address-and-port-dependent\"",
             "\"address-dependent\"",
         ),
-        now("ports", "a range of ports", "\"1024-65535\""),
+        now("ports", "a range of ports", "\"1024-65023\""),
         now("port_limit", "a number from 1 to 65535", "none"),
         now("nptv6", "a list of tables", "[]"),
     ],
@@ -353,8 +353,7 @@ pub const SNAT: Table = Table {
     heading: "network.NAME.snat",
     fields: &[
         now("source", "a prefix of IPv4", ""),
-        now("to", "an IPv4 address, a range of them, or \"masquerade\"", ""),
-        now("ports", "a range of ports", "that under nat"),
+        now("to", "an IPv4 address, a range of them, \"masquerade\" or \"keep\"", ""),
     ],
 };
 

@@ -1,0 +1,93 @@
+//! Settings of DHCP servers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use viaduct_switch::PortIndex;
+use viaduct_switch::dhcp::server::{Fixed, Parameters, Settings};
+use viaduct_switch::domain::DomainName;
+
+use super::Numbered;
+use crate::config::{Attachment, Config, Dhcp, Membership, Network, Port};
+
+impl Config {
+    /// What the DHCP server of a network is told; `None`: it has none.
+    #[must_use]
+    pub fn dhcp_settings(&self, name: &str, numbers: &impl Numbered) -> Option<Settings> {
+        let network = self.networks.get(name)?;
+        let dhcp = network.gateway.dhcp.as_ref()?;
+        let IpAddr::V4(address) = dhcp.subnet.address else { return None };
+        let ports = || self.ports.values().filter(|port| port.membership.has(name));
+        let lent = ports().filter(|port| !is_wide(port)).count();
+        Some(Settings {
+            address,
+            mac: numbers.gateway(name)?,
+            prefix: dhcp.subnet.prefix.length(),
+            range: dhcp.range,
+            lease_s: dhcp.lease_s,
+            ports: lent,
+            wide_ports: self.wide_ports(name, network, numbers),
+            fixed: self.fixed(name, dhcp, numbers),
+            parameters: self.parameters(name, network, dhcp, address),
+        })
+    }
+
+    /// Uplinks, and trunks, behind which is a switch.
+    fn wide_ports(&self, name: &str, network: &Network, numbers: &impl Numbered) -> BTreeSet<PortIndex> {
+        let trunks = self.ports.iter().filter(|(_, port)| port.membership.has(name) && is_wide(port));
+        let names = network.uplinks().chain(trunks.map(|(name, _)| name));
+        names.filter_map(|name| numbers.port(name)).collect()
+    }
+
+    /// The addresses that belong to ports: the first one of each in the server's subnet.
+    fn fixed(&self, name: &str, dhcp: &Dhcp, numbers: &impl Numbered) -> BTreeMap<PortIndex, Fixed> {
+        let ports = self.ports.iter().filter(|(_, port)| port.membership.has(name));
+        let fixed = |(name, port): (&String, &Port)| {
+            let mut addresses = port.addresses.iter().filter_map(|address| match address {
+                IpAddr::V4(v4) => dhcp.subnet.is_station(*address).then_some(*v4),
+                IpAddr::V6(_) => None,
+            });
+            let fixed = Fixed { mac: mac_of(port), address: addresses.next()?, host_name: name.parse().ok() };
+            Some((numbers.port(name)?, fixed))
+        };
+        ports.filter_map(fixed).collect()
+    }
+
+    fn parameters(&self, name: &str, network: &Network, dhcp: &Dhcp, own: Ipv4Addr) -> Parameters {
+        let dns = network.gateway.dns.as_ref();
+        let when = |is_so: bool| if is_so { vec![own] } else { Vec::new() };
+        let domain = dhcp.domain.clone().or_else(|| dns?.domain.clone());
+        Parameters {
+            routers: dhcp.routers.clone().unwrap_or_else(|| when(self.is_routed(name))),
+            dns_servers: dhcp.dns_servers.clone().unwrap_or_else(|| when(dns.is_some())),
+            search: dhcp.search.clone().unwrap_or_else(|| network.search()),
+            domain,
+            ntp_servers: dhcp.ntp_servers.clone(),
+            mtu: Some(dhcp.mtu.unwrap_or_else(|| self.mtu_of(name))),
+            routes: dhcp.routes.clone(),
+            boot: dhcp.boot.clone(),
+        }
+    }
+}
+
+impl Network {
+    /// Domains in which stations look names up: as the name server's settings say, else its domain.
+    #[must_use]
+    pub fn search(&self) -> Vec<DomainName> {
+        let Some(dns) = &self.gateway.dns else { return Vec::new() };
+        if dns.search.is_empty() { dns.domain.iter().cloned().collect() } else { dns.search.clone() }
+    }
+}
+
+/// Whether many stations are behind the port.
+fn is_wide(port: &Port) -> bool {
+    matches!(port.membership, Membership::Trunk(_))
+}
+
+/// The station behind a port, if the file says which it is.
+fn mac_of(port: &Port) -> Option<viaduct_switch::MacAddress> {
+    match &port.attachment {
+        Attachment::VhostUser(guest) => Some(guest.mac),
+        Attachment::Interface(_) => port.security.as_ref().map(|security| security.mac),
+    }
+}
