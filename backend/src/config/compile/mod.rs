@@ -1,6 +1,6 @@
 //! What a configuration means to the parts of the switch that do what gateways do: their settings, with numbers for names.
 //!
-//! Nothing here is checked: a [`Config`] is right, and what has no number is left out.
+//! Nothing here is checked: a [`Config`](crate::config::Config) is right, and what has no number is left out.
 
 mod dhcp;
 mod nat;
