@@ -34,3 +34,4 @@ pub mod superframe;
 pub mod system_calls;
 pub mod talks;
 pub mod testpmd;
+pub mod tun;

@@ -45,6 +45,12 @@ events! {
     DnsRefused "dns-refused" "A question of a kind that is not answered was refused."
     DnsFormatError "dns-format-error" "A message was not understood, which its sender was told."
     DnsIgnored "dns-ignored" "A message was an answer, or too short for one, and got none (RFC 5452)."
+    TcpOpened "tcp-opened" "A guest began a connection with a service."
+    TcpNoPlace "tcp-no-place" "A guest's connection was not begun: its port, or all of them, have as many as there may be."
+    TcpNotEstablished "tcp-not-established" "A connection that was begun was not there in time."
+    TcpOtherPort "tcp-other-port" "A packet of a connection came from another port than its first one and was dropped."
+    MetadataServed "metadata-served" "A connection to the metadata server ended in good order."
+    MetadataFailed "metadata-failed" "A connection to the metadata server could not be made, or ended early."
     NameRefused "name-refused" "A lease's name was not taken in: another port's or the network's own already, or one that would mislead."
 }
 

@@ -139,7 +139,6 @@ impl Places {
     }
 
     /// A place, if one is free now.
-    #[cfg(test)]
     pub(super) fn try_take(self: &Arc<Self>, port: PortIndex) -> Option<Place> {
         let mut state = self.state.lock();
         if !state.may(port, self.limits) {

@@ -1,11 +1,13 @@
-//! Services on the gateways' own addresses, beside the data path: names (DNS) for the guests of networks.
+//! Services on the gateways' own addresses, beside the data path: names (DNS) for the guests of networks, and metadata.
 //!
 //! One thread with an event loop of its own, so that a slow name server delays nothing else:
 //!
 //! ```text
 //! gateway thread ── packet(port, network, packet) ──▶ inbox (bounded, ports take turns)
 //!                                                       │ thread "services"
-//!                                                       ├─ UDP 53 ── dns ── other name servers
+//!                                                       ├─ UDP 53 ─────────── dns ── other name servers
+//!                                                       ├─ TCP 53 ── stack ──┘
+//!                                                       ├─ TCP 80 ── stack ── metadata ── a server of the host's
 //! gateway thread ◀── output(network, packet) ───────────┘
 //! ```
 //!
@@ -16,13 +18,23 @@ mod counters;
 mod dns;
 mod fair;
 mod handle;
+mod metadata;
 mod names;
 mod network;
 mod settings;
 mod shared;
+mod stack;
 #[cfg(test)]
 mod tests;
 
 pub use counters::Event;
 pub use handle::{Handle, Services, ServicesError, Taking};
-pub use settings::{Dns, NetworkServices};
+pub use settings::{Dns, Metadata, NetworkServices, Target};
+
+/// Bits that nobody can guess.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // The kernel's generator is ready long before a daemon starts, and then never fails for so few bytes (getrandom(2)).
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    u64::from_ne_bytes(bytes)
+}

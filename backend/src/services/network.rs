@@ -9,11 +9,14 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 use viaduct_switch::ids::{NetworkIndex, PortIndex};
 use viaduct_switch::packet::datagram::{Datagram, overhead};
+use viaduct_switch::packet::{Packet, number, parse_ip};
 
 use super::counters::Event;
-use super::dns::{NameServer, Question, Reading, Step, read};
+use super::dns::{NameServer, Question, Reading, Step, read, tcp};
+use super::metadata;
 use super::settings::NetworkServices;
 use super::shared::{Plan, Shared};
+use super::stack::Stack;
 
 /// Packets taken before others get their turn.
 const BURST: usize = 32;
@@ -45,7 +48,8 @@ struct Networks {
 /// One network's services.
 struct Network {
     settings: Arc<NetworkServices>,
-    name_server: Option<NameServer>,
+    name_server: Option<Arc<NameServer>>,
+    stack: Arc<Stack>,
     /// Questions that wait for others' answers.
     open: Mutex<HashSet<Asked>>,
 }
@@ -63,7 +67,7 @@ impl Networks {
         self.active
             .retain(|index, network| plan.get(index).is_some_and(|wanted| *wanted == network.settings));
         for (index, wanted) in &*plan {
-            self.active.entry(*index).or_insert_with(|| Arc::new(Network::new(wanted)));
+            self.active.entry(*index).or_insert_with(|| Arc::new(Network::new(wanted, &self.shared)));
         }
         self.shared.names.retain(|index| plan.contains_key(&index));
         self.plan = plan;
@@ -82,15 +86,47 @@ impl Networks {
 }
 
 impl Network {
-    fn new(settings: &Arc<NetworkServices>) -> Self {
-        let name_server = settings.dns.as_ref().map(|dns| NameServer::new(settings, dns));
-        Self { settings: Arc::clone(settings), name_server, open: Mutex::default() }
+    fn new(settings: &Arc<NetworkServices>, shared: &Arc<Shared>) -> Self {
+        let name_server = settings.dns.as_ref().map(|dns| Arc::new(NameServer::new(settings, dns)));
+        let stack = Stack::new(settings.network, settings.mtu, shared);
+        Self { settings: Arc::clone(settings), name_server, stack, open: Mutex::default() }
     }
 
     fn receive(self: &Arc<Self>, shared: &Arc<Shared>, port: PortIndex, packet: &[u8]) {
-        let Ok(datagram) = Datagram::open(packet) else { return shared.counters.count(Event::Malformed) };
-        if !self.settings.knows(datagram.source.ip()) || datagram.source.port() == 0 {
+        let Ok(parsed) = parse_ip(packet) else { return shared.counters.count(Event::Malformed) };
+        if parsed.fragment.is_some() {
+            return shared.counters.count(Event::Malformed);
+        }
+        if !self.settings.knows(parsed.source.into()) {
             return shared.counters.count(Event::Stranger);
+        }
+        match parsed.protocol {
+            number::TCP => self.connect(shared, port, &parsed, packet),
+            _ => self.question(shared, port, packet),
+        }
+    }
+
+    /// Takes in a packet of a connection, and serves it if it is new.
+    fn connect(&self, shared: &Arc<Shared>, port: PortIndex, parsed: &Packet, packet: &[u8]) {
+        let Some(ports) = parsed.ports() else { return };
+        let (shared, settings) = (Arc::clone(shared), Arc::clone(&self.settings));
+        if settings.is_metadata(parsed.destination.into(), ports.destination) {
+            let stream = self.stack.receive(port, parsed, packet, Some(metadata::WINDOWS));
+            if let Some(stream) = stream {
+                tokio::spawn(metadata::pass_on(settings, shared, port, stream));
+            }
+        } else if let Some(server) = self.name_server.clone()
+            && let Some(stream) = self.stack.receive(port, parsed, packet, Some(tcp::WINDOWS))
+        {
+            tokio::spawn(tcp::converse(server, shared, port, stream));
+        }
+    }
+
+    /// Takes in a question in a datagram.
+    fn question(self: &Arc<Self>, shared: &Arc<Shared>, port: PortIndex, packet: &[u8]) {
+        let Ok(datagram) = Datagram::open(packet) else { return shared.counters.count(Event::Malformed) };
+        if datagram.source.port() == 0 {
+            return shared.counters.count(Event::Malformed);
         }
         match read(datagram.payload) {
             Reading::Ignore => shared.counters.count(Event::DnsIgnored),

@@ -1,9 +1,10 @@
 //! What the services of a network are to do.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use viaduct_switch::domain::DomainName;
-use viaduct_switch::ids::NetworkIndex;
+use viaduct_switch::ids::{NetworkIndex, PortIndex};
 use viaduct_switch::security::Prefix;
 
 /// The services of one network.
@@ -19,6 +20,31 @@ pub struct NetworkServices {
     pub mtu: u16,
     /// Names; `None`: the network has no name server.
     pub dns: Option<Dns>,
+    /// What guests are told about themselves; `None`: nothing.
+    pub metadata: Option<Metadata>,
+    /// The network's name, and those of the ports in it: what a metadata server knows guests by.
+    pub name: String,
+    /// See `name`.
+    pub ports: Vec<(PortIndex, String)>,
+}
+
+/// Where a network's metadata come from: 169.254.169.254 and `fd00:ec2::254`, port 80, lead there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Metadata {
+    /// The server.
+    pub target: Target,
+    /// Whether the PROXY protocol's header (version 2) tells it the guest's address, port and network. A server that serves
+    /// several guests needs it: addresses alone can be claimed by guests without port security.
+    pub announces_port: bool,
+}
+
+/// How a server of the host's is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// By a Unix socket.
+    Unix(PathBuf),
+    /// By TCP.
+    Address(SocketAddr),
 }
 
 /// A network's name server.

@@ -11,6 +11,7 @@ use viaduct_switch::packet::{Packet, number};
 
 use super::counters::{Counters, Event};
 use super::fair::{FairQueue, Limits, Places};
+use super::metadata;
 use super::names::Names;
 use super::settings::NetworkServices;
 
@@ -23,8 +24,14 @@ const ASKED: Limits = Limits { port: 32, total: 128 };
 /// Questions that wait until they can be asked.
 const WAITING: Limits = Limits { port: 1024, total: 4096 };
 
+/// Connections of guests to services: 48 KiB each.
+const CONNECTIONS: Limits = Limits { port: 16, total: 512 };
+
 /// The port of name servers (RFC 1035, 4.2).
 pub(super) const DNS: u16 = 53;
+
+/// The port of metadata.
+pub(super) const HTTP: u16 = 80;
 
 /// Where the services' packets go: `false` if there was no room.
 pub(super) type Output = Box<dyn Fn(NetworkIndex, Vec<u8>) -> bool + Send + Sync>;
@@ -47,7 +54,10 @@ pub(super) struct Shared {
     pub(super) plan: Mutex<Arc<Plan>>,
     pub(super) names: Names,
     pub(super) counters: Counters,
+    /// Places of questions to other name servers.
     pub(super) places: Arc<Places>,
+    /// Places of guests' connections.
+    pub(super) connections: Arc<Places>,
     output: Output,
 }
 
@@ -60,6 +70,7 @@ impl Shared {
             names: Names::default(),
             counters: Counters::default(),
             places: Places::new(ASKED, WAITING),
+            connections: Places::new(CONNECTIONS, Limits { port: 0, total: 0 }),
             output,
         }
     }
@@ -86,10 +97,18 @@ impl NetworkServices {
     /// Whether a packet is for a service.
     pub(super) fn serves(&self, packet: &Packet) -> bool {
         let destination = IpAddr::from(packet.destination);
-        let Some(ports) = packet.ports().filter(|_| self.addresses.contains(&destination)) else {
-            return false;
-        };
-        self.dns.is_some() && packet.protocol == number::UDP && ports.destination == DNS
+        let Some(ports) = packet.ports() else { return false };
+        let is_name = self.dns.is_some() && ports.destination == DNS && self.addresses.contains(&destination);
+        match packet.protocol {
+            number::UDP => is_name,
+            number::TCP => is_name || self.is_metadata(destination, ports.destination),
+            _ => false,
+        }
+    }
+
+    /// Whether a connection is for the metadata server.
+    pub(super) fn is_metadata(&self, destination: IpAddr, port: u16) -> bool {
+        self.metadata.is_some() && port == HTTP && metadata::is_address(destination)
     }
 
     /// Whether an address is one of the network's: all that are answered.

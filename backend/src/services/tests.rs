@@ -29,6 +29,9 @@ fn settings(upstream: &[SocketAddr]) -> NetworkServices {
         addresses: vec!["10.0.0.1".parse().unwrap()],
         subnets: vec!["10.0.0.0/24".parse().unwrap()],
         mtu: 1500,
+        metadata: None,
+        name: "home".to_owned(),
+        ports: Vec::new(),
         dns: Some(Dns {
             domain: Some("home.lan".parse().unwrap()),
             upstream: upstream.to_vec(),

@@ -10,6 +10,7 @@
 mod message;
 mod special;
 mod system;
+pub(super) mod tcp;
 #[cfg(test)]
 mod tests;
 mod upstream;

@@ -23,6 +23,9 @@ fn settings() -> NetworkServices {
         addresses: ["10.0.0.1", "fd00::1", "fe80::1"].map(|text| text.parse().unwrap()).to_vec(),
         subnets: ["10.0.0.0/20", "fd00::/64"].map(|text| text.parse().unwrap()).to_vec(),
         mtu: 1500,
+        metadata: None,
+        name: "home".to_owned(),
+        ports: Vec::new(),
         dns: Some(Dns {
             domain: Some("home.lan".parse().unwrap()),
             upstream: vec!["127.0.0.1:1".parse().unwrap()],

@@ -1,0 +1,373 @@
+//! The services of a gateway behind TUN devices: Linux, dig and curl are the guests, dnsmasq is the name server that others
+//! know, and the services' own sockets live in a namespace of their own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test, which has a clock"
+)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use etherparse::PacketBuilder;
+use tempfile::TempDir;
+use viaduct::services::{Dns, Event, Metadata, NetworkServices, Services, Target};
+use viaduct_switch::ids::{NetworkIndex, PortIndex};
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::namespace::Namespace;
+use viaduct_tests::process::Process;
+use viaduct_tests::tun::{Tun, within, write};
+
+/// How long what has to come may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Where the guests' packets come out.
+type Exits = Arc<Mutex<Vec<(IpAddr, Arc<File>)>>>;
+
+/// A network with two guests, its services, and an outside with a name server.
+struct Lab {
+    guests: Vec<Namespace>,
+    // Dropped before what it hands packets to.
+    _tuns: Vec<Tun>,
+    services: Services,
+    outside: Namespace,
+    folder: TempDir,
+    _dnsmasq: Process,
+}
+
+fn network() -> NetworkIndex {
+    NetworkIndex::new(5).unwrap()
+}
+
+fn port(index: usize) -> PortIndex {
+    PortIndex::new(index + 1).unwrap()
+}
+
+fn settings(target: Target) -> NetworkServices {
+    let host = |name: &str, address: &str| (name.parse().unwrap(), address.parse().unwrap());
+    NetworkServices {
+        network: network(),
+        addresses: ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).to_vec(),
+        subnets: ["10.0.0.0/24", "fd00::/64"].map(|text| text.parse().unwrap()).to_vec(),
+        mtu: 1400,
+        dns: Some(Dns {
+            domain: Some("home.lan".parse().unwrap()),
+            // Nobody is at the first one.
+            upstream: ["127.0.0.7:53", "127.0.0.1:53"].map(|text| text.parse().unwrap()).to_vec(),
+            hosts: vec![host("web1", "10.0.0.10"), host("web1", "fd00::10")],
+        }),
+        metadata: Some(Metadata { target, announces_port: true }),
+        name: "home".to_owned(),
+        ports: vec![(port(0), "vm0".to_owned()), (port(1), "vm1".to_owned())],
+    }
+}
+
+impl Lab {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let outside = Namespace::new("outside");
+        let dnsmasq = name_server(&outside, folder.path());
+        let exits: Exits = Arc::default();
+        let output = Arc::clone(&exits);
+        let services = within(&outside, || {
+            Services::start(move |_, packet| {
+                let exits = output.lock().unwrap();
+                let destination = destination(&packet);
+                let exit = exits.iter().find(|(address, _)| *address == destination);
+                exit.inspect(|(_, file)| write(file, &packet)).is_some()
+            })
+        })
+        .unwrap();
+        services.handle().configure(vec![settings(Target::Unix(folder.path().join("metadata")))]);
+        let guests: Vec<_> = (0..2).map(|index| Namespace::new(&format!("guest{index}"))).collect();
+        let tuns =
+            guests.iter().enumerate().map(|(index, guest)| plug(guest, index, &services, &exits)).collect();
+        Self { guests, _tuns: tuns, services, outside, folder, _dnsmasq: dnsmasq }
+    }
+
+    /// What dig prints at a guest.
+    fn dig(&self, guest: usize, words: &str) -> String {
+        self.guests[guest].run(&format!("dig +time=5 +tries=2 {words} || true"))
+    }
+
+    fn count(&self, event: Event) -> u64 {
+        self.services.handle().counters()[event as usize].1
+    }
+}
+
+fn plug(guest: &Namespace, index: usize, services: &Services, exits: &Exits) -> Tun {
+    let handle = services.handle();
+    let tun = Tun::new(guest, "net0", move |packet| {
+        handle.packet(port(index), network(), packet);
+    });
+    let (v4, v6) = (format!("10.0.0.{}", index + 8), format!("fd00::{}", index + 8));
+    guest.ip(&format!("address add {v4}/24 dev net0"));
+    guest.ip(&format!("address add {v6}/64 dev net0 nodad"));
+    guest.ip("link set net0 mtu 1400");
+    guest.ip("route add 169.254.169.254 dev net0");
+    guest.ip("route add fd00:ec2::254 dev net0");
+    let mut exits = exits.lock().unwrap();
+    exits.extend([v4, v6].map(|address| (address.parse().unwrap(), tun.file())));
+    tun
+}
+
+fn name_server(outside: &Namespace, folder: &Path) -> Process {
+    let long = "x".repeat(200);
+    let mut arguments: Vec<String> = ["netns", "exec", outside.name(), "dnsmasq"].map(str::to_owned).to_vec();
+    arguments.extend(
+        [
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+            "--pid-file",
+            "--log-facility=-",
+            "--bind-interfaces",
+            "--listen-address=127.0.0.1",
+            "--address=/example.net/192.0.2.80",
+            "--cname=alias.example.org,real.example.org",
+            "--host-record=real.example.org,192.0.2.81,2001:db8::81",
+            "--local=/example.org/",
+            "--local-ttl=60",
+        ]
+        .map(str::to_owned),
+    );
+    arguments.push(format!("--txt-record=long.example.org{}", format!(",{long}").repeat(10)));
+    let process = Process::start("dnsmasq", "ip", &arguments, folder);
+    wait_until("dnsmasq answers", LIMIT, || {
+        outside.succeeds("dig +time=1 +tries=1 @127.0.0.1 real.example.org")
+    });
+    process
+}
+
+fn destination(packet: &[u8]) -> IpAddr {
+    match packet[0] >> 4 {
+        4 => IpAddr::from(<[u8; 4]>::try_from(&packet[16..20]).unwrap()),
+        _ => IpAddr::from(<[u8; 16]>::try_from(&packet[24..40]).unwrap()),
+    }
+}
+
+/// What the test is about, by what dig was told: words, and what its output must have.
+fn check(lab: &Lab, cases: &[(&str, &[&str])]) {
+    for (words, expected) in cases {
+        let output = lab.dig(0, words);
+        for text in *expected {
+            assert!(output.contains(text), "dig {words}: no {text:?} in\n{output}");
+        }
+    }
+}
+
+#[test]
+fn dig_finds_names_of_the_network_and_of_the_world_by_udp_and_tcp() {
+    let lab = Lab::new();
+    let handle = lab.services.handle();
+    assert!(handle.name_given(network(), port(1), &"vm1".parse().unwrap(), "10.0.0.9".parse().unwrap()));
+    check(
+        &lab,
+        &[
+            ("@10.0.0.1 web1.home.lan +short", &["10.0.0.10"]),
+            ("@fd00::1 web1.home.lan AAAA +short", &["fd00::10"]),
+            ("@10.0.0.1 -x 10.0.0.9 +short", &["vm1.home.lan."]),
+            ("@10.0.0.1 -x fd00::10 +short", &["web1.home.lan."]),
+            ("@10.0.0.1 +tcp vm1.home.lan +short", &["10.0.0.9"]),
+            ("@fd00::1 +tcp gateway.home.lan AAAA +short", &["fd00::1"]),
+            (
+                "@10.0.0.1 none.home.lan",
+                &["status: NXDOMAIN", "flags: qr aa rd ra;", "SOA\tgateway.home.lan."],
+            ),
+            ("@10.0.0.1 www.example.net +short", &["192.0.2.80"]),
+            ("@10.0.0.1 alias.example.org", &["CNAME\treal.example.org.", "192.0.2.81", "flags: qr rd ra;"]),
+            ("@10.0.0.1 none.example.org", &["status: NXDOMAIN"]),
+            ("@10.0.0.1 web1.home.lan ANY +notcp", &["HINFO\t\"RFC8482\" \"\""]),
+            ("@10.0.0.1 version.bind TXT CH", &["status: REFUSED"]),
+            ("@10.0.0.1 home.lan AXFR", &["Transfer failed."]),
+            ("@10.0.0.1 +edns=1 +noednsnegotiation www.example.net", &["status: BADVERS"]),
+            ("@10.0.0.1 +opcode=notify www.example.net", &["status: NOTIMP"]),
+            // Ten texts of 200 bytes: too long for any datagram, for its asker or for everybody.
+            ("@10.0.0.1 +ignore long.example.org TXT", &["flags: qr tc rd ra;", "ANSWER: 0"]),
+            ("@10.0.0.1 +ignore +noedns long.example.org TXT", &["flags: qr tc rd ra;", "ANSWER: 0"]),
+            (
+                "@10.0.0.1 long.example.org TXT",
+                &["Truncated, retrying in TCP mode.", "ANSWER: 1", "xxxxxxxxxx"],
+            ),
+            ("@fd00::1 +tcp long.example.org TXT", &["ANSWER: 1", "xxxxxxxxxx"]),
+            ("@10.0.0.1 +tcp +keepopen www.example.net web1.home.lan +short", &["192.0.2.80\n10.0.0.10"]),
+        ],
+    );
+    assert!(
+        lab.count(Event::DnsCached) > 0
+            && lab.count(Event::DnsTruncated) > 1
+            && lab.count(Event::TcpOpened) > 4
+    );
+    assert_eq!(lab.guests[0].checksum_errors(), 0, "Linux found wrong checksums");
+}
+
+#[test]
+fn a_thousand_questions_at_once_are_answered_while_another_guest_floods() {
+    let lab = Lab::new();
+    let handle = lab.services.handle();
+    let flood = std::thread::scope(|scope| {
+        let flooder = scope.spawn(|| {
+            let mut sent = 0_u32;
+            let end = Instant::now() + Duration::from_secs(2);
+            while Instant::now() < end {
+                // A question of its own for each datagram, all for the name server outside.
+                let name = format!("n{sent}.example.net");
+                let packet = PacketBuilder::ipv4([10, 0, 0, 9], [10, 0, 0, 1], 64).udp(4000, 53);
+                let mut bytes = Vec::new();
+                packet.write(&mut bytes, &question(1, &name)).unwrap();
+                handle.packet(port(1), network(), bytes);
+                sent += 1;
+            }
+            sent
+        });
+        let answered = within(&lab.guests[0], || ask_thousand("10.0.0.1:53".parse().unwrap()));
+        assert_eq!(answered, 1000);
+        flooder.join().unwrap()
+    });
+    assert!(flood > 1000, "the flood was one: {flood}");
+    assert!(lab.count(Event::DnsNoPlace) + lab.count(Event::InboxFull) > 0, "the flooder lost something");
+}
+
+/// How many of a thousand questions, sent at once and again every second, get their answers.
+fn ask_thousand(server: SocketAddr) -> usize {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut open: Vec<u16> = (0..1000).collect();
+    let (end, mut buffer) = (Instant::now() + LIMIT, [0; 1500]);
+    while !open.is_empty() && Instant::now() < end {
+        for id in &open {
+            socket.send_to(&question(*id, &format!("q{id}.example.net")), server).unwrap();
+        }
+        while let Ok(length) = socket.recv(&mut buffer) {
+            let (id, count) = (u16::from_be_bytes([buffer[0], buffer[1]]), buffer[7]);
+            assert!(length > 12 && buffer[3] & 15 == 0 && count == 1, "{:?}", &buffer[..12]);
+            open.retain(|other| *other != id);
+        }
+    }
+    1000 - open.len()
+}
+
+fn question(id: u16, name: &str) -> Vec<u8> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.split('.') {
+        bytes.push(u8::try_from(label.len()).unwrap());
+        bytes.extend(label.bytes());
+    }
+    bytes.extend([0, 0, 1, 0, 1]);
+    bytes
+}
+
+/// A metadata server that answers each request with the PROXY header that came before it, in hexadecimal, and `size` bytes more.
+fn metadata_server(path: &Path, size: usize) {
+    let listener = UnixListener::bind(path).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                while !request.ends_with(b"\r\n\r\n") || request.len() < 100 {
+                    match stream.read(&mut buffer) {
+                        Ok(length @ 1..) => request.extend_from_slice(&buffer[..length]),
+                        _ => return,
+                    }
+                }
+                let end = 16 + usize::from(u16::from_be_bytes([request[14], request[15]]));
+                let mut body: Vec<u8> =
+                    request[..end].iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
+                body.resize(body.len() + size, b'.');
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+            });
+        }
+    });
+}
+
+#[test]
+fn curl_gets_metadata_and_the_server_knows_from_which_port() {
+    let lab = Lab::new();
+    metadata_server(&lab.folder.path().join("metadata"), 3 << 20);
+    let fetch = |guest: usize, url: &str| {
+        lab.guests[guest].run(&format!("curl -gsS --max-time 20 -H 'X-Padding: {}' {url}", "p".repeat(80)))
+    };
+    for (guest, name) in [(0, "766d30"), (1, "766d31")] {
+        for (url, family) in
+            [("http://169.254.169.254/latest", "2111"), ("http://[fd00:ec2::254]/latest", "2121")]
+        {
+            let body = fetch(guest, url);
+            let (header, rest) = body.split_once('.').unwrap();
+            assert_eq!(rest.len() + 1, 3 << 20, "{url}");
+            // Signature, version and family; the port's name and the network's at the end.
+            assert!(header.starts_with(&format!("0d0a0d0a000d0a515549540a{family}")), "{header}");
+            assert!(header.ends_with(&format!("e00003{name}e10004686f6d65")), "{header}");
+        }
+    }
+    assert_eq!(lab.count(Event::MetadataServed), 4);
+    assert_eq!(lab.guests[0].checksum_errors(), 0);
+}
+
+#[test]
+fn a_server_that_is_not_there_resets_the_connection_and_one_at_an_address_serves_as_well() {
+    let lab = Lab::new();
+    let url = "curl -sS --max-time 5 http://169.254.169.254/";
+    assert!(!lab.guests[0].succeeds(url));
+    assert_eq!(lab.count(Event::MetadataFailed), 1);
+    let mut wanted = settings(Target::Address("127.0.0.1:8080".parse().unwrap()));
+    wanted.metadata.as_mut().unwrap().announces_port = false;
+    std::fs::write(lab.folder.path().join("index.html"), "hello from the host\n").unwrap();
+    let folder = lab.folder.path().display();
+    let line = format!(
+        "netns exec {} python3 -m http.server --bind 127.0.0.1 --directory {folder} 8080",
+        lab.outside.name()
+    );
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let server = Process::start("server", "ip", &words, lab.folder.path());
+    lab.services.handle().configure(vec![wanted]);
+    wait_until("the server answers", LIMIT, || {
+        lab.guests[0].succeeds(&format!("{url} | grep -q 'from the host'"))
+    });
+    drop(server);
+}
+
+#[test]
+fn a_flood_of_syns_from_one_port_leaves_places_and_nobody_speaks_for_another() {
+    let lab = Lab::new();
+    metadata_server(&lab.folder.path().join("metadata"), 0);
+    let handle = lab.services.handle();
+    // Nobody is there to reset what he did not begin.
+    let tcp = |source_port: u16, sequence| {
+        PacketBuilder::ipv4([10, 0, 0, 77], [169, 254, 169, 254], 64).tcp(source_port, 80, sequence, 1000)
+    };
+    let pass = |index, builder: etherparse::PacketBuilderStep<etherparse::TcpHeader>| {
+        let mut bytes = Vec::new();
+        builder.write(&mut bytes, &[]).unwrap();
+        handle.packet(port(index), network(), bytes);
+    };
+    for source_port in 1000..5000 {
+        pass(1, tcp(source_port, 1).syn());
+    }
+    // The same ends, from the other port: neither a reset nor data count.
+    pass(0, tcp(1000, 2).rst());
+    wait_until("the stranger is noticed", LIMIT, || lab.count(Event::TcpOtherPort) == 1);
+    let curl = format!("curl -sS --max-time 5 -H 'X: {}' http://169.254.169.254/", "p".repeat(90));
+    for _ in 0..20 {
+        let body = lab.guests[0].run(&curl);
+        assert!(body.ends_with("e00003766d30e10004686f6d65"), "{body}");
+    }
+    assert!(
+        lab.count(Event::TcpNoPlace) > 0 && lab.count(Event::TcpNoPlace) + lab.count(Event::InboxFull) > 3000
+    );
+    // Half-open connections go, and the port that flooded is served again.
+    wait_until("the flooder gets places again", LIMIT, || lab.guests[1].succeeds(&curl));
+    assert!(lab.count(Event::TcpNotEstablished) > 0);
+}
