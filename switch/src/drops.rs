@@ -100,7 +100,7 @@ reasons! {
     NeighbourQueueFull "neighbour-queue-full" "Too many packets wait until the next station on their way is known."
     NeighbourTableFull "neighbour-table-full" "The port needs more neighbours than there is room for, so that the next station on the packet's way was forgotten."
     GatewayBadMessage "gateway-bad-message" "The ARP, neighbour discovery or ICMP message to the gateway has a wrong checksum, contradicts itself, or claims an address that its sender cannot have."
-    GatewayNotServed "gateway-not-served" "The packet is for the gateway itself, which does nothing with it: it is a fragment, of a protocol that is not spoken there, or for an address that is not used yet."
+    GatewayNotServed "gateway-not-served" "The packet is for the gateway itself, which does nothing with it: it is a fragment, of a protocol that is not spoken there, for a port where nothing listens, or for an address that is not used yet."
     SamePort "same-port" "The destination was learned on the port that the frame came from."
     StormBroadcast "storm-broadcast" "The port sends more broadcast frames than its storm limit allows."
     StormMulticast "storm-multicast" "The port sends more multicast frames than its storm limit allows."

@@ -81,15 +81,17 @@ pub(super) fn icmp(ends: (Address, Address), kind: [u8; 2], rest: [u8; 4], body:
 
 /// The sum that the checksum of a message makes 0xffff (RFC 792; RFC 4443, 2.3).
 pub(super) fn icmp_sum((source, destination): (Address, Address), message: &[u8]) -> u64 {
-    if source.is_v4() {
-        return sum(message);
-    }
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    sum(&source.to_bits().to_be_bytes())
-        + sum(&destination.to_bits().to_be_bytes())
-        + sum(&length.to_be_bytes())
-        + sum(&[0, number::ICMPV6])
-        + sum(message)
+    if source.is_v4() { sum(message) } else { transport_sum((source, destination), number::ICMPV6, message) }
+}
+
+/// The same for a transport whose checksum covers the pseudo-header of its version of IP (RFC 9293, 3.1; RFC 8200, 8.1).
+pub(super) fn transport_sum((source, destination): (Address, Address), protocol: u8, bytes: &[u8]) -> u64 {
+    let address = |address: Address| match address.into() {
+        IpAddr::V4(address) => sum(&address.octets()),
+        IpAddr::V6(address) => sum(&address.octets()),
+    };
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    address(source) + address(destination) + sum(&length.to_be_bytes()) + sum(&[0, protocol]) + sum(bytes)
 }
 
 pub(super) fn put_address(bytes: &mut Vec<u8>, address: Address) {

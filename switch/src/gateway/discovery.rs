@@ -143,12 +143,16 @@ impl Gateway {
     }
 }
 
-/// Whether the checksum of an ICMP message is right.
+/// Whether the checksum of a message of ICMP or a TCP segment is right.
 pub(super) fn is_summed(frame: &[u8], packet: &Packet) -> bool {
     let end = usize::try_from(packet.end_at).unwrap_or(usize::MAX);
     let message = frame.get(usize::from(packet.transport_at)..end);
     let ends = (packet.source, packet.destination);
-    message.is_some_and(|message| crate::offload::checksum::fold(compose::icmp_sum(ends, message)) == 0xffff)
+    let sum = |message: &[u8]| match packet.protocol {
+        number::TCP => compose::transport_sum(ends, number::TCP, message),
+        _ => compose::icmp_sum(ends, message),
+    };
+    message.is_some_and(|message| crate::offload::checksum::fold(sum(message)) == 0xffff)
 }
 
 /// The Ethernet address at `at`.

@@ -2,7 +2,9 @@
 
 use super::compose::{self, HOP_LIMIT, Header, NETWORK_CONTROL};
 use super::discovery::{is_summed, mac_at};
+use super::reset::reset;
 use super::{Gateway, Moment, Offered};
+use crate::drops::DropReason;
 use crate::offload::layout::protocol;
 use crate::packet::{Address, Contents, Icmp, Packet, Transport, number, parse};
 use crate::router::{Interface, Route, is_link_local, is_nobodys};
@@ -65,9 +67,10 @@ impl Gateway {
         let Some(interface) = routing.interface(offered.network) else { return };
         let Some(source) = interface.source_for(packet.source) else { return };
         let is_settled = !self.own.is_tentative((offered.network, source));
+        let is_about_length = matches!(problem, Problem::TooBig(_));
         if !is_settled
             || !self.may_be_told(offered, interface, &packet)
-            || !self.meters.admit(offered.port, moment.now)
+            || !self.meters.admit(offered.port, is_about_length, moment.now)
         {
             return;
         }
@@ -142,10 +145,28 @@ impl Gateway {
         }
     }
 
-    /// Answers a datagram for an address of the gateway's that no service wants, as [`super::Output::Local`] gave it: its sender is
-    /// told that nothing listens on that port (RFC 1122, 4.1.3.1; RFC 4443, 3.1).
+    /// Answers a frame that no service wants, as [`super::Output::Local`] gave it: the sender of a datagram is told that nothing
+    /// listens on that port (RFC 1122, 4.1.3.1; RFC 4443, 3.1), that of a TCP segment by a reset (RFC 9293, 3.10.7.1). The frame is
+    /// counted as dropped.
     pub fn refuse(&mut self, offered: &Offered<'_>, moment: Moment<'_>) {
-        self.tell(offered, Problem::PortUnreachable, moment);
+        self.drop(offered, DropReason::GatewayNotServed);
+        let length = u32::try_from(offered.frame.len()).unwrap_or(u32::MAX);
+        let Ok(Contents::Ip(packet)) = parse(offered.frame, length) else { return };
+        let Transport::Tcp(tcp) = packet.transport else {
+            return self.tell(offered, Problem::PortUnreachable, moment);
+        };
+        let is_for_us = self.routing.interface(offered.network).is_some_and(|interface| {
+            interface.has(packet.destination)
+                || self.routing.route(interface.router, packet.destination) == Some(Route::Local)
+        });
+        if is_for_us
+            && !is_nobodys(packet.source)
+            && is_summed(offered.frame, &packet)
+            && self.meters.admit(offered.port, false, moment.now)
+            && let Some(reset) = reset(&packet, &tcp)
+        {
+            self.reply(offered, &reset, packet.source, moment);
+        }
     }
 }
 

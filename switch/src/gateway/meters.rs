@@ -7,22 +7,25 @@ use crate::time::Nanos;
 
 #[derive(Debug)]
 pub(super) struct Meters {
-    ports: Vec<Bucket>,
-    all: Bucket,
+    /// By port, and for all: errors about lengths, and others.
+    ports: Vec<[Bucket; 2]>,
+    all: [Bucket; 2],
     rates: [FrameRate; 2],
 }
 
 impl Meters {
     pub(super) fn new(limits: &Limits) -> Self {
         let mut ports = Vec::new();
-        ports.resize_with(Charge::COUNT, Bucket::default);
-        Self { ports, all: Bucket::default(), rates: [limits.errors_of_port, limits.errors] }
+        ports.resize_with(Charge::COUNT, Default::default);
+        Self { ports, all: Default::default(), rates: [limits.errors_of_port, limits.errors] }
     }
 
-    /// Whether one more error may be sent because of a packet of `port`; counts it if so.
-    pub(super) fn admit(&self, port: PortIndex, now: Nanos) -> bool {
+    /// Whether one more error may be sent because of a packet of `port`; counts it if so. Errors about lengths have a rate of
+    /// their own: a scan from outside must not keep senders from learning the path's MTU.
+    pub(super) fn admit(&self, port: PortIndex, is_about_length: bool, now: Nanos) -> bool {
         let [of_port, of_all] = self.rates;
+        let kind = usize::from(is_about_length);
         // Who is over his own rate takes nothing of what is there for all.
-        self.ports[port.get()].admits(of_port, now.0) && self.all.admits(of_all, now.0)
+        self.ports[port.get()][kind].admits(of_port, now.0) && self.all[kind].admits(of_all, now.0)
     }
 }

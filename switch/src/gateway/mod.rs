@@ -23,16 +23,17 @@
 //! * A station that claims the address of another one at another port gets it only if that one does not answer three questions
 //!   within 1.5 s, and then not for good: it has to answer itself. Who answered is left alone for 10 s. At the same port the
 //!   switch cannot tell who is who, and does as RFC 4861, 7.2.5 says.
-//! * Errors are metered for each port and in all (`meters`), echoes are answered to the station that asked and to nobody else
+//! * Errors are metered for each port and in all (`meters`), those about lengths by themselves; echoes are answered to the station that asked and to nobody else
 //!   as long as routes agree: forged addresses reach nobody.
 //!
-//! What it does not do: put fragments for itself together, redirect (RFC 4861, 8), note that neighbours are routers.
+//! What it does not do: answer for other stations (proxy ARP), put fragments for itself together, redirect (RFC 4861, 8), note that neighbours are routers.
 
 mod arp;
 mod compose;
 mod discovery;
 mod forward;
 mod fragment;
+mod groups;
 mod held;
 mod icmp;
 mod meters;
@@ -40,6 +41,7 @@ mod neighbour;
 mod originate;
 mod own;
 mod random;
+mod reset;
 mod resolution;
 mod table;
 
@@ -71,9 +73,9 @@ pub struct Limits {
     pub unproven_of_port: usize,
     /// Bytes of packets that wait for neighbours.
     pub held_bytes: usize,
-    /// ICMP errors a second because of one port's packets.
+    /// ICMP errors a second because of one port's packets; as many again that are about their length.
     pub errors_of_port: FrameRate,
-    /// All ICMP errors a second.
+    /// All ICMP errors a second; as many again that are about lengths.
     pub errors: FrameRate,
 }
 
@@ -262,11 +264,16 @@ impl Gateway {
         let is_own = |(network, address): Key| routing.interface(network).is_some_and(|new| new.has(address));
         let gone = |key: Key| !is_same(key.0) || is_own(key);
         self.forget_where(DropReason::NoRoute, moment, |entry, _| gone(entry.key));
-        self.own.retain(is_own);
+        self.own.retain(|key| is_own(key) || (key.1 == groups::REPORTS && is_same(key.0)));
         for (network, interface) in routing.interfaces() {
             let old = before.interface(network).filter(|old| old.mac == interface.mac);
             let new = interface.own_addresses().filter(|address| !old.is_some_and(|old| old.has(*address)));
-            new.for_each(|address| self.own.announce((network, address), moment.now));
+            for address in new {
+                self.own.announce((network, address), moment.now);
+                if !address.is_v4() {
+                    self.own.join(network, moment.now);
+                }
+            }
         }
     }
 
@@ -335,6 +342,11 @@ impl Gateway {
                     }
                     _ => self.reject(offered),
                 }
+            }
+            Transport::Icmp(Icmp { kind: groups::QUERY, .. })
+                if packet.destination.is_group() && !packet.source.is_v4() =>
+            {
+                self.hear_query(offered, packet, moment);
             }
             Transport::Ports(ports) if is_for_dhcp(packet, ports) => self.hand_on(offered),
             _ if offered.frame.starts_with(&interface.mac.0) => self.route(offered, packet, moment),

@@ -1,7 +1,9 @@
 //! The gateway's own addresses: whether anybody else has them, telling stations of them, and defending them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
+use super::groups::{self, REPORTS, Report};
 use super::{Gateway, Key, Offered, Output, arp, discovery};
 use crate::drops::DropReason;
 use crate::ids::NetworkIndex;
@@ -38,6 +40,8 @@ enum Task {
     Announce(u8),
     /// Another one has it: the gateway must not use it.
     Taken,
+    /// Groups are told of, so many times; what stands for an address is [`REPORTS`].
+    Report(Report, u8),
 }
 
 /// All that is going on.
@@ -70,6 +74,14 @@ impl Own {
         }
     }
 
+    /// Something is to be said again after a while, if it is not said often enough.
+    fn again(&mut self, key: Key, now: Nanos, task: Task) {
+        match task {
+            Task::Announce(0) | Task::Report(_, 0) => self.remove(key),
+            _ => self.set(key, now + BETWEEN_ANNOUNCEMENTS, task),
+        }
+    }
+
     /// Nothing is to be done any more about addresses of which `is_ours` does not hold.
     pub(super) fn retain(&mut self, is_ours: impl Fn(Key) -> bool) {
         let gone: Vec<Key> = self.tasks.keys().copied().filter(|key| !is_ours(*key)).collect();
@@ -80,6 +92,19 @@ impl Own {
     /// Stations are to be told of an address.
     pub(super) fn announce(&mut self, key: Key, now: Nanos) {
         self.set(key, now, Task::Announce(ANNOUNCEMENTS));
+    }
+
+    /// Switches are to be told of the groups of a network's interface.
+    pub(super) fn join(&mut self, network: NetworkIndex, now: Nanos) {
+        self.set((network, REPORTS), now, Task::Report(Report::Joined, ANNOUNCEMENTS));
+    }
+
+    /// A querier wants to be told of them by `due`, unless that happens sooner anyway.
+    pub(super) fn report(&mut self, network: NetworkIndex, due: Nanos, report: Report) {
+        let key = (network, REPORTS);
+        if self.tasks.get(&key).is_none_or(|(other, _)| *other > due) {
+            self.set(key, due, Task::Report(report, 1));
+        }
     }
 
     /// Whether an address may be defended now; counts it if so.
@@ -108,9 +133,9 @@ impl Gateway {
     pub(super) fn attend(&mut self, key: Key, now: Nanos) {
         let Some((_, task)) = self.own.tasks.get(&key).copied() else { return };
         let (network, address) = key;
-        let Some(mac) = self.routing.interface(network).map(|interface| interface.mac) else {
-            return self.own.remove(key);
-        };
+        let routing = Arc::clone(&self.routing);
+        let Some(interface) = routing.interface(network) else { return self.own.remove(key) };
+        let mac = interface.mac;
         match task {
             Task::Probe(0) => {
                 self.outputs.push_back(Output::Probed { network, address, taken_by: None });
@@ -124,10 +149,11 @@ impl Gateway {
             Task::Taken => self.own.set(key, NEVER, task),
             Task::Announce(left) => {
                 self.send(network, announcement(mac, address));
-                match left {
-                    0..=1 => self.own.remove(key),
-                    _ => self.own.set(key, now + BETWEEN_ANNOUNCEMENTS, Task::Announce(left - 1)),
-                }
+                self.own.again(key, now, Task::Announce(left.saturating_sub(1)));
+            }
+            Task::Report(report, left) => {
+                groups::reports(interface, report).into_iter().for_each(|frame| self.send(network, frame));
+                self.own.again(key, now, Task::Report(report, left.saturating_sub(1)));
             }
         }
     }

@@ -173,20 +173,19 @@ impl Gateway {
         held.into_iter().for_each(|held| self.let_go((network, address), held, moment));
     }
 
-    /// The neighbour is where it was.
+    /// The neighbour is where it was. Only an answer to a question shows that it hears us, and at which port: others might say
+    /// the same in its name.
     fn confirm(&mut self, slot: Slot, claim: &Claim, moment: Moment<'_>) {
         let Some(entry) = self.table.get_mut(slot) else { return };
-        // A station may move to another port with its address.
+        if !claim.is_solicited || entry.state != NeighbourState::Probe {
+            return;
+        }
         entry.port = Some(claim.port);
-        // Only an answer to a question shows that it hears us.
-        let is_answer = claim.is_solicited && entry.state == NeighbourState::Probe;
-        if is_answer && entry.rival.take().is_some() {
+        if entry.rival.take().is_some() {
             entry.guarded_until = moment.now + GUARDED;
         }
-        self.table.heard_of(slot, Charge::port(claim.port), is_answer);
-        if is_answer {
-            self.enter(slot, NeighbourState::Reachable, moment.now);
-        }
+        self.table.heard_of(slot, Charge::port(claim.port), true);
+        self.enter(slot, NeighbourState::Reachable, moment.now);
     }
 
     /// Another station claims the address. At the port where the neighbour is, it is believed as RFC 4861, 7.2.5 says. At another

@@ -3,6 +3,7 @@
 mod advertisements;
 mod cutting;
 mod errors;
+mod groups;
 mod hostile;
 mod neighbours;
 mod stations;

@@ -25,6 +25,9 @@ pub(crate) const DHCP_V6: (Address, u16) = (Address::from_bits(0xff02 << 112 | 0
 /// ARP's request (RFC 826).
 const REQUEST: u16 = 1;
 
+/// A query for groups (RFC 3810, 5.1; RFC 2710, 3).
+const LISTENER_QUERY: u8 = 130;
+
 /// Router solicitation, neighbour solicitation and neighbour advertisement (RFC 4861, 4.1, 4.3 and 4.4).
 const ROUTER_SOLICITATION: u8 = 133;
 const SOLICITATION: u8 = 135;
@@ -79,6 +82,8 @@ fn of_packet(interface: &Interface, packet: &Packet, is_known: impl Fn(Address) 
         Transport::Icmp(Icmp { kind, message: IcmpMessage::Neighbour(neighbour), .. }) => {
             (kind, neighbour.target)
         }
+        // It tells of the groups to which it listens, as stations do.
+        Transport::Icmp(Icmp { kind: LISTENER_QUERY, .. }) if !packet.source.is_v4() => return Concern::All,
         Transport::Ports(_) if is_served(interface, packet) => return Concern::GatewayAlone,
         _ => return Concern::Nobody,
     };

@@ -3,6 +3,7 @@
 use etherparse::{IpNumber, NetSlice, SlicedPacket, TransportSlice};
 
 use super::*;
+use crate::packet::TcpFlags;
 
 /// Sender, receiver, type and code, the four bytes behind the checksum, and the rest.
 type Message = (String, String, [u8; 2], [u8; 4], Vec<u8>);
@@ -201,9 +202,88 @@ fn what_no_service_wants_is_refused() {
         let moment = Moment { neighbours: &lab.neighbours, now: lab.now };
         lab.gateway.refuse(&offered, moment);
         let out: Vec<_> = lab.gateway.drain().collect();
+        assert_eq!(dropped(&out), [(5, DropReason::GatewayNotServed)]);
         let (source, _, kind_and_code, _, quote) = message(&sent(&out)[0].1);
         assert_eq!((source.as_str(), kind_and_code, quote), (to, kind, frame[14..].to_vec()));
     }
+}
+
+/// A TCP segment to the gateway, with these flags and four bytes of data.
+fn tcp(source: &str, destination: &str, flags: u8) -> Vec<u8> {
+    let ethernet = PacketBuilder::ethernet2(mac(5).0, GATEWAY.0);
+    let ip = match (source.parse().unwrap(), destination.parse().unwrap()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => ethernet.ipv4(from.octets(), to.octets(), 9),
+        (IpAddr::V6(from), IpAddr::V6(to)) => ethernet.ipv6(from.octets(), to.octets(), 9),
+        _ => panic!("one version"),
+    };
+    let mut header = etherparse::TcpHeader::new(4000, 80, 1000, 500);
+    header.acknowledgment_number = 77;
+    header.syn = flags & TcpFlags::SYN != 0;
+    header.ack = flags & TcpFlags::ACK != 0;
+    header.rst = flags & TcpFlags::RST != 0;
+    header.fin = flags & TcpFlags::FIN != 0;
+    let mut frame = Vec::new();
+    ip.tcp_header(header).write(&mut frame, &[1, 2, 3, 4]).unwrap();
+    frame
+}
+
+fn refuse(lab: &mut Lab, frame: &[u8]) -> Vec<Output> {
+    let offered = Offered { port: port(5), network: network(0), frame };
+    let moment = Moment { neighbours: &lab.neighbours, now: lab.now };
+    lab.gateway.refuse(&offered, moment);
+    lab.gateway.drain().collect()
+}
+
+/// RFC 9293, 3.10.7.1.
+#[test]
+fn a_tcp_segment_that_no_service_wants_is_answered_by_a_reset() {
+    const ACK: u8 = TcpFlags::ACK;
+    for (from, to) in [("10.0.0.5", "10.0.0.1"), ("10.0.0.5", "10.0.1.1"), ("fd00::5", "fd00::1")] {
+        for (flags, expected) in [
+            (TcpFlags::SYN, Some((0, 1005, true))),
+            (0, Some((0, 1004, true))),
+            (TcpFlags::FIN, Some((0, 1005, true))),
+            (ACK, Some((77, 0, false))),
+            (ACK | TcpFlags::SYN, Some((77, 0, false))),
+            (TcpFlags::RST, None),
+            (ACK | TcpFlags::RST, None),
+        ] {
+            let mut lab = Lab::new();
+            let out = refuse(&mut lab, &tcp(from, to, flags));
+            assert_eq!(dropped(&out), [(5, DropReason::GatewayNotServed)]);
+            let answers = sent(&out);
+            let resets: Vec<_> = answers.iter().map(|(_, frame)| reset_of(frame, to)).collect();
+            assert_eq!(resets.first().copied(), expected, "{flags}");
+        }
+    }
+    // Damaged ones and those for others are not answered.
+    let mut damaged = tcp("10.0.0.5", "10.0.0.1", TcpFlags::SYN);
+    *damaged.last_mut().unwrap() ^= 1;
+    assert!(sent(&refuse(&mut Lab::new(), &damaged)).is_empty());
+    assert!(sent(&refuse(&mut Lab::new(), &tcp("10.0.0.5", "10.0.1.6", TcpFlags::SYN))).is_empty());
+}
+
+/// Sequence number, acknowledgement number and ACK of a reset to station 5, whose checksum etherparse finds right.
+fn reset_of(frame: &[u8], from: &str) -> (u32, u32, bool) {
+    assert_eq!(frame[..6], mac(5).0);
+    let sliced = SlicedPacket::from_ethernet(frame).unwrap();
+    let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { panic!("{frame:x?}") };
+    let (checksum, source) = match sliced.net.unwrap() {
+        NetSlice::Ipv4(ip) => {
+            let header = ip.header().to_header();
+            let checksum = tcp.to_header().calc_checksum_ipv4(&header, tcp.payload()).unwrap();
+            (checksum, IpAddr::from(header.source))
+        }
+        NetSlice::Ipv6(ip) => {
+            let header = ip.header().to_header();
+            let checksum = tcp.to_header().calc_checksum_ipv6(&header, tcp.payload()).unwrap();
+            (checksum, IpAddr::from(header.source))
+        }
+        NetSlice::Arp(_) => panic!("ARP"),
+    };
+    assert_eq!((tcp.checksum(), source.to_string().as_str()), (checksum, from));
+    assert!(tcp.rst() && !tcp.syn() && tcp.source_port() == 80 && tcp.destination_port() == 4000);
+    (tcp.sequence_number(), tcp.acknowledgment_number(), tcp.ack())
 }
 
 /// RFC 1122, 3.2.2.1; RFC 4443, 3.4.
@@ -309,6 +389,17 @@ fn errors_are_metered_for_each_port() {
     assert_eq!(told(&mut lab, 5, 1000), 64);
     lab.wait(100);
     assert_eq!(told(&mut lab, 5, 1000), 10, "100 a second");
+}
+
+#[test]
+fn a_scan_does_not_keep_senders_from_learning_an_mtu() {
+    let mut lab = Lab::new();
+    for _ in 0..1000 {
+        lab.receive(5, 0, &udp(mac(5), "10.0.0.5", "192.0.2.1", 64, 8));
+    }
+    assert!(sent(&lab.receive(5, 0, &udp(mac(5), "10.0.0.5", "192.0.2.1", 64, 8))).is_empty());
+    let out = lab.receive(5, 0, &udp(mac(5), "10.0.0.5", "10.0.1.6", 64, 1450));
+    assert_eq!(message(&sent(&out)[0].1).2, [3, 4]);
 }
 
 #[test]

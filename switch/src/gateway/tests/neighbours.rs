@@ -160,14 +160,37 @@ fn claim(station: usize, text: &str) -> Vec<u8> {
     nd(136, 0x20, (mac(station), all), (text, "ff02::1"), (text, Some((2, mac(station)))))
 }
 
+/// Where the neighbour of this address was heard.
+fn port_of(lab: &Lab, text: &str) -> Option<PortIndex> {
+    lab.gateway.neighbours().find(|entry| entry.address == address(text)).and_then(|entry| entry.port)
+}
+
 #[test]
-fn a_station_that_moves_with_its_address_is_followed() {
+fn a_station_that_moves_with_its_address_is_followed_once_it_answers() {
     let mut lab = Lab::new();
     lab.introduce(1, 6, "10.0.1.6");
     let out = lab.receive(66, 1, &claim(6, "10.0.1.6"));
-    assert_eq!(out, []);
-    let entry = lab.gateway.neighbours().next().unwrap();
-    assert_eq!((entry.mac, entry.port), (Some(mac(6)), Some(port(66))));
+    assert_eq!((out, port_of(&lab, "10.0.1.6")), (vec![], Some(port(6))));
+    let mut asked = 0;
+    while asked == 0 {
+        lab.neighbours.resolve(network(1), address("10.0.1.6"), lab.now.seconds());
+        asked = questions(&lab.wait(100)).len();
+    }
+    lab.receive(66, 1, &answer(6, 1, "10.0.1.6"));
+    assert_eq!((port_of(&lab, "10.0.1.6"), lab.known(1, "10.0.1.6")), (Some(port(66)), Some(mac(6))));
+}
+
+/// Who first says the truth about another station does not count as being at its port.
+#[test]
+fn a_claim_in_two_steps_is_no_shortcut() {
+    for [_, to, _] in ENDS {
+        let mut lab = Lab::new();
+        lab.introduce(1, 6, to);
+        assert_eq!(lab.receive(66, 1, &claim(6, to)), []);
+        assert_eq!(lab.receive(66, 1, &answer(6, 1, to)), []);
+        assert_eq!(questions(&lab.receive(66, 1, &claim(66, to))).len(), 1);
+        assert_eq!(lab.known(1, to), Some(mac(6)));
+    }
 }
 
 #[test]

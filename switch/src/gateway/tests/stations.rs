@@ -89,7 +89,7 @@ fn new_addresses_are_announced_twice() {
     lab.set_routing(Routing::compile(all, []).unwrap());
     let told: Vec<_> =
         sent(&lab.wait(10_000)).into_iter().map(|(of, frame)| (of, frame[6..12].to_vec())).collect();
-    assert_eq!(told.len(), 6, "two of IPv6, one of IPv4, twice each: {told:?}");
+    assert_eq!(told.len(), 8, "two of IPv6, one of IPv4, and the groups, twice each: {told:?}");
     assert!(told.iter().all(|(of, from)| *of == 1 && *from == mac(200).0));
 }
 
