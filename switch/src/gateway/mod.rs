@@ -23,10 +23,11 @@
 //! * A station that claims the address of another one at another port gets it only if that one does not answer three questions
 //!   within 1.5 s, and then not for good: it has to answer itself. Who answered is left alone for 10 s. At the same port the
 //!   switch cannot tell who is who, and does as RFC 4861, 7.2.5 says.
-//! * Errors are metered for each port and in all (`meters`), those about lengths by themselves; echoes are answered to the station that asked and to nobody else
-//!   as long as routes agree: forged addresses reach nobody.
+//! * Errors are metered for each port and in all (`meters`), those about lengths by themselves; echoes are answered to the
+//!   station that asked and to nobody else as long as routes agree: forged addresses reach nobody.
 //!
-//! What it does not do: answer for other stations (proxy ARP), put fragments for itself together, redirect (RFC 4861, 8), note that neighbours are routers.
+//! What it does not do: answer for other stations (proxy ARP), put fragments for itself together, redirect (RFC 4861, 8), note
+//! that neighbours are routers.
 
 mod arp;
 mod compose;
