@@ -72,7 +72,7 @@ impl Controller {
         if self.generation > 0 && *numbers == self.numbers && plan::forwards_alike(&self.config, wanted) {
             return Ok(Arc::clone(&self.policy));
         }
-        Ok(Arc::new(numbers.compile(wanted, &self.trees.states(wanted, numbers))?))
+        Ok(Arc::new(numbers.compile(wanted, &self.seen(wanted, numbers))?))
     }
 
     /// Those who leave keep their numbers until they have left: both sides together must fit.
@@ -175,6 +175,7 @@ impl Controller {
         }
         self.security.apply(&wanted, &numbers.ports);
         self.policy = self.secured(&policy);
+        self.configure_gateways(&wanted, &numbers);
         self.bay.set_policy(Arc::clone(&self.policy));
         if self.config.switch.polling != wanted.switch.polling {
             self.bay.set_polling(wanted.switch.polling);
@@ -245,6 +246,7 @@ impl Controller {
     fn forget_port(&self, index: PortIndex) {
         self.switch.forget_port(index);
         self.switch.forget_connections(index, self.bay.now(), |_| ());
+        self.gateways.forget_port(index);
     }
 
     fn insert(

@@ -21,12 +21,14 @@ use crate::control::links::Links;
 use crate::control::neighbours::Neighbours;
 use crate::control::port::{Link, Port, process};
 use crate::control::registry::{Numbers, Ports};
+use crate::control::routing::Outsides;
 use crate::control::security::Security;
 use crate::control::timer::{Deadline, Timer};
 use crate::control::token::Token;
 use crate::control::trees::Trees;
 use crate::control::watch::Watchers;
 use crate::control::{ApplyError, Changes, notify};
+use crate::gateway;
 use crate::ring::RingError;
 use crate::vhost_user::socket;
 use crate::vhost_user::{Access, BrokenRing, FailedDevice, PatchBay, SessionEnd};
@@ -50,6 +52,7 @@ pub(super) struct Parts {
     pub(super) security: Security,
     pub(super) commands: Commands,
     pub(super) signals: SignalFd,
+    pub(super) gateways: gateway::Handle,
     pub(super) open: Opener,
     pub(super) reload: Reload,
     pub(super) first: Config,
@@ -72,6 +75,9 @@ pub(super) struct Controller {
     pub(super) trees: Trees,
     pub(super) bonds: Bonds,
     pub(super) neighbours: Neighbours,
+    pub(super) gateways: gateway::Handle,
+    /// Uplinks at which the switch has addresses, as the policy has them.
+    pub(super) outsides: Outsides,
     pub(super) open: Opener,
     pub(super) generation: u64,
     pub(super) started: Instant,
@@ -90,7 +96,7 @@ pub(super) struct Controller {
 
 impl Controller {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { bay, switch, security, commands, signals, open, reload, first } = parts;
+        let Parts { bay, switch, security, commands, signals, gateways, open, reload, first } = parts;
         let config = Config { switch: first.switch.clone(), ..Config::default() };
         Ok(Self {
             bay,
@@ -106,6 +112,8 @@ impl Controller {
             trees: Trees::default(),
             bonds: Bonds::default(),
             neighbours: Neighbours::default(),
+            gateways,
+            outsides: Outsides::default(),
             open,
             generation: 0,
             started: Instant::now(),
@@ -257,6 +265,7 @@ impl Controller {
         }
         self.rearm_links(now);
         self.serve_neighbours();
+        self.serve_outsides();
         self.serve_trees();
         if let Err(error) = self.timer.arm(now) {
             error!("cannot set the timer: {error}; reconnecting may come late");

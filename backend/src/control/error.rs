@@ -112,6 +112,9 @@ pub enum ApplyError {
     /// The switch refuses it as a whole.
     #[error("the switch refuses the configuration: {0}; nothing was changed")]
     Policy(#[from] PolicyError),
+    /// Routers contradict each other.
+    #[error("{0}")]
+    Routing(#[from] viaduct_switch::router::RoutingError),
     /// The event loop refused a descriptor: the process has too many.
     #[error(
         "port {port}: cannot watch its socket: {error}; nothing was changed. Raise the limit of open files \

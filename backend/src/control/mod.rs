@@ -18,9 +18,11 @@ mod links;
 mod log;
 mod neighbours;
 mod notify;
+mod outside;
 mod plan;
 mod port;
 mod registry;
+mod routing;
 mod security;
 mod snapshot;
 mod tables;
@@ -47,6 +49,7 @@ use crate::control::controller::{Controller, Parts};
 use crate::control::security::Security;
 use crate::dataplane::Dataplane;
 use crate::device;
+use crate::gateway::{self, Gateways};
 use crate::memory::install_poison_handler;
 use crate::vhost_user::PatchBay;
 
@@ -82,10 +85,20 @@ pub fn run(
     let dataplane = Dataplane::start(Arc::clone(&switch), Arc::default(), &settings.cpus, settings.polling)?;
     let (handle, commands) =
         handle::channel().map_err(|error| RunError::Setup { what: "command channel", error })?;
+    let parts = gateway::Parts {
+        switch: Arc::clone(&switch),
+        offers: Arc::clone(dataplane.offers()),
+        injector: dataplane.injector(),
+        started: dataplane.started(),
+        seed: seed()?,
+    };
+    let gateways =
+        Gateways::start(parts).map_err(|error| RunError::Setup { what: "gateways' thread", error })?;
     let bay = PatchBay::new(Box::new(dataplane));
     let open = Box::new(device::open);
+    let (reload, gateway) = (Box::new(reload), gateways.handle().clone());
     let parts =
-        Parts { bay, switch, security, commands, signals, open, reload: Box::new(reload), first: config };
+        Parts { bay, switch, security, commands, signals, gateways: gateway, open, reload, first: config };
     serve(parts, || ready(handle))
 }
 

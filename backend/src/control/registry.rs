@@ -6,12 +6,23 @@ use std::sync::Arc;
 use viaduct_switch::security::{AddressPair, PortSecurity, SourceGuard, Zone};
 use viaduct_switch::{
     ControlPolicy, ControlProtocol, Membership, MulticastSettings, NetworkIndex, NetworkSettings, Policy,
-    PolicyError, PortIndex, PortPolicy, Trunk,
+    PortIndex, PortPolicy, Trunk,
 };
 
 use crate::config::{self, BondMode, Config};
+use crate::control::ApplyError;
 use crate::control::port::Port;
+use crate::control::routing::{self, Outsides};
 use crate::control::trees::States;
+
+/// What the tables depend on beside the configuration.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// What spanning trees want of uplinks.
+    pub(super) states: States,
+    /// What is known of uplinks at which the switch has addresses.
+    pub(super) outsides: Outsides,
+}
 
 /// Names and numbers of a configuration's networks, and of its ports and uplinks, which are ports to the data path.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -24,14 +35,19 @@ impl Numbers {
     /// Numbers for `wanted`: who has one keeps it; newcomers get the lowest that nobody has, not even one who
     /// is about to leave. `None` if there are not enough.
     pub(super) fn for_config(&self, wanted: &Config) -> Option<Self> {
+        let own: Vec<String> = routing::own_networks(wanted).collect();
+        let gateways: Vec<String> = routing::gateway_ports(wanted).collect();
+        let ports = wanted.ports.keys().chain(wanted.uplinks.keys()).chain(&gateways);
         Some(Self {
-            networks: assign(&self.networks, wanted.networks.keys(), NetworkIndex::new)?,
-            ports: assign(&self.ports, wanted.ports.keys().chain(wanted.uplinks.keys()), PortIndex::new)?,
+            networks: assign(&self.networks, wanted.networks.keys().chain(&own), NetworkIndex::new)?,
+            ports: assign(&self.ports, ports, PortIndex::new)?,
         })
     }
 
     /// The tables of the data path for `config`, whose names all have numbers.
-    pub(super) fn compile(&self, config: &Config, states: &States) -> Result<Policy, PolicyError> {
+    pub(super) fn compile(&self, config: &Config, seen: &Seen) -> Result<Policy, ApplyError> {
+        let Seen { states, outsides } = seen;
+        let gateway = |name: &str| routing::gateway(config, self, outsides, name);
         let ports = config.ports.iter().filter_map(|(name, port)| {
             Some((
                 *self.ports.get(name)?,
@@ -54,10 +70,22 @@ impl Numbers {
             let &config::Network { vlan, inner_tags, .. } = network;
             Some((
                 *self.networks.get(name)?,
-                NetworkSettings { ageing_s, multicast, vlan, inner_tags, gateway: None },
+                NetworkSettings { ageing_s, multicast, vlan, inner_tags, gateway: gateway(name) },
             ))
         });
-        Policy::compile(ports.chain(self.uplinks(config, states)), networks)
+        let own = routing::own_networks(config).filter_map(|name| {
+            let settings = NetworkSettings { gateway: gateway(&name), ..NetworkSettings::default() };
+            Some((*self.networks.get(&name)?, settings))
+        });
+        // A gateway's own frames are as long as its network takes them, which the gateway sees to.
+        let gateways = routing::ports(config, self).into_iter();
+        let gateways = gateways.map(|(network, port)| (port, PortPolicy::new(network, u16::MAX)));
+        let ports = ports.chain(self.uplinks(config, states)).chain(gateways);
+        let policy = Policy::compile(ports, networks.chain(own))?;
+        let routing = routing::compile(config, self, outsides)?;
+        // Whoever has no gateway pays nothing for it.
+        let is_empty = routing.interfaces().next().is_none();
+        Ok(if is_empty { policy } else { policy.with_routing(Arc::new(routing)) })
     }
 
     /// The networks of a port; `None` where one has no number.
@@ -89,8 +117,10 @@ impl Numbers {
             let over = config.networks.iter().filter(|(_, network)| is_over(network));
             let (tagged, untagged): (Vec<_>, Vec<_>) = over.partition(|(_, network)| network.vlan.is_some());
             let number = |(name, _): &(&String, &config::Network)| self.networks.get(*name).copied();
+            let own = settings.addressing.as_ref().map(|_| routing::network_of_uplink(config, name));
+            let own = own.and_then(|own| self.networks.get(&own).copied());
             let trunk = Trunk {
-                native: untagged.first().and_then(number),
+                native: untagged.first().and_then(number).or(own),
                 networks: tagged.iter().filter_map(number).collect(),
                 service_vlan: settings.service_vlan,
                 tag_types: settings.tag_types,

@@ -354,14 +354,7 @@ impl Controller {
     fn carry_out(&mut self) {
         let Todo { has_new_states, flushes, frames } = std::mem::take(&mut self.trees.todo);
         if has_new_states {
-            let states = self.trees.states(&self.config, &self.numbers);
-            match self.numbers.compile(&self.config, &states) {
-                Ok(policy) => {
-                    self.policy = self.secured(&policy);
-                    self.bay.set_policy(std::sync::Arc::clone(&self.policy));
-                }
-                Err(error) => warn!("the states of the spanning tree cannot be set: {error}"),
-            }
+            self.renew_policy("the states of the spanning tree");
         }
         for port in flushes {
             for network in self.networks_over(port) {

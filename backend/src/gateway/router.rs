@@ -1,0 +1,158 @@
+//! The thread's work: letters and the time in, frames out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+use viaduct_switch::gateway::{Gateway, Limits, Moment, Offered, Output};
+use viaduct_switch::{Claims, DropReason, Nanos, NetworkIndex, PortIndex, Switch};
+
+use super::{Letter, Parts, Setup};
+use crate::dataplane::{Injector, OfferedFrame, Offers};
+
+/// How long the thread sleeps at most.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// All that the thread has.
+pub(super) struct Router {
+    machine: Gateway,
+    switch: Arc<Switch>,
+    offers: Arc<Offers>,
+    injector: Injector,
+    started: Instant,
+    /// The gateways' ports.
+    ports: BTreeMap<NetworkIndex, PortIndex>,
+    /// Room for what is offered.
+    offered: VecDeque<OfferedFrame>,
+}
+
+impl Router {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { switch, offers, injector, started, seed } = parts;
+        let machine = Gateway::new(seed, &Limits::default());
+        Self { machine, switch, offers, injector, started, ports: BTreeMap::new(), offered: VecDeque::new() }
+    }
+
+    /// Serves letters until one says stop.
+    pub(super) fn run(mut self, letters: &Receiver<Letter>) {
+        loop {
+            match letters.recv_timeout(self.sleep()) {
+                Ok(Letter::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(letter) => self.open(letter),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let switch = Arc::clone(&self.switch);
+            self.machine.advance(self.moment(&switch));
+            self.carry_out();
+        }
+    }
+
+    fn now(&self) -> Nanos {
+        Nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// How long nothing is to be done unless a letter comes.
+    fn sleep(&self) -> Duration {
+        let due = self.machine.due().map(|due| due.0.saturating_sub(self.now().0));
+        due.map_or(SLEEP_MAX, |nanos| Duration::from_nanos(nanos).min(SLEEP_MAX))
+    }
+}
+
+impl Router {
+    /// What the machine has to know now.
+    fn moment<'a>(&self, switch: &'a Switch) -> Moment<'a> {
+        Moment { neighbours: switch.neighbours(), now: self.now() }
+    }
+
+    fn open(&mut self, letter: Letter) {
+        let switch = Arc::clone(&self.switch);
+        let moment = self.moment(&switch);
+        match letter {
+            Letter::Offered => return self.take_offers(),
+            Letter::Setup(setup) => {
+                let Setup { routing, ports } = *setup;
+                self.ports = ports;
+                self.machine.set_routing(routing, moment);
+            }
+            Letter::ForgetPort(port) => self.machine.forget_port(port, moment),
+            Letter::Packet(network, packet) => {
+                if let Err(reason) = self.machine.originate(network, &packet, moment) {
+                    self.count(network, reason);
+                }
+            }
+            Letter::Frame(network, frame) => self.send(network, frame),
+            Letter::Neighbours(answer) => {
+                let all = self.machine.neighbours().collect();
+                // Whoever asked may have stopped waiting.
+                let _ = answer.send((moment.now, all));
+            }
+            Letter::Stop => {}
+        }
+        self.carry_out();
+    }
+
+    fn take_offers(&mut self) {
+        let switch = Arc::clone(&self.switch);
+        let mut offered = std::mem::take(&mut self.offered);
+        self.offers.take(&mut offered);
+        for frame in offered.drain(..) {
+            let OfferedFrame { port, network, bytes } = &frame;
+            let offer = Offered { port: *port, network: *network, frame: bytes, claims: Claims::default() };
+            self.machine.receive(&offer, self.moment(&switch));
+            self.carry_out();
+            self.offers.recycle(frame);
+        }
+        self.offered = offered;
+    }
+
+    /// Does what the machine wants done.
+    fn carry_out(&mut self) {
+        let outputs: Vec<Output> = self.machine.drain().collect();
+        for output in outputs {
+            match output {
+                Output::Send { network, frame } => self.send(network, frame),
+                Output::Again { port, network, frame } => {
+                    if !self.injector.inject(port, network, frame) {
+                        self.drop(port, DropReason::GatewayQueueFull);
+                    }
+                }
+                Output::Local { port, network, frame } => self.serve(port, network, &frame),
+                Output::Dropped { port, reason, .. } => self.drop(port, reason),
+                Output::Conflict { port, network, address, mac } => {
+                    warn!(
+                        "network {network}: the station {mac} at port {port} claims {address}, which is the gateway's"
+                    );
+                }
+                Output::Probed { .. } => {}
+            }
+        }
+    }
+
+    /// Gives a frame for one of the gateway's addresses to the service that it is for; nobody else wants it.
+    fn serve(&mut self, port: PortIndex, network: NetworkIndex, frame: &[u8]) {
+        let switch = Arc::clone(&self.switch);
+        let offer = Offered { port, network, frame, claims: Claims::default() };
+        self.machine.refuse(&offer, self.moment(&switch));
+    }
+
+    /// Lets a frame of the gateway's enter a network.
+    fn send(&mut self, network: NetworkIndex, frame: Vec<u8>) {
+        let Some(&port) = self.ports.get(&network) else { return };
+        if !self.injector.inject(port, network, frame) {
+            self.drop(port, DropReason::GatewayQueueFull);
+        }
+    }
+
+    fn drop(&self, port: PortIndex, reason: DropReason) {
+        self.switch.counters().port(port).add_drops(reason, 1);
+    }
+
+    /// Counts a packet of the gateway's own that goes nowhere.
+    fn count(&self, network: NetworkIndex, reason: DropReason) {
+        if let Some(&port) = self.ports.get(&network) {
+            self.drop(port, reason);
+        }
+    }
+}
