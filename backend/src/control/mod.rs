@@ -24,6 +24,7 @@ mod port;
 mod registry;
 mod routing;
 mod security;
+mod services;
 mod snapshot;
 mod tables;
 mod timer;

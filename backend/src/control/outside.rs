@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::registry::{Numbers, Seen};
 use crate::control::routing::{self, Outsides};
+use crate::control::services;
 use crate::gateway::Setup;
 
 impl Controller {
@@ -51,6 +52,7 @@ impl Controller {
     /// Tells the gateways of the policy, before the workers have it.
     pub(super) fn configure_gateways(&mut self, config: &Config, numbers: &Numbers) {
         let routing = self.policy.routing().cloned().unwrap_or_default();
-        self.gateways.configure(Setup { routing, ports: routing::ports(config, numbers) });
+        let services = services::of(config, numbers, &routing);
+        self.gateways.configure(Setup { routing, ports: routing::ports(config, numbers), services });
     }
 }

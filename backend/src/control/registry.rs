@@ -35,11 +35,14 @@ impl Numbers {
     /// Numbers for `wanted`: who has one keeps it; newcomers get the lowest that nobody has, not even one who
     /// is about to leave. `None` if there are not enough.
     pub(super) fn for_config(&self, wanted: &Config) -> Option<Self> {
-        let own: Vec<String> = routing::own_networks(wanted).collect();
         let gateways: Vec<String> = routing::gateway_ports(wanted).collect();
         let ports = wanted.ports.keys().chain(wanted.uplinks.keys()).chain(&gateways);
         Some(Self {
-            networks: assign(&self.networks, wanted.networks.keys().chain(&own), NetworkIndex::new)?,
+            networks: assign(
+                &self.networks,
+                wanted.networks.keys().chain(routing::own_networks(wanted)),
+                NetworkIndex::new,
+            )?,
             ports: assign(&self.ports, ports, PortIndex::new)?,
         })
     }
@@ -74,8 +77,8 @@ impl Numbers {
             ))
         });
         let own = routing::own_networks(config).filter_map(|name| {
-            let settings = NetworkSettings { gateway: gateway(&name), ..NetworkSettings::default() };
-            Some((*self.networks.get(&name)?, settings))
+            let settings = NetworkSettings { gateway: gateway(name), ..NetworkSettings::default() };
+            Some((*self.networks.get(name)?, settings))
         });
         // A gateway's own frames are as long as its network takes them, which the gateway sees to.
         let gateways = routing::ports(config, self).into_iter();
@@ -117,8 +120,8 @@ impl Numbers {
             let over = config.networks.iter().filter(|(_, network)| is_over(network));
             let (tagged, untagged): (Vec<_>, Vec<_>) = over.partition(|(_, network)| network.vlan.is_some());
             let number = |(name, _): &(&String, &config::Network)| self.networks.get(*name).copied();
-            let own = settings.addressing.as_ref().map(|_| routing::network_of_uplink(config, name));
-            let own = own.and_then(|own| self.networks.get(&own).copied());
+            // Without an address at the uplink there is none.
+            let own = self.networks.get(name).copied().filter(|_| settings.addressing.is_some());
             let trunk = Trunk {
                 native: untagged.first().and_then(number).or(own),
                 networks: tagged.iter().filter_map(number).collect(),

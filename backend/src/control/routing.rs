@@ -29,32 +29,20 @@ pub(super) struct Outside {
 /// By uplink.
 pub(super) type Outsides = BTreeMap<String, Outside>;
 
-/// The name of the network out there: the one that is bridged to the uplink without a tag, or one that is the uplink's own,
-/// whose name nobody can write into a file.
-pub(super) fn network_of_uplink(config: &Config, uplink: &str) -> String {
-    let is_untagged = |network: &Network| {
-        network.mode == NetworkMode::Bridged
-            && network.vlan.is_none()
-            && network.uplinks().any(|name| name == uplink)
-    };
-    let bridged = config.networks.iter().find(|(_, network)| is_untagged(network));
-    bridged.map_or_else(|| format!("uplink {uplink}"), |(name, _)| name.clone())
+/// Uplinks at which the switch has addresses. What comes by one without a tag is a network of its own, which has the uplink's name:
+/// no other network may be called so.
+fn addressed(config: &Config) -> impl Iterator<Item = &String> {
+    config.uplinks.iter().filter(|(_, uplink)| uplink.addressing.is_some()).map(|(name, _)| name)
 }
 
 /// Networks that the file does not name: those of uplinks at which the switch has addresses.
-pub(super) fn own_networks(config: &Config) -> impl Iterator<Item = String> {
-    let addressed = config.uplinks.iter().filter(|(_, uplink)| uplink.addressing.is_some());
-    let names = addressed.map(|(name, _)| network_of_uplink(config, name));
-    names.filter(|name| !config.networks.contains_key(name))
+pub(super) fn own_networks(config: &Config) -> impl Iterator<Item = &String> {
+    addressed(config)
 }
 
-/// The networks in which the switch is a router's interface, with the uplink where it is one.
-fn interfaces(config: &Config) -> impl Iterator<Item = (String, Option<&String>)> {
-    let inside =
-        config.networks.keys().filter(|name| config.has_gateway(name)).map(|name| (name.clone(), None));
-    let addressed = config.uplinks.iter().filter(|(_, uplink)| uplink.addressing.is_some());
-    let outside = addressed.map(|(name, _)| (network_of_uplink(config, name), Some(name)));
-    inside.chain(outside)
+/// The networks in which the switch is a router's interface: those with a gateway, and those of uplinks.
+fn interfaces(config: &Config) -> impl Iterator<Item = &String> {
+    config.networks.keys().filter(|name| config.has_gateway(name)).chain(addressed(config))
 }
 
 /// The name of the port where a gateway's own frames enter; nobody can write it into a file.
@@ -64,7 +52,7 @@ pub(super) fn gateway_port(network: &str) -> String {
 
 /// The names of all gateways' ports.
 pub(super) fn gateway_ports(config: &Config) -> impl Iterator<Item = String> {
-    interfaces(config).map(|(network, _)| gateway_port(&network))
+    interfaces(config).map(|network| gateway_port(network))
 }
 
 /// A gateway's Ethernet address in a network that is no uplink's: always the same one for a name, so that stations need not ask
@@ -85,9 +73,9 @@ pub(super) fn gateway(
     outsides: &Outsides,
     network: &str,
 ) -> Option<viaduct_switch::Gateway> {
-    let (_, uplink) = interfaces(config).find(|(name, _)| name == network)?;
-    let mac = match uplink {
-        Some(uplink) => outsides.get(uplink)?.mac,
+    interfaces(config).find(|name| *name == network)?;
+    let mac = match config.uplinks.get(network) {
+        Some(_) => outsides.get(network)?.mac,
         None => mac_of(network),
     };
     Some(viaduct_switch::Gateway { port: *numbers.ports.get(&gateway_port(network))?, mac })
@@ -95,8 +83,8 @@ pub(super) fn gateway(
 
 /// The gateways' ports, by network.
 pub(super) fn ports(config: &Config, numbers: &Numbers) -> BTreeMap<NetworkIndex, PortIndex> {
-    let port = |(network, _): (String, _)| {
-        Some((*numbers.networks.get(&network)?, *numbers.ports.get(&gateway_port(&network))?))
+    let port = |network: &String| {
+        Some((*numbers.networks.get(network)?, *numbers.ports.get(&gateway_port(network))?))
     };
     interfaces(config).filter_map(port).collect()
 }
@@ -121,9 +109,8 @@ pub(super) fn compile(
 /// Which router each network belongs to, by name: those that a `[router]` joins, and those of mode `routed` with their uplink's, have
 /// one; every other network has one of its own, named by its number.
 fn routers(config: &Config, numbers: &Numbers) -> BTreeMap<String, RouterIndex> {
-    let own = |(name, _): (String, _)| Some((numbers.networks.get(&name)?.raw(), name));
-    let mut routers: BTreeMap<String, RouterIndex> =
-        interfaces(config).filter_map(own).map(|(number, name)| (name, RouterIndex(number))).collect();
+    let own = |name: &String| Some((name.clone(), RouterIndex(numbers.networks.get(name)?.raw())));
+    let mut routers: BTreeMap<String, RouterIndex> = interfaces(config).filter_map(own).collect();
     let mut join = |one: &str, other: &str| {
         if let (Some(&kept), Some(&gone)) = (routers.get(one), routers.get(other)) {
             routers.values_mut().filter(|router| **router == gone).for_each(|router| *router = kept);
@@ -136,7 +123,7 @@ fn routers(config: &Config, numbers: &Numbers) -> BTreeMap<String, RouterIndex> 
     }
     for (name, network) in &config.networks {
         if let (NetworkMode::Routed, Some(uplink)) = (network.mode, network.way_out()) {
-            join(&network_of_uplink(config, uplink), name);
+            join(uplink, name);
         }
     }
     routers
@@ -154,15 +141,12 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn interfaces(&self) -> Vec<InterfaceSettings> {
-        interfaces(self.config).filter_map(|(name, uplink)| self.interface(&name, uplink)).collect()
+        interfaces(self.config).filter_map(|name| self.interface(name)).collect()
     }
 
-    fn interface(&self, name: &str, uplink: Option<&String>) -> Option<InterfaceSettings> {
-        let (mtu, addresses) = match uplink {
-            Some(uplink) => {
-                let outside = self.outsides.get(uplink)?;
-                (outside.mtu, outside.addresses.clone())
-            }
+    fn interface(&self, name: &str) -> Option<InterfaceSettings> {
+        let (mtu, addresses) = match self.outsides.get(name) {
+            Some(outside) => (outside.mtu, outside.addresses.clone()),
             None => {
                 let subnets = &self.config.networks.get(name)?.gateway.subnets;
                 (self.config.mtu_of(name), subnets.iter().map(address_of).collect())
@@ -191,9 +175,8 @@ impl Plan<'_> {
 
     /// What an uplink's network is to others: its number, and what is known of it.
     fn outside(&self, uplink: &str) -> Option<(NetworkIndex, RouterIndex, &Outside)> {
-        let name = network_of_uplink(self.config, uplink);
         let outside = self.outsides.get(uplink)?;
-        Some((*self.numbers.networks.get(&name)?, *self.routers.get(&name)?, outside))
+        Some((*self.numbers.networks.get(uplink)?, *self.routers.get(uplink)?, outside))
     }
 
     /// The routes by which packets of a network leave it by its uplink, and those by which they come back.

@@ -16,6 +16,7 @@ mod router;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -26,6 +27,7 @@ use viaduct_switch::router::Routing;
 use viaduct_switch::{Nanos, NetworkIndex, PortIndex, Switch};
 
 use crate::dataplane::{Injector, Offers};
+use crate::services::{NetworkServices, Services};
 
 /// What the control side wants of the gateways.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +36,8 @@ pub struct Setup {
     pub routing: Arc<Routing>,
     /// The port of each gateway, by its network.
     pub ports: BTreeMap<NetworkIndex, PortIndex>,
+    /// What is served on the gateways' addresses.
+    pub services: Vec<NetworkServices>,
 }
 
 /// What the thread is made of.
@@ -50,6 +54,18 @@ pub struct Parts {
     pub seed: u64,
 }
 
+/// Packets of services that may wait for the thread.
+const PACKETS_MAX: usize = 4096;
+
+/// A packet's place among those that wait; given back when it is dropped.
+struct Ticket(Arc<AtomicUsize>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What the thread is told.
 enum Letter {
     /// Frames wait.
@@ -59,7 +75,7 @@ enum Letter {
     /// The port is gone.
     ForgetPort(PortIndex),
     /// Send this packet of IP in a network, or on from there.
-    Packet(NetworkIndex, Vec<u8>),
+    Packet(NetworkIndex, Vec<u8>, Ticket),
     /// Send this frame in a network.
     Frame(NetworkIndex, Vec<u8>),
     /// Tell of all neighbours.
@@ -70,18 +86,22 @@ enum Letter {
 
 /// Talks to the thread. What is said after its end is lost.
 #[derive(Clone)]
-pub struct Handle(Sender<Letter>);
+pub struct Handle {
+    letters: Sender<Letter>,
+    /// Packets of services that wait.
+    packets: Arc<AtomicUsize>,
+}
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Handle").finish()
+        f.debug_struct("Handle").field("packets", &self.packets).finish_non_exhaustive()
     }
 }
 
 impl Handle {
     fn say(&self, letter: Letter) {
         // Only at the end of the process is nobody there.
-        let _ = self.0.send(letter);
+        let _ = self.letters.send(letter);
     }
 
     /// Has the gateways be as `setup` says. To be said before workers know of a new policy, so that nobody asks a gateway that
@@ -100,9 +120,14 @@ impl Handle {
         self.say(Letter::Neighbours(answer));
     }
 
-    /// Sends a packet of IP of a service's.
-    pub fn packet(&self, network: NetworkIndex, packet: Vec<u8>) {
-        self.say(Letter::Packet(network, packet));
+    /// Sends a packet of IP of a service's; says whether there was room for it.
+    pub fn packet(&self, network: NetworkIndex, packet: Vec<u8>) -> bool {
+        let ticket = Ticket(Arc::clone(&self.packets));
+        let had_room = self.packets.fetch_add(1, Ordering::Relaxed) < PACKETS_MAX;
+        if had_room {
+            self.say(Letter::Packet(network, packet, ticket));
+        }
+        had_room
     }
 
     /// Sends a frame of a service's, which enters at the gateway's port of `network`.
@@ -116,6 +141,8 @@ impl Handle {
 pub struct Gateways {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
+    /// They run as long as the thread.
+    _services: Services,
 }
 
 impl Gateways {
@@ -127,9 +154,14 @@ impl Gateways {
         let (sender, letters) = channel();
         let bell = sender.clone();
         parts.offers.listen(move || drop(bell.send(Letter::Offered)));
-        let run = move || router::Router::new(parts).run(&letters);
+        let handle = Handle { letters: sender, packets: Arc::default() };
+        let output = handle.clone();
+        let services = Services::start(move |network, packet| output.packet(network, packet));
+        let services = services.map_err(io::Error::other)?;
+        let served = services.handle();
+        let run = move || router::Router::new(parts, served).run(&letters);
         let thread = thread::Builder::new().name("gateway".to_owned()).spawn(run)?;
-        Ok(Self { handle: Handle(sender), thread: Some(thread) })
+        Ok(Self { handle, thread: Some(thread), _services: services })
     }
 
     /// Talks to the thread.

@@ -11,6 +11,10 @@ use viaduct_switch::{Claims, DropReason, Nanos, NetworkIndex, PortIndex, Switch}
 
 use super::{Letter, Parts, Setup};
 use crate::dataplane::{Injector, OfferedFrame, Offers};
+use crate::services::{self, Taking};
+
+/// The bytes of an Ethernet header.
+const ETHERNET: usize = 14;
 
 /// How long the thread sleeps at most.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
@@ -22,6 +26,7 @@ pub(super) struct Router {
     offers: Arc<Offers>,
     injector: Injector,
     started: Instant,
+    services: services::Handle,
     /// The gateways' ports.
     ports: BTreeMap<NetworkIndex, PortIndex>,
     /// Room for what is offered.
@@ -29,10 +34,19 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: Parts, services: services::Handle) -> Self {
         let Parts { switch, offers, injector, started, seed } = parts;
         let machine = Gateway::new(seed, &Limits::default());
-        Self { machine, switch, offers, injector, started, ports: BTreeMap::new(), offered: VecDeque::new() }
+        Self {
+            machine,
+            switch,
+            offers,
+            injector,
+            started,
+            services,
+            ports: BTreeMap::new(),
+            offered: VecDeque::new(),
+        }
     }
 
     /// Serves letters until one says stop.
@@ -72,12 +86,13 @@ impl Router {
         match letter {
             Letter::Offered => return self.take_offers(),
             Letter::Setup(setup) => {
-                let Setup { routing, ports } = *setup;
+                let Setup { routing, ports, services } = *setup;
                 self.ports = ports;
+                self.services.configure(services);
                 self.machine.set_routing(routing, moment);
             }
             Letter::ForgetPort(port) => self.machine.forget_port(port, moment),
-            Letter::Packet(network, packet) => {
+            Letter::Packet(network, packet, _place) => {
                 if let Err(reason) = self.machine.originate(network, &packet, moment) {
                     self.count(network, reason);
                 }
@@ -132,9 +147,16 @@ impl Router {
 
     /// Gives a frame for one of the gateway's addresses to the service that it is for; nobody else wants it.
     fn serve(&mut self, port: PortIndex, network: NetworkIndex, frame: &[u8]) {
-        let switch = Arc::clone(&self.switch);
-        let offer = Offered { port, network, frame, claims: Claims::default() };
-        self.machine.refuse(&offer, self.moment(&switch));
+        let packet = frame.get(ETHERNET..).unwrap_or_default();
+        match self.services.packet(port, network, packet.to_vec()) {
+            Taking::Taken => {}
+            Taking::NoRoom => self.drop(port, DropReason::GatewayQueueFull),
+            Taking::NotServed => {
+                let switch = Arc::clone(&self.switch);
+                let offer = Offered { port, network, frame, claims: Claims::default() };
+                self.machine.refuse(&offer, self.moment(&switch));
+            }
+        }
     }
 
     /// Lets a frame of the gateway's enter a network.
