@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 use viaduct_switch::gateway::{Gateway, Limits, Moment, Offered, Output};
-use viaduct_switch::{Claims, DropReason, Nanos, NetworkIndex, PortIndex, Switch};
+use viaduct_switch::{DropReason, Nanos, NetworkIndex, PortIndex, Switch};
 
 use super::{Letter, Parts, Setup};
 use crate::dataplane::{Injector, OfferedFrame, Offers};
@@ -114,7 +114,7 @@ impl Router {
         self.offers.take(&mut offered);
         for frame in offered.drain(..) {
             let OfferedFrame { port, network, bytes } = &frame;
-            let offer = Offered { port: *port, network: *network, frame: bytes, claims: Claims::default() };
+            let offer = Offered { port: *port, network: *network, frame: bytes };
             self.machine.receive(&offer, self.moment(&switch));
             self.carry_out();
             self.offers.recycle(frame);
@@ -153,7 +153,7 @@ impl Router {
             Taking::NoRoom => self.drop(port, DropReason::GatewayQueueFull),
             Taking::NotServed => {
                 let switch = Arc::clone(&self.switch);
-                let offer = Offered { port, network, frame, claims: Claims::default() };
+                let offer = Offered { port, network, frame };
                 self.machine.refuse(&offer, self.moment(&switch));
             }
         }
