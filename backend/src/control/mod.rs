@@ -92,6 +92,7 @@ pub fn run(
         injector: dataplane.injector(),
         started: dataplane.started(),
         seed: seed()?,
+        leases: config.switch.state_dir.join("leases"),
     };
     let gateways =
         Gateways::start(parts).map_err(|error| RunError::Setup { what: "gateways' thread", error })?;

@@ -7,7 +7,7 @@ use tracing::warn;
 use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::registry::{Numbers, Seen};
-use crate::control::routing::{self, Outsides};
+use crate::control::routing::{self, Named, Outsides};
 use crate::control::services;
 use crate::gateway::Setup;
 
@@ -53,6 +53,7 @@ impl Controller {
     pub(super) fn configure_gateways(&mut self, config: &Config, numbers: &Numbers) {
         let routing = self.policy.routing().cloned().unwrap_or_default();
         let services = services::of(config, numbers, &routing);
-        self.gateways.configure(Setup { routing, ports: routing::ports(config, numbers), services });
+        let lending = services::lending(&Named { config, numbers, outsides: &self.outsides });
+        self.gateways.configure(Setup { routing, ports: routing::ports(config, numbers), services, lending });
     }
 }

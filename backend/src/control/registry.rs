@@ -120,7 +120,7 @@ impl Numbers {
             let over = config.networks.iter().filter(|(_, network)| is_over(network));
             let (tagged, untagged): (Vec<_>, Vec<_>) = over.partition(|(_, network)| network.vlan.is_some());
             let number = |(name, _): &(&String, &config::Network)| self.networks.get(*name).copied();
-            // Without an address at the uplink there is none.
+            // It has the uplink's name, if the uplink has an address and nothing else is there without a tag.
             let own = self.networks.get(name).copied().filter(|_| settings.addressing.is_some());
             let trunk = Trunk {
                 native: untagged.first().and_then(number).or(own),

@@ -7,6 +7,7 @@ use viaduct_switch::router::{InterfaceSettings, Route, RouterIndex, Routing, Rou
 use viaduct_switch::security::{Family, Prefix};
 use viaduct_switch::{MacAddress, NetworkIndex, PortIndex};
 
+use crate::config::compile::Numbered;
 use crate::config::{Config, Network, NetworkMode, Subnet};
 use crate::control::registry::Numbers;
 
@@ -29,20 +30,36 @@ pub(super) struct Outside {
 /// By uplink.
 pub(super) type Outsides = BTreeMap<String, Outside>;
 
-/// Uplinks at which the switch has addresses. What comes by one without a tag is a network of its own, which has the uplink's name:
-/// no other network may be called so.
+/// Uplinks at which the switch has addresses.
 fn addressed(config: &Config) -> impl Iterator<Item = &String> {
     config.uplinks.iter().filter(|(_, uplink)| uplink.addressing.is_some()).map(|(name, _)| name)
 }
 
-/// Networks that the file does not name: those of uplinks at which the switch has addresses.
-pub(super) fn own_networks(config: &Config) -> impl Iterator<Item = &String> {
-    addressed(config)
+/// The network where an uplink's own addresses are: the one that is bridged to it without a tag, or one of its own, which has the
+/// uplink's name; no other network may be called so.
+fn network_at<'a>(config: &'a Config, uplink: &'a str) -> &'a str {
+    let is_it = |network: &Network| {
+        let is_bridged = network.mode == NetworkMode::Bridged && network.vlan.is_none();
+        is_bridged && network.uplinks().any(|name| name == uplink)
+    };
+    config.networks.iter().find(|(_, network)| is_it(network)).map_or(uplink, |(name, _)| name.as_str())
 }
 
-/// The networks in which the switch is a router's interface: those with a gateway, and those of uplinks.
-fn interfaces(config: &Config) -> impl Iterator<Item = &String> {
-    config.networks.keys().filter(|name| config.has_gateway(name)).chain(addressed(config))
+/// The uplink whose own addresses are in a network.
+fn uplink_at<'a>(config: &'a Config, network: &str) -> Option<&'a String> {
+    addressed(config).find(|uplink| network_at(config, uplink) == network)
+}
+
+/// Networks that the file does not name: those of uplinks at which the switch has addresses.
+pub(super) fn own_networks(config: &Config) -> impl Iterator<Item = &String> {
+    addressed(config).filter(|uplink| network_at(config, uplink) == uplink.as_str())
+}
+
+/// The networks in which the switch is a router's interface: those with a gateway, and those where uplinks' addresses are.
+fn interfaces(config: &Config) -> impl Iterator<Item = &str> {
+    let inside = config.networks.keys().map(String::as_str);
+    let inside = inside.filter(|name| config.has_gateway(name) && uplink_at(config, name).is_none());
+    inside.chain(addressed(config).map(|uplink| network_at(config, uplink)))
 }
 
 /// The name of the port where a gateway's own frames enter; nobody can write it into a file.
@@ -52,7 +69,7 @@ pub(super) fn gateway_port(network: &str) -> String {
 
 /// The names of all gateways' ports.
 pub(super) fn gateway_ports(config: &Config) -> impl Iterator<Item = String> {
-    interfaces(config).map(|network| gateway_port(network))
+    interfaces(config).map(gateway_port)
 }
 
 /// A gateway's Ethernet address in a network that is no uplink's: always the same one for a name, so that stations need not ask
@@ -74,8 +91,8 @@ pub(super) fn gateway(
     network: &str,
 ) -> Option<viaduct_switch::Gateway> {
     interfaces(config).find(|name| *name == network)?;
-    let mac = match config.uplinks.get(network) {
-        Some(_) => outsides.get(network)?.mac,
+    let mac = match uplink_at(config, network) {
+        Some(uplink) => outsides.get(uplink)?.mac,
         None => mac_of(network),
     };
     Some(viaduct_switch::Gateway { port: *numbers.ports.get(&gateway_port(network))?, mac })
@@ -83,9 +100,8 @@ pub(super) fn gateway(
 
 /// The gateways' ports, by network.
 pub(super) fn ports(config: &Config, numbers: &Numbers) -> BTreeMap<NetworkIndex, PortIndex> {
-    let port = |network: &String| {
-        Some((*numbers.networks.get(network)?, *numbers.ports.get(&gateway_port(network))?))
-    };
+    let port =
+        |network: &str| Some((*numbers.networks.get(network)?, *numbers.ports.get(&gateway_port(network))?));
     interfaces(config).filter_map(port).collect()
 }
 
@@ -109,7 +125,7 @@ pub(super) fn compile(
 /// Which router each network belongs to, by name: those that a `[router]` joins, and those of mode `routed` with their uplink's, have
 /// one; every other network has one of its own, named by its number.
 fn routers(config: &Config, numbers: &Numbers) -> BTreeMap<String, RouterIndex> {
-    let own = |name: &String| Some((name.clone(), RouterIndex(numbers.networks.get(name)?.raw())));
+    let own = |name: &str| Some((name.to_owned(), RouterIndex(numbers.networks.get(name)?.raw())));
     let mut routers: BTreeMap<String, RouterIndex> = interfaces(config).filter_map(own).collect();
     let mut join = |one: &str, other: &str| {
         if let (Some(&kept), Some(&gone)) = (routers.get(one), routers.get(other)) {
@@ -123,7 +139,7 @@ fn routers(config: &Config, numbers: &Numbers) -> BTreeMap<String, RouterIndex> 
     }
     for (name, network) in &config.networks {
         if let (NetworkMode::Routed, Some(uplink)) = (network.mode, network.way_out()) {
-            join(uplink, name);
+            join(network_at(config, uplink), name);
         }
     }
     routers
@@ -145,8 +161,11 @@ impl Plan<'_> {
     }
 
     fn interface(&self, name: &str) -> Option<InterfaceSettings> {
-        let (mtu, addresses) = match self.outsides.get(name) {
-            Some(outside) => (outside.mtu, outside.addresses.clone()),
+        let (mtu, addresses) = match uplink_at(self.config, name) {
+            Some(uplink) => {
+                let outside = self.outsides.get(uplink)?;
+                (outside.mtu, outside.addresses.clone())
+            }
             None => {
                 let subnets = &self.config.networks.get(name)?.gateway.subnets;
                 (self.config.mtu_of(name), subnets.iter().map(address_of).collect())
@@ -176,7 +195,8 @@ impl Plan<'_> {
     /// What an uplink's network is to others: its number, and what is known of it.
     fn outside(&self, uplink: &str) -> Option<(NetworkIndex, RouterIndex, &Outside)> {
         let outside = self.outsides.get(uplink)?;
-        Some((*self.numbers.networks.get(uplink)?, *self.routers.get(uplink)?, outside))
+        let name = network_at(self.config, uplink);
+        Some((*self.numbers.networks.get(name)?, *self.routers.get(name)?, outside))
     }
 
     /// The routes by which packets of a network leave it by its uplink, and those by which they come back.
@@ -271,4 +291,30 @@ pub(super) fn outside(uplink: &crate::config::Uplink, mac: MacAddress, mtu: Opti
     let mtu = uplink.mtu.or_else(|| mtu.and_then(|mtu| u16::try_from(mtu).ok())).unwrap_or(MTU);
     let addresses = addressing.addresses.iter().map(address_of).collect();
     Some(Outside { mac, mtu, addresses, gateways: addressing.gateways.clone() })
+}
+
+/// Numbers of what a configuration names, for those who compile parts of it.
+pub(super) struct Named<'a> {
+    pub(super) config: &'a Config,
+    pub(super) numbers: &'a Numbers,
+    pub(super) outsides: &'a Outsides,
+}
+
+impl Numbered for Named<'_> {
+    fn network(&self, name: &str) -> Option<NetworkIndex> {
+        self.numbers.networks.get(name).copied()
+    }
+
+    fn outside(&self, uplink: &str) -> Option<NetworkIndex> {
+        self.outsides.get(uplink)?;
+        self.network(network_at(self.config, uplink))
+    }
+
+    fn port(&self, name: &str) -> Option<PortIndex> {
+        self.numbers.ports.get(name).copied()
+    }
+
+    fn gateway(&self, network: &str) -> Option<MacAddress> {
+        gateway(self.config, self.numbers, self.outsides, network).map(|gateway| gateway.mac)
+    }
 }

@@ -8,6 +8,8 @@ use viaduct_switch::router::Routing;
 
 use crate::config::{Config, Network};
 use crate::control::registry::Numbers;
+use crate::control::routing::Named;
+use crate::leasing::{NetworkPlan, Plan};
 use crate::services::{Dns, NetworkServices};
 
 /// The services of all networks.
@@ -49,4 +51,16 @@ fn stations(config: &Config, network: &str) -> impl Iterator<Item = (DomainName,
         let addresses = port.addresses.iter().filter(in_it);
         addresses.filter_map(|address| Some((name.clone()?, *address))).collect::<Vec<_>>()
     })
+}
+
+/// What is lent in networks.
+pub(super) fn lending(named: &Named<'_>) -> Plan {
+    let Named { config, numbers, .. } = *named;
+    let network = |name: &String| {
+        let v4 = config.dhcp_settings(name, named)?;
+        Some(NetworkPlan { name: name.clone(), index: *numbers.networks.get(name)?, v4: Some(v4) })
+    };
+    let names = config.ports.keys().chain(config.uplinks.keys());
+    let ports = names.filter_map(|name| Some((*numbers.ports.get(name)?, name.clone())));
+    Plan { networks: config.networks.keys().filter_map(network).collect(), ports: ports.collect() }
 }

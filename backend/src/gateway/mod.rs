@@ -11,10 +11,12 @@
 //! have to be asked for elsewhere) is done in other threads, whose frames and packets come back as letters. Nothing here is asked by
 //! a worker, so a frame is never late because of it.
 
+mod lending;
 mod router;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -27,7 +29,10 @@ use viaduct_switch::router::Routing;
 use viaduct_switch::{Nanos, NetworkIndex, PortIndex, Switch};
 
 use crate::dataplane::{Injector, Offers};
+use crate::leasing::{LeaseView, Plan};
 use crate::services::{NetworkServices, Services};
+use lending::{Lending, Tools};
+use router::Served;
 
 /// What the control side wants of the gateways.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +43,8 @@ pub struct Setup {
     pub ports: BTreeMap<NetworkIndex, PortIndex>,
     /// What is served on the gateways' addresses.
     pub services: Vec<NetworkServices>,
+    /// What is lent in networks, and by what names ports are known.
+    pub lending: Plan,
 }
 
 /// What the thread is made of.
@@ -52,6 +59,8 @@ pub struct Parts {
     pub started: Instant,
     /// Random and secret.
     pub seed: u64,
+    /// The file in which leases are kept.
+    pub leases: PathBuf,
 }
 
 /// Packets of services that may wait for the thread.
@@ -78,6 +87,8 @@ enum Letter {
     Packet(NetworkIndex, Vec<u8>, Ticket),
     /// Send this frame in a network.
     Frame(NetworkIndex, Vec<u8>),
+    /// Tell of all leases.
+    Leases(oneshot::Sender<(Nanos, Vec<LeaseView>)>),
     /// Tell of all neighbours.
     Neighbours(oneshot::Sender<(Nanos, Vec<Neighbour>)>),
     /// End.
@@ -120,6 +131,11 @@ impl Handle {
         self.say(Letter::Neighbours(answer));
     }
 
+    /// Has all leases told, with the time.
+    pub fn leases(&self, answer: oneshot::Sender<(Nanos, Vec<LeaseView>)>) {
+        self.say(Letter::Leases(answer));
+    }
+
     /// Sends a packet of IP of a service's; says whether there was room for it.
     pub fn packet(&self, network: NetworkIndex, packet: Vec<u8>) -> bool {
         let ticket = Ticket(Arc::clone(&self.packets));
@@ -158,7 +174,14 @@ impl Gateways {
         let output = handle.clone();
         let services = Services::start(move |network, packet| output.packet(network, packet));
         let services = services.map_err(io::Error::other)?;
-        let served = services.handle();
+        let tools = Tools {
+            switch: Arc::clone(&parts.switch),
+            gateways: handle.clone(),
+            services: services.handle(),
+            started: parts.started,
+        };
+        let lending = Lending::start(&parts.leases, tools)?;
+        let served = Served { services: services.handle(), lending };
         let run = move || router::Router::new(parts, served).run(&letters);
         let thread = thread::Builder::new().name("gateway".to_owned()).spawn(run)?;
         Ok(Self { handle, thread: Some(thread), _services: services })

@@ -9,8 +9,10 @@ use tracing::warn;
 use viaduct_switch::gateway::{Gateway, Limits, Moment, Offered, Output};
 use viaduct_switch::{DropReason, Nanos, NetworkIndex, PortIndex, Switch};
 
+use super::lending::Lending;
 use super::{Letter, Parts, Setup};
 use crate::dataplane::{Injector, OfferedFrame, Offers};
+use crate::leasing::Leasing;
 use crate::services::{self, Taking};
 
 /// The bytes of an Ethernet header.
@@ -19,6 +21,12 @@ const ETHERNET: usize = 14;
 /// How long the thread sleeps at most.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
+/// Those who answer what is for the gateways' own addresses.
+pub(super) struct Served {
+    pub(super) services: services::Handle,
+    pub(super) lending: Lending,
+}
+
 /// All that the thread has.
 pub(super) struct Router {
     machine: Gateway,
@@ -26,7 +34,7 @@ pub(super) struct Router {
     offers: Arc<Offers>,
     injector: Injector,
     started: Instant,
-    services: services::Handle,
+    served: Served,
     /// The gateways' ports.
     ports: BTreeMap<NetworkIndex, PortIndex>,
     /// Room for what is offered.
@@ -34,8 +42,8 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub(super) fn new(parts: Parts, services: services::Handle) -> Self {
-        let Parts { switch, offers, injector, started, seed } = parts;
+    pub(super) fn new(parts: Parts, served: Served) -> Self {
+        let Parts { switch, offers, injector, started, seed, .. } = parts;
         let machine = Gateway::new(seed, &Limits::default());
         Self {
             machine,
@@ -43,7 +51,7 @@ impl Router {
             offers,
             injector,
             started,
-            services,
+            served,
             ports: BTreeMap::new(),
             offered: VecDeque::new(),
         }
@@ -86,12 +94,17 @@ impl Router {
         match letter {
             Letter::Offered => return self.take_offers(),
             Letter::Setup(setup) => {
-                let Setup { routing, ports, services } = *setup;
+                let Setup { routing, ports, services, lending } = *setup;
                 self.ports = ports;
-                self.services.configure(services);
+                self.served.services.configure(services);
+                self.served.lending.configure(lending);
                 self.machine.set_routing(routing, moment);
             }
-            Letter::ForgetPort(port) => self.machine.forget_port(port, moment),
+            Letter::ForgetPort(port) => {
+                self.machine.forget_port(port, moment);
+                self.served.lending.forget_port(port);
+            }
+            Letter::Leases(answer) => self.served.lending.leases(answer),
             Letter::Packet(network, packet, _place) => {
                 if let Err(reason) = self.machine.originate(network, &packet, moment) {
                     self.count(network, reason);
@@ -147,8 +160,14 @@ impl Router {
 
     /// Gives a frame for one of the gateway's addresses to the service that it is for; nobody else wants it.
     fn serve(&mut self, port: PortIndex, network: NetworkIndex, frame: &[u8]) {
+        if Leasing::concerns(frame) {
+            if !self.served.lending.frame(port, network, frame.to_vec()) {
+                self.drop(port, DropReason::GatewayQueueFull);
+            }
+            return;
+        }
         let packet = frame.get(ETHERNET..).unwrap_or_default();
-        match self.services.packet(port, network, packet.to_vec()) {
+        match self.served.services.packet(port, network, packet.to_vec()) {
             Taking::Taken => {}
             Taking::NoRoom => self.drop(port, DropReason::GatewayQueueFull),
             Taking::NotServed => {

@@ -14,6 +14,8 @@ pub struct NameChange {
     pub name: DomainName,
     /// Its address.
     pub address: IpAddr,
+    /// The name of the port where it is; empty if the name is gone.
+    pub port: String,
     /// Whether the address has the name from now on, or has it no more.
     pub is_added: bool,
 }
@@ -104,6 +106,10 @@ impl Names {
 
     fn tell(&mut self, (network, address): &Place, name: &DomainName, is_added: bool) {
         let (network, name, address) = (network.clone(), name.clone(), *address);
-        self.changes.push(NameChange { network, name, address, is_added });
+        let key = (network, name);
+        let port =
+            self.owners.get(&key).filter(|_| is_added).map_or_else(String::new, |owner| owner.0.clone());
+        let (network, name) = key;
+        self.changes.push(NameChange { network, name, address, port, is_added });
     }
 }

@@ -1,0 +1,208 @@
+//! The thread of the servers that lend addresses: it alone waits for the disk on which leases are kept.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
+
+use tokio::sync::oneshot;
+use tracing::warn;
+use viaduct_switch::{Nanos, NetworkIndex, PortIndex, Switch};
+
+use super::{Handle, Ticket};
+use crate::leasing::{LeaseView, Leasing, NameChange, Outgoing, Plan};
+use crate::services;
+
+/// Frames that may wait for the thread: each port sends its gateway a thousand a second at most.
+const FRAMES_MAX: usize = 4096;
+
+/// How long the thread sleeps at most, so that it notices that the clock was set.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// What the thread is told.
+enum Order {
+    Frame { port: PortIndex, network: NetworkIndex, frame: Vec<u8>, _place: Ticket },
+    Plan(Box<Plan>),
+    ForgetPort(PortIndex),
+    Leases(oneshot::Sender<(Nanos, Vec<LeaseView>)>),
+    Stop,
+}
+
+/// Talks to the thread, which ends when the last of these is dropped by its owner.
+pub(super) struct Lending {
+    orders: Sender<Order>,
+    frames: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Lending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lending").field("frames", &self.frames).finish_non_exhaustive()
+    }
+}
+
+/// What the thread has.
+pub(super) struct Tools {
+    pub(super) switch: Arc<Switch>,
+    /// By what answers leave.
+    pub(super) gateways: Handle,
+    /// Who hears of names.
+    pub(super) services: services::Handle,
+    /// When the switch's time began.
+    pub(super) started: Instant,
+}
+
+impl Lending {
+    /// Starts the thread, which keeps leases in the file at `path`.
+    pub(super) fn start(path: &Path, tools: Tools) -> io::Result<Self> {
+        let (orders, received) = channel();
+        let now = now(tools.started);
+        let leasing = Leasing::open(path, now, unix_s());
+        let lender = Lender { leasing, tools, ports: Plan::default().ports, networks: Vec::new() };
+        let thread = thread::Builder::new().name("leases".to_owned()).spawn(move || lender.run(&received))?;
+        Ok(Self { orders, frames: Arc::default(), thread: Some(thread) })
+    }
+
+    fn say(&self, order: Order) {
+        // Only at the end of the process is nobody there.
+        let _ = self.orders.send(order);
+    }
+
+    /// Hands over a frame that asks for an address, or tells about one; says whether there was room.
+    pub(super) fn frame(&self, port: PortIndex, network: NetworkIndex, frame: Vec<u8>) -> bool {
+        let place = Ticket(Arc::clone(&self.frames));
+        let had_room = self.frames.fetch_add(1, Ordering::Relaxed) < FRAMES_MAX;
+        if had_room {
+            self.say(Order::Frame { port, network, frame, _place: place });
+        }
+        had_room
+    }
+
+    pub(super) fn configure(&self, plan: Plan) {
+        self.say(Order::Plan(Box::new(plan)));
+    }
+
+    pub(super) fn forget_port(&self, port: PortIndex) {
+        self.say(Order::ForgetPort(port));
+    }
+
+    pub(super) fn leases(&self, answer: oneshot::Sender<(Nanos, Vec<LeaseView>)>) {
+        self.say(Order::Leases(answer));
+    }
+}
+
+impl Drop for Lending {
+    fn drop(&mut self) {
+        self.say(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has said so on standard error already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn now(started: Instant) -> Nanos {
+    Nanos(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// What the wall clock says, in seconds since 1970.
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The thread's own.
+struct Lender {
+    leasing: Leasing,
+    tools: Tools,
+    /// Ports and networks by the names under which leases know them.
+    ports: std::collections::BTreeMap<PortIndex, String>,
+    networks: Vec<(String, NetworkIndex)>,
+}
+
+impl Lender {
+    fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            match orders.recv_timeout(self.sleep()) {
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return self.sync(),
+                Ok(order) => self.follow(order),
+                Err(RecvTimeoutError::Timeout) => self.leasing.set_clock(now(self.tools.started), unix_s()),
+            }
+            loop {
+                match orders.try_recv() {
+                    Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.sync(),
+                    Ok(order) => self.follow(order),
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+            self.leasing.advance(now(self.tools.started));
+            self.tell();
+            // Nobody waits now for what has to be on the disk only should the machine lose its power.
+            self.sync();
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        let due = self.leasing.due().map(|due| due.0.saturating_sub(now(self.tools.started).0));
+        due.map_or(SLEEP_MAX, |nanos| Duration::from_nanos(nanos).min(SLEEP_MAX))
+    }
+
+    fn follow(&mut self, order: Order) {
+        let moment = now(self.tools.started);
+        match order {
+            Order::Frame { port, network, frame, .. } => {
+                let neighbours = self.tools.switch.neighbours();
+                let mut taken = |address: std::net::IpAddr| neighbours.get(network, address.into()).is_some();
+                if let Some(answer) = self.leasing.receive(network, port, &frame, moment, &mut taken) {
+                    self.tools.gateways.frame(network, answer);
+                }
+            }
+            Order::Plan(plan) => {
+                self.ports.clone_from(&plan.ports);
+                self.networks = plan.networks.iter().map(|one| (one.name.clone(), one.index)).collect();
+                if let Err(error) = self.leasing.configure(*plan, moment) {
+                    warn!("{error}; the servers stay as they were");
+                }
+            }
+            Order::ForgetPort(port) => self.leasing.forget_port(port, moment),
+            // Whoever asked may have stopped waiting.
+            Order::Leases(answer) => drop(answer.send((moment, self.leasing.leases()))),
+            Order::Stop => {}
+        }
+        self.tell();
+    }
+
+    /// Sends what was not asked for, and tells of names.
+    fn tell(&mut self) {
+        while let Some(Outgoing { network, frame }) = self.leasing.next_frame() {
+            self.tools.gateways.frame(network, frame);
+        }
+        for change in self.leasing.take_names() {
+            self.name(&change);
+        }
+    }
+
+    fn name(&self, change: &NameChange) {
+        let Some((_, network)) = self.networks.iter().find(|(name, _)| *name == change.network) else {
+            return;
+        };
+        let port = self.ports.iter().find(|(_, name)| **name == change.port).map(|(port, _)| *port);
+        match port {
+            Some(port) if change.is_added => {
+                // That another port has the name is counted.
+                let _ = self.tools.services.name_given(*network, port, &change.name, change.address);
+            }
+            _ => self.tools.services.name_ended(*network, change.address),
+        }
+    }
+
+    fn sync(&mut self) {
+        if let Some(file) = self.leasing.unsynced()
+            && let Err(error) = file.sync_data()
+        {
+            warn!("leases may be forgotten if the machine loses its power: {error}");
+        }
+    }
+}
