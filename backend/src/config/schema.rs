@@ -122,7 +122,7 @@ pub const NETWORK: Table = Table {
         ),
         unserved("dhcp6", "a table", "none"),
         now("dns", "a table", "none"),
-        unserved("metadata", "\"unix:\" and a path, or an address and a port", "none"),
+        now("metadata", "\"unix:\" and a path, or an address and a port", "none"),
         unserved("nat", "a table", "the defaults there"),
         unserved("snat", "a list of tables", "[]"),
         later("overlay"),

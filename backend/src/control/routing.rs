@@ -11,6 +11,12 @@ use crate::config::compile::Numbered;
 use crate::config::{Config, Network, NetworkMode, Subnet};
 use crate::control::registry::Numbers;
 
+/// Where guests ask for what they have to know about themselves, as clouds have it.
+const METADATA: [(IpAddr, u8); 2] = [
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 32),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 128),
+];
+
 /// The MTU of an uplink that nobody knows.
 const MTU: u16 = 1500;
 
@@ -167,8 +173,10 @@ impl Plan<'_> {
                 (outside.mtu, outside.addresses.clone())
             }
             None => {
-                let subnets = &self.config.networks.get(name)?.gateway.subnets;
-                (self.config.mtu_of(name), subnets.iter().map(address_of).collect())
+                let gateway = &self.config.networks.get(name)?.gateway;
+                let served = if gateway.metadata.is_some() { &METADATA[..] } else { &[] };
+                let subnets = gateway.subnets.iter().map(address_of);
+                (self.config.mtu_of(name), subnets.chain(served.iter().copied()).collect())
             }
         };
         Some(InterfaceSettings {

@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use viaduct_switch::PortIndex;
 use viaduct_switch::domain::DomainName;
 use viaduct_switch::router::Routing;
 
-use crate::config::{Config, Network};
+use crate::config::{self, Config, Network};
 use crate::control::registry::Numbers;
 use crate::control::routing::Named;
 use crate::leasing::{NetworkPlan, Plan};
-use crate::services::{Dns, NetworkServices};
+use crate::services::{Dns, Metadata, NetworkServices, Target};
 
 /// The services of all networks.
 pub(super) fn of(config: &Config, numbers: &Numbers, routing: &Routing) -> Vec<NetworkServices> {
@@ -27,9 +28,26 @@ pub(super) fn of(config: &Config, numbers: &Numbers, routing: &Routing) -> Vec<N
                 upstream: dns.upstream.clone(),
                 hosts: written(dns).chain(stations(config, name)).collect(),
             }),
+            metadata: network.gateway.metadata.as_ref().map(metadata),
+            name: name.clone(),
+            ports: ports(config, numbers),
         })
     };
     config.networks.iter().filter_map(services).collect()
+}
+
+fn metadata(written: &config::Metadata) -> Metadata {
+    let target = match written {
+        config::Metadata::Unix(path) => Target::Unix(path.clone()),
+        config::Metadata::Tcp(address) => Target::Address(*address),
+    };
+    Metadata { target, announces_port: true }
+}
+
+/// The names of all ports and uplinks.
+fn ports<C: FromIterator<(PortIndex, String)>>(config: &Config, numbers: &Numbers) -> C {
+    let names = config.ports.keys().chain(config.uplinks.keys());
+    names.filter_map(|name| Some((*numbers.ports.get(name)?, name.clone()))).collect()
 }
 
 /// The names that are written.
@@ -60,7 +78,5 @@ pub(super) fn lending(named: &Named<'_>) -> Plan {
         let v4 = config.dhcp_settings(name, named)?;
         Some(NetworkPlan { name: name.clone(), index: *numbers.networks.get(name)?, v4: Some(v4) })
     };
-    let names = config.ports.keys().chain(config.uplinks.keys());
-    let ports = names.filter_map(|name| Some((*numbers.ports.get(name)?, name.clone())));
-    Plan { networks: config.networks.keys().filter_map(network).collect(), ports: ports.collect() }
+    Plan { networks: config.networks.keys().filter_map(network).collect(), ports: ports(config, numbers) }
 }

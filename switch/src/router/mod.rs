@@ -206,11 +206,11 @@ impl Routing {
     ) -> Result<(), RoutingError> {
         let routes = self.routes_of(router);
         let shared = RoutingError::SharedPrefix { prefix, network };
-        if !routes.add(Prefix::host(address), Route::Local) {
-            return Err(shared);
-        }
-        // A prefix of one address is that address, which is the gateway's.
-        if prefix != Prefix::host(address) && !routes.add(prefix, Route::Link(network)) {
+        let is_new = routes.add(Prefix::host(address), Route::Local);
+        // A prefix of one address is that address, which is the gateway's; he may have it in many networks.
+        let is_alone = prefix == Prefix::host(address);
+        let is_free = is_alone || (is_new && routes.add(prefix, Route::Link(network)));
+        if !is_free {
             return Err(shared);
         }
         // RFC 3021, 2.2: of two addresses none is left to be a broadcast address.
