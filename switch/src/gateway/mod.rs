@@ -46,7 +46,7 @@ mod reset;
 mod resolution;
 mod table;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 pub use neighbour::NeighbourState;
@@ -226,6 +226,8 @@ const _: () = assert!(Charge::OWN.0 as usize == PORTS_MAX);
 #[derive(Debug)]
 pub struct Gateway {
     routing: Arc<Routing>,
+    /// Other routers, which need not be of a subnet of their network.
+    next_hops: HashSet<Key>,
     table: table::Table,
     room: held::Room,
     own: own::Own,
@@ -240,6 +242,7 @@ impl Gateway {
     pub fn new(seed: u64, limits: &Limits) -> Self {
         Self {
             routing: Arc::default(),
+            next_hops: HashSet::new(),
             table: table::Table::new(limits.neighbours, limits.unproven_of_port, seed.rotate_left(24)),
             room: held::Room::new(limits.held_bytes),
             own: own::Own::default(),
@@ -265,6 +268,7 @@ impl Gateway {
         let is_own = |(network, address): Key| routing.interface(network).is_some_and(|new| new.has(address));
         let gone = |key: Key| !is_same(key.0) || is_own(key);
         self.forget_where(DropReason::NoRoute, moment, |entry, _| gone(entry.key));
+        self.next_hops = routing.next_hops().collect();
         self.own.retain(|key| is_own(key) || (key.1 == groups::REPORTS && is_same(key.0)));
         for (network, interface) in routing.interfaces() {
             let old = before.interface(network).filter(|old| old.mac == interface.mac);

@@ -65,7 +65,9 @@ impl Own {
     fn set(&mut self, key: Key, due: Nanos, task: Task) {
         self.remove(key);
         self.tasks.insert(key, (due, task));
-        self.deadlines.insert((due, key));
+        if due != NEVER {
+            self.deadlines.insert((due, key));
+        }
     }
 
     fn remove(&mut self, key: Key) {

@@ -34,8 +34,8 @@ pub(super) struct Claim {
 }
 
 impl Gateway {
-    /// Whether a station of `network` may have `address`: it is one of the interface's subnets and nobody's else, or somebody
-    /// was asked for it.
+    /// Whether a station of `network` may have `address`: it is one of the interface's subnets and nobody's else, or one of a
+    /// router to which routes lead, or somebody was asked for it.
     pub(super) fn may_have(&self, network: NetworkIndex, address: Address) -> bool {
         let Some(interface) = self.routing.interface(network) else { return false };
         if interface.has(address) || address.is_group() {
@@ -47,7 +47,8 @@ impl Gateway {
         let is_in_subnet = interface.addresses.iter().any(|(_, subnet)| subnet.contains(address.into()));
         let route = self.routing.route(interface.router, address);
         let is_taken = matches!(route, Some(Route::Local | Route::Broadcast));
-        (is_in_subnet && !is_taken) || self.table.find((network, address)).is_some()
+        let key = (network, address);
+        (is_in_subnet && !is_taken) || self.next_hops.contains(&key) || self.table.find(key).is_some()
     }
 
     /// Has a packet wait until the Ethernet address of `key` is known, and asks for it.

@@ -188,3 +188,64 @@ impl Table {
         self.deadlines.first().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::NetworkIndex;
+    use crate::packet::Address;
+
+    fn key(number: u16) -> Key {
+        (NetworkIndex::new(0).unwrap(), Address::from_bits(number.into()))
+    }
+
+    /// Each entry's charge, as the table itself has it.
+    fn charges(table: &Table) -> Vec<Charge> {
+        table.entries().map(|(_, charge, _)| charge).collect()
+    }
+
+    fn count(charges: &[Charge], of: Charge) -> usize {
+        charges.iter().filter(|charge| **charge == of).count()
+    }
+
+    proptest! {
+        /// Whoever comes in, who has fewer than his share keeps all.
+        #[test]
+        fn who_has_most_gives_way(
+            steps in prop::collection::vec((0..400_u16, 0..5_u16, 0..4_u8), 1..400),
+            most in 1..40_usize,
+            most_unproven in 1..20_usize,
+        ) {
+            let mut table = Table::new(most, most_unproven, 1);
+            for (step, (number, charge, what)) in steps.into_iter().enumerate() {
+                let (charge, now) = (Charge(charge), Nanos(step as u64));
+                match table.find(key(number)) {
+                    Some(slot) if what == 0 => prop_assert_eq!(table.remove(slot).unwrap().key, key(number)),
+                    Some(slot) => table.heard_of(slot, charge, what > 1),
+                    None => {
+                        let before = charges(&table);
+                        if let Some(slot) = table.displaced_by(charge) {
+                            let (_, of, _) = table.entries().find(|(other, ..)| *other == slot).unwrap();
+                            let most_of = before.iter().map(|of| count(&before, *of)).max().unwrap();
+                            prop_assert!(of == charge || count(&before, of) == most_of);
+                            prop_assert!(of == charge || count(&before, charge) < most_of);
+                            prop_assert!(of == charge || before.len() == most);
+                            table.remove(slot);
+                        }
+                        let entry = Entry::new(key(number), NeighbourState::Incomplete, now);
+                        table.insert(entry, charge, now);
+                    }
+                }
+                let charges = charges(&table);
+                prop_assert!(charges.len() == table.len() && table.len() <= most);
+                prop_assert_eq!((table.ranks.len(), table.deadlines.len()), (table.len(), table.len()));
+                for charge in (0..5).map(Charge) {
+                    prop_assert_eq!(table.counts[charge.get()].all, count(&charges, charge));
+                    prop_assert!(table.counts[charge.get()].unproven <= table.counts[charge.get()].all);
+                }
+            }
+        }
+    }
+}

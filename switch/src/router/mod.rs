@@ -243,6 +243,11 @@ impl Routing {
         numbered.filter_map(|(index, interface)| Some((NetworkIndex::new(index)?, interface.as_ref()?)))
     }
 
+    /// All routers to which routes lead, each with the network where it is; some come several times.
+    pub fn next_hops(&self) -> impl Iterator<Item = (NetworkIndex, Address)> {
+        self.routes.iter().flat_map(Routes::next_hops)
+    }
+
     /// The route of `router` for packets to `address`; `None`: there is none.
     #[must_use]
     #[inline]

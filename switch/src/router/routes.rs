@@ -60,6 +60,14 @@ impl Routes {
         true
     }
 
+    /// The routers to which routes lead.
+    pub(crate) fn next_hops(&self) -> impl Iterator<Item = (NetworkIndex, Address)> {
+        self.routes.values().filter_map(|route| match route {
+            Route::Via(network, next) => Some((*network, *next)),
+            _ => None,
+        })
+    }
+
     /// The route for packets to `address`, and how long its prefix is, counted in 128 bits; `None`: there is none.
     #[inline]
     pub(crate) fn look_up(&self, address: Address) -> Option<Route> {

@@ -34,6 +34,20 @@ fn nobody_is_answered_for_other_addresses_or_from_other_subnets() {
     }
 }
 
+/// Where the interface has one address alone, the other router is of no subnet.
+#[test]
+fn a_router_to_which_a_route_leads_is_answered_wherever_it_is() {
+    let mut lab = Lab::new();
+    let default =
+        (RouterIndex(0), "0.0.0.0/0".parse().unwrap(), Route::Via(network(0), address("172.31.1.1")));
+    lab.set_routing(Routing::compile([settings(0, 1500, &["10.0.0.1/32"])], [default]).unwrap());
+    lab.wait(10_000);
+    let out = lab.receive(5, 0, &arp(1, ALL, (mac(5), "172.31.1.1"), (NOBODY, "10.0.0.1")));
+    assert_eq!((sent(&out).len(), lab.known(0, "172.31.1.1")), (1, Some(mac(5))));
+    let out = lab.receive(6, 0, &arp(1, ALL, (mac(6), "172.31.1.2"), (NOBODY, "10.0.0.1")));
+    assert_eq!(dropped(&out), [(6, DropReason::GatewayBadMessage)]);
+}
+
 #[test]
 fn a_probe_for_the_gateways_address_is_answered_so_that_it_is_not_taken() {
     let mut lab = Lab::new();
@@ -152,7 +166,7 @@ fn an_address_that_somebody_has_is_not_used() {
         let expected = Output::Probed { network: network(0), address: address("10.0.0.1"), taken_by };
         assert_eq!(out, [expected]);
         assert_eq!(lab.receive(5, 0, &answer), [], "it is told once");
-        assert_eq!(lab.wait(60_000), [], "and not probed any more");
+        assert_eq!((lab.wait(60_000), lab.gateway.due()), (vec![], None), "and not probed any more");
         let out = lab.receive(6, 0, &arp(1, ALL, (mac(6), "10.0.0.6"), (NOBODY, "10.0.0.1")));
         assert_eq!(out, [], "nor used");
     }
