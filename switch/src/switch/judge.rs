@@ -47,7 +47,7 @@ impl Default for Receivers {
 
 /// A frame that may go on: what is known of a fragment.
 #[derive(Clone, Copy)]
-struct Admitted {
+pub(super) struct Admitted {
     first: Option<First>,
     /// Its datagram, which waits for what is decided.
     datagram: Option<DatagramId>,
@@ -102,7 +102,23 @@ impl<'a, E> Commit<'a, E> {
             },
         };
         let Some(admitted) = self.admit(slot, frame, contents, &rules, &crossing) else { return };
-        let parcel = Parcel { contents, first: admitted.first, hint: readings.hint(slot) };
+        self.judge_admitted(slot, frame, networks, to, (contents, admitted));
+    }
+
+    /// The same for a frame that is no fragment, or whose datagram is known; `contents` is what it said when it came in.
+    #[inline]
+    pub(super) fn judge_admitted<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        networks: [NetworkIndex; 2],
+        to: PortIndex,
+        (contents, admitted): (&Contents, Admitted),
+    ) where
+        E: Egress<P>,
+    {
+        let Some((rules, crossing)) = self.crossing(networks) else { return };
+        let parcel = Parcel { contents, first: admitted.first, hint: self.readings.hint(slot) };
         let assessed = rules.filter.assess(&crossing, parcel, to);
         match self.note(&rules, &crossing, (contents, admitted), assessed) {
             Ok(()) => self.egress.send(to, slot, frame),
@@ -113,6 +129,26 @@ impl<'a, E> Commit<'a, E> {
             }
             Err(denied) => self.drop(slot, frame, denied.into()),
         }
+    }
+
+    /// Whether rules are to be asked now about a frame that came in the first of `networks` and leaves in the second, before it
+    /// is changed for that: a fragment may have to wait for the first one, and comes in once more then, as it is.
+    pub(super) fn admit_between<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        networks: [NetworkIndex; 2],
+        contents: &Contents,
+    ) -> Option<Admitted>
+    where
+        E: Egress<P>,
+    {
+        let Some((rules, crossing)) = self.crossing(networks) else {
+            // Somebody is filtered only under a policy with rules.
+            self.drop(slot, frame, DropReason::NoNetwork);
+            return None;
+        };
+        self.admit(slot, frame, contents, &rules, &crossing)
     }
 
     /// Lets copies of a frame leave by those of `members` whose rules, and the sender's, allow it.
@@ -131,23 +167,6 @@ impl<'a, E> Commit<'a, E> {
         self.flood_judged(slot, frame, [network; 2], members);
     }
 
-    /// The same for a frame that came in the first of `networks` and leaves in the second, whose members these are.
-    pub(super) fn flood_between<P>(
-        &mut self,
-        slot: usize,
-        frame: &Frame<P>,
-        networks: [NetworkIndex; 2],
-        members: &[PortIndex],
-    ) where
-        E: Egress<P>,
-    {
-        let policy = self.scene.policy;
-        if policy.has_filtered(networks[1]) || policy.is_filtered(self.scene.source) {
-            return self.flood_judged(slot, frame, networks, members);
-        }
-        self.egress.flood(networks[1], members, slot, frame);
-    }
-
     #[inline(never)]
     fn flood_judged<P>(
         &mut self,
@@ -158,20 +177,34 @@ impl<'a, E> Commit<'a, E> {
     ) where
         E: Egress<P>,
     {
-        let network = networks[1];
         let Some((rules, crossing)) = self.crossing(networks) else {
-            return self.egress.flood(network, members, slot, frame);
+            return self.egress.flood(networks[1], members, slot, frame);
         };
         let contents = match Contents::of(frame) {
             Ok(contents) => contents,
             Err(reason) => return self.drop(slot, frame, reason),
         };
         let Some(admitted) = self.admit(slot, frame, &contents, &rules, &crossing) else { return };
-        let parcel = Parcel { contents: &contents, first: admitted.first, hint: Hint::default() };
+        self.flood_admitted(slot, frame, networks, members, (&contents, admitted));
+    }
+
+    /// The same for a frame that is no fragment, or whose datagram is known; `contents` is what it said when it came in.
+    pub(super) fn flood_admitted<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        networks: [NetworkIndex; 2],
+        members: &[PortIndex],
+        (contents, admitted): (&Contents, Admitted),
+    ) where
+        E: Egress<P>,
+    {
+        let Some((rules, crossing)) = self.crossing(networks) else { return };
+        let parcel = Parcel { contents, first: admitted.first, hint: Hint::default() };
         let mut receivers = std::mem::take(&mut self.receivers.allowed);
         let assessed = rules.filter.assess_flood(&crossing, parcel, members, &mut receivers);
-        match self.note(&rules, &crossing, (&contents, admitted), assessed) {
-            Ok(()) => self.egress.flood(network, &receivers, slot, frame),
+        match self.note(&rules, &crossing, (contents, admitted), assessed) {
+            Ok(()) => self.egress.flood(networks[1], &receivers, slot, frame),
             Err(denied) => self.drop(slot, frame, denied.into()),
         }
         self.receivers.allowed = receivers;

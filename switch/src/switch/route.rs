@@ -2,6 +2,7 @@
 
 use super::Egress;
 use super::commit::Commit;
+use super::judge::Admitted;
 use super::readings::Reading;
 use crate::decision::{Lengths, Scene};
 use crate::drops::DropReason;
@@ -51,7 +52,7 @@ impl<E> Commit<'_, E> {
             return self.hand_over(slot, frame, network);
         }
         match routes.way(network, frame, &contents, self.scene.now_s) {
-            Ok((packet, Way::To(hop))) => self.pass(slot, frame, (network, packet), hop),
+            Ok((packet, Way::To(hop))) => self.pass(slot, frame, (network, packet), hop, &contents),
             Ok((_, Way::Gateway(_))) => self.hand_over(slot, frame, network),
             Ok((_, Way::Drop(reason))) | Err(reason) => self.drop(slot, frame, reason),
         }
@@ -66,42 +67,62 @@ impl<E> Commit<'_, E> {
         }
     }
 
-    /// Lets a packet leave in the network of its next hop.
+    /// Lets a packet leave in the network of its next hop. Where rules are asked, a fragment has to be known before the head is
+    /// changed: one that waits for the first comes in here once more.
     fn pass<P>(
         &mut self,
         slot: usize,
         frame: &mut Frame<P>,
         (network, packet): (NetworkIndex, Packet),
         hop: Hop,
+        contents: &Contents,
     ) where
         E: Egress<P>,
     {
         let Scene { policy, source, .. } = *self.scene;
+        let networks = [network, hop.network];
+        let station = self.scene.station(hop.network, hop.destination);
+        let receives_filtered = match station {
+            Some(to) => policy.is_filtered(to),
+            None => policy.has_filtered(hop.network),
+        };
+        let admitted = if receives_filtered || policy.is_filtered(source) {
+            let Some(admitted) = self.admit_between(slot, frame, networks, contents) else { return };
+            Some((contents, admitted))
+        } else {
+            None
+        };
         rewrite::pass(frame.head.bytes_mut(), &packet, hop.source, hop.destination);
         let priority = frame.meta.tag.and_then(|tag| tag.priority);
         frame.meta.tag = Some(TakenTag { network: hop.network, priority });
-        match self.scene.station(hop.network, hop.destination) {
-            Some(to) if policy.is_filtered(source) || policy.is_filtered(to) => {
-                self.judge_between(slot, frame, [network, hop.network], to);
-            }
-            Some(to) => self.egress.send(to, slot, frame),
-            None => self.pass_to_all(slot, frame, [network, hop.network]),
+        match (station, admitted) {
+            (Some(to), Some(admitted)) => self.judge_admitted(slot, frame, networks, to, admitted),
+            (Some(to), None) => self.egress.send(to, slot, frame),
+            (None, admitted) => self.pass_to_all(slot, frame, networks, admitted),
         }
     }
 
     /// The station's place is unknown, though its Ethernet address is not.
     #[cold]
-    fn pass_to_all<P>(&mut self, slot: usize, frame: &Frame<P>, networks: [NetworkIndex; 2])
-    where
+    fn pass_to_all<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        networks: [NetworkIndex; 2],
+        admitted: Option<(&Contents, Admitted)>,
+    ) where
         E: Egress<P>,
     {
         let members = self.scene.policy.network(networks[1]).map_or(&[][..], |network| network.members());
         if !members.iter().any(|member| *member != self.scene.source) {
-            self.drop(slot, frame, DropReason::NoReceiver);
-        } else if self.admits(StormClass::UnknownUnicast) {
-            self.flood_between(slot, frame, networks, members);
-        } else {
-            self.drop(slot, frame, StormClass::UnknownUnicast.drop_reason());
+            return self.drop(slot, frame, DropReason::NoReceiver);
+        }
+        if !self.admits(StormClass::UnknownUnicast) {
+            return self.drop(slot, frame, StormClass::UnknownUnicast.drop_reason());
+        }
+        match admitted {
+            Some(admitted) => self.flood_admitted(slot, frame, networks, members, admitted),
+            None => self.egress.flood(networks[1], members, slot, frame),
         }
     }
 

@@ -12,14 +12,15 @@ use std::sync::Arc;
 
 use etherparse::PacketBuilder;
 use viaduct_switch::explain::Fate;
+use viaduct_switch::fragments::DatagramId;
 use viaduct_switch::packet::Address;
 use viaduct_switch::router::{InterfaceSettings, RouterIndex, Routing, Serves};
 use viaduct_switch::security::{
     Direction, Group, GroupIndex, PortSecurity, Protocol, Rule, RuleSpec, SecurityControl, Zone,
 };
 use viaduct_switch::{
-    Claims, DropReason, Egress, Frame, Gateway, Gso, GsoKind, Head, Limits, MacAddress, Metadata, Nanos,
-    NetworkIndex, NetworkSettings, PartialChecksum, Policy, PortIndex, PortPolicy, Priority, Switch,
+    Carried, Claims, DropReason, Egress, Frame, Gateway, Gso, GsoKind, Head, Limits, MacAddress, Metadata,
+    Nanos, NetworkIndex, NetworkSettings, PartialChecksum, Policy, PortIndex, PortPolicy, Priority, Switch,
     TakenTag, Trunk, VlanId, WorkerState,
 };
 
@@ -69,6 +70,10 @@ struct Outside {
     offered: Vec<(usize, Vec<u8>)>,
     is_full: bool,
     payload: Vec<u8>,
+    /// Whether fragments are kept, those that are, and those that go on.
+    holds: bool,
+    held: Vec<(DatagramId, Frame<()>)>,
+    released: Vec<(Frame<()>, Carried)>,
 }
 
 impl Egress<()> for Outside {
@@ -93,6 +98,20 @@ impl Egress<()> for Outside {
         let len = to.len().min(self.payload.len());
         to[..len].copy_from_slice(&self.payload[..len]);
         len
+    }
+
+    fn hold(&mut self, datagram: DatagramId, _: usize, frame: &Frame<()>) -> bool {
+        if self.holds {
+            self.held.push((datagram, frame.clone()));
+        }
+        self.holds
+    }
+
+    fn release(&mut self, datagram: DatagramId, decided: Option<Carried>) {
+        let (meant, others) = std::mem::take(&mut self.held).into_iter().partition(|(of, _)| *of == datagram);
+        self.held = others;
+        let meant: Vec<_> = meant;
+        self.released.extend(meant.into_iter().filter_map(|(_, frame)| Some((frame, decided?))));
     }
 }
 

@@ -132,3 +132,50 @@ fn what_is_told_of_a_packet_is_what_becomes_of_it() {
         }
     }
 }
+
+/// A datagram in fragments: ends of the later ones come first, to stations whose rules are asked, and go through the router.
+#[test]
+fn fragments_that_come_early_wait_before_they_are_changed() {
+    for (allowed, passes) in [(53, true), (54, false)] {
+        let mut lab = Lab::new();
+        filter(&mut lab, allowed);
+        let mut whole = Vec::new();
+        let ethernet = PacketBuilder::ethernet2(mac(0).0, gateway(0).0);
+        let ip = ethernet.ipv4(station_v4(0).octets(), station_v4(1).octets(), 9);
+        ip.udp(1000, 53).write(&mut whole, &[7; 56]).unwrap();
+        let early = part(&whole, 32, 32);
+        let mut outside = Outside { holds: true, ..Outside::default() };
+        lab.enter(&mut outside, 0, &early, early.len(), Claims::default());
+        assert!(outside.sent.is_empty() && outside.held.len() == 1);
+        assert_eq!(outside.held[0].1.head.bytes(), early, "as it came in");
+        let first = part(&whole, 0, 32);
+        lab.enter(&mut outside, 0, &first, first.len(), Claims::default());
+        assert_eq!(outside.sent.len(), usize::from(passes));
+        let [(frame, decided)] = &outside.released[..] else { panic!("it is taken in once more") };
+        let mut later = Outside::default();
+        let mut burst = [frame.clone()];
+        lab.switch.process_decided(&mut lab.worker, lab.now, &mut burst, &mut later, *decided);
+        assert_eq!(later.sent.len(), usize::from(passes), "its fate is that of the first");
+        if let [(to, bytes, _)] = &later.sent[..] {
+            assert_eq!((*to, &bytes[..6], bytes[22]), (1, &mac(1).0[..], 8));
+            assert_eq!(bytes[34..], early[34..]);
+        }
+        assert_eq!(lab.drops(0, DropReason::GatewaySpoofed), 0);
+    }
+}
+
+/// A fragment of a packet of IPv4 that was whole: so many bytes of its data, from there on.
+fn part(whole: &[u8], offset: usize, length: usize) -> Vec<u8> {
+    let data = &whole[34..];
+    let mut header = etherparse::Ipv4Header::from_slice(&whole[14..34]).unwrap().0;
+    header.identification = 77;
+    header.dont_fragment = false;
+    header.fragment_offset = etherparse::IpFragOffset::try_new((offset / 8) as u16).unwrap();
+    header.more_fragments = offset + length < data.len();
+    header.set_payload_len(length).unwrap();
+    header.header_checksum = header.calc_header_checksum();
+    let mut frame = whole[..14].to_vec();
+    header.write(&mut frame).unwrap();
+    frame.extend(&data[offset..offset + length]);
+    frame
+}
