@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::control::ControlPolicy;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
+use crate::nat::Nat;
 use crate::router::Routing;
 use crate::security::{SecurityPolicy, SourceGuard};
 use crate::spanning_tree::PortState;
@@ -189,6 +190,7 @@ pub struct Policy {
     forwarding: Arc<Forwarding>,
     filtering: Filtering,
     routing: Option<Arc<Routing>>,
+    nat: Option<Arc<Nat>>,
 }
 
 /// What decisions depend on that may be kept.
@@ -232,7 +234,12 @@ impl Policy {
         let networks: Box<[Option<NetworkPolicy>]> = networks.collect();
         let has_gateways = networks.iter().flatten().any(|network| network.gateway.is_some());
         let forwarding = Forwarding { networks, ports: ports.into(), has_gateways };
-        Ok(Self { forwarding: Arc::new(forwarding), filtering: Filtering::default(), routing: None })
+        Ok(Self {
+            forwarding: Arc::new(forwarding),
+            filtering: Filtering::default(),
+            routing: None,
+            nat: None,
+        })
     }
 
     /// The same ports and networks, with these security groups. Costs a look at each port, and more only if others are
@@ -248,6 +255,20 @@ impl Policy {
     #[must_use]
     pub fn with_routing(&self, routing: Arc<Routing>) -> Self {
         Self { routing: Some(routing), ..self.clone() }
+    }
+
+    /// The same ports, networks and routes, with this translation of addresses, which was compiled with the same routes. No kept
+    /// decision depends on it.
+    #[must_use]
+    pub fn with_nat(&self, nat: Arc<Nat>) -> Self {
+        Self { nat: Some(nat), ..self.clone() }
+    }
+
+    /// How addresses are translated between networks; `None`: they are not.
+    #[must_use]
+    #[inline]
+    pub fn nat(&self) -> Option<&Arc<Nat>> {
+        self.nat.as_ref()
     }
 
     /// Routes between networks; `None`: there are none.

@@ -5,6 +5,7 @@ mod explain;
 mod judge;
 mod readings;
 mod route;
+mod translate;
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,6 +20,7 @@ use crate::fragments::{self, DatagramId};
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups, Scratch};
+use crate::nat::Translator;
 use crate::policy::{NetworkPolicy, Policy};
 use crate::router::Neighbours;
 use crate::security::SecurityPolicy;
@@ -232,11 +234,12 @@ impl Switch {
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
         let ingress = policy.ingress(source);
         let guard = scene.port.and_then(|port| port.guard.as_deref());
-        let rules = policy.security().map(|security| self.rules(security, &scene, now, decided));
+        let rules = policy.security().map(|security| self.rules(security, &scene, now));
         let routes = self.routes(policy);
         readings.clear();
-        if guard.is_some() || rules.is_some() {
-            read_ahead(readings, burst, rules.as_ref(), &scene, ingress.untagged().ok());
+        let translator = routes.and_then(|routes| routes.translator);
+        if guard.is_some() || rules.is_some() || translator.is_some() {
+            read_ahead(readings, burst, (rules.as_ref(), translator), &scene, ingress.untagged().ok());
         }
         let commit = Commit {
             scene: &scene,
@@ -249,6 +252,8 @@ impl Switch {
             learned: None,
             egress,
             rules,
+            filter: self.filter.get(),
+            carried: decided,
             receivers,
             readings,
             routes,
@@ -281,23 +286,28 @@ impl Switch {
 
     /// What it takes to ask security groups in this burst.
     #[inline(never)]
-    fn rules<'a>(
-        &'a self,
-        security: &'a SecurityPolicy,
-        scene: &Scene<'_>,
-        now: Nanos,
-        carried: Option<Carried>,
-    ) -> Rules<'a> {
+    fn rules<'a>(&'a self, security: &'a SecurityPolicy, scene: &Scene<'_>, now: Nanos) -> Rules<'a> {
         let limits = scene.port.map_or(JudgeLimits::UNLIMITED, |port| port.judging);
         let judges = self.storm.may_judge(scene.source, &limits, now);
         let untagged = scene.policy.ingress(scene.source).untagged().ok();
-        Rules { filter: self.filter(), security, limits, judges, carried, untagged }
+        Rules { filter: self.filter(), security, limits, judges, untagged }
     }
 
     /// What it takes to route packets under this policy.
     #[inline]
     fn routes<'a>(&'a self, policy: &'a Policy) -> Option<Routes<'a>> {
-        Some(Routes { routing: policy.routing()?, neighbours: self.neighbours.get()? })
+        let (routing, neighbours) = (policy.routing()?, self.neighbours.get()?);
+        Some(Routes { routing, neighbours, translator: self.translator(policy) })
+    }
+
+    /// What it takes to translate addresses under this policy.
+    #[inline]
+    fn translator<'a>(&'a self, policy: &'a Policy) -> Option<Translator<'a>> {
+        let nat = policy.nat()?;
+        let (routing, neighbours) = (policy.routing()?, self.neighbours.get()?);
+        let conntrack = &self.filter.get()?.conntrack;
+        let mappings = conntrack.mappings()?;
+        Some(Translator { nat, routing, neighbours, conntrack, mappings })
     }
 
     /// What the gateways know of their networks' stations; made with the first one.
@@ -319,6 +329,19 @@ impl Switch {
         if policy.routing().is_some() {
             self.neighbours();
         }
+        if let Some(nat) = policy.nat() {
+            let conntrack = &self.filter().conntrack;
+            conntrack.set_ports(policy.ports());
+            conntrack.make_mappings(self.seed.rotate_left(8)).set_addresses(&nat.outside_addresses());
+        }
+    }
+
+    /// Ends the connections that the policy translates no longer as they were opened, and no others; says how many. An address
+    /// that is no more, or a rule, ends those that relied on it. To be called after all workers have got the policy.
+    pub fn end_translations(&self, policy: &Policy, now: Nanos) -> usize {
+        let Some(conntrack) = self.conntrack() else { return 0 };
+        let translator = self.translator(policy);
+        conntrack.end_translated(now, |tuples| translator.is_some_and(|translator| translator.stands(tuples)))
     }
 
     /// The connections that are tracked; `None` as long as no port was filtered.
@@ -428,18 +451,21 @@ impl Switch {
 fn read_ahead<P>(
     readings: &mut Readings,
     burst: &[Frame<P>],
-    rules: Option<&Rules<'_>>,
+    (rules, translator): (Option<&Rules<'_>>, Option<Translator<'_>>),
     scene: &Scene<'_>,
     zone: Option<NetworkIndex>,
 ) {
     let policy = scene.policy;
     let judged = rules.zip(zone).filter(|(_, zone)| policy.has_filtered(*zone));
-    if judged.is_none() && scene.port.is_none_or(|port| port.guard.is_none()) {
+    let judged = judged.map(|(rules, zone)| (&rules.filter.conntrack, zone));
+    let translated = translator.zip(zone).filter(|(translator, zone)| translator.nat.concerns(*zone));
+    let tracked = judged.or(translated.map(|(translator, zone)| (translator.conntrack, zone)));
+    if tracked.is_none() && scene.port.is_none_or(|port| port.guard.is_none()) {
         return;
     }
     readings.read(burst);
-    if let Some((rules, zone)) = judged {
-        readings.look_ahead(&rules.filter.conntrack, zone);
+    if let Some((conntrack, zone)) = tracked {
+        readings.look_ahead(conntrack, zone);
     }
 }
 

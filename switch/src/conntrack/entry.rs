@@ -27,7 +27,8 @@ pub(super) struct Side {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(super) struct Front {
-    /// IPv4: source and destination of the original direction, then of the reply direction; two words are free.
+    /// IPv4: source and destination of the original direction, then of the reply direction; then the names of the mappings that
+    /// translate its source and its destination, or 0.
     /// IPv6: source and destination of the original direction; the reply direction's are the same turned round.
     addresses: [AtomicU64; 4],
     /// Both ports of both directions.
@@ -71,7 +72,7 @@ impl Side {
 
 impl Front {
     /// Gives the entry to a connection; only by who took it out of the free list.
-    pub(super) fn fill(&self, original: &Tuple, reply: &Tuple, port: PortIndex) {
+    pub(super) fn fill(&self, original: &Tuple, reply: &Tuple, port: PortIndex, mappings: [u64; 2]) {
         // Who sees any of what follows sees that the earlier connection is gone.
         fence(Release);
         let is_v4 = original.source.is_v4();
@@ -80,7 +81,7 @@ impl Front {
         let words: [u128; 4] = if is_v4 {
             let [one, other] = tuples
                 .map(|tuple| (low(tuple.source) & 0xffff_ffff) << 32 | low(tuple.destination) & 0xffff_ffff);
-            [one, other, 0, 0]
+            [one, other, mappings[0].into(), mappings[1].into()]
         } else {
             let [source, destination] = [original.source, original.destination];
             [source.to_bits() >> 64, low(source), destination.to_bits() >> 64, low(destination)]
@@ -139,6 +140,12 @@ impl Front {
             source_port: part(ports >> 16),
             destination_port: part(ports),
         })
+    }
+
+    /// The names of the mappings that translate its source and its destination; 0: none does.
+    pub(super) fn mappings(&self) -> [u64; 2] {
+        let is_v4 = self.identity.load(Relaxed) & IS_V4 != 0;
+        [2, 3].map(|at| if is_v4 { self.addresses[at].load(Relaxed) } else { 0 })
     }
 
     /// Loads the entry's front.

@@ -118,6 +118,17 @@ impl Conntrack {
         Page { connections, next: None }
     }
 
+    /// Ends the connections whose packets are translated on their way and for which `stands` says no, and says how many.
+    pub(crate) fn end_translated(&self, now: Nanos, stands: impl Fn([Tuple; 2]) -> bool) -> usize {
+        let entries = 0..u32::try_from(self.fronts.len()).unwrap_or(u32::MAX);
+        let meant = entries.filter_map(|number| self.at(number, now)).filter(|connection| {
+            let Connection { original, reply, .. } = *connection;
+            let received = reply.reversed();
+            received != Tuple { zone: received.zone, ..original } && !stands([original, reply])
+        });
+        meant.filter(|connection| self.close(connection.id)).count()
+    }
+
     /// Ends all connections that `filter` means, and says how many.
     pub fn clear(&self, filter: &Filter, now: Nanos) -> usize {
         let entries = 0..u32::try_from(self.fronts.len()).unwrap_or(u32::MAX);

@@ -42,12 +42,13 @@ pub use reasons::{CountersSnapshot, Invalid, Refused};
 pub use state::State;
 pub use tuple::Tuple;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::counters::count;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
+use crate::nat::Mappings;
 use crate::packet::{Packet, Tcp, Transport};
 use crate::time::Nanos;
 use entry::{Back, Ended, Entry, Front};
@@ -173,6 +174,8 @@ pub struct Conntrack {
     /// Among how many ports the reserve is shared; 0: there is none.
     ports: AtomicU32,
     counters: Counters,
+    /// Made when the first connection may be translated.
+    mappings: OnceLock<Mappings>,
 }
 
 /// What a port holds.
@@ -197,6 +200,7 @@ impl Conntrack {
             limits: Limits { connections: entries, ..limits },
             ports: AtomicU32::new(0),
             counters: Counters::default(),
+            mappings: OnceLock::new(),
         }
     }
 
@@ -400,6 +404,29 @@ impl Conntrack {
     pub fn held(&self, port: PortIndex) -> (usize, usize) {
         let held = &self.held[port.get()];
         (held.all.load(Relaxed) as usize, held.embryonic.load(Relaxed) as usize)
+    }
+
+    /// The mappings by which connections are translated, as many as there may be connections; made by the first call.
+    /// `seed` must be random and secret.
+    pub(crate) fn make_mappings(&self, seed: u64) -> &Mappings {
+        self.mappings.get_or_init(|| Mappings::new(self.limits.connections, seed))
+    }
+
+    /// The mappings by which connections are translated; `None`: none are.
+    #[must_use]
+    #[inline]
+    pub fn mappings(&self) -> Option<&Mappings> {
+        self.mappings.get()
+    }
+
+    /// The packets of both directions of a connection as they come in; `None`: it has ended.
+    #[must_use]
+    #[inline]
+    pub(crate) fn tuples(&self, id: ConnectionId) -> Option<[Tuple; 2]> {
+        let (front, back) = (self.fronts.get(id.entry as usize)?, self.backs.get(id.entry as usize)?);
+        let word = back.word();
+        let tuples = [front.tuple(Direction::Original)?, front.tuple(Direction::Reply)?];
+        (word.is_live() && word.life() == id.life && back.is_still(word)).then_some(tuples)
     }
 
     /// What the table did since it was made.

@@ -12,6 +12,7 @@ use super::tuple::Kind;
 use super::{ConnectionId, Conntrack, Direction, Judged, Reference, Refused, Tuple};
 use crate::counters::count;
 use crate::ids::{NetworkIndex, PortIndex};
+use crate::nat::MappingId;
 use crate::packet::{Packet, Transport, number};
 use crate::time::Nanos;
 use crate::timer_wheel::TimerWheel;
@@ -117,6 +118,8 @@ struct Opening<'a> {
     packet: &'a Packet,
     port: PortIndex,
     judged: Judged,
+    /// The mappings by which source and destination are translated.
+    mappings: [Option<MappingId>; 2],
     now_s: u32,
 }
 
@@ -149,36 +152,60 @@ impl Conntrack {
         judged: Judged,
         now: Nanos,
     ) -> Result<Reference, Refused> {
-        let opened = self.try_open(zones, packet, port, judged, now.seconds());
-        if let Err(reason) = opened {
-            count(&self.counters.refused[reason as usize]);
-        }
-        opened
+        let [zone, other] = zones;
+        let Ok(Kind::Flow(tuple)) = Tuple::of(zone, packet) else { return self.refused(Refused::NotNew) };
+        let tuples = [tuple, Tuple { zone: other, ..tuple.reversed() }];
+        let opened = self.try_open(tuples, packet, port, judged, [None; 2], now.seconds());
+        opened.map(|(found, _)| found).or_else(|reason| self.refused(reason))
+    }
+
+    /// The same for a connection whose packets are translated on their way: `tuples` are those of the packet and of its answers as
+    /// they come in, `mappings` what translates source and destination. These are given back when the connection ends; but
+    /// if another worker was quicker, that one's connection is given, and they remain the caller's, as they do if there
+    /// is an error. Says whether the connection is the caller's.
+    ///
+    /// # Errors
+    /// As [`Conntrack::open`].
+    pub(crate) fn open_translated(
+        &self,
+        tuples: [Tuple; 2],
+        packet: &Packet,
+        port: PortIndex,
+        judged: Judged,
+        mappings: [Option<MappingId>; 2],
+        now: Nanos,
+    ) -> Result<(Reference, bool), Refused> {
+        let opened = self.try_open(tuples, packet, port, judged, mappings, now.seconds());
+        opened.or_else(|reason| self.refused(reason))
+    }
+
+    fn refused<T>(&self, reason: Refused) -> Result<T, Refused> {
+        count(&self.counters.refused[reason as usize]);
+        Err(reason)
     }
 
     fn try_open(
         &self,
-        [zone, other]: [NetworkIndex; 2],
+        tuples: [Tuple; 2],
         packet: &Packet,
         port: PortIndex,
         judged: Judged,
+        mappings: [Option<MappingId>; 2],
         now_s: u32,
-    ) -> Result<Reference, Refused> {
-        let Ok(Kind::Flow(tuple)) = Tuple::of(zone, packet) else { return Err(Refused::NotNew) };
+    ) -> Result<(Reference, bool), Refused> {
         if let Transport::Tcp(tcp) = &packet.transport {
             tcp::opens(tcp, self.limits.may_take_up).map_err(|_| Refused::NotNew)?;
         }
-        let tuples = [tuple, Tuple { zone: other, ..tuple.reversed() }];
         let hashes = tuples.map(|tuple| tuple.hash(&self.hasher));
-        let opening = Opening { tuples, hashes, packet, port, judged, now_s };
+        let opening = Opening { tuples, hashes, packet, port, judged, mappings, now_s };
         // The sum is the same for both directions.
         let shard = self.shard_of(hashes);
         let mut shard = lock(shard);
         if let Some(found) = self.meet(&mut shard, &opening) {
-            return Ok(found);
+            return Ok((found, false));
         }
         let entry = self.room(&mut shard, &opening)?;
-        self.settle(&mut shard, entry, &opening)
+        self.settle(&mut shard, entry, &opening).map(|found| (found, true))
     }
 
     fn shard_of(&self, hashes: [u64; 2]) -> &Mutex<Shard> {
@@ -299,7 +326,8 @@ impl Conntrack {
     fn settle(&self, shard: &mut Shard, number: u32, opening: &Opening<'_>) -> Result<Reference, Refused> {
         let entry = self.entry(number);
         let [original, reply] = &opening.tuples;
-        entry.front.fill(original, reply, opening.port);
+        let mappings = opening.mappings.map(|mapping| mapping.map_or(0, MappingId::to_bits));
+        entry.front.fill(original, reply, opening.port, mappings);
         entry.front.set_vouchers(opening.judged.vouchers);
         entry.back.fill(opening.judged.generation, opening.now_s);
         let word = self.first_word(entry, opening);
@@ -362,6 +390,7 @@ impl Conntrack {
                 self.index.remove(self.index.place(tuple.hash(&self.hasher)), number, direction);
             }
         }
+        self.give_back(entry);
         if let Some(port) = entry.front.port() {
             let held = &self.held[port.get()];
             held.all.fetch_sub(1, Relaxed);
@@ -371,6 +400,25 @@ impl Conntrack {
         }
         shard.wheel.remove(number - shard.first);
         shard.live.remove(number - shard.first);
+    }
+
+    /// Gives back the mappings that translated the packets of a connection that has ended. Each knows its peer as the outside sees
+    /// that.
+    fn give_back(&self, entry: Entry<'_>) {
+        let names = entry.front.mappings();
+        if names == [0; 2] {
+            return;
+        }
+        let tuple = |direction| entry.front.tuple(direction);
+        let (Some(original), Some(reply)) = (tuple(Direction::Original), tuple(Direction::Reply)) else {
+            return;
+        };
+        let Some(mappings) = self.mappings.get() else { return };
+        for (name, peer) in names.into_iter().zip([original.destination, reply.destination]) {
+            if let (Some(id), Some(peer)) = (MappingId::from_bits(name), peer.to_v4()) {
+                mappings.release(id, peer);
+            }
+        }
     }
 
     /// Ends a connection at once; says whether it lived. Its packets open a new one, or are invalid.

@@ -87,6 +87,15 @@ impl Tuple {
         }
     }
 
+    /// The tuple of a packet of network `zone` that may open a connection; `None`: it may not.
+    #[inline]
+    pub(crate) fn of_flow(zone: NetworkIndex, packet: &Packet) -> Option<Self> {
+        match Self::of(zone, packet) {
+            Ok(Kind::Flow(tuple)) => Some(tuple),
+            _ => None,
+        }
+    }
+
     /// The tuple of the packet that an error is about. The error goes to who sent that packet.
     fn of_quote(zone: NetworkIndex, error: &Packet, quote: &Quote) -> Result<Kind, Invalid> {
         if quote.source != error.destination {

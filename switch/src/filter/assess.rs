@@ -1,9 +1,9 @@
 //! May a packet go from this port to that one? Nothing is changed here but by [`Filter::note`].
 
-use super::crossing::{Crossing, Side};
+use super::crossing::{Crossing, Opened, Side};
 use super::denied::Denied;
 use super::{Filter, First, Parcel};
-use crate::conntrack::{Invalid, Judged, Reference, Refused, Tuple, Verdict};
+use crate::conntrack::{Invalid, Judged, Reference, Refused, Verdict};
 use crate::explain::{Looked, Observer, Outcome};
 use crate::ids::PortIndex;
 use crate::packet::{Contents, Packet};
@@ -33,8 +33,8 @@ impl<'a> Sides<'a> {
     }
 
     /// Whether the sender may say that a packet of the connection came to nothing: who it was for, or a router.
-    pub(super) fn may_report(&self, found: Reference, original: &Tuple) -> Result<(), Denied> {
-        let may = self.sender.is_none_or(|sender| sender.may_report(found.direction, original));
+    pub(super) fn may_report(&self, found: Reference, opened: &Opened) -> Result<(), Denied> {
+        let may = self.sender.is_none_or(|sender| sender.may_report(found.direction, opened));
         if may { Ok(()) } else { Err(Denied::Invalid(Invalid::ForgedQuote)) }
     }
 
@@ -51,6 +51,8 @@ impl<'a> Sides<'a> {
 struct Case<'a, O> {
     crossing: &'a Crossing<'a>,
     packet: &'a Packet,
+    /// As the receiver gets it.
+    seen: &'a Packet,
     first: Option<First>,
     sides: Sides<'a>,
     observer: &'a O,
@@ -59,16 +61,16 @@ struct Case<'a, O> {
 impl<O: Observer> Case<'_, O> {
     /// Whether rules of this kind allow this very packet.
     fn by_rules(&self, side: &Side<'_>, tracking: Tracking) -> bool {
-        self.noted(side, side.allows(self.packet, self.first, tracking))
+        self.noted(side, side.allows(side.packet(self.packet, self.seen), self.first, tracking))
     }
 
     fn stateless(&self, side: &Side<'_>) -> bool {
         self.by_rules(side, Tracking::Stateless)
     }
 
-    /// Whether the side's rules allow the connection of `original`.
-    fn vouches(&self, side: &Side<'_>, found: Reference, original: &Tuple) -> bool {
-        self.noted(side, side.vouches(found.direction, original))
+    /// Whether the side's rules allow the connection that was opened so.
+    fn vouches(&self, side: &Side<'_>, found: Reference, opened: &Opened) -> bool {
+        self.noted(side, side.vouches(found.direction, opened))
     }
 
     fn noted(&self, side: &Side<'_>, rule: Option<Match>) -> bool {
@@ -118,7 +120,8 @@ impl Filter {
         }
         match contents {
             Contents::Ip(packet) => {
-                let case = Case { crossing, packet, first: parcel.first, sides, observer };
+                let seen = parcel.seen.unwrap_or(packet);
+                let case = Case { crossing, packet, seen, first: parcel.first, sides, observer };
                 self.assess_packet(&case, &parcel)
             }
             Contents::Arp(_) | Contents::Other(_) => Err(Denied::NotIp),
@@ -135,11 +138,11 @@ impl Filter {
             Verdict::New => Self::assess_new(case),
             Verdict::Related(found) => {
                 let judged = self.conntrack.judged(found.id).ok_or(Invalid::Gone)?;
-                let original = self.conntrack.original(found.id).ok_or(Invalid::Gone)?;
-                sides.may_report(found, &original)?;
+                let opened = self.opened(found).ok_or(Invalid::Gone)?;
+                sides.may_report(found, &opened)?;
                 sides.all(|side| {
                     case.stands(side, found, judged)
-                        || case.vouches(side, found, &original)
+                        || case.vouches(side, found, &opened)
                         || case.by_rules(side, Tracking::Stateful)
                         || case.stateless(side)
                 })?;
@@ -165,6 +168,11 @@ impl Filter {
             _ => None,
         };
         Looked::Connection { verdict, state }
+    }
+
+    /// How a connection was opened.
+    pub(super) fn opened(&self, found: Reference) -> Option<Opened> {
+        self.conntrack.tuples(found.id).map(Opened::of)
     }
 
     /// What the packet is to the table of connections; a later fragment is what its first one was.
@@ -197,10 +205,10 @@ impl Filter {
         judged: Judged,
     ) -> Result<Passage, Denied> {
         let Crossing { judges, security, .. } = *case.crossing;
-        let original = self.conntrack.original(found.id).ok_or(Invalid::Gone)?;
+        let opened = self.opened(found).ok_or(Invalid::Gone)?;
         let mut vouchers = [None; 2];
         for side in case.sides.each() {
-            if case.stands(&side, found, judged) || (judges && case.vouches(&side, found, &original)) {
+            if case.stands(&side, found, judged) || (judges && case.vouches(&side, found, &opened)) {
                 vouchers[side.role(found.direction)] = Some(side.port);
             } else if !case.stateless(&side) {
                 return Err(if judges { Denied::by(side.direction) } else { Denied::TooFast });

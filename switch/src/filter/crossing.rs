@@ -60,22 +60,47 @@ fn needs_rules(contents: &Contents) -> bool {
     !matches!(contents, Contents::Arp(_))
 }
 
+/// A connection's packets, in the direction that opened it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened {
+    /// As the side that opened it sends them.
+    pub(crate) sent: Tuple,
+    /// As the other side gets them: others, if they are translated on their way.
+    pub(crate) received: Tuple,
+}
+
+impl Opened {
+    /// What the tuples of both directions say.
+    pub(crate) fn of([original, reply]: [Tuple; 2]) -> Self {
+        Self { sent: original, received: reply.reversed() }
+    }
+}
+
 impl Side<'_> {
     /// Which of the connection's two sides this is: 0 opened it, 1 did not. `way` is that of the packet.
     pub(crate) fn role(&self, way: Way) -> usize {
         usize::from((self.direction == Direction::Egress) != (way == Way::Original))
     }
 
-    /// The rule of this side's stateful groups that allows the connection of `original`, of which the packet goes `way`. Nobody
+    /// The rule of this side's stateful groups that allows the connection that was opened so, of which the packet goes `way`. Nobody
     /// vouches for the opener who may not speak with its address: what he gets is no reply to anything that he sent.
-    pub(crate) fn vouches(&self, way: Way, original: &Tuple) -> Option<Match> {
-        let (direction, remote) = match self.role(way) {
-            0 if !self.may_be(original.source) => return None,
-            0 => (Direction::Egress, original.destination),
-            _ => (Direction::Ingress, original.source),
+    pub(crate) fn vouches(&self, way: Way, Opened { sent, received }: &Opened) -> Option<Match> {
+        let (direction, remote, tuple) = match self.role(way) {
+            0 if !self.may_be(sent.source) => return None,
+            0 => (Direction::Egress, sent.destination, sent),
+            _ => (Direction::Ingress, received.source, received),
         };
-        let service = service_of(original);
+        let service = service_of(tuple);
         rule_of(self.security.judge(self.port, direction, remote.into(), service, Tracking::Stateful))
+    }
+
+    /// The packet as this side sees it: as it was sent, or as it is received.
+    #[inline]
+    pub(crate) fn packet<'p>(&self, sent: &'p Packet, received: &'p Packet) -> &'p Packet {
+        match self.direction {
+            Direction::Egress => sent,
+            Direction::Ingress => received,
+        }
     }
 
     /// The rule of the side's groups of this kind that allows this very packet.
@@ -92,8 +117,8 @@ impl Side<'_> {
     }
 
     /// Whether this side's guest may have got the packet that an ICMP error is about, which it sends `way`.
-    pub(crate) fn may_report(&self, way: Way, original: &Tuple) -> bool {
-        let addressee = if way == Way::Original { original.source } else { original.destination };
+    pub(crate) fn may_report(&self, way: Way, Opened { sent, received }: &Opened) -> bool {
+        let addressee = if way == Way::Original { sent.source } else { received.destination };
         self.direction == Direction::Ingress || self.may_be(addressee)
     }
 

@@ -1,10 +1,10 @@
 //! Frames that reach many ports: the sender's rules are asked once, each receiver's about what it would get.
 
 use super::assess::{Passage, Sides, stands};
-use super::crossing::{Crossing, Side};
+use super::crossing::{Crossing, Opened, Side};
 use super::denied::Denied;
 use super::{Filter, Parcel};
-use crate::conntrack::{Judged, Tuple, Verdict};
+use crate::conntrack::{Judged, Verdict};
 use crate::explain::{Observer, Outcome};
 use crate::ids::PortIndex;
 use crate::packet::{Contents, Packet};
@@ -21,8 +21,8 @@ struct Flood<'a, O> {
     packet: &'a Packet,
     parcel: Parcel<'a>,
     verdict: Verdict,
-    /// The tuple of its connection.
-    original: Option<Tuple>,
+    /// How its connection was opened.
+    opened: Option<Opened>,
     /// Who listens.
     observer: &'a O,
 }
@@ -78,11 +78,11 @@ impl Filter {
         if verdict == Verdict::New && !crossing.judges {
             return Err(Denied::TooFast);
         }
-        let original = match verdict {
-            Verdict::Established(found) | Verdict::Related(found) => self.conntrack.original(found.id),
+        let opened = match verdict {
+            Verdict::Established(found) | Verdict::Related(found) => self.opened(found),
             _ => None,
         };
-        let flood = Flood { filter: self, crossing, packet, parcel, verdict, original, observer };
+        let flood = Flood { filter: self, crossing, packet, parcel, verdict, opened, observer };
         flood.reach(members, receivers)?;
         Ok(flood.passage())
     }
@@ -107,8 +107,8 @@ impl<O: Observer> Flood<'_, O> {
     fn reach(&self, members: &[PortIndex], receivers: &mut Vec<PortIndex>) -> Result<(), Denied> {
         let Self { crossing, parcel, .. } = *self;
         let sides = Sides { sender: crossing.sender(parcel.contents), receiver: None };
-        if let (Verdict::Related(found), Some(original)) = (self.verdict, &self.original) {
-            sides.may_report(found, original)?;
+        if let (Verdict::Related(found), Some(opened)) = (self.verdict, &self.opened) {
+            sides.may_report(found, opened)?;
         }
         sides.all(|side| self.passes(side)).map_err(|denied| self.denied(denied))?;
         let (mut recent, mut told): (Option<Recent<'_>>, usize) = (None, 0);
@@ -175,13 +175,14 @@ impl<O: Observer> Flood<'_, O> {
     }
 
     fn allowance(&self, side: &Side<'_>) -> Option<Allowance> {
-        let by_rules = |tracking| side.allows(self.packet, self.parcel.first, tracking).map(Allowance::Rule);
-        let by_connection = match (self.verdict, &self.original) {
-            (Verdict::Established(found) | Verdict::Related(found), Some(original)) => {
+        let packet = side.packet(self.packet, self.parcel.seen.unwrap_or(self.packet));
+        let by_rules = |tracking| side.allows(packet, self.parcel.first, tracking).map(Allowance::Rule);
+        let by_connection = match (self.verdict, &self.opened) {
+            (Verdict::Established(found) | Verdict::Related(found), Some(opened)) => {
                 let judged = self.filter.conntrack.judged(found.id);
                 let stands = judged.is_some_and(|judged| stands(side, found, judged));
                 let vouches =
-                    || self.crossing.judges.then(|| side.vouches(found.direction, original)).flatten();
+                    || self.crossing.judges.then(|| side.vouches(found.direction, opened)).flatten();
                 if stands { Some(Allowance::Vouched) } else { vouches().map(Allowance::Rule) }
             }
             _ => None,

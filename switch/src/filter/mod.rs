@@ -53,10 +53,20 @@ pub(crate) struct First {
     pub(crate) found: Option<Reference>,
 }
 
+/// Where and when a frame comes in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entrance {
+    pub(crate) network: NetworkIndex,
+    pub(crate) from: PortIndex,
+    pub(crate) now: Nanos,
+}
+
 /// A frame as rules see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parcel<'a> {
     pub(crate) contents: &'a Contents,
+    /// What the receiver gets to see, if that is something else: the packet is translated on its way.
+    pub(crate) seen: Option<&'a Packet>,
     /// What is known of a later fragment by the first one.
     pub(crate) first: Option<First>,
     /// Where its connection may stand.
@@ -86,14 +96,14 @@ impl Filter {
     #[inline]
     pub(crate) fn arrive(
         &self,
-        crossing: &Crossing<'_>,
+        entrance: Entrance,
         contents: &Contents,
         length: u32,
         ended: impl FnMut(DatagramId),
     ) -> Arrival {
         match contents {
             Contents::Ip(packet) if packet.fragment.is_some() => {
-                self.arrive_in_part(crossing, (packet, length), ended)
+                self.arrive_in_part(entrance, (packet, length), ended)
             }
             _ => Arrival::Whole,
         }
@@ -102,11 +112,11 @@ impl Filter {
     #[cold]
     fn arrive_in_part(
         &self,
-        crossing: &Crossing<'_>,
+        entrance: Entrance,
         packet: (&Packet, u32),
         ended: impl FnMut(DatagramId),
     ) -> Arrival {
-        let Crossing { network, from, now, .. } = *crossing;
+        let Entrance { network, from, now } = entrance;
         match self.fragments.note(network, from, packet, now, ended) {
             Answer::First(id) => Arrival::First(id),
             Answer::Decided(Carried(Ok(first))) => Arrival::Later(first),
@@ -115,6 +125,11 @@ impl Filter {
             Answer::Drop(reason) => Arrival::Drop(reason.into(), None),
             Answer::DropAll(id, reason) => Arrival::Drop(reason.into(), Some(id)),
         }
+    }
+
+    /// Takes back that a fragment came: it will come in once more.
+    pub(crate) fn put_back(&self, network: NetworkIndex, from: PortIndex, packet: &Packet) {
+        self.fragments.put_back(network, from, packet);
     }
 
     /// Says what holds for a datagram whose first fragment was judged.
@@ -126,6 +141,9 @@ impl Filter {
     pub(crate) fn expire(&self, now: Nanos, budget: usize, ended: impl FnMut(DatagramId)) {
         // The table's parts have a budget each.
         self.conntrack.advance(now, budget.div_ceil(16));
+        if let Some(mappings) = self.conntrack.mappings() {
+            mappings.advance(now, budget);
+        }
         self.fragments.advance(now, budget, ended);
     }
 

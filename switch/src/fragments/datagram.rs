@@ -89,6 +89,22 @@ impl Parts {
         Ok(())
     }
 
+    /// Takes a part out again that was added.
+    pub(super) fn take_back(&mut self, part: Part) {
+        let within = |run: &(u16, u16)| run.0 <= part.start && part.end <= run.1;
+        let Some(at) = self.runs.iter().position(within) else { return };
+        let (start, end) = self.runs.remove(at);
+        for run in [(part.end, end), (start, part.start)] {
+            // Of a list that is full only one part comes back.
+            if run.0 < run.1 && self.runs.try_insert(at, run).is_err() {
+                return;
+            }
+        }
+        if part.is_last {
+            self.end = None;
+        }
+    }
+
     /// Whether all was seen.
     pub(super) fn is_complete(&self) -> bool {
         matches!((self.runs.as_slice(), self.end), ([(0, seen)], Some(end)) if *seen == end)

@@ -241,6 +241,17 @@ impl<V: Copy> Fragments<V> {
         datagram.verdict.filter(|_| datagram.due_s > now.seconds())
     }
 
+    /// Takes back that a fragment came, of which nothing was decided or kept: it will come in once more.
+    pub fn put_back(&self, zone: NetworkIndex, port: PortIndex, packet: &Packet) {
+        let Some(fragment) = packet.fragment else { return };
+        let mut store = self.lock();
+        let slot = store.by_key.get(&Key::of(zone, port, packet, fragment.id)).copied();
+        let Some(slot) = slot.and_then(|slot| store.slots.get_mut(slot as usize)) else { return };
+        if let Some((_, datagram)) = slot.datagram.as_mut() {
+            datagram.parts.take_back(Part::of(fragment));
+        }
+    }
+
     /// Says what holds for a datagram whose first fragment came, and gives how many fragments wait under its name: they are
     /// to be treated so now, and no longer count. `None`: the store knows it no more.
     pub fn decide(&self, id: DatagramId, verdict: V) -> Option<usize> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use super::mappings::OutsideAddress;
 use super::settings::{
     FilteringBehavior, Floating, MappingBehavior, NatError, NatSettings, Published, SourceAddress, SourceNat,
 };
@@ -270,9 +271,23 @@ impl Nat {
         self.pools.binary_search(&(outside, address)).is_ok()
     }
 
-    /// Outside addresses that mappings may use, in ascending order.
-    pub(crate) fn pools(&self) -> &[(NetworkIndex, Ipv4Addr)] {
-        &self.pools
+    /// Whether a mapping of some network may have this port of an address of `outside`.
+    pub(crate) fn may_map(&self, outside: NetworkIndex, port: u16) -> bool {
+        self.sources.iter().flatten().any(|source| source.outside == outside && source.ports.contains(&port))
+    }
+
+    /// Outside addresses that mappings may use.
+    pub(crate) fn outside_addresses(&self) -> Vec<OutsideAddress> {
+        let reserved = |key: &(NetworkIndex, Ipv4Addr)| {
+            let published = self.targets.get(key).map_or(&[][..], |targets| &targets.published);
+            published.iter().map(|(protocol, ports, _)| (*protocol, ports.clone())).collect()
+        };
+        let address = |key: &(NetworkIndex, Ipv4Addr)| OutsideAddress {
+            network: key.0,
+            address: key.1,
+            reserved: reserved(key),
+        };
+        self.pools.iter().map(address).collect()
     }
 
     /// Prefixes of IPv6 that are translated.

@@ -2,13 +2,20 @@
 //!
 //! [`NatSettings`] is what the control side says; [`Nat`] is that compiled, immutable, part of the policy.
 
-#[expect(dead_code, reason = "the data path does not ask it yet")]
+mod chained;
 mod compiled;
-#[cfg_attr(not(test), expect(dead_code, reason = "the data path does not ask it yet"))]
+mod mappings;
+mod plan;
+mod ports;
 mod prefix;
+pub(crate) mod rewrite;
 mod settings;
+mod store;
 
 pub use compiled::Nat;
+pub(crate) use mappings::MappingId;
+pub use mappings::{AddressUse, Endpoint, HOLD_S, Mapping, Mappings, NatCounters, NatSnapshot};
+pub(crate) use plan::{Belongs, Change, Leave, Opened, Plan, Translator};
 pub use settings::{
     FilteringBehavior, Floating, MappingBehavior, NatError, NatSettings, PORTS_DEFAULT, PrefixNat, Published,
     SourceAddress, SourceNat, SourceRule,

@@ -1,7 +1,7 @@
 //! What becomes of one packet that a router got.
 
 use super::rewrite::is_intact;
-use super::{Neighbours, Route, Routing, is_link_local};
+use super::{Interface, Neighbours, Route, Routing, is_link_local};
 use crate::drops::DropReason;
 use crate::ids::NetworkIndex;
 use crate::mac::MacAddress;
@@ -54,6 +54,9 @@ pub enum Why {
     Expired,
     /// There is no route, or one that says so.
     Unreachable,
+    /// There is no address and port left by which it could leave: communication is administratively prohibited (RFC 5508, 6,
+    /// REQ-8: type 3, code 13).
+    Exhausted,
     /// It is longer than the next network's stations take.
     TooBig {
         /// The MTU of that network in bytes.
@@ -78,29 +81,56 @@ impl Routing {
     /// What becomes of a packet that came to a gateway's Ethernet address.
     #[inline]
     pub(crate) fn way(&self, arrival: &Arrival<'_>, neighbours: &Neighbours, now_s: u32) -> Way {
+        let interface = match self.admit(arrival) {
+            Ok(interface) => interface,
+            Err(reason) => return Way::Drop(reason),
+        };
         let Arrival { network, packet, .. } = *arrival;
-        let Some(interface) = self.interface(network) else { return Way::Drop(DropReason::NotRoutable) };
-        // A tag that a station put on itself would name another network where the packet goes.
-        if u32::from(packet.network_at) != ETHERNET {
-            return Way::Drop(DropReason::NotRoutable);
-        }
-        if is_nobodys(packet.source) || is_nobodys(packet.destination) || !is_intact(arrival.head, packet) {
-            return Way::Drop(DropReason::NotRoutable);
-        }
         if interface.has(packet.destination) {
             return Way::Gateway(Why::Local);
         }
-        if is_link_local(packet.destination) || is_link_local(packet.source) {
+        self.lead(arrival, (network, packet.destination), neighbours, now_s)
+    }
+
+    /// The interface where a packet came in, if it is one that a router forwards.
+    #[inline]
+    pub(crate) fn admit(&self, arrival: &Arrival<'_>) -> Result<&Interface, DropReason> {
+        let Arrival { network, packet, .. } = *arrival;
+        let interface = self.interface(network).ok_or(DropReason::NotRoutable)?;
+        // A tag that a station put on itself would name another network where the packet goes.
+        let is_tagged = u32::from(packet.network_at) != ETHERNET;
+        if is_tagged
+            || is_nobodys(packet.source)
+            || is_nobodys(packet.destination)
+            || !is_intact(arrival.head, packet)
+        {
+            return Err(DropReason::NotRoutable);
+        }
+        Ok(interface)
+    }
+
+    /// The way of a packet to this address, by the routes of this network's router: both are other ones than where the packet
+    /// came in and what it says, if it is translated.
+    #[inline]
+    pub(crate) fn lead(
+        &self,
+        arrival: &Arrival<'_>,
+        (network, destination): (NetworkIndex, Address),
+        neighbours: &Neighbours,
+        now_s: u32,
+    ) -> Way {
+        let Some(interface) = self.interface(network) else { return Way::Drop(DropReason::NotRoutable) };
+        if is_link_local(destination) || is_link_local(arrival.packet.source) {
             return Way::Drop(DropReason::NotRoutable);
         }
-        let (to, next) = match self.route(interface.router, packet.destination) {
+        let (to, next) = match self.route(interface.router, destination) {
             Some(Route::Local) => return Way::Gateway(Why::Local),
             Some(Route::Broadcast) => return Way::Drop(DropReason::NotRoutable),
             Some(Route::Unreachable) | None => return Way::Gateway(Why::Unreachable),
-            Some(Route::Link(to)) => (to, packet.destination),
+            Some(Route::Link(to)) => (to, destination),
             Some(Route::Via(to, next)) => (to, next),
         };
-        if packet.hop_limit <= 1 {
+        if arrival.packet.hop_limit <= 1 {
             return Way::Gateway(Why::Expired);
         }
         self.hop(arrival, to, next, neighbours, now_s)

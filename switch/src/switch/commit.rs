@@ -8,6 +8,7 @@ use crate::counters::{Counters, FlowTally, Tally};
 use crate::decision::{Action, Covered, Decision, Learned, Lengths, Scene, Subject, address_at};
 use crate::drops::DropReason;
 use crate::fdb::{Key, Sighting};
+use crate::filter::{Carried, Filter};
 use crate::flow_cache::{Entry, FlowCache, FlowHasher, FlowKey, Kept, Place, Verification};
 use crate::frame::{Frame, TakenTag};
 use crate::ids::{NetworkIndex, PortIndex};
@@ -281,6 +282,10 @@ pub(super) struct Commit<'a, E> {
     pub(super) scratch: &'a mut Scratch,
     /// Security groups; `None`: no port is filtered.
     pub(super) rules: Option<Rules<'a>>,
+    /// Connections and fragments; `None`: nobody needs any.
+    pub(super) filter: Option<&'a Filter>,
+    /// What holds for the burst's frames, which are later fragments of one datagram and waited for its first one.
+    pub(super) carried: Option<Carried>,
     pub(super) receivers: &'a mut Receivers,
     /// What the burst's heads say, as far as they were read.
     pub(super) readings: &'a Readings,

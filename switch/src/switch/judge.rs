@@ -3,14 +3,16 @@
 use super::Egress;
 use super::commit::Commit;
 use super::readings::Reading;
+use super::translate::Translated;
 use crate::conntrack::Hint;
+use crate::conntrack::Reference;
 use crate::decision::Scene;
 use crate::drops::DropReason;
-use crate::filter::{Arrival, Carried, Crossing, Denied, Filter, First, Parcel, Passage};
+use crate::filter::{Arrival, Carried, Crossing, Denied, Entrance, Filter, First, Parcel, Passage};
 use crate::fragments::DatagramId;
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
-use crate::packet::Contents;
+use crate::packet::{Contents, Packet};
 use crate::security::{SecurityPolicy, Service};
 use crate::storm::JudgeLimits;
 use crate::time::Nanos;
@@ -23,8 +25,6 @@ pub(super) struct Rules<'a> {
     pub(super) limits: JudgeLimits,
     /// Whether the burst's port may have rules asked about what is not known.
     pub(super) judges: bool,
-    /// What holds for the burst's frames, which are later fragments of one datagram and waited for its first one.
-    pub(super) carried: Option<Carried>,
     /// The network of frames without a tag.
     pub(super) untagged: Option<NetworkIndex>,
 }
@@ -48,9 +48,26 @@ impl Default for Receivers {
 /// A frame that may go on: what is known of a fragment.
 #[derive(Clone, Copy)]
 pub(super) struct Admitted {
-    first: Option<First>,
+    pub(super) first: Option<First>,
     /// Its datagram, which waits for what is decided.
-    datagram: Option<DatagramId>,
+    pub(super) datagram: Option<DatagramId>,
+}
+
+/// A frame as rules are asked about it.
+#[derive(Clone, Copy)]
+pub(super) struct Judged<'c> {
+    /// What it said when it came in.
+    pub(super) contents: &'c Contents,
+    pub(super) admitted: Admitted,
+    /// How it is translated, and what it says then.
+    pub(super) translated: Option<(Translated<'c>, &'c Packet)>,
+}
+
+impl<'c> Judged<'c> {
+    fn parcel(self, hint: Hint) -> Parcel<'c> {
+        let Self { contents, admitted, translated } = self;
+        Parcel { contents, seen: translated.map(|(_, seen)| seen), first: admitted.first, hint }
+    }
 }
 
 impl<'a> Rules<'a> {
@@ -101,11 +118,13 @@ impl<'a, E> Commit<'a, E> {
                 Err(reason) => return self.drop(slot, frame, reason),
             },
         };
-        let Some(admitted) = self.admit(slot, frame, contents, &rules, &crossing) else { return };
-        self.judge_admitted(slot, frame, networks, to, (contents, admitted));
+        let Some(admitted) = self.admit(slot, frame, contents, rules.filter, crossing.network) else {
+            return;
+        };
+        self.judge_admitted(slot, frame, networks, to, Judged { contents, admitted, translated: None });
     }
 
-    /// The same for a frame that is no fragment, or whose datagram is known; `contents` is what it said when it came in.
+    /// The same for a frame that is no fragment, or whose datagram is known.
     #[inline]
     pub(super) fn judge_admitted<P>(
         &mut self,
@@ -113,14 +132,14 @@ impl<'a, E> Commit<'a, E> {
         frame: &Frame<P>,
         networks: [NetworkIndex; 2],
         to: PortIndex,
-        (contents, admitted): (&Contents, Admitted),
+        judged: Judged<'_>,
     ) where
         E: Egress<P>,
     {
         let Some((rules, crossing)) = self.crossing(networks) else { return };
-        let parcel = Parcel { contents, first: admitted.first, hint: self.readings.hint(slot) };
+        let parcel = judged.parcel(self.readings.hint(slot));
         let assessed = rules.filter.assess(&crossing, parcel, to);
-        match self.note(&rules, &crossing, (contents, admitted), assessed) {
+        match self.note(&rules, &crossing, judged, assessed) {
             Ok(()) => self.egress.send(to, slot, frame),
             // The receiver's reason is counted where people look for it.
             Err(Denied::Ingress) => {
@@ -131,24 +150,24 @@ impl<'a, E> Commit<'a, E> {
         }
     }
 
-    /// Whether rules are to be asked now about a frame that came in the first of `networks` and leaves in the second, before it
-    /// is changed for that: a fragment may have to wait for the first one, and comes in once more then, as it is.
-    pub(super) fn admit_between<P>(
+    /// Whether rules are to be asked now about a frame that came in in `network`, before it is changed for another one: a
+    /// fragment may have to wait for the first one, and comes in once more then, as it is.
+    pub(super) fn admit_from<P>(
         &mut self,
         slot: usize,
         frame: &Frame<P>,
-        networks: [NetworkIndex; 2],
+        network: NetworkIndex,
         contents: &Contents,
     ) -> Option<Admitted>
     where
         E: Egress<P>,
     {
-        let Some((rules, crossing)) = self.crossing(networks) else {
+        let Some(filter) = self.filter else {
             // Somebody is filtered only under a policy with rules.
             self.drop(slot, frame, DropReason::NoNetwork);
             return None;
         };
-        self.admit(slot, frame, contents, &rules, &crossing)
+        self.admit(slot, frame, contents, filter, network)
     }
 
     /// Lets copies of a frame leave by those of `members` whose rules, and the sender's, allow it.
@@ -184,26 +203,29 @@ impl<'a, E> Commit<'a, E> {
             Ok(contents) => contents,
             Err(reason) => return self.drop(slot, frame, reason),
         };
-        let Some(admitted) = self.admit(slot, frame, &contents, &rules, &crossing) else { return };
-        self.flood_admitted(slot, frame, networks, members, (&contents, admitted));
+        let Some(admitted) = self.admit(slot, frame, &contents, rules.filter, crossing.network) else {
+            return;
+        };
+        let judged = Judged { contents: &contents, admitted, translated: None };
+        self.flood_admitted(slot, frame, networks, members, judged);
     }
 
-    /// The same for a frame that is no fragment, or whose datagram is known; `contents` is what it said when it came in.
+    /// The same for a frame that is no fragment, or whose datagram is known.
     pub(super) fn flood_admitted<P>(
         &mut self,
         slot: usize,
         frame: &Frame<P>,
         networks: [NetworkIndex; 2],
         members: &[PortIndex],
-        (contents, admitted): (&Contents, Admitted),
+        judged: Judged<'_>,
     ) where
         E: Egress<P>,
     {
         let Some((rules, crossing)) = self.crossing(networks) else { return };
-        let parcel = Parcel { contents, first: admitted.first, hint: Hint::default() };
+        let parcel = judged.parcel(Hint::default());
         let mut receivers = std::mem::take(&mut self.receivers.allowed);
         let assessed = rules.filter.assess_flood(&crossing, parcel, members, &mut receivers);
-        match self.note(&rules, &crossing, (contents, admitted), assessed) {
+        match self.note(&rules, &crossing, judged, assessed) {
             Ok(()) => self.egress.flood(networks[1], &receivers, slot, frame),
             Err(denied) => self.drop(slot, frame, denied.into()),
         }
@@ -216,27 +238,28 @@ impl<'a, E> Commit<'a, E> {
         Some((rules, rules.crossing(networks, source, self.now)))
     }
 
-    /// Whether rules are to be asked about a frame now: fragments may have to wait for their first one.
+    /// Whether it is to be found out now what becomes of a frame: fragments may have to wait for their first one.
     #[inline]
-    fn admit<P>(
+    pub(super) fn admit<P>(
         &mut self,
         slot: usize,
         frame: &Frame<P>,
         contents: &Contents,
-        rules: &Rules<'_>,
-        crossing: &Crossing<'_>,
+        filter: &Filter,
+        network: NetworkIndex,
     ) -> Option<Admitted>
     where
         E: Egress<P>,
     {
         let admitted = |first, datagram| Some(Admitted { first, datagram });
         let egress = &mut *self.egress;
-        let arrival = match rules.carried {
+        let arrival = match self.carried {
             Some(Carried(Ok(first))) => Arrival::Later(first),
             Some(Carried(Err(reason))) => Arrival::Drop(reason, None),
             None => {
                 let release = |datagram| egress.release(datagram, None);
-                rules.filter.arrive(crossing, contents, frame.meta.length, release)
+                let entrance = Entrance { network, from: self.scene.source, now: self.now };
+                filter.arrive(entrance, contents, frame.meta.length, release)
             }
         };
         match arrival {
@@ -264,30 +287,51 @@ impl<'a, E> Commit<'a, E> {
         &mut self,
         rules: &Rules<'_>,
         crossing: &Crossing<'_>,
-        (contents, admitted): (&Contents, Admitted),
+        judged: Judged<'_>,
         assessed: Result<Passage, Denied>,
     ) -> Result<(), Denied>
     where
         E: Egress<P>,
     {
-        let noted = match (contents, assessed) {
-            (Contents::Ip(packet), Ok(passage)) => {
+        let Judged { contents, admitted, translated } = judged;
+        let noted = match (contents, assessed, translated) {
+            (Contents::Ip(packet), Ok(passage), None) => {
                 self.bill(rules, assessed).and_then(|()| rules.filter.note(crossing, packet, passage))
             }
-            (_, Ok(_)) => Ok(None),
-            (_, Err(denied)) => self.bill(rules, assessed).and(Err(denied)),
+            (Contents::Ip(packet), Ok(passage), Some((translated, _))) => {
+                let billed = self.bill(rules, assessed).inspect_err(|_| translated.give_back());
+                billed.and_then(|()| translated.note(rules.filter, crossing, packet, passage))
+            }
+            (_, Ok(_), _) => Ok(None),
+            (_, Err(denied), _) => {
+                if let Some((translated, _)) = translated {
+                    translated.give_back();
+                }
+                self.bill(rules, assessed).and(Err(denied))
+            }
         };
+        self.settle(rules.filter, admitted, contents, noted.map_err(DropReason::from));
+        noted.map(|_| ())
+    }
+
+    /// Says what was decided about a datagram by its first fragment, if this is one.
+    pub(super) fn settle<P>(
+        &mut self,
+        filter: &Filter,
+        admitted: Admitted,
+        contents: &Contents,
+        noted: Result<Option<Reference>, DropReason>,
+    ) where
+        E: Egress<P>,
+    {
         if let Some(datagram) = admitted.datagram
             && let Contents::Ip(packet) = contents
         {
             let service = Service::of(packet).ok_or(DropReason::Unreadable);
-            let first =
-                noted.map_err(DropReason::from).and_then(|found| Ok(First { service: service?, found }));
-            let carried = Carried(first);
-            rules.filter.decide(datagram, carried);
+            let carried = Carried(noted.and_then(|found| Ok(First { service: service?, found })));
+            filter.decide(datagram, carried);
             self.egress.release(datagram, Some(carried));
         }
-        noted.map(|_| ())
     }
 
     /// Counts what it cost to find out.

@@ -2,12 +2,13 @@
 
 use super::Egress;
 use super::commit::Commit;
-use super::judge::Admitted;
+use super::judge::{Admitted, Judged};
 use super::readings::Reading;
-use crate::decision::{Lengths, Scene};
+use crate::decision::Lengths;
 use crate::drops::DropReason;
 use crate::frame::{Frame, TakenTag};
 use crate::ids::NetworkIndex;
+use crate::nat::Translator;
 use crate::packet::{Contents, Icmp, IcmpMessage, Packet, Transport};
 use crate::router::{Arrival, Concern, Hop, Neighbours, Routing, Way, rewrite};
 use crate::storm::StormClass;
@@ -17,6 +18,8 @@ use crate::storm::StormClass;
 pub(super) struct Routes<'a> {
     pub(super) routing: &'a Routing,
     pub(super) neighbours: &'a Neighbours,
+    /// What it takes to translate addresses; `None`: none are.
+    pub(super) translator: Option<Translator<'a>>,
 }
 
 impl Routes<'_> {
@@ -29,10 +32,21 @@ impl Routes<'_> {
         now_s: u32,
     ) -> Result<(Packet, Way), DropReason> {
         let Contents::Ip(packet) = contents else { return Err(DropReason::NotRoutable) };
+        let arrival = self.arrival(network, frame, packet);
+        Ok((*packet, self.routing.way(&arrival, self.neighbours, now_s)))
+    }
+
+    /// A packet that came to the gateway of `network`.
+    #[inline]
+    pub(super) fn arrival<'p, P>(
+        &self,
+        network: NetworkIndex,
+        frame: &'p Frame<P>,
+        packet: &'p Packet,
+    ) -> Arrival<'p> {
         let head = frame.head.bytes();
         let wire_length = Lengths::of(head, &frame.meta).wire;
-        let arrival = Arrival { network, head, packet, wire_length };
-        Ok((*packet, self.routing.way(&arrival, self.neighbours, now_s)))
+        Arrival { network, head, packet, wire_length }
     }
 }
 
@@ -51,10 +65,35 @@ impl<E> Commit<'_, E> {
         if let Contents::Arp(_) = contents {
             return self.hand_over(slot, frame, network);
         }
-        match routes.way(network, frame, &contents, self.scene.now_s) {
-            Ok((packet, Way::To(hop))) => self.pass(slot, frame, (network, packet), hop, &contents),
-            Ok((_, Way::Gateway(_))) => self.hand_over(slot, frame, network),
-            Ok((_, Way::Drop(reason))) | Err(reason) => self.drop(slot, frame, reason),
+        if let (Contents::Ip(packet), Some(translator)) = (&contents, routes.translator)
+            && translator.concerns(network, packet)
+        {
+            return self.route_translated(slot, frame, (network, packet), (&contents, translator));
+        }
+        self.route_admitted(slot, frame, network, &contents, None);
+    }
+
+    /// The same for a packet that keeps its addresses. `admitted` says what is known of a fragment, if anybody has asked.
+    pub(super) fn route_admitted<P>(
+        &mut self,
+        slot: usize,
+        frame: &mut Frame<P>,
+        network: NetworkIndex,
+        contents: &Contents,
+        admitted: Option<Admitted>,
+    ) where
+        E: Egress<P>,
+    {
+        let Some(routes) = self.routes else { return self.drop(slot, frame, DropReason::NotRoutable) };
+        match (routes.way(network, frame, contents, self.scene.now_s), admitted) {
+            (Ok((packet, Way::To(hop))), admitted) => {
+                self.pass(slot, frame, (network, packet), hop, (contents, admitted));
+            }
+            (Ok((_, Way::Gateway(why))), Some(admitted)) => {
+                self.stay(slot, frame, network, (contents, admitted), why);
+            }
+            (Ok((_, Way::Gateway(_))), None) => self.hand_over(slot, frame, network),
+            (Ok((_, Way::Drop(reason))) | Err(reason), _) => self.drop(slot, frame, reason),
         }
     }
 
@@ -75,41 +114,40 @@ impl<E> Commit<'_, E> {
         frame: &mut Frame<P>,
         (network, packet): (NetworkIndex, Packet),
         hop: Hop,
-        contents: &Contents,
+        (contents, admitted): (&Contents, Option<Admitted>),
     ) where
         E: Egress<P>,
     {
-        let Scene { policy, source, .. } = *self.scene;
-        let networks = [network, hop.network];
         let station = self.scene.station(hop.network, hop.destination);
-        let receives_filtered = match station {
-            Some(to) => policy.is_filtered(to),
-            None => policy.has_filtered(hop.network),
-        };
-        let admitted = if receives_filtered || policy.is_filtered(source) {
-            let Some(admitted) = self.admit_between(slot, frame, networks, contents) else { return };
-            Some((contents, admitted))
+        let judged = if self.is_judged(station, hop.network) {
+            let admitted = admitted.or_else(|| self.admit_from(slot, frame, network, contents));
+            let Some(admitted) = admitted else { return };
+            Some(Judged { contents, admitted, translated: None })
         } else {
+            if let (Some(admitted), Some(filter)) = (admitted, self.filter) {
+                self.settle(filter, admitted, contents, Ok(None));
+            }
             None
         };
+        let networks = [network, hop.network];
         rewrite::pass(frame.head.bytes_mut(), &packet, hop.source, hop.destination);
         let priority = frame.meta.tag.and_then(|tag| tag.priority);
         frame.meta.tag = Some(TakenTag { network: hop.network, priority });
-        match (station, admitted) {
-            (Some(to), Some(admitted)) => self.judge_admitted(slot, frame, networks, to, admitted),
+        match (station, judged) {
+            (Some(to), Some(judged)) => self.judge_admitted(slot, frame, networks, to, judged),
             (Some(to), None) => self.egress.send(to, slot, frame),
-            (None, admitted) => self.pass_to_all(slot, frame, networks, admitted),
+            (None, judged) => self.pass_to_all(slot, frame, networks, judged),
         }
     }
 
     /// The station's place is unknown, though its Ethernet address is not.
     #[cold]
-    fn pass_to_all<P>(
+    pub(super) fn pass_to_all<P>(
         &mut self,
         slot: usize,
         frame: &Frame<P>,
         networks: [NetworkIndex; 2],
-        admitted: Option<(&Contents, Admitted)>,
+        judged: Option<Judged<'_>>,
     ) where
         E: Egress<P>,
     {
@@ -120,15 +158,15 @@ impl<E> Commit<'_, E> {
         if !self.admits(StormClass::UnknownUnicast) {
             return self.drop(slot, frame, StormClass::UnknownUnicast.drop_reason());
         }
-        match admitted {
-            Some(admitted) => self.flood_admitted(slot, frame, networks, members, admitted),
+        match judged {
+            Some(judged) => self.flood_admitted(slot, frame, networks, members, judged),
             None => self.egress.flood(networks[1], members, slot, frame),
         }
     }
 
     /// Hands a frame to the gateway of `network`, if its port did not send too many that it has to look at.
     #[cold]
-    fn hand_over<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex)
+    pub(super) fn hand_over<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex)
     where
         E: Egress<P>,
     {
@@ -145,7 +183,7 @@ impl<E> Commit<'_, E> {
     where
         E: Egress<P>,
     {
-        let Some(Routes { routing, neighbours }) = self.routes else { return false };
+        let Some(Routes { routing, neighbours, .. }) = self.routes else { return false };
         // What cannot be read is none of the gateway's business; others may know what to do with it.
         let Ok(contents) = self.contents(slot, frame) else { return false };
         match routing.concern(network, frame.head.bytes(), &contents, neighbours) {

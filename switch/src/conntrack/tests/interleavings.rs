@@ -71,7 +71,7 @@ impl Table {
             return None;
         }
         let original = flow(client);
-        self.front.fill(&original, &original.reversed(), port(7));
+        self.front.fill(&original, &original.reversed(), port(7), [0; 2]);
         self.front.set_vouchers([Some(port(7)), None]);
         self.back.fill(1, 0);
         let word = self.back.word().born(Class::Tcp, false).with_syn(Direction::Original, None);

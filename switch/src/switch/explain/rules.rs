@@ -70,7 +70,7 @@ impl Explainer<'_> {
             Ok(first) => first,
             Err(fate) => return fate,
         };
-        let parcel = Parcel { contents: &contents, first, hint: Hint::default() };
+        let parcel = Parcel { contents: &contents, seen: None, first, hint: Hint::default() };
         let mut allowed = Vec::new();
         let assessed = match aim {
             Aim::Port(to) => {

@@ -1,0 +1,485 @@
+//! What becomes of a packet that a router got and that may be translated. Nothing is changed here but by [`Translator::open`].
+//!
+//! ```text
+//! packet ─ known connection? ── as its two tuples say ──────────────────────────────┐
+//!        └ new ─ to whom (floating, published, mapping) ─ route ─ from whom (SNAT) ─┴─ leaves with these addresses
+//! ```
+//!
+//! What leaves by a connection is what its other direction's tuple says, turned round: so a translation is nothing but two
+//! tuples that do not mirror each other, and packets of an open connection ask no rule.
+
+use std::net::Ipv4Addr;
+
+use super::compiled::{Nat, Source};
+use super::mappings::{Endpoint, Granted, MappingId, Mappings, Request, Unwanted};
+use super::settings::FilteringBehavior;
+use crate::conntrack::{Conntrack, Direction, Judged, Reference, Refused, Tuple, Verdict};
+use crate::drops::DropReason;
+use crate::ids::{NetworkIndex, PortIndex};
+use crate::packet::{Address, Packet, number};
+use crate::router::{Arrival, Hop, Interface, Neighbours, Routing, Way, Why};
+use crate::time::Nanos;
+
+/// What it takes to translate packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Translator<'a> {
+    pub(crate) nat: &'a Nat,
+    pub(crate) routing: &'a Routing,
+    pub(crate) neighbours: &'a Neighbours,
+    pub(crate) conntrack: &'a Conntrack,
+    pub(crate) mappings: &'a Mappings,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Plan {
+    /// It keeps its addresses, and its way is that of any packet.
+    Plain,
+    /// It goes on with others.
+    Leave(Leave),
+    /// The gateway has to see it as it came in.
+    Gateway(Why),
+    /// It does not go on.
+    Drop(DropReason),
+    /// Routes have changed, so that the translation of its connection no longer holds: that has to end first.
+    Stale(Reference),
+}
+
+/// How a packet goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Leave {
+    pub(crate) hop: Hop,
+    pub(crate) change: Change,
+    pub(crate) connection: Belongs,
+}
+
+/// What is changed in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Change {
+    /// It gets these addresses and ports.
+    Packet(Tuple),
+    /// It is an error, which gets these addresses, source first, and quotes a packet of this tuple.
+    Error([Address; 2], Tuple),
+}
+
+/// To which connection it belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Belongs {
+    /// To this one.
+    To(Reference),
+    /// To this one, about which it says something.
+    About(Reference),
+    /// To one that it opens.
+    New(Opening),
+}
+
+/// A connection to be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Opening {
+    /// The packet's own tuple.
+    pub(crate) original: Tuple,
+    /// Who stands for the sender.
+    source: Substitute,
+    /// Who stands behind the address to which it was sent.
+    target: Option<Endpoint>,
+    /// Whether that is by a mapping.
+    by_mapping: bool,
+    /// The network where it leaves.
+    to: NetworkIndex,
+}
+
+/// Who stands for a packet's sender.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Substitute {
+    /// Nobody.
+    Nobody,
+    /// This address, with the sender's own port.
+    Floating(Ipv4Addr),
+    /// A mapping.
+    Mapping,
+}
+
+/// A connection for which there are addresses: its tuples, and the mappings that it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Opened {
+    pub(crate) tuples: [Tuple; 2],
+    mappings: [Option<MappingId>; 2],
+}
+
+impl Opened {
+    /// The packet's addresses and ports when it leaves.
+    pub(crate) fn leaving(&self) -> Tuple {
+        self.tuples[1].reversed()
+    }
+}
+
+/// Whom a packet is for that was sent to an outside address.
+struct Target {
+    end: Endpoint,
+    by_mapping: bool,
+}
+
+impl<'a> Translator<'a> {
+    /// Whether packets that come in in `network` may be translated by connections.
+    #[inline]
+    pub(crate) fn concerns(&self, network: NetworkIndex, packet: &Packet) -> bool {
+        packet.source.is_v4() && self.nat.concerns(network)
+    }
+
+    /// What becomes of a packet that is what `verdict` says to the table of connections.
+    #[inline]
+    pub(crate) fn plan(&self, arrival: &Arrival<'_>, verdict: Verdict, now: Nanos) -> Plan {
+        let interface = match self.routing.admit(arrival) {
+            Ok(interface) => interface,
+            Err(reason) => return Plan::Drop(reason),
+        };
+        match verdict {
+            Verdict::Established(found) => self.follow(arrival, found, now),
+            Verdict::Related(found) => self.report(arrival, found, now),
+            Verdict::New => self.begin(arrival, interface, None, now),
+            Verdict::Invalid(reason) => self.begin(arrival, interface, Some(reason.into()), now),
+            Verdict::Untracked => self.begin(arrival, interface, Some(DropReason::NatProtocol), now),
+        }
+    }
+
+    /// A packet of a known connection.
+    #[inline]
+    fn follow(&self, arrival: &Arrival<'_>, found: Reference, now: Nanos) -> Plan {
+        let Some((own, other)) = self.tuples(found) else { return Plan::Drop(DropReason::CtGone) };
+        let leaving = other.reversed();
+        if leaving == (Tuple { zone: leaving.zone, ..own }) {
+            return Plan::Plain;
+        }
+        // By the routes of the network that it left, unless it goes on to where its destination alone is known.
+        let of = if leaving.destination == own.destination { own.zone } else { other.zone };
+        match self.routing.lead(arrival, (of, leaving.destination), self.neighbours, now.seconds()) {
+            Way::To(hop) if hop.network == other.zone => {
+                Plan::Leave(Leave { hop, change: Change::Packet(leaving), connection: Belongs::To(found) })
+            }
+            Way::To(_) => Plan::Stale(found),
+            Way::Gateway(why) => Plan::Gateway(why),
+            Way::Drop(reason) => Plan::Drop(reason),
+        }
+    }
+
+    /// The tuples of a packet's direction and of the other one.
+    #[inline]
+    fn tuples(&self, found: Reference) -> Option<(Tuple, Tuple)> {
+        let [original, reply] = self.conntrack.tuples(found.id)?;
+        Some(match found.direction {
+            Direction::Original => (original, reply),
+            Direction::Reply => (reply, original),
+        })
+    }
+
+    /// An ICMP error about a packet of a known connection, on the way that the connection's packets go in its direction.
+    fn report(&self, arrival: &Arrival<'_>, found: Reference, now: Nanos) -> Plan {
+        let Some((own, other)) = self.tuples(found) else { return Plan::Drop(DropReason::CtGone) };
+        if other.reversed() == (Tuple { zone: other.zone, ..own }) {
+            return Plan::Plain;
+        }
+        // Who hides behind an address hides routers behind that, too.
+        let is_hidden = own.source != other.destination;
+        let source = if is_hidden { other.destination } else { arrival.packet.source };
+        let of = if other.source == own.destination { own.zone } else { other.zone };
+        match self.routing.lead(arrival, (of, other.source), self.neighbours, now.seconds()) {
+            Way::To(hop) => {
+                let change = Change::Error([source, other.source], other);
+                Plan::Leave(Leave { hop, change, connection: Belongs::About(found) })
+            }
+            Way::Gateway(why) => Plan::Gateway(why),
+            Way::Drop(reason) => Plan::Drop(reason),
+        }
+    }
+
+    /// A packet of no known connection, which may open none for the reason `refused`.
+    fn begin(
+        &self,
+        arrival: &Arrival<'_>,
+        interface: &Interface,
+        refused: Option<DropReason>,
+        now: Nanos,
+    ) -> Plan {
+        let Arrival { network, packet, .. } = *arrival;
+        let flow = Tuple::of_flow(network, packet);
+        let source = self.nat.source(network);
+        let target = match self.target(network, source, packet, flow) {
+            Ok(target) => target,
+            Err(reason) => return Plan::Drop(reason),
+        };
+        let (of, destination) = target
+            .as_ref()
+            .map_or((network, packet.destination), |to| (to.end.network, to.end.address.into()));
+        if target.is_none() && interface.has(packet.destination) {
+            return self.local(network, source, packet);
+        }
+        let hop = match self.routing.lead(arrival, (of, destination), self.neighbours, now.seconds()) {
+            Way::To(hop) => hop,
+            Way::Gateway(Why::Local) => return self.local(network, source, packet),
+            Way::Gateway(why) => return Plan::Gateway(why),
+            Way::Drop(reason) => return Plan::Drop(reason),
+        };
+        if target.is_none() && self.is_hidden(network, hop.network, packet.destination) {
+            return Plan::Drop(DropReason::NatUnsolicited);
+        }
+        let substitute = match source {
+            Some(source) if target.is_some() || hop.network == source.outside => {
+                self.substitute(network, source, packet)
+            }
+            _ => Substitute::Nobody,
+        };
+        if target.is_none() && substitute == Substitute::Nobody {
+            return Plan::Plain;
+        }
+        match (refused, flow) {
+            (Some(reason), _) => Plan::Drop(reason),
+            (None, None) => Plan::Drop(DropReason::NatProtocol),
+            (None, Some(_)) if substitute == Substitute::Mapping && !is_mapped(packet.protocol) => {
+                Plan::Drop(DropReason::NatProtocol)
+            }
+            (None, Some(original)) => {
+                let by_mapping = target.as_ref().is_some_and(|target| target.by_mapping);
+                let target = target.map(|target| target.end);
+                let opening = Opening { original, source: substitute, target, by_mapping, to: hop.network };
+                self.leave(hop, opening)
+            }
+        }
+    }
+
+    fn leave(&self, hop: Hop, opening: Opening) -> Plan {
+        // What stands for the sender is known when there is a mapping.
+        let change = Change::Packet(opening.original);
+        Plan::Leave(Leave { hop, change, connection: Belongs::New(opening) })
+    }
+
+    /// What is for the gateway itself. A SYN to a port that mappings may have is not answered: the station behind one may be
+    /// about to open the same connection (RFC 5382, 4.3, REQ-4).
+    fn local(&self, network: NetworkIndex, source: Option<&Source>, packet: &Packet) -> Plan {
+        let is_outside = source.is_none();
+        let is_shared = packet.destination.to_v4().is_some_and(|own| self.nat.is_pooled(network, own));
+        let port = packet.ports().map_or(0, |ports| ports.destination);
+        if is_outside && is_shared && packet.protocol == number::TCP && self.nat.may_map(network, port) {
+            return Plan::Drop(DropReason::NatUnsolicited);
+        }
+        Plan::Gateway(Why::Local)
+    }
+
+    /// Whether a station of network `to` appears in `from` with another address, and so is not reached by its own.
+    fn is_hidden(&self, from: NetworkIndex, to: NetworkIndex, station: Address) -> bool {
+        let (Some(source), Some(station)) = (self.nat.source(to), station.to_v4()) else { return false };
+        source.outside == from
+            && (source.choose(station).is_some() || self.nat.floating(to, station, from).is_some())
+    }
+
+    /// The station behind the address to which a packet was sent.
+    fn target(
+        &self,
+        network: NetworkIndex,
+        source: Option<&Source>,
+        packet: &Packet,
+        flow: Option<Tuple>,
+    ) -> Result<Option<Target>, DropReason> {
+        let outside = source.map_or(network, |source| source.outside);
+        let Some(address) = packet.destination.to_v4() else { return Ok(None) };
+        let port = flow.map_or(0, |tuple| tuple.destination_port);
+        if let Some(found) = self.nat.target(outside, address, (packet.protocol, port)) {
+            let port = found.port.unwrap_or(port);
+            let end = Endpoint { network: found.network, address: found.address, port };
+            return Ok(Some(Target { end, by_mapping: false }));
+        }
+        let is_mapped = is_mapped(packet.protocol) && packet.protocol != number::ICMP;
+        let (Some(peer), true) = (packet.source.to_v4(), is_mapped && self.nat.is_pooled(outside, address))
+        else {
+            return Ok(None);
+        };
+        let end = Endpoint { network: outside, address, port };
+        let peer = (peer, source.is_some());
+        match self.mappings.would_let_in(end, packet.protocol, peer, |inside| self.filtering(inside)) {
+            Ok(end) => Ok(Some(Target { end, by_mapping: true })),
+            Err(Unwanted::Unknown) => Ok(None),
+            Err(Unwanted::Filtered) => Err(DropReason::NatFiltered),
+        }
+    }
+
+    fn filtering(&self, inside: NetworkIndex) -> FilteringBehavior {
+        self.nat.source(inside).map_or(FilteringBehavior::default(), |source| source.filtering)
+    }
+
+    /// Who stands for a packet's sender outside.
+    fn substitute(&self, network: NetworkIndex, source: &Source, packet: &Packet) -> Substitute {
+        let Some(station) = packet.source.to_v4() else { return Substitute::Nobody };
+        match self.nat.floating(network, station, source.outside) {
+            Some(address) => Substitute::Floating(address),
+            None if source.choose(station).is_some() => Substitute::Mapping,
+            None => Substitute::Nobody,
+        }
+    }
+
+    /// Finds addresses and ports for a connection that is to be opened for `port` of the switch.
+    pub(crate) fn allocate(
+        &self,
+        opening: &Opening,
+        port: PortIndex,
+        now: Nanos,
+    ) -> Result<Opened, DropReason> {
+        let Opening { original, source, target, by_mapping, to } = *opening;
+        let granted = match source {
+            Substitute::Mapping => Some(self.take(&original, port, now)?),
+            Substitute::Floating(_) | Substitute::Nobody => None,
+        };
+        let (address, own_port) = match (source, granted) {
+            (_, Some(granted)) => (granted.end.address.into(), granted.end.port),
+            (Substitute::Floating(address), None) => (address.into(), original.source_port),
+            _ => (original.source, original.source_port),
+        };
+        let mut leaving = Tuple { zone: to, source: address, source_port: own_port, ..original };
+        let mut behind = None;
+        if let Some(end) = target {
+            leaving.destination = end.address.into();
+            // The second port of ICMP is its type.
+            if original.protocol != number::ICMP {
+                leaving.destination_port = end.port;
+            }
+            if by_mapping {
+                let let_in = self.let_in(&original, address, source != Substitute::Nobody);
+                behind = Some(let_in.inspect_err(|_| {
+                    let mapping = granted.map(|granted| granted.id);
+                    self.give_back(&Opened {
+                        tuples: [original, leaving.reversed()],
+                        mappings: [mapping, None],
+                    });
+                })?);
+            }
+        }
+        let mappings = [granted.map(|granted| granted.id), behind];
+        Ok(Opened { tuples: [original, leaving.reversed()], mappings })
+    }
+
+    fn take(&self, original: &Tuple, port: PortIndex, now: Nanos) -> Result<Granted, DropReason> {
+        let granted = self.with_request(original, port, |request| self.mappings.take(request, now.seconds()));
+        granted.and_then(Result::ok).ok_or(DropReason::NatExhausted)
+    }
+
+    /// Whether [`Translator::allocate`] would find an address and a port for the sender. Changes nothing.
+    pub(crate) fn would_allocate(&self, opening: &Opening, port: PortIndex) -> bool {
+        opening.source != Substitute::Mapping
+            || self
+                .with_request(&opening.original, port, |request| self.mappings.would_take(request))
+                .unwrap_or(false)
+    }
+
+    fn with_request<T>(
+        &self,
+        original: &Tuple,
+        port: PortIndex,
+        ask: impl FnOnce(&Request<'_>) -> T,
+    ) -> Option<T> {
+        let source = self.nat.source(original.zone)?;
+        let station = original.source.to_v4()?;
+        let (_, pool) = source.choose(station)?;
+        let inside = Endpoint { network: original.zone, address: station, port: original.source_port };
+        let peer = (original.destination.to_v4()?, original.destination_port);
+        Some(ask(&Request { inside, protocol: original.protocol, peer, source, pool, port }))
+    }
+
+    fn let_in(
+        &self,
+        original: &Tuple,
+        sender: Address,
+        is_from_inside: bool,
+    ) -> Result<MappingId, DropReason> {
+        let outside = self.nat.source(original.zone).map_or(original.zone, |source| source.outside);
+        let ends = original.destination.to_v4().zip(sender.to_v4());
+        let (address, peer) = ends.ok_or(DropReason::NatUnsolicited)?;
+        let end = Endpoint { network: outside, address, port: original.destination_port };
+        let is_from_inside = is_from_inside || outside != original.zone;
+        let filtering = |inside| self.filtering(inside);
+        match self.mappings.let_in(end, original.protocol, (peer, is_from_inside), filtering) {
+            Ok(granted) => Ok(granted.id),
+            Err(Unwanted::Unknown) => Err(DropReason::NatUnsolicited),
+            Err(Unwanted::Filtered) => Err(DropReason::NatFiltered),
+        }
+    }
+
+    /// Opens the connection of `packet`, or takes that which another worker opened meanwhile; on an error the mappings are
+    /// given back.
+    pub(crate) fn open(
+        &self,
+        opened: &Opened,
+        packet: &Packet,
+        port: PortIndex,
+        judged: Judged,
+        now: Nanos,
+    ) -> Result<Reference, Refused> {
+        let found = self.conntrack.open_translated(opened.tuples, packet, port, judged, opened.mappings, now);
+        if !matches!(found, Ok((_, true))) {
+            self.give_back(opened);
+        }
+        found.map(|(found, _)| found)
+    }
+
+    /// Gives mappings back by which nothing left.
+    pub(crate) fn give_back(&self, opened: &Opened) {
+        let [original, reply] = opened.tuples;
+        for (mapping, peer) in opened.mappings.into_iter().zip([original.destination, reply.destination]) {
+            if let (Some(id), Some(peer)) = (mapping, peer.to_v4()) {
+                self.mappings.cancel(id, peer);
+            }
+        }
+    }
+
+    /// Whether what NAT is to do now still translates a connection as it was opened.
+    pub(crate) fn stands(&self, [original, reply]: [Tuple; 2]) -> bool {
+        let leaving = reply.reversed();
+        let is_target = leaving.destination == original.destination || self.leads(&original, &leaving);
+        let is_source = leaving.source == original.source || self.hides(&original, &leaving);
+        is_target && is_source
+    }
+
+    /// Whether what is sent to the connection's first destination goes to its second one.
+    fn leads(&self, original: &Tuple, leaving: &Tuple) -> bool {
+        let outside = self.nat.source(original.zone).map_or(original.zone, |source| source.outside);
+        let (Some(address), Some(station)) = (original.destination.to_v4(), leaving.destination.to_v4())
+        else {
+            return false;
+        };
+        let port = original.destination_port;
+        match self.nat.target(outside, address, (original.protocol, port)) {
+            Some(target) => {
+                target.address == station && target.port.is_none_or(|port| port == leaving.destination_port)
+            }
+            // By a mapping.
+            None => self.may_appear(leaving.zone, station, outside, address),
+        }
+    }
+
+    /// Whether the connection's sender may still appear as it does.
+    fn hides(&self, original: &Tuple, leaving: &Tuple) -> bool {
+        let Some(source) = self.nat.source(original.zone) else { return false };
+        let (Some(station), Some(address)) = (original.source.to_v4(), leaving.source.to_v4()) else {
+            return false;
+        };
+        match self.nat.floating(original.zone, station, source.outside) {
+            Some(floating) => floating == address,
+            None => self.may_appear(original.zone, station, source.outside, address),
+        }
+    }
+
+    /// Whether a station may appear with this address by a mapping.
+    fn may_appear(
+        &self,
+        inside: NetworkIndex,
+        station: Ipv4Addr,
+        outside: NetworkIndex,
+        address: Ipv4Addr,
+    ) -> bool {
+        let source = self.nat.source(inside).filter(|source| source.outside == outside);
+        let pool = source.and_then(|source| source.choose(station));
+        pool.is_some_and(|(_, pool)| super::store::is_in(pool, address))
+    }
+}
+
+/// Whether the protocol has ports, or identifiers, that mappings stand for.
+fn is_mapped(protocol: u8) -> bool {
+    matches!(protocol, number::TCP | number::UDP | number::ICMP)
+}

@@ -1,0 +1,586 @@
+//! The tables of mappings, under their lock: see `mappings`.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use super::chained::Chained;
+use super::mappings::{
+    AddressUse, Endpoint, Exhausted, Granted, HOLD_S, Mapping, MappingId, NatCounters, NatSnapshot,
+    OutsideAddress, PROTOCOLS, Request, Unwanted,
+};
+use super::ports::PortSet;
+use super::settings::{FilteringBehavior, MappingBehavior};
+use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
+use crate::timer_wheel::TimerWheel;
+
+/// Mappings that a port of the switch may always have if there is room, and the part of the table, one in so many, of
+/// which ports that have more get nothing. Beyond it, one may have no more than what is free.
+const PORT_SHARE: u32 = 64;
+const RESERVE_DIVISOR: usize = 16;
+
+/// Mappings that a station may have on its outside address if any is free, however few that are.
+const GUEST_SHARE: u32 = 16;
+
+/// Addresses of a pool that are compared for the one with most free ports.
+const POOL_PROBES: u64 = 16;
+
+/// The first port that need no privilege (RFC 4787, 4.2.2, REQ-3: a port stays on its side of this).
+const UNPRIVILEGED: u16 = 1024;
+
+/// The chains of mappings.
+const BY_INSIDE: usize = 0;
+const BY_OUTSIDE: usize = 1;
+
+/// A mapping.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) inside: Endpoint,
+    pub(super) outside: Endpoint,
+    protocol: u8,
+    /// For mappings that depend on it.
+    peer: Option<(Ipv4Addr, u16)>,
+    /// The port of the switch that pays for it.
+    port: PortIndex,
+    guest: u32,
+    /// The ports of its outside address.
+    table: u32,
+    /// What tells it from others that had the slot.
+    life: u32,
+    connections: u32,
+    created_s: u32,
+    /// When the last connection ended.
+    idle_s: u32,
+}
+
+/// A station with mappings.
+#[derive(Clone, Copy, Debug)]
+struct Guest {
+    network: NetworkIndex,
+    address: Ipv4Addr,
+    /// Its outside address.
+    table: u32,
+    mappings: u32,
+}
+
+/// A peer to whom a mapping's station has sent.
+#[derive(Clone, Copy, Debug)]
+struct Contact {
+    slot: u32,
+    peer: Ipv4Addr,
+    connections: u32,
+}
+
+/// The ports of an outside address.
+#[derive(Debug)]
+struct Table {
+    network: NetworkIndex,
+    address: Ipv4Addr,
+    ports: [PortSet; PROTOCOLS.len()],
+    used: [u32; PROTOCOLS.len()],
+    reserved: Vec<(u8, RangeInclusive<u16>)>,
+    /// No policy has the address any more.
+    is_gone: bool,
+}
+
+/// The tables.
+#[derive(Debug)]
+pub(super) struct Store {
+    mappings: Chained<Entry, 2>,
+    guests: Chained<Guest, 1>,
+    contacts: Chained<Contact, 1>,
+    tables: Vec<Option<Table>>,
+    by_address: HashMap<(NetworkIndex, Ipv4Addr), u32>,
+    wheel: TimerWheel,
+    per_port: Box<[u32]>,
+    hasher: foldhash::quality::FixedState,
+    seed: u64,
+    /// How many random numbers were drawn, and mappings named.
+    drawn: u64,
+    lives: u32,
+    counters: NatCounters,
+}
+
+impl Entry {
+    pub(super) fn view(&self, now_s: u32) -> Mapping {
+        let Self { inside, outside, protocol, peer, port, connections, created_s, .. } = *self;
+        Mapping { inside, outside, protocol, peer, port, connections, age_s: now_s.saturating_sub(created_s) }
+    }
+}
+
+impl Table {
+    fn is_reserved(&self, protocol: u8, port: u16) -> bool {
+        self.reserved.iter().any(|(of, ports)| *of == protocol && ports.contains(&port))
+    }
+}
+
+fn class_of(protocol: u8) -> Option<usize> {
+    PROTOCOLS.iter().position(|own| *own == protocol)
+}
+
+impl Store {
+    pub(super) fn new(entries: usize, seed: u64) -> Self {
+        let entries = entries.clamp(1, 1 << 22);
+        Self {
+            mappings: Chained::new(entries),
+            guests: Chained::new(entries),
+            contacts: Chained::new(entries),
+            tables: Vec::new(),
+            by_address: HashMap::new(),
+            wheel: TimerWheel::new(entries, 0),
+            per_port: vec![0; PORTS_MAX].into(),
+            hasher: foldhash::quality::FixedState::with_seed(seed),
+            seed,
+            drawn: 0,
+            lives: 0,
+            counters: NatCounters::default(),
+        }
+    }
+
+    pub(super) fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.mappings.get(slot)
+    }
+
+    pub(super) fn end_of_slots(&self) -> u32 {
+        self.mappings.end()
+    }
+
+    fn hash_end(&self, end: Endpoint, protocol: u8, peer: Option<(Ipv4Addr, u16)>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        let ports = u64::from(end.port) << 32 | u64::from(protocol) << 16 | u64::from(end.network.raw());
+        hasher.write_u64(ports);
+        hasher.write_u32(end.address.to_bits());
+        if let Some((address, port)) = peer {
+            hasher.write_u64(u64::from(address.to_bits()) << 16 | u64::from(port));
+        }
+        hasher.finish()
+    }
+
+    fn hashes(&self, entry: &Entry) -> [u64; 2] {
+        let inside = self.hash_end(entry.inside, entry.protocol, entry.peer);
+        [inside, self.hash_end(entry.outside, entry.protocol, None)]
+    }
+
+    fn hash_guest(&self, network: NetworkIndex, address: Ipv4Addr) -> u64 {
+        self.hasher.hash_one((network.raw(), address.to_bits()))
+    }
+
+    fn hash_contact(&self, slot: u32, peer: Ipv4Addr) -> u64 {
+        self.hasher.hash_one((slot, peer.to_bits()))
+    }
+
+    /// A number that nobody can guess who does not know the seed: SipHash of it and of how many there were before.
+    fn draw(&mut self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.seed);
+        hasher.write_u64(self.drawn);
+        self.drawn += 1;
+        hasher.finish()
+    }
+
+    pub(super) fn set_addresses(&mut self, addresses: &[OutsideAddress]) {
+        for table in self.tables.iter_mut().flatten() {
+            table.is_gone = true;
+        }
+        for OutsideAddress { network, address, reserved } in addresses {
+            let table = self.table_for(*network, *address);
+            self.reserve(table, reserved);
+        }
+        for table in 0..u32::try_from(self.tables.len()).unwrap_or(0) {
+            self.drop_unused(table);
+        }
+    }
+
+    /// The table of an address, which is made if there is none.
+    fn table_for(&mut self, network: NetworkIndex, address: Ipv4Addr) -> u32 {
+        if let Some(&number) = self.by_address.get(&(network, address)) {
+            return number;
+        }
+        let (ports, used, reserved) = (std::array::from_fn(|_| PortSet::default()), [0; 3], Vec::new());
+        let table = Table { network, address, ports, used, reserved, is_gone: false };
+        let number = match self.tables.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.tables.push(None);
+                self.tables.len() - 1
+            }
+        };
+        self.tables[number] = Some(table);
+        let number = u32::try_from(number).unwrap_or(0);
+        self.by_address.insert((network, address), number);
+        number
+    }
+
+    /// Changes which ports of an address no mapping gets. Mappings that have one keep it until they end.
+    fn reserve(&mut self, number: u32, reserved: &[(u8, RangeInclusive<u16>)]) {
+        let Some(table) = self.tables.get(number as usize).and_then(Option::as_ref) else { return };
+        let (network, address) = (table.network, table.address);
+        let old = table.reserved.iter().cloned().map(|ports| (ports, false));
+        let changes: Vec<_> = old.chain(reserved.iter().cloned().map(|ports| (ports, true))).collect();
+        for ((protocol, ports), is_taken) in changes {
+            let Some(class) = class_of(protocol) else { continue };
+            for port in ports {
+                let is_mapped = self.find_outside(Endpoint { network, address, port }, protocol).is_some();
+                let Some(table) = self.tables.get_mut(number as usize).and_then(Option::as_mut) else {
+                    return;
+                };
+                if is_taken {
+                    table.ports[class].take(port);
+                } else if !is_mapped {
+                    table.ports[class].give(port);
+                }
+            }
+        }
+        if let Some(table) = self.tables.get_mut(number as usize).and_then(Option::as_mut) {
+            table.reserved = reserved.to_vec();
+            table.is_gone = false;
+        }
+    }
+
+    /// Forgets the table of an address that is no more, once no mapping has any of its ports.
+    fn drop_unused(&mut self, number: u32) {
+        let Some(place) = self.tables.get_mut(number as usize) else { return };
+        if let Some(table) = place
+            && table.is_gone
+            && table.used == [0; 3]
+        {
+            self.by_address.remove(&(table.network, table.address));
+            *place = None;
+        }
+    }
+
+    /// The mapping that has this outside end.
+    fn find_outside(&self, outside: Endpoint, protocol: u8) -> Option<u32> {
+        let hash = self.hash_end(outside, protocol, None);
+        let is_it = |entry: &Entry| entry.outside == outside && entry.protocol == protocol;
+        self.mappings.find(BY_OUTSIDE, hash, is_it)
+    }
+
+    /// What a mapping of the request depends on beside the station's own end.
+    fn peer_of(request: &Request<'_>) -> Option<(Ipv4Addr, u16)> {
+        (request.source.mapping == MappingBehavior::EndpointDependent).then_some(request.peer)
+    }
+
+    /// The mapping that the request has already, on an address that it may still have.
+    fn find_inside(&self, request: &Request<'_>) -> Option<u32> {
+        let (inside, protocol, peer) = (request.inside, request.protocol, Self::peer_of(request));
+        let hash = self.hash_end(inside, protocol, peer);
+        let is_it = |entry: &Entry| {
+            entry.inside == inside
+                && entry.protocol == protocol
+                && entry.peer == peer
+                && entry.outside.network == request.source.outside
+                && is_in(request.pool, entry.outside.address)
+        };
+        self.mappings.find(BY_INSIDE, hash, is_it)
+    }
+
+    pub(super) fn take(&mut self, request: &Request<'_>, now_s: u32) -> Result<Granted, Exhausted> {
+        let granted = match self.find_inside(request) {
+            Some(slot) => self.count_in(slot, request.peer.0),
+            None => self.make(request, now_s).and_then(|slot| {
+                let granted = self.count_in(slot, request.peer.0);
+                if granted.is_none() {
+                    self.end(slot);
+                }
+                granted
+            }),
+        };
+        granted.ok_or_else(|| {
+            self.counters.exhausted += 1;
+            Exhausted
+        })
+    }
+
+    pub(super) fn would_take(&mut self, request: &Request<'_>) -> bool {
+        self.find_inside(request).is_some() || self.place_for(request).is_some()
+    }
+
+    /// Counts one connection more with `peer`; `None`: there is no room for that.
+    pub(super) fn count_in(&mut self, slot: u32, peer: Ipv4Addr) -> Option<Granted> {
+        let hash = self.hash_contact(slot, peer);
+        let is_it = |contact: &Contact| contact.slot == slot && contact.peer == peer;
+        match self.contacts.find(0, hash, is_it).and_then(|contact| self.contacts.get_mut(contact)) {
+            Some(contact) => contact.connections += 1,
+            None => {
+                self.contacts.insert(Contact { slot, peer, connections: 1 }, [hash])?;
+            }
+        }
+        let entry = self.mappings.get_mut(slot)?;
+        if entry.connections == 0 {
+            self.wheel.remove(slot);
+            if entry.idle_s > 0 {
+                self.counters.renewed += 1;
+            }
+        }
+        entry.connections += 1;
+        Some(Granted { id: MappingId { slot, life: entry.life }, end: entry.outside })
+    }
+
+    /// Makes a mapping that no connection uses yet.
+    fn make(&mut self, request: &Request<'_>, now_s: u32) -> Option<u32> {
+        let (table, port) = self.place_for(request)?;
+        let class = class_of(request.protocol)?;
+        let Request { inside, protocol, port: payer, .. } = *request;
+        let guest = self.guest_for(inside, table)?;
+        let own = self.tables.get_mut(table as usize)?.as_mut()?;
+        let outside = Endpoint { network: own.network, address: own.address, port };
+        own.ports[class].take(port);
+        own.used[class] += 1;
+        self.lives = self.lives.wrapping_add(1);
+        let entry = Entry {
+            inside,
+            outside,
+            protocol,
+            peer: Self::peer_of(request),
+            port: payer,
+            guest,
+            table,
+            life: self.lives,
+            connections: 0,
+            created_s: now_s,
+            idle_s: 0,
+        };
+        let hashes = self.hashes(&entry);
+        // Room was looked for before anything was taken.
+        let slot = self.mappings.insert(entry, hashes)?;
+        self.per_port[payer.get()] += 1;
+        self.counters.made += 1;
+        Some(slot)
+    }
+
+    /// The station of a new mapping, with its outside address, and one mapping more.
+    fn guest_for(&mut self, inside: Endpoint, table: u32) -> Option<u32> {
+        let Endpoint { network, address, .. } = inside;
+        let number = match self.find_guest(network, address) {
+            Some(guest) => guest,
+            None => {
+                let hash = self.hash_guest(network, address);
+                self.guests.insert(Guest { network, address, table, mappings: 0 }, [hash])?
+            }
+        };
+        let guest = self.guests.get_mut(number)?;
+        guest.table = table;
+        guest.mappings += 1;
+        Some(number)
+    }
+
+    fn find_guest(&self, network: NetworkIndex, address: Ipv4Addr) -> Option<u32> {
+        let hash = self.hash_guest(network, address);
+        self.guests.find(0, hash, |guest| guest.network == network && guest.address == address)
+    }
+
+    /// The address and the port that a new mapping gets.
+    fn place_for(&mut self, request: &Request<'_>) -> Option<(u32, u16)> {
+        let held = self.per_port[request.port.get()];
+        let free = self.mappings.room() - self.mappings.len();
+        let beyond = free.saturating_sub(self.mappings.room() / RESERVE_DIVISOR);
+        let may_have = held < PORT_SHARE || (held as usize) < beyond;
+        if free == 0 || !may_have {
+            return None;
+        }
+        let table = self.choose_address(request)?;
+        let class = class_of(request.protocol)?;
+        let used = self.tables.get(table as usize)?.as_ref()?.used[class];
+        let guest = self.find_guest(request.inside.network, request.inside.address);
+        let own = guest.and_then(|guest| self.guests.get(guest)).map_or(0, |guest| guest.mappings);
+        let ports = &request.source.ports;
+        let left = (u32::from(ports.end() - ports.start()) + 1).saturating_sub(used);
+        let limit = request.source.ports_per_guest.unwrap_or_else(|| left.max(GUEST_SHARE));
+        if own >= limit { None } else { Some((table, self.choose_port(request, table, class)?)) }
+    }
+
+    /// The address that the station has already, if it may still have that; else that with most free ports of some.
+    fn choose_address(&mut self, request: &Request<'_>) -> Option<u32> {
+        let Request { inside, pool, .. } = *request;
+        let outside = request.source.outside;
+        let guest = self.find_guest(inside.network, inside.address).and_then(|guest| self.guests.get(guest));
+        if let Some(guest) = guest
+            && let Some(Some(table)) = self.tables.get(guest.table as usize)
+            && table.network == outside
+            && !table.is_gone
+            && is_in(pool, table.address)
+        {
+            return Some(guest.table);
+        }
+        let size: u64 = pool.iter().map(|range| u64::from(range.1.to_bits() - range.0.to_bits()) + 1).sum();
+        let start = if size > POOL_PROBES { self.draw() } else { 0 };
+        let candidates = (0..size.min(POOL_PROBES)).filter_map(|probe| {
+            let address = nth_of(pool, start.wrapping_add(probe) % size)?;
+            let number = *self.by_address.get(&(outside, address))?;
+            let table = self.tables.get(number as usize)?.as_ref()?;
+            (!table.is_gone).then_some((table.used.iter().sum::<u32>(), number))
+        });
+        candidates.min().map(|(_, number)| number)
+    }
+
+    /// A free port of the same parity as the station's own, and on the same side of 1024, as RFC 4787, 4.2, wants it: the first
+    /// one from a random one on. Another parity, if there is none.
+    fn choose_port(&mut self, request: &Request<'_>, table: u32, class: usize) -> Option<u16> {
+        let (lowest, highest) = (*request.source.ports.start(), *request.source.ports.end());
+        let own = request.inside.port;
+        let is_privileged = own < UNPRIVILEGED && lowest < UNPRIVILEGED;
+        let (from, to) = if is_privileged {
+            (lowest, highest.min(UNPRIVILEGED - 1))
+        } else {
+            (lowest.max(UNPRIVILEGED), highest)
+        };
+        let width = u64::from(to.checked_sub(from)?) + 1;
+        let start = from + u16::try_from(self.draw() % width).unwrap_or(0);
+        let ports = &self.tables.get(table as usize)?.as_ref()?.ports[class];
+        let parity = usize::from(own % 2);
+        [parity, 1 - parity]
+            .into_iter()
+            .find_map(|parity| ports.free(start, to, parity).or_else(|| ports.free(from, start, parity)))
+    }
+
+    /// The mapping by which a packet from outside may come in.
+    pub(super) fn admitting(
+        &mut self,
+        outside: Endpoint,
+        protocol: u8,
+        peer: (Ipv4Addr, bool),
+        filtering: impl FnOnce(NetworkIndex) -> FilteringBehavior,
+    ) -> Result<u32, Unwanted> {
+        let slot = self.find_outside(outside, protocol).ok_or(Unwanted::Unknown)?;
+        let entry = self.mappings.get(slot).filter(|entry| entry.connections > 0);
+        let entry = entry.ok_or(Unwanted::Unknown)?;
+        let (peer, is_from_inside) = peer;
+        let is_let_in = entry.peer.is_none()
+            && (is_from_inside
+                || match filtering(entry.inside.network) {
+                    FilteringBehavior::EndpointIndependent => true,
+                    FilteringBehavior::AddressDependent => {
+                        let is_it = |contact: &Contact| contact.slot == slot && contact.peer == peer;
+                        self.contacts.find(0, self.hash_contact(slot, peer), is_it).is_some()
+                    }
+                    FilteringBehavior::AddressAndPortDependent => false,
+                });
+        if is_let_in {
+            return Ok(slot);
+        }
+        self.counters.filtered += 1;
+        Err(Unwanted::Filtered)
+    }
+
+    /// Counts one connection with `peer` less. A mapping without any is held, or forgotten at once if it never had another.
+    pub(super) fn release(&mut self, id: MappingId, peer: Ipv4Addr, now_s: u32, was_used: bool) {
+        let Some(entry) = self.mappings.get_mut(id.slot).filter(|entry| entry.life == id.life) else {
+            return;
+        };
+        entry.connections = entry.connections.saturating_sub(1);
+        let (is_idle, was_idle_before) = (entry.connections == 0, entry.idle_s > 0);
+        let table = entry.table;
+        if is_idle && was_used {
+            entry.idle_s = now_s.max(1);
+        }
+        let due = entry.idle_s.saturating_add(HOLD_S);
+        self.forget_contact(id.slot, peer);
+        if !is_idle {
+            return;
+        }
+        let is_gone = self
+            .tables
+            .get(table as usize)
+            .is_some_and(|table| table.as_ref().is_none_or(|table| table.is_gone));
+        if is_gone || !(was_used || was_idle_before) {
+            self.end(id.slot);
+        } else {
+            self.wheel.insert(id.slot, due.into());
+        }
+    }
+
+    fn forget_contact(&mut self, slot: u32, peer: Ipv4Addr) {
+        let hash = self.hash_contact(slot, peer);
+        let is_it = |contact: &Contact| contact.slot == slot && contact.peer == peer;
+        let Some(number) = self.contacts.find(0, hash, is_it) else { return };
+        let Some(contact) = self.contacts.get_mut(number) else { return };
+        contact.connections -= 1;
+        if contact.connections == 0 {
+            self.contacts.remove(number, [hash]);
+        }
+    }
+
+    /// Forgets a mapping that no connection uses.
+    fn end(&mut self, slot: u32) {
+        let Some(&entry) = self.mappings.get(slot) else { return };
+        self.mappings.remove(slot, self.hashes(&entry));
+        self.wheel.remove(slot);
+        self.counters.ended += 1;
+        let held = &mut self.per_port[entry.port.get()];
+        *held = held.saturating_sub(1);
+        if let (Some(Some(table)), Some(class)) =
+            (self.tables.get_mut(entry.table as usize), class_of(entry.protocol))
+        {
+            table.used[class] = table.used[class].saturating_sub(1);
+            if !table.is_reserved(entry.protocol, entry.outside.port) {
+                table.ports[class].give(entry.outside.port);
+            }
+        }
+        self.drop_unused(entry.table);
+        if let Some(guest) = self.guests.get_mut(entry.guest) {
+            guest.mappings = guest.mappings.saturating_sub(1);
+            if guest.mappings == 0 {
+                let hash = self.hash_guest(entry.inside.network, entry.inside.address);
+                self.guests.remove(entry.guest, [hash]);
+            }
+        }
+    }
+
+    pub(super) fn advance(&mut self, now_s: u32, budget: usize) {
+        let mut wheel = std::mem::take(&mut self.wheel);
+        wheel.advance(now_s.into(), budget, |slot| {
+            let due = self.entry(slot)?.idle_s.saturating_add(HOLD_S);
+            if due > now_s {
+                return Some(due.into());
+            }
+            self.end(slot);
+            None
+        });
+        self.wheel = wheel;
+    }
+
+    pub(super) fn snapshot(&self) -> NatSnapshot {
+        let tables = self.tables.iter().flatten();
+        let addresses: Vec<AddressUse> = tables
+            .map(|Table { network, address, used, .. }| AddressUse {
+                network: *network,
+                address: *address,
+                used: *used,
+            })
+            .collect();
+        let ports = addresses.len() * (PROTOCOLS.len() * PortSet::BYTES + size_of::<Table>());
+        let bytes = self.mappings.bytes()
+            + self.guests.bytes()
+            + self.contacts.bytes()
+            + self.wheel.bytes()
+            + size_of_val(&*self.per_port)
+            + ports;
+        NatSnapshot {
+            counters: self.counters,
+            mappings: self.mappings.len(),
+            room: self.mappings.room(),
+            guests: self.guests.len(),
+            addresses,
+            bytes,
+        }
+    }
+}
+
+/// Whether one of the ranges has the address.
+pub(super) fn is_in(ranges: &[(Ipv4Addr, Ipv4Addr)], address: Ipv4Addr) -> bool {
+    ranges.iter().any(|(first, last)| (first..=last).contains(&&address))
+}
+
+/// The address of this number, counted through all ranges.
+fn nth_of(ranges: &[(Ipv4Addr, Ipv4Addr)], mut number: u64) -> Option<Ipv4Addr> {
+    for (first, last) in ranges {
+        let size = u64::from(last.to_bits() - first.to_bits()) + 1;
+        if number < size {
+            return Some(Ipv4Addr::from_bits(first.to_bits() + u32::try_from(number).ok()?));
+        }
+        number -= size;
+    }
+    None
+}

@@ -1,0 +1,393 @@
+//! Two inside networks, an outside one, and stations that speak with scripted packets.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use etherparse::PacketBuilder;
+use viaduct_switch::fragments::DatagramId;
+use viaduct_switch::nat::{Nat, NatSettings, SourceNat};
+use viaduct_switch::packet::Address;
+use viaduct_switch::router::{InterfaceSettings, Route, RouterIndex, Routing};
+use viaduct_switch::{
+    Carried, Claims, DropReason, Egress, Frame, Gateway, Head, Limits, MacAddress, Metadata, Nanos,
+    NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch, WorkerState, conntrack,
+};
+
+/// Guests 0 and 1 are in network 0, guest 2 in network 1: both inside. Peers 3 and 4 are outside, in network 2, and so is
+/// router 5, behind which is all else.
+pub(crate) const NETWORK_OF: [usize; 6] = [0, 0, 1, 2, 2, 2];
+pub(crate) const ROUTER: usize = 5;
+
+pub(crate) const A: usize = 0;
+pub(crate) const B: usize = 1;
+pub(crate) const C: usize = 2;
+pub(crate) const PEER: usize = 3;
+pub(crate) const OTHER: usize = 4;
+
+/// The gateway's own address outside.
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+pub(crate) fn port(index: usize) -> PortIndex {
+    PortIndex::new(index).unwrap()
+}
+
+pub(crate) fn network(index: usize) -> NetworkIndex {
+    NetworkIndex::new(index).unwrap()
+}
+
+pub(crate) fn mac(station: usize) -> MacAddress {
+    MacAddress([2, 0, 0, 0, 0, station as u8 + 1])
+}
+
+pub(crate) fn gateway(of: usize) -> MacAddress {
+    MacAddress([2, 0, 0, 0, 1, of as u8])
+}
+
+pub(crate) fn v4(station: usize) -> Ipv4Addr {
+    match NETWORK_OF[station] {
+        2 => Ipv4Addr::new(192, 0, 2, station as u8 + 10),
+        of => Ipv4Addr::new(10, 0, of as u8, station as u8 + 10),
+    }
+}
+
+/// What becomes of a frame.
+#[derive(Default)]
+pub(crate) struct Outside {
+    pub(crate) sent: Vec<(usize, Vec<u8>)>,
+    pub(crate) offered: Vec<(usize, Vec<u8>)>,
+    pub(crate) dropped: Vec<DropReason>,
+    held: Vec<(DatagramId, Frame<()>)>,
+    pub(crate) released: Vec<(Frame<()>, Carried)>,
+}
+
+impl Egress<()> for Outside {
+    fn send(&mut self, to: PortIndex, _: usize, frame: &Frame<()>) {
+        self.sent.push((to.get(), frame.head.bytes().to_vec()));
+    }
+
+    fn flood(&mut self, _: NetworkIndex, receivers: &[PortIndex], slot: usize, frame: &Frame<()>) {
+        for &to in receivers.iter().filter(|to| **to != frame.meta.source) {
+            self.send(to, slot, frame);
+        }
+    }
+
+    fn offer(&mut self, network: NetworkIndex, _: usize, frame: &Frame<()>) -> bool {
+        self.offered.push((network.get(), frame.head.bytes().to_vec()));
+        true
+    }
+
+    fn dropped(&mut self, _: usize, _: &Frame<()>, reason: DropReason) {
+        self.dropped.push(reason);
+    }
+
+    fn hold(&mut self, datagram: DatagramId, _: usize, frame: &Frame<()>) -> bool {
+        self.held.push((datagram, frame.clone()));
+        true
+    }
+
+    fn release(&mut self, datagram: DatagramId, decided: Option<Carried>) {
+        let (meant, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(|(of, _)| *of == datagram);
+        self.held = others;
+        self.released.extend(meant.into_iter().filter_map(|(_, frame)| Some((frame, decided?))));
+    }
+}
+
+pub(crate) struct Lab {
+    pub(crate) switch: Switch,
+    pub(crate) worker: WorkerState,
+    pub(crate) policy: Policy,
+    pub(crate) settings: NatSettings,
+    pub(crate) now: Nanos,
+    outside: Outside,
+    /// Addresses that stand for stations.
+    extra: Vec<Ipv4Addr>,
+}
+
+impl Lab {
+    /// Both inside networks are masqueraded.
+    pub(crate) fn new() -> Self {
+        let sources = [0, 1].map(|of| SourceNat::masquerade(network(of), network(2)));
+        Self::with(NatSettings { sources: sources.into(), ..NatSettings::default() })
+    }
+
+    pub(crate) fn with(settings: NatSettings) -> Self {
+        Self::sized(settings, 4096)
+    }
+
+    /// With room for so many connections.
+    pub(crate) fn sized(settings: NatSettings, connections: usize) -> Self {
+        let ports = (0..6).map(|station| (port(station), PortPolicy::new(network(NETWORK_OF[station]), 1500)));
+        let gateways = (0..3).map(|of| (port(10 + of), PortPolicy::new(network(of), 1500)));
+        let networks = [0, 1, 2].map(|of| {
+            let gateway = Some(Gateway { port: port(10 + of), mac: gateway(of) });
+            (network(of), NetworkSettings { gateway, ..NetworkSettings::default() })
+        });
+        let policy = Policy::compile(ports.chain(gateways), networks).unwrap();
+        let connections = conntrack::Limits {
+            per_port: connections,
+            embryonic_per_port: connections,
+            ..conntrack::Limits::of(connections)
+        };
+        let switch = Switch::new(7, Limits { connections, ..Limits::default() });
+        switch.set_verification(true);
+        let worker = WorkerState::new(Arc::new(policy.clone()));
+        let now = Nanos::from_seconds(1000);
+        let outside = Outside::default();
+        let mut lab = Self { switch, worker, policy, settings, now, outside, extra: Vec::new() };
+        lab.apply(OUTSIDE);
+        for station in 0..6 {
+            lab.introduce(station);
+        }
+        lab
+    }
+
+    /// Goes by the settings as they are now, with this address of the gateway outside.
+    pub(crate) fn apply(&mut self, own: Ipv4Addr) -> usize {
+        let of = |index: usize, addresses: Vec<(Ipv4Addr, u8)>| InterfaceSettings {
+            network: network(index),
+            router: RouterIndex(index as u16),
+            mac: gateway(index),
+            mtu: [1500, 1500, 1500][index],
+            addresses: addresses.into_iter().map(|(address, length)| (address.into(), length)).collect(),
+        };
+        let own = std::iter::once((own, 24)).chain(self.extra.iter().map(|extra| (*extra, 32))).collect();
+        let interfaces = [
+            of(0, vec![(Ipv4Addr::new(10, 0, 0, 1), 24)]),
+            of(1, vec![(Ipv4Addr::new(10, 0, 1, 1), 24)]),
+            of(2, own),
+        ];
+        let default = Route::Via(network(2), v4(ROUTER).into());
+        let link = Route::Link(network(2));
+        let routes = [0, 1, 2].into_iter().flat_map(|router| {
+            let all = (RouterIndex(router), "0.0.0.0/0".parse().unwrap(), default);
+            let near = (RouterIndex(router), "192.0.2.0/24".parse().unwrap(), link);
+            [Some(all), (router < 2).then_some(near)].into_iter().flatten()
+        });
+        let routing = Routing::compile(interfaces, routes).unwrap();
+        let nat = Nat::compile(&self.settings, &routing).unwrap();
+        self.policy = self.policy.with_routing(Arc::new(routing)).with_nat(Arc::new(nat));
+        self.switch.prepare(&self.policy);
+        self.worker.set_policy(Arc::new(self.policy.clone()));
+        self.switch.end_translations(&self.policy, self.now)
+    }
+
+    /// The gateway has these addresses, too.
+    pub(crate) fn add_addresses(&mut self, extra: &[Ipv4Addr]) {
+        self.extra.extend(extra);
+        self.apply(OUTSIDE);
+    }
+
+    fn introduce(&mut self, station: usize) {
+        let of = network(NETWORK_OF[station]);
+        assert!(self.switch.neighbours().set(of, Address::from(v4(station)), mac(station), 1));
+        let mut frame = vec![0; 60];
+        frame[..6].copy_from_slice(&[0xff; 6]);
+        frame[6..12].copy_from_slice(&mac(station).0);
+        self.send(station, &frame);
+    }
+
+    pub(crate) fn send(&mut self, station: usize, frame: &[u8]) -> Outside {
+        self.send_as(station, frame, Claims::default())
+    }
+
+    pub(crate) fn send_as(&mut self, station: usize, frame: &[u8], claims: Claims) -> Outside {
+        self.send_long(station, frame, frame.len(), claims)
+    }
+
+    /// A station sends a frame of `length` bytes that begins with these.
+    pub(crate) fn send_long(
+        &mut self,
+        station: usize,
+        frame: &[u8],
+        length: usize,
+        claims: Claims,
+    ) -> Outside {
+        let meta = Metadata::new(port(station), length as u32, claims);
+        let mut burst = [Frame { head: Head::from_bytes(frame), meta, payload: () }];
+        let mut outside = std::mem::take(&mut self.outside);
+        self.switch.process(&mut self.worker, self.now, &mut burst, &mut outside);
+        assert!(self.switch.flow_mismatch().is_none(), "{:?}", self.switch.flow_mismatch());
+        self.outside.held = std::mem::take(&mut outside.held);
+        // The rest of the frame, which the switch never sees.
+        for (_, bytes) in &mut outside.sent {
+            bytes.extend(frame.get(128..).unwrap_or_default());
+        }
+        outside
+    }
+
+    /// What a fragment that waited becomes.
+    pub(crate) fn go_on(&mut self, (frame, decided): (Frame<()>, Carried)) -> Outside {
+        let mut outside = Outside::default();
+        self.switch.process_decided(&mut self.worker, self.now, &mut [frame], &mut outside, decided);
+        outside
+    }
+
+    /// Sends a frame that leaves by one port, and gives that and what left.
+    pub(crate) fn pass(&mut self, station: usize, frame: &[u8]) -> (usize, Vec<u8>) {
+        let outside = self.send(station, frame);
+        let [sent] = &outside.sent[..] else {
+            panic!("{:?} {:?} {:?}", outside.sent, outside.offered, outside.dropped)
+        };
+        check(&sent.1);
+        sent.clone()
+    }
+
+    /// Sends a frame that is dropped, and gives the reason.
+    pub(crate) fn lose(&mut self, station: usize, frame: &[u8]) -> DropReason {
+        let outside = self.send(station, frame);
+        assert!(outside.sent.is_empty(), "{:?}", outside.sent);
+        let [reason] = outside.dropped[..] else { panic!("{:?} {:?}", outside.dropped, outside.offered) };
+        reason
+    }
+
+    /// Sends a frame that the gateway gets.
+    pub(crate) fn offer(&mut self, station: usize, frame: &[u8]) -> (usize, Vec<u8>) {
+        let outside = self.send(station, frame);
+        assert!(outside.sent.is_empty() && outside.dropped.is_empty(), "{:?}", outside.dropped);
+        outside.offered[0].clone()
+    }
+
+    /// Lets time pass, as the control side does.
+    pub(crate) fn wait(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            self.now = Nanos::from_seconds(self.now.seconds() + 1);
+            self.switch.expire_connections(self.now, 1 << 20, |_| {});
+        }
+    }
+
+    pub(crate) fn mappings(&self) -> usize {
+        self.switch.conntrack().unwrap().mappings().unwrap().snapshot().mappings
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        let table = self.switch.conntrack().unwrap();
+        table.list(&conntrack::Filter::default(), 0, usize::MAX, self.now).connections.len()
+    }
+}
+
+/// A packet's ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ends {
+    pub(crate) from: (Ipv4Addr, u16),
+    pub(crate) to: (Ipv4Addr, u16),
+}
+
+impl Ends {
+    /// Those of the answer.
+    pub(crate) fn turned(self) -> Self {
+        Self { from: self.to, to: self.from }
+    }
+}
+
+pub(crate) fn ends(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16)) -> Ends {
+    Ends { from, to }
+}
+
+/// A frame of a station to its gateway.
+pub(crate) fn ethernet(station: usize) -> etherparse::PacketBuilderStep<etherparse::Ethernet2Header> {
+    PacketBuilder::ethernet2(mac(station).0, gateway(NETWORK_OF[station]).0)
+}
+
+pub(crate) fn udp(station: usize, ends: Ends) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let ip = ethernet(station).ipv4(ends.from.0.octets(), ends.to.0.octets(), 9);
+    ip.udp(ends.from.1, ends.to.1).write(&mut frame, &[7; 20]).unwrap();
+    frame
+}
+
+/// A TCP segment with sequence and acknowledgement numbers, and flags as letters.
+pub(crate) fn tcp(station: usize, ends: Ends, flags: &str, (sequence, ack): (u32, u32)) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let ip = ethernet(station).ipv4(ends.from.0.octets(), ends.to.0.octets(), 9);
+    let mut header = ip.tcp(ends.from.1, ends.to.1, sequence, 1000);
+    for flag in flags.chars() {
+        header = match flag {
+            'S' => header.syn(),
+            'A' => header.ack(ack),
+            'F' => header.fin(),
+            _ => header.rst(),
+        };
+    }
+    header.write(&mut frame, &[]).unwrap();
+    frame
+}
+
+/// An echo request or reply; the first ports of the ends are no ports.
+pub(crate) fn echo(station: usize, ends: (Ipv4Addr, Ipv4Addr), id: u16, is_reply: bool) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let ip = ethernet(station).ipv4(ends.0.octets(), ends.1.octets(), 9);
+    let echo = if is_reply { ip.icmpv4_echo_reply(id, 1) } else { ip.icmpv4_echo_request(id, 1) };
+    echo.write(&mut frame, &[7; 20]).unwrap();
+    frame
+}
+
+/// An ICMP error about a packet as it arrived, of which `quoted` bytes are quoted.
+pub(crate) fn error(
+    station: usize,
+    ends: (Ipv4Addr, Ipv4Addr),
+    (kind, code): (u8, u8),
+    about: &[u8],
+    quoted: usize,
+) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let ip = ethernet(station).ipv4(ends.0.octets(), ends.1.octets(), 9);
+    let quote = &about[14..about.len().min(14 + quoted)];
+    ip.icmpv4_raw(kind, code, [0, 0, 5, 0x78]).write(&mut frame, quote).unwrap();
+    frame
+}
+
+pub(crate) fn address_at(frame: &[u8], at: usize) -> Ipv4Addr {
+    Ipv4Addr::from_octets(frame[at..at + 4].try_into().unwrap())
+}
+
+pub(crate) fn u16_at(frame: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([frame[at], frame[at + 1]])
+}
+
+/// The ends of a packet of TCP or UDP without IP options.
+pub(crate) fn ends_of(frame: &[u8]) -> Ends {
+    ends((address_at(frame, 26), u16_at(frame, 34)), (address_at(frame, 30), u16_at(frame, 36)))
+}
+
+/// The sum in ones' complement of words, the checksum among them, in the plainest way.
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|word| u64::from(word[0]) << 8 | u64::from(*word.get(1).unwrap_or(&0)));
+    let mut sum: u64 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// Checks the checksums of a whole packet of IPv4 behind an Ethernet header.
+pub(crate) fn check(frame: &[u8]) {
+    check_packet(&frame[14..], false);
+}
+
+/// The same for a packet that may be cut off behind.
+pub(crate) fn check_packet(packet: &[u8], is_quoted: bool) {
+    let header = usize::from(packet[0] & 0xf) * 4;
+    assert_eq!(sum(&packet[..header]), 0xffff, "the header checksum of {packet:02x?}");
+    let length = usize::from(u16_at(packet, 2));
+    let is_fragment = u16_at(packet, 6) & 0x3fff != 0;
+    if packet.len() < length || is_fragment {
+        return;
+    }
+    let data = &packet[header..length];
+    let mut pseudo = packet[12..20].to_vec();
+    pseudo.extend([0, packet[9]]);
+    pseudo.extend((data.len() as u16).to_be_bytes());
+    pseudo.extend(data);
+    match packet[9] {
+        17 if u16_at(data, 6) == 0 => {}
+        6 | 17 => assert_eq!(sum(&pseudo), 0xffff, "the checksum of {packet:02x?}, quoted: {is_quoted}"),
+        1 => {
+            assert_eq!(sum(data), 0xffff, "the checksum of {packet:02x?}, quoted: {is_quoted}");
+            if matches!(data[0], 3 | 11 | 12) {
+                check_packet(&data[8..], true);
+            }
+        }
+        _ => {}
+    }
+}

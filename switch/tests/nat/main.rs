@@ -1,0 +1,9 @@
+//! NAT as RFC 4787, 5382, 5508, 6888 and 7857 want it, line by line, in simulated time.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a test may stop at its own mistakes, and chooses its own numbers"
+)]
+
+mod lab;
+mod udp;
