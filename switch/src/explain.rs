@@ -10,6 +10,7 @@ use crate::conntrack;
 use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
+use crate::nat::Cause;
 use crate::packet::{Contents, Icmp, IcmpMessage, Ports, Transport};
 use crate::router::{Route, Why};
 use crate::security::{Direction, Match};
@@ -226,6 +227,10 @@ pub enum Outcome {
     NotOffered,
     /// It goes on in this network, to the station with this address.
     Hop(NetworkIndex, MacAddress),
+    /// Its destination becomes this address and port.
+    Redirected(IpAddr, u16, Cause),
+    /// Its source becomes this address and port, if that is known: one that is to be chosen is not.
+    Disguised(IpAddr, Option<u16>, Cause),
     /// The gateway gets it; why, if it is a packet to be routed.
     ToGateway(Option<Why>),
     /// The control side gets it.

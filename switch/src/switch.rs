@@ -3,6 +3,7 @@
 mod commit;
 mod explain;
 mod judge;
+mod prefixed;
 mod readings;
 mod route;
 mod translate;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use viaduct_switch::conntrack::{self, State};
 use viaduct_switch::explain::{Departure, ExplainedStep, Explanation, Fate, Looked, Outcome};
+use viaduct_switch::nat::Cause;
 use viaduct_switch::router::{Route, Why};
 use viaduct_switch::security::{Match, Remote};
 use viaduct_switch::{
@@ -226,6 +227,12 @@ impl Words<'_> {
             Outcome::Routed => "is the gateway's to send on".to_owned(),
             Outcome::Offered => "may concern the gateway".to_owned(),
             Outcome::NotOffered => "does not concern the gateway".to_owned(),
+            Outcome::Redirected(address, port, cause) => {
+                format!("its destination becomes {}, {}", end(*address, Some(*port)), cause_of(*cause))
+            }
+            Outcome::Disguised(address, port, cause) => {
+                format!("its source becomes {}, {}", end(*address, *port), cause_of(*cause))
+            }
             Outcome::Hop(network, mac) => format!("goes on to {mac} in network {}", self.network(*network)),
             Outcome::ToGateway(why) => format!("goes to the gateway{}", why.map_or("", in_words)),
             Outcome::Punted => "goes to the switch itself".to_owned(),
@@ -291,9 +298,31 @@ fn in_words(why: Why) -> &'static str {
         Why::Local => ", to which it is addressed",
         Why::Expired => ", which tells the sender that it passed too many routers",
         Why::Unreachable => ", which tells the sender that there is no route",
+        Why::Exhausted => ", which tells the sender that it may not",
         Why::TooBig { may_be_cut: true, .. } => ", which cuts it to fragments",
         Why::TooBig { .. } => ", which tells the sender that it is too big",
         Why::Unresolved { .. } => ", which looks for the next station",
+    }
+}
+
+/// An address and a port, which is still to be chosen if it is not known.
+fn end(address: IpAddr, port: Option<u16>) -> String {
+    match port {
+        Some(0) => address.to_string(),
+        Some(port) => format!("{address} port {port}"),
+        None => format!("{address} with a port to be chosen"),
+    }
+}
+
+/// Why a packet gets another address, in words.
+fn cause_of(cause: Cause) -> String {
+    match cause {
+        Cause::Connection => "as its connection began".to_owned(),
+        Cause::Floating => "by a floating address".to_owned(),
+        Cause::Published => "by a published port".to_owned(),
+        Cause::Mapping => "by a mapping of the station there".to_owned(),
+        Cause::Rule(rule) => format!("by source rule {} of its network", rule + 1),
+        Cause::Prefix => "by the translation of its prefix".to_owned(),
     }
 }
 

@@ -295,11 +295,6 @@ impl Nat {
     pub(crate) fn prefixes(&self) -> &[PrefixTranslation] {
         &self.prefixes
     }
-
-    /// Whether connections are needed: prefixes are translated without.
-    pub(crate) fn has_state(&self) -> bool {
-        self.is_concerned.contains(&true)
-    }
 }
 
 impl Source {

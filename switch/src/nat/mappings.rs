@@ -200,10 +200,9 @@ impl Mappings {
         self.lock().take(request, now_s)
     }
 
-    /// Whether [`Mappings::take`] would find one. Changes nothing.
-    #[must_use]
-    pub(crate) fn would_take(&self, request: &Request<'_>) -> bool {
-        self.lock().would_take(request)
+    /// What [`Mappings::take`] would give; a port that is to be chosen then is 0. Changes nothing.
+    pub(crate) fn peek(&self, request: &Request<'_>) -> Result<Endpoint, Exhausted> {
+        self.lock().peek(request).ok_or(Exhausted)
     }
 
     /// The station to whom a packet for an outside port goes; its mapping counts one connection more. `peer` is who sent it,

@@ -8,6 +8,7 @@ mod mappings;
 mod plan;
 mod ports;
 mod prefix;
+mod prefixed;
 pub(crate) mod rewrite;
 mod settings;
 mod store;
@@ -15,7 +16,9 @@ mod store;
 pub use compiled::Nat;
 pub(crate) use mappings::MappingId;
 pub use mappings::{AddressUse, Endpoint, HOLD_S, Mapping, Mappings, NatCounters, NatSnapshot};
-pub(crate) use plan::{Belongs, Change, Leave, Opened, Plan, Translator};
+pub use plan::Cause;
+pub(crate) use plan::{Belongs, Change, Leave, Opened, Plan, Preview, Translator};
+pub(crate) use prefixed::Prefixed;
 pub use settings::{
     FilteringBehavior, Floating, MappingBehavior, NatError, NatSettings, PORTS_DEFAULT, PrefixNat, Published,
     SourceAddress, SourceNat, SourceRule,

@@ -80,10 +80,8 @@ pub(crate) struct Opening {
     pub(crate) original: Tuple,
     /// Who stands for the sender.
     source: Substitute,
-    /// Who stands behind the address to which it was sent.
-    target: Option<Endpoint>,
-    /// Whether that is by a mapping.
-    by_mapping: bool,
+    /// Who stands behind the address to which it was sent, and why.
+    target: Option<(Endpoint, Cause)>,
     /// The network where it leaves.
     to: NetworkIndex,
 }
@@ -95,8 +93,34 @@ enum Substitute {
     Nobody,
     /// This address, with the sender's own port.
     Floating(Ipv4Addr),
-    /// A mapping.
+    /// A mapping, by the rule of this number.
+    Mapping(usize),
+}
+
+/// Why a packet gets another address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Its connection was opened so.
+    Connection,
+    /// A floating address.
+    Floating,
+    /// A published port.
+    Published,
+    /// A mapping that a station has.
     Mapping,
+    /// The rule of this number of its network, counted from 0.
+    Rule(usize),
+    /// A prefix that is translated.
+    Prefix,
+}
+
+/// What would be changed in a packet, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Preview {
+    /// Its addresses and ports when it leaves; a port that is to be chosen then is 0.
+    pub(crate) leaving: Tuple,
+    pub(crate) source: Option<Cause>,
+    pub(crate) target: Option<Cause>,
 }
 
 /// A connection for which there are addresses: its tuples, and the mappings that it holds.
@@ -111,12 +135,6 @@ impl Opened {
     pub(crate) fn leaving(&self) -> Tuple {
         self.tuples[1].reversed()
     }
-}
-
-/// Whom a packet is for that was sent to an outside address.
-struct Target {
-    end: Endpoint,
-    by_mapping: bool,
 }
 
 impl<'a> Translator<'a> {
@@ -207,9 +225,8 @@ impl<'a> Translator<'a> {
             Ok(target) => target,
             Err(reason) => return Plan::Drop(reason),
         };
-        let (of, destination) = target
-            .as_ref()
-            .map_or((network, packet.destination), |to| (to.end.network, to.end.address.into()));
+        let (of, destination) =
+            target.map_or((network, packet.destination), |(end, _)| (end.network, end.address.into()));
         if target.is_none() && interface.has(packet.destination) {
             return self.local(network, source, packet);
         }
@@ -234,22 +251,18 @@ impl<'a> Translator<'a> {
         match (refused, flow) {
             (Some(reason), _) => Plan::Drop(reason),
             (None, None) => Plan::Drop(DropReason::NatProtocol),
-            (None, Some(_)) if substitute == Substitute::Mapping && !is_mapped(packet.protocol) => {
+            (None, Some(_))
+                if matches!(substitute, Substitute::Mapping(_)) && !is_mapped(packet.protocol) =>
+            {
                 Plan::Drop(DropReason::NatProtocol)
             }
             (None, Some(original)) => {
-                let by_mapping = target.as_ref().is_some_and(|target| target.by_mapping);
-                let target = target.map(|target| target.end);
-                let opening = Opening { original, source: substitute, target, by_mapping, to: hop.network };
-                self.leave(hop, opening)
+                let opening = Opening { original, source: substitute, target, to: hop.network };
+                // What stands for the sender is known when there is a mapping.
+                let change = Change::Packet(original);
+                Plan::Leave(Leave { hop, change, connection: Belongs::New(opening) })
             }
         }
-    }
-
-    fn leave(&self, hop: Hop, opening: Opening) -> Plan {
-        // What stands for the sender is known when there is a mapping.
-        let change = Change::Packet(opening.original);
-        Plan::Leave(Leave { hop, change, connection: Belongs::New(opening) })
     }
 
     /// What is for the gateway itself. A SYN to a port that mappings may have is not answered: the station behind one may be
@@ -278,14 +291,14 @@ impl<'a> Translator<'a> {
         source: Option<&Source>,
         packet: &Packet,
         flow: Option<Tuple>,
-    ) -> Result<Option<Target>, DropReason> {
+    ) -> Result<Option<(Endpoint, Cause)>, DropReason> {
         let outside = source.map_or(network, |source| source.outside);
         let Some(address) = packet.destination.to_v4() else { return Ok(None) };
         let port = flow.map_or(0, |tuple| tuple.destination_port);
         if let Some(found) = self.nat.target(outside, address, (packet.protocol, port)) {
+            let cause = if found.port.is_some() { Cause::Published } else { Cause::Floating };
             let port = found.port.unwrap_or(port);
-            let end = Endpoint { network: found.network, address: found.address, port };
-            return Ok(Some(Target { end, by_mapping: false }));
+            return Ok(Some((Endpoint { network: found.network, address: found.address, port }, cause)));
         }
         let is_mapped = is_mapped(packet.protocol) && packet.protocol != number::ICMP;
         let (Some(peer), true) = (packet.source.to_v4(), is_mapped && self.nat.is_pooled(outside, address))
@@ -295,7 +308,7 @@ impl<'a> Translator<'a> {
         let end = Endpoint { network: outside, address, port };
         let peer = (peer, source.is_some());
         match self.mappings.would_let_in(end, packet.protocol, peer, |inside| self.filtering(inside)) {
-            Ok(end) => Ok(Some(Target { end, by_mapping: true })),
+            Ok(end) => Ok(Some((end, Cause::Mapping))),
             Err(Unwanted::Unknown) => Ok(None),
             Err(Unwanted::Filtered) => Err(DropReason::NatFiltered),
         }
@@ -310,8 +323,7 @@ impl<'a> Translator<'a> {
         let Some(station) = packet.source.to_v4() else { return Substitute::Nobody };
         match self.nat.floating(network, station, source.outside) {
             Some(address) => Substitute::Floating(address),
-            None if source.choose(station).is_some() => Substitute::Mapping,
-            None => Substitute::Nobody,
+            None => source.choose(station).map_or(Substitute::Nobody, |(rule, _)| Substitute::Mapping(rule)),
         }
     }
 
@@ -322,35 +334,23 @@ impl<'a> Translator<'a> {
         port: PortIndex,
         now: Nanos,
     ) -> Result<Opened, DropReason> {
-        let Opening { original, source, target, by_mapping, to } = *opening;
+        let Opening { original, source, target, .. } = *opening;
         let granted = match source {
-            Substitute::Mapping => Some(self.take(&original, port, now)?),
+            Substitute::Mapping(_) => Some(self.take(&original, port, now)?),
             Substitute::Floating(_) | Substitute::Nobody => None,
         };
-        let (address, own_port) = match (source, granted) {
-            (_, Some(granted)) => (granted.end.address.into(), granted.end.port),
-            (Substitute::Floating(address), None) => (address.into(), original.source_port),
-            _ => (original.source, original.source_port),
+        let leaving = leaving(opening, granted.map(|granted| granted.end));
+        let behind = match target {
+            Some((_, Cause::Mapping)) => {
+                let is_from_inside = source != Substitute::Nobody;
+                let let_in = self.let_in(&original, leaving.source, is_from_inside);
+                Some(let_in.inspect_err(|_| {
+                    let mappings = [granted.map(|granted| granted.id), None];
+                    self.give_back(&Opened { tuples: [original, leaving.reversed()], mappings });
+                })?)
+            }
+            _ => None,
         };
-        let mut leaving = Tuple { zone: to, source: address, source_port: own_port, ..original };
-        let mut behind = None;
-        if let Some(end) = target {
-            leaving.destination = end.address.into();
-            // The second port of ICMP is its type.
-            if original.protocol != number::ICMP {
-                leaving.destination_port = end.port;
-            }
-            if by_mapping {
-                let let_in = self.let_in(&original, address, source != Substitute::Nobody);
-                behind = Some(let_in.inspect_err(|_| {
-                    let mapping = granted.map(|granted| granted.id);
-                    self.give_back(&Opened {
-                        tuples: [original, leaving.reversed()],
-                        mappings: [mapping, None],
-                    });
-                })?);
-            }
-        }
         let mappings = [granted.map(|granted| granted.id), behind];
         Ok(Opened { tuples: [original, leaving.reversed()], mappings })
     }
@@ -360,12 +360,31 @@ impl<'a> Translator<'a> {
         granted.and_then(Result::ok).ok_or(DropReason::NatExhausted)
     }
 
-    /// Whether [`Translator::allocate`] would find an address and a port for the sender. Changes nothing.
-    pub(crate) fn would_allocate(&self, opening: &Opening, port: PortIndex) -> bool {
-        opening.source != Substitute::Mapping
-            || self
-                .with_request(&opening.original, port, |request| self.mappings.would_take(request))
-                .unwrap_or(false)
+    /// What would be changed in a packet that is planned to leave so. Changes nothing.
+    pub(crate) fn preview(&self, leave: &Leave, port: PortIndex) -> Result<Preview, DropReason> {
+        let opening = match (leave.connection, leave.change) {
+            (Belongs::New(opening), _) => opening,
+            (_, Change::Packet(leaving)) => {
+                let cause = Some(Cause::Connection);
+                return Ok(Preview { leaving, source: cause, target: cause });
+            }
+            (_, Change::Error([source, destination], quoted)) => {
+                let leaving = Tuple { source, destination, ..quoted.reversed() };
+                let cause = Some(Cause::Connection);
+                return Ok(Preview { leaving, source: cause, target: cause });
+            }
+        };
+        let (end, cause) = match opening.source {
+            Substitute::Nobody => (None, None),
+            Substitute::Floating(_) => (None, Some(Cause::Floating)),
+            Substitute::Mapping(rule) => {
+                let end = self.with_request(&opening.original, port, |request| self.mappings.peek(request));
+                let end = end.and_then(Result::ok).ok_or(DropReason::NatExhausted)?;
+                (Some(end), Some(Cause::Rule(rule)))
+            }
+        };
+        let target = opening.target.map(|(_, cause)| cause);
+        Ok(Preview { leaving: leaving(&opening, end), source: cause, target })
     }
 
     fn with_request<T>(
@@ -477,6 +496,22 @@ impl<'a> Translator<'a> {
         let pool = source.and_then(|source| source.choose(station));
         pool.is_some_and(|(_, pool)| super::store::is_in(pool, address))
     }
+}
+
+/// A packet's addresses and ports when it leaves, with what a mapping gives its sender.
+fn leaving(opening: &Opening, mapping: Option<Endpoint>) -> Tuple {
+    let Opening { original, source, target, to } = *opening;
+    let (address, port) = match (source, mapping) {
+        (_, Some(end)) => (end.address.into(), end.port),
+        (Substitute::Floating(address), None) => (address.into(), original.source_port),
+        _ => (original.source, original.source_port),
+    };
+    let leaving = Tuple { zone: to, source: address, source_port: port, ..original };
+    let Some((end, _)) = target else { return leaving };
+    // The second port of ICMP is its type.
+    let is_icmp = original.protocol == number::ICMP;
+    let destination_port = if is_icmp { original.destination_port } else { end.port };
+    Tuple { destination: end.address.into(), destination_port, ..leaving }
 }
 
 /// Whether the protocol has ports, or identifiers, that mappings stand for.

@@ -186,11 +186,32 @@ fn put_sum(head: &mut [u8], at: usize, own: Change, change: &mut Change) {
     change.put(head, at, new);
 }
 
-/// Gives a packet of IPv6 other addresses whose sum is the same as that of those it had, so that no checksum changes.
-#[inline]
-pub(crate) fn put_prefixes(head: &mut [u8], packet: &Packet, source: Address, destination: Address) {
+/// Gives a packet of IPv6 other addresses, source first, whose sum is the same as that of those it had, so that no checksum
+/// changes; not even that of an error, which quotes a packet with the same addresses. `out` says how that shows its own.
+pub(crate) fn put_prefixes(
+    head: &mut [u8],
+    packet: &Packet,
+    [source, destination]: [Address; 2],
+    out: impl Fn(Address) -> Address,
+) {
     let at = usize::from(packet.network_at);
-    for (at, address) in [(at + SOURCE_V6, source), (at + DESTINATION_V6, destination)] {
-        head[at..at + 16].copy_from_slice(&address.to_bits().to_be_bytes());
+    put_v6(head, at + SOURCE_V6, source);
+    put_v6(head, at + DESTINATION_V6, destination);
+    if let Transport::Icmp(icmp) = packet.transport
+        && let IcmpMessage::Error(quote) = icmp.message
+    {
+        let inner = usize::from(packet.transport_at) + ICMP_ERROR;
+        // The quoted packet went the other way.
+        if quote.source == packet.destination {
+            put_v6(head, inner + SOURCE_V6, destination);
+        }
+        put_v6(head, inner + DESTINATION_V6, out(quote.destination));
+    }
+}
+
+/// Puts an address of IPv6 in place, if all of it is there.
+fn put_v6(head: &mut [u8], at: usize, address: Address) {
+    if let Some(bytes) = head.get_mut(at..at + 16) {
+        bytes.copy_from_slice(&address.to_bits().to_be_bytes());
     }
 }

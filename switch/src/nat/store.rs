@@ -293,8 +293,13 @@ impl Store {
         })
     }
 
-    pub(super) fn would_take(&mut self, request: &Request<'_>) -> bool {
-        self.find_inside(request).is_some() || self.place_for(request).is_some()
+    pub(super) fn peek(&mut self, request: &Request<'_>) -> Option<Endpoint> {
+        if let Some(slot) = self.find_inside(request) {
+            return self.entry(slot).map(|entry| entry.outside);
+        }
+        let (table, _) = self.place_for(request)?;
+        let table = self.tables.get(table as usize)?.as_ref()?;
+        Some(Endpoint { network: table.network, address: table.address, port: 0 })
     }
 
     /// Counts one connection more with `peer`; `None`: there is no room for that.

@@ -5,6 +5,7 @@
 
 mod route;
 mod rules;
+mod translate;
 
 use super::Switch;
 use super::commit::take_off;
@@ -118,7 +119,7 @@ impl Explainer<'_> {
                     }
                 }
                 Action::Output(port) => departures.extend(self.departures(&[port], &frame.meta)),
-                Action::Judge(port) => match self.judge(home.map(within), Aim::Port(port), frame) {
+                Action::Judge(port) => match self.judge(home.map(within), Aim::Port(port), frame, None) {
                     Fate::Leaves(receivers) => departures.extend(receivers),
                     other => return other,
                 },

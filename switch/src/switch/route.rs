@@ -70,6 +70,11 @@ impl<E> Commit<'_, E> {
         {
             return self.route_translated(slot, frame, (network, packet), (&contents, translator));
         }
+        if let (Contents::Ip(packet), Some(translator)) = (&contents, routes.translator)
+            && translator.concerns_prefixes(packet)
+        {
+            return self.route_prefixed(slot, frame, (network, packet), (&contents, translator));
+        }
         self.route_admitted(slot, frame, network, &contents, None);
     }
 

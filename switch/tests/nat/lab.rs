@@ -117,7 +117,8 @@ impl Lab {
 
     /// With room for so many connections.
     pub(crate) fn sized(settings: NatSettings, connections: usize) -> Self {
-        let ports = (0..6).map(|station| (port(station), PortPolicy::new(network(NETWORK_OF[station]), 1500)));
+        let ports =
+            (0..6).map(|station| (port(station), PortPolicy::new(network(NETWORK_OF[station]), 9000)));
         let gateways = (0..3).map(|of| (port(10 + of), PortPolicy::new(network(of), 1500)));
         let networks = [0, 1, 2].map(|of| {
             let gateway = Some(Gateway { port: port(10 + of), mac: gateway(of) });
@@ -148,7 +149,7 @@ impl Lab {
             network: network(index),
             router: RouterIndex(index as u16),
             mac: gateway(index),
-            mtu: [1500, 1500, 1500][index],
+            mtu: [9000, 1500, 1500][index],
             addresses: addresses.into_iter().map(|(address, length)| (address.into(), length)).collect(),
         };
         let own = std::iter::once((own, 24)).chain(self.extra.iter().map(|extra| (*extra, 32))).collect();
@@ -159,10 +160,10 @@ impl Lab {
         ];
         let default = Route::Via(network(2), v4(ROUTER).into());
         let link = Route::Link(network(2));
-        let routes = [0, 1, 2].into_iter().flat_map(|router| {
+        let routes = [0, 1].into_iter().flat_map(|router| {
             let all = (RouterIndex(router), "0.0.0.0/0".parse().unwrap(), default);
             let near = (RouterIndex(router), "192.0.2.0/24".parse().unwrap(), link);
-            [Some(all), (router < 2).then_some(near)].into_iter().flatten()
+            [all, near]
         });
         let routing = Routing::compile(interfaces, routes).unwrap();
         let nat = Nat::compile(&self.settings, &routing).unwrap();
@@ -253,6 +254,10 @@ impl Lab {
         for _ in 0..seconds {
             self.now = Nanos::from_seconds(self.now.seconds() + 1);
             self.switch.expire_connections(self.now, 1 << 20, |_| {});
+        }
+        // Who is silent is forgotten, but not here.
+        for station in 0..6 {
+            self.introduce(station);
         }
     }
 

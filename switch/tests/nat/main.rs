@@ -5,5 +5,10 @@
     reason = "a test may stop at its own mistakes, and chooses its own numbers"
 )]
 
+mod icmp;
+mod inward;
 mod lab;
+mod parts;
+mod tcp;
+mod told;
 mod udp;

@@ -6,7 +6,7 @@ use crate::drops::DropReason;
 use crate::explain::{Fate, Looked, Observer, Outcome, Place};
 use crate::frame::{Frame, TakenTag};
 use crate::ids::NetworkIndex;
-use crate::packet::Contents;
+use crate::packet::{Contents, Packet};
 use crate::router::{Concern, Hop, Way, Why};
 use crate::storm::{GATEWAY_RATE, StormClass};
 
@@ -39,14 +39,27 @@ impl Explainer<'_> {
             let route = routes.routing.route(interface.router, packet.destination);
             self.notes.looked(|| Looked::Route(route));
         }
+        if let (Contents::Ip(packet), Some(translator)) = (&contents, &routes.translator) {
+            let arrival = routes.arrival(network, frame, packet);
+            if let Some(fate) = self.translated(translator, &arrival, frame) {
+                return fate;
+            }
+        }
         match routes.way(network, frame, &contents, self.scene.now_s) {
-            Ok((_, Way::To(hop))) => self.pass(network, frame, hop),
+            Ok((_, Way::To(hop))) => self.pass(network, frame, hop, None),
             Ok((_, Way::Gateway(why))) => self.hand_over(Some(why)),
             Ok((_, Way::Drop(reason))) | Err(reason) => Fate::Dropped(reason),
         }
     }
 
-    fn pass(&self, network: NetworkIndex, frame: &Frame<&[u8]>, hop: Hop) -> Fate {
+    /// `seen` is what the packet is when it leaves, if that is something else.
+    pub(super) fn pass(
+        &self,
+        network: NetworkIndex,
+        frame: &Frame<&[u8]>,
+        hop: Hop,
+        seen: Option<&Packet>,
+    ) -> Fate {
         let networks = [network, hop.network];
         self.notes.outcome(|| Outcome::Hop(hop.network, hop.destination));
         let mut frame = frame.clone();
@@ -54,15 +67,15 @@ impl Explainer<'_> {
         frame.meta.tag = Some(TakenTag { network: hop.network, priority });
         let (policy, source) = (self.scene.policy, self.scene.source);
         let Some(to) = self.scene.station(hop.network, hop.destination) else {
-            return self.pass_to_all(networks, &frame);
+            return self.pass_to_all(networks, &frame, seen);
         };
         if policy.is_filtered(source) || policy.is_filtered(to) {
-            return self.judge(Some(networks), Aim::Port(to), &frame);
+            return self.judge(Some(networks), Aim::Port(to), &frame, seen);
         }
         Fate::Leaves(vec![self.departure(to, &frame.meta)])
     }
 
-    fn pass_to_all(&self, networks: [NetworkIndex; 2], frame: &Frame<&[u8]>) -> Fate {
+    fn pass_to_all(&self, networks: [NetworkIndex; 2], frame: &Frame<&[u8]>, seen: Option<&Packet>) -> Fate {
         let (policy, source) = (self.scene.policy, self.scene.source);
         let members = policy.network(networks[1]).map_or(&[][..], |network| network.members());
         if !members.iter().any(|member| *member != source) {
@@ -73,12 +86,12 @@ impl Explainer<'_> {
         }
         self.notes.outcome(|| Outcome::Floods);
         if policy.has_filtered(networks[1]) || policy.is_filtered(source) {
-            return self.judge(Some(networks), Aim::Ports(members), frame);
+            return self.judge(Some(networks), Aim::Ports(members), frame, seen);
         }
         Fate::Leaves(self.departures(members, &frame.meta))
     }
 
-    fn hand_over(&self, why: Option<Why>) -> Fate {
+    pub(super) fn hand_over(&self, why: Option<Why>) -> Fate {
         self.notes.looked(|| Looked::Limit(GATEWAY_RATE));
         if !self.switch.storm.would_admit_to_gateway(self.scene.source, self.now) {
             return Fate::Dropped(DropReason::GatewayRate);

@@ -7,7 +7,7 @@ use crate::explain::{Fate, Observer, Outcome, Place};
 use crate::filter::{Carried, Crossing, Denied, Filter, First, Parcel, Passage};
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::packet::Contents;
+use crate::packet::{Contents, Packet};
 use crate::storm::JudgeLimits;
 
 /// Where a frame goes if rules allow it.
@@ -30,21 +30,23 @@ impl Explainer<'_> {
         let members = self.scene.policy.network(network).map_or(&[][..], |network| network.members());
         let ports = wanted.unwrap_or(members);
         if self.scene.policy.has_filtered(network) {
-            return self.judge(Some(within(network)), Aim::Ports(ports), frame);
+            return self.judge(Some(within(network)), Aim::Ports(ports), frame, None);
         }
         Fate::Leaves(self.departures(ports, &frame.meta))
     }
 
-    /// The frame came in the first of `networks` and leaves in the second; `None`: it belongs to none.
+    /// The frame came in the first of `networks` and leaves in the second; `None`: it belongs to none. `seen` is what it is when it
+    /// leaves, if that is something else.
     pub(super) fn judge(
         &self,
         networks: Option<[NetworkIndex; 2]>,
         aim: Aim<'_>,
         frame: &Frame<&[u8]>,
+        seen: Option<&Packet>,
     ) -> Fate {
         let Some(networks) = networks else { return Fate::Dropped(DropReason::NoNetwork) };
         self.notes.enter(Place::SecurityGroups);
-        let fate = self.judged(networks, aim, frame);
+        let fate = self.judged(networks, aim, frame, seen);
         match &fate {
             Fate::Dropped(reason) => self.notes.outcome(|| Outcome::Dropped(*reason)),
             Fate::Unknown => self.notes.outcome(|| Outcome::Unread),
@@ -53,7 +55,13 @@ impl Explainer<'_> {
         fate
     }
 
-    fn judged(&self, [network, to]: [NetworkIndex; 2], aim: Aim<'_>, frame: &Frame<&[u8]>) -> Fate {
+    fn judged(
+        &self,
+        [network, to]: [NetworkIndex; 2],
+        aim: Aim<'_>,
+        frame: &Frame<&[u8]>,
+        seen: Option<&Packet>,
+    ) -> Fate {
         let scene = &self.scene;
         let Some(security) = scene.policy.security() else { return Fate::Unknown };
         let (filter, limits) =
@@ -70,7 +78,7 @@ impl Explainer<'_> {
             Ok(first) => first,
             Err(fate) => return fate,
         };
-        let parcel = Parcel { contents: &contents, seen: None, first, hint: Hint::default() };
+        let parcel = Parcel { contents: &contents, seen, first, hint: Hint::default() };
         let mut allowed = Vec::new();
         let assessed = match aim {
             Aim::Port(to) => {
