@@ -38,6 +38,7 @@ mod tuple;
 pub use ahead::Hint;
 pub use judged::Judged;
 pub use list::{Connection, Filter, Page};
+pub(crate) use open::Path;
 pub use reasons::{CountersSnapshot, Invalid, Refused};
 pub use state::State;
 pub use tuple::Tuple;

@@ -111,15 +111,29 @@ pub(super) fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What tells the packets of a connection that is to be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Path {
+    /// Those of the packet and of its answers, as they come in.
+    pub(crate) tuples: [Tuple; 2],
+    /// The mappings by which source and destination are translated.
+    pub(crate) mappings: [Option<MappingId>; 2],
+}
+
+impl Path {
+    /// The packet's addresses and ports when it leaves.
+    pub(crate) fn leaving(&self) -> Tuple {
+        self.tuples[1].reversed()
+    }
+}
+
 /// A connection to be opened.
 struct Opening<'a> {
-    tuples: [Tuple; 2],
+    path: &'a Path,
     hashes: [u64; 2],
     packet: &'a Packet,
     port: PortIndex,
     judged: Judged,
-    /// The mappings by which source and destination are translated.
-    mappings: [Option<MappingId>; 2],
     now_s: u32,
 }
 
@@ -155,27 +169,26 @@ impl Conntrack {
         let [zone, other] = zones;
         let Ok(Kind::Flow(tuple)) = Tuple::of(zone, packet) else { return self.refused(Refused::NotNew) };
         let tuples = [tuple, Tuple { zone: other, ..tuple.reversed() }];
-        let opened = self.try_open(tuples, packet, port, judged, [None; 2], now.seconds());
+        let path = Path { tuples, mappings: [None; 2] };
+        let opened = self.try_open(&path, packet, port, judged, now.seconds());
         opened.map(|(found, _)| found).or_else(|reason| self.refused(reason))
     }
 
-    /// The same for a connection whose packets are translated on their way: `tuples` are those of the packet and of its answers as
-    /// they come in, `mappings` what translates source and destination. These are given back when the connection ends; but
-    /// if another worker was quicker, that one's connection is given, and they remain the caller's, as they do if there
-    /// is an error. Says whether the connection is the caller's.
+    /// The same for a connection whose packets are translated on their way. Its mappings are given back when it ends; but if
+    /// another worker was quicker, that one's connection is given, and they remain the caller's, as they do if there is an
+    /// error. Says whether the connection is the caller's.
     ///
     /// # Errors
     /// As [`Conntrack::open`].
     pub(crate) fn open_translated(
         &self,
-        tuples: [Tuple; 2],
+        path: &Path,
         packet: &Packet,
         port: PortIndex,
         judged: Judged,
-        mappings: [Option<MappingId>; 2],
         now: Nanos,
     ) -> Result<(Reference, bool), Refused> {
-        let opened = self.try_open(tuples, packet, port, judged, mappings, now.seconds());
+        let opened = self.try_open(path, packet, port, judged, now.seconds());
         opened.or_else(|reason| self.refused(reason))
     }
 
@@ -186,18 +199,17 @@ impl Conntrack {
 
     fn try_open(
         &self,
-        tuples: [Tuple; 2],
+        path: &Path,
         packet: &Packet,
         port: PortIndex,
         judged: Judged,
-        mappings: [Option<MappingId>; 2],
         now_s: u32,
     ) -> Result<(Reference, bool), Refused> {
         if let Transport::Tcp(tcp) = &packet.transport {
             tcp::opens(tcp, self.limits.may_take_up).map_err(|_| Refused::NotNew)?;
         }
-        let hashes = tuples.map(|tuple| tuple.hash(&self.hasher));
-        let opening = Opening { tuples, hashes, packet, port, judged, mappings, now_s };
+        let hashes = path.tuples.map(|tuple| tuple.hash(&self.hasher));
+        let opening = Opening { path, hashes, packet, port, judged, now_s };
         // The sum is the same for both directions.
         let shard = self.shard_of(hashes);
         let mut shard = lock(shard);
@@ -218,7 +230,7 @@ impl Conntrack {
         let place = self.index.place(opening.hashes[0]);
         let (number, direction) = self.index.candidates(place).find(|&(number, direction)| {
             let entry = self.entry(number);
-            entry.back.word().is_live() && entry.front.is(direction, &opening.tuples[0])
+            entry.back.word().is_live() && entry.front.is(direction, &opening.path.tuples[0])
         })?;
         let back = &self.backs[number as usize];
         let word = back.word();
@@ -325,8 +337,8 @@ impl Conntrack {
     /// Gives the entry to the connection.
     fn settle(&self, shard: &mut Shard, number: u32, opening: &Opening<'_>) -> Result<Reference, Refused> {
         let entry = self.entry(number);
-        let [original, reply] = &opening.tuples;
-        let mappings = opening.mappings.map(|mapping| mapping.map_or(0, MappingId::to_bits));
+        let [original, reply] = &opening.path.tuples;
+        let mappings = opening.path.mappings.map(|mapping| mapping.map_or(0, MappingId::to_bits));
         entry.front.fill(original, reply, opening.port, mappings);
         entry.front.set_vouchers(opening.judged.vouchers);
         entry.back.fill(opening.judged.generation, opening.now_s);

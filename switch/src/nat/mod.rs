@@ -3,6 +3,7 @@
 //! [`NatSettings`] is what the control side says; [`Nat`] is that compiled, immutable, part of the policy.
 
 mod chained;
+mod choice;
 mod compiled;
 mod mappings;
 mod plan;
@@ -11,13 +12,14 @@ mod prefix;
 mod prefixed;
 pub(crate) mod rewrite;
 mod settings;
+mod standing;
 mod store;
 
 pub use compiled::Nat;
 pub(crate) use mappings::MappingId;
 pub use mappings::{AddressUse, Endpoint, HOLD_S, Mapping, Mappings, NatCounters, NatSnapshot};
 pub use plan::Cause;
-pub(crate) use plan::{Belongs, Change, Leave, Opened, Plan, Preview, Translator};
+pub(crate) use plan::{Belongs, Change, Leave, Plan, Preview, Translator};
 pub(crate) use prefixed::Prefixed;
 pub use settings::{
     FilteringBehavior, Floating, MappingBehavior, NatError, NatSettings, PORTS_DEFAULT, PrefixNat, Published,

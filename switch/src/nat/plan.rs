@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use super::compiled::{Nat, Source};
 use super::mappings::{Endpoint, Granted, MappingId, Mappings, Request, Unwanted};
 use super::settings::FilteringBehavior;
-use crate::conntrack::{Conntrack, Direction, Judged, Reference, Refused, Tuple, Verdict};
+use crate::conntrack::{Conntrack, Direction, Judged, Path, Reference, Refused, Tuple, Verdict};
 use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::packet::{Address, Packet, number};
@@ -121,20 +121,6 @@ pub(crate) struct Preview {
     pub(crate) leaving: Tuple,
     pub(crate) source: Option<Cause>,
     pub(crate) target: Option<Cause>,
-}
-
-/// A connection for which there are addresses: its tuples, and the mappings that it holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Opened {
-    pub(crate) tuples: [Tuple; 2],
-    mappings: [Option<MappingId>; 2],
-}
-
-impl Opened {
-    /// The packet's addresses and ports when it leaves.
-    pub(crate) fn leaving(&self) -> Tuple {
-        self.tuples[1].reversed()
-    }
 }
 
 impl<'a> Translator<'a> {
@@ -333,7 +319,7 @@ impl<'a> Translator<'a> {
         opening: &Opening,
         port: PortIndex,
         now: Nanos,
-    ) -> Result<Opened, DropReason> {
+    ) -> Result<Path, DropReason> {
         let Opening { original, source, target, .. } = *opening;
         let granted = match source {
             Substitute::Mapping(_) => Some(self.take(&original, port, now)?),
@@ -346,13 +332,13 @@ impl<'a> Translator<'a> {
                 let let_in = self.let_in(&original, leaving.source, is_from_inside);
                 Some(let_in.inspect_err(|_| {
                     let mappings = [granted.map(|granted| granted.id), None];
-                    self.give_back(&Opened { tuples: [original, leaving.reversed()], mappings });
+                    self.give_back(&Path { tuples: [original, leaving.reversed()], mappings });
                 })?)
             }
             _ => None,
         };
         let mappings = [granted.map(|granted| granted.id), behind];
-        Ok(Opened { tuples: [original, leaving.reversed()], mappings })
+        Ok(Path { tuples: [original, leaving.reversed()], mappings })
     }
 
     fn take(&self, original: &Tuple, port: PortIndex, now: Nanos) -> Result<Granted, DropReason> {
@@ -424,13 +410,13 @@ impl<'a> Translator<'a> {
     /// given back.
     pub(crate) fn open(
         &self,
-        opened: &Opened,
+        opened: &Path,
         packet: &Packet,
         port: PortIndex,
         judged: Judged,
         now: Nanos,
     ) -> Result<Reference, Refused> {
-        let found = self.conntrack.open_translated(opened.tuples, packet, port, judged, opened.mappings, now);
+        let found = self.conntrack.open_translated(opened, packet, port, judged, now);
         if !matches!(found, Ok((_, true))) {
             self.give_back(opened);
         }
@@ -438,63 +424,13 @@ impl<'a> Translator<'a> {
     }
 
     /// Gives mappings back by which nothing left.
-    pub(crate) fn give_back(&self, opened: &Opened) {
+    pub(crate) fn give_back(&self, opened: &Path) {
         let [original, reply] = opened.tuples;
         for (mapping, peer) in opened.mappings.into_iter().zip([original.destination, reply.destination]) {
             if let (Some(id), Some(peer)) = (mapping, peer.to_v4()) {
                 self.mappings.cancel(id, peer);
             }
         }
-    }
-
-    /// Whether what NAT is to do now still translates a connection as it was opened.
-    pub(crate) fn stands(&self, [original, reply]: [Tuple; 2]) -> bool {
-        let leaving = reply.reversed();
-        let is_target = leaving.destination == original.destination || self.leads(&original, &leaving);
-        let is_source = leaving.source == original.source || self.hides(&original, &leaving);
-        is_target && is_source
-    }
-
-    /// Whether what is sent to the connection's first destination goes to its second one.
-    fn leads(&self, original: &Tuple, leaving: &Tuple) -> bool {
-        let outside = self.nat.source(original.zone).map_or(original.zone, |source| source.outside);
-        let (Some(address), Some(station)) = (original.destination.to_v4(), leaving.destination.to_v4())
-        else {
-            return false;
-        };
-        let port = original.destination_port;
-        match self.nat.target(outside, address, (original.protocol, port)) {
-            Some(target) => {
-                target.address == station && target.port.is_none_or(|port| port == leaving.destination_port)
-            }
-            // By a mapping.
-            None => self.may_appear(leaving.zone, station, outside, address),
-        }
-    }
-
-    /// Whether the connection's sender may still appear as it does.
-    fn hides(&self, original: &Tuple, leaving: &Tuple) -> bool {
-        let Some(source) = self.nat.source(original.zone) else { return false };
-        let (Some(station), Some(address)) = (original.source.to_v4(), leaving.source.to_v4()) else {
-            return false;
-        };
-        match self.nat.floating(original.zone, station, source.outside) {
-            Some(floating) => floating == address,
-            None => self.may_appear(original.zone, station, source.outside, address),
-        }
-    }
-
-    /// Whether a station may appear with this address by a mapping.
-    fn may_appear(
-        &self,
-        inside: NetworkIndex,
-        station: Ipv4Addr,
-        outside: NetworkIndex,
-        address: Ipv4Addr,
-    ) -> bool {
-        let source = self.nat.source(inside).filter(|source| source.outside == outside);
-        let pool = source.and_then(|source| source.choose(station));
-        pool.is_some_and(|(_, pool)| super::store::is_in(pool, address))
     }
 }
 

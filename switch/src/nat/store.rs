@@ -15,20 +15,6 @@ use super::settings::{FilteringBehavior, MappingBehavior};
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
 use crate::timer_wheel::TimerWheel;
 
-/// Mappings that a port of the switch may always have if there is room, and the part of the table, one in so many, of
-/// which ports that have more get nothing. Beyond it, one may have no more than what is free.
-const PORT_SHARE: u32 = 64;
-const RESERVE_DIVISOR: usize = 16;
-
-/// Mappings that a station may have on its outside address if any is free, however few that are.
-const GUEST_SHARE: u32 = 16;
-
-/// Addresses of a pool that are compared for the one with most free ports.
-const POOL_PROBES: u64 = 16;
-
-/// The first port that need no privilege (RFC 4787, 4.2.2, REQ-3: a port stays on its side of this).
-const UNPRIVILEGED: u16 = 1024;
-
 /// The chains of mappings.
 const BY_INSIDE: usize = 0;
 const BY_OUTSIDE: usize = 1;
@@ -56,12 +42,12 @@ pub(super) struct Entry {
 
 /// A station with mappings.
 #[derive(Clone, Copy, Debug)]
-struct Guest {
-    network: NetworkIndex,
-    address: Ipv4Addr,
+pub(super) struct Guest {
+    pub(super) network: NetworkIndex,
+    pub(super) address: Ipv4Addr,
     /// Its outside address.
-    table: u32,
-    mappings: u32,
+    pub(super) table: u32,
+    pub(super) mappings: u32,
 }
 
 /// A peer to whom a mapping's station has sent.
@@ -74,26 +60,26 @@ struct Contact {
 
 /// The ports of an outside address.
 #[derive(Debug)]
-struct Table {
-    network: NetworkIndex,
-    address: Ipv4Addr,
-    ports: [PortSet; PROTOCOLS.len()],
-    used: [u32; PROTOCOLS.len()],
+pub(super) struct Table {
+    pub(super) network: NetworkIndex,
+    pub(super) address: Ipv4Addr,
+    pub(super) ports: [PortSet; PROTOCOLS.len()],
+    pub(super) used: [u32; PROTOCOLS.len()],
     reserved: Vec<(u8, RangeInclusive<u16>)>,
     /// No policy has the address any more.
-    is_gone: bool,
+    pub(super) is_gone: bool,
 }
 
 /// The tables.
 #[derive(Debug)]
 pub(super) struct Store {
-    mappings: Chained<Entry, 2>,
-    guests: Chained<Guest, 1>,
+    pub(super) mappings: Chained<Entry, 2>,
+    pub(super) guests: Chained<Guest, 1>,
     contacts: Chained<Contact, 1>,
-    tables: Vec<Option<Table>>,
-    by_address: HashMap<(NetworkIndex, Ipv4Addr), u32>,
+    pub(super) tables: Vec<Option<Table>>,
+    pub(super) by_address: HashMap<(NetworkIndex, Ipv4Addr), u32>,
     wheel: TimerWheel,
-    per_port: Box<[u32]>,
+    pub(super) per_port: Box<[u32]>,
     hasher: foldhash::quality::FixedState,
     seed: u64,
     /// How many random numbers were drawn, and mappings named.
@@ -115,7 +101,7 @@ impl Table {
     }
 }
 
-fn class_of(protocol: u8) -> Option<usize> {
+pub(super) fn class_of(protocol: u8) -> Option<usize> {
     PROTOCOLS.iter().position(|own| *own == protocol)
 }
 
@@ -171,7 +157,7 @@ impl Store {
     }
 
     /// A number that nobody can guess who does not know the seed: SipHash of it and of how many there were before.
-    fn draw(&mut self) -> u64 {
+    pub(super) fn draw(&mut self) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.seed);
         hasher.write_u64(self.drawn);
@@ -371,73 +357,9 @@ impl Store {
         Some(number)
     }
 
-    fn find_guest(&self, network: NetworkIndex, address: Ipv4Addr) -> Option<u32> {
+    pub(super) fn find_guest(&self, network: NetworkIndex, address: Ipv4Addr) -> Option<u32> {
         let hash = self.hash_guest(network, address);
         self.guests.find(0, hash, |guest| guest.network == network && guest.address == address)
-    }
-
-    /// The address and the port that a new mapping gets.
-    fn place_for(&mut self, request: &Request<'_>) -> Option<(u32, u16)> {
-        let held = self.per_port[request.port.get()];
-        let free = self.mappings.room() - self.mappings.len();
-        let beyond = free.saturating_sub(self.mappings.room() / RESERVE_DIVISOR);
-        let may_have = held < PORT_SHARE || (held as usize) < beyond;
-        if free == 0 || !may_have {
-            return None;
-        }
-        let table = self.choose_address(request)?;
-        let class = class_of(request.protocol)?;
-        let used = self.tables.get(table as usize)?.as_ref()?.used[class];
-        let guest = self.find_guest(request.inside.network, request.inside.address);
-        let own = guest.and_then(|guest| self.guests.get(guest)).map_or(0, |guest| guest.mappings);
-        let ports = &request.source.ports;
-        let left = (u32::from(ports.end() - ports.start()) + 1).saturating_sub(used);
-        let limit = request.source.ports_per_guest.unwrap_or_else(|| left.max(GUEST_SHARE));
-        if own >= limit { None } else { Some((table, self.choose_port(request, table, class)?)) }
-    }
-
-    /// The address that the station has already, if it may still have that; else that with most free ports of some.
-    fn choose_address(&mut self, request: &Request<'_>) -> Option<u32> {
-        let Request { inside, pool, .. } = *request;
-        let outside = request.source.outside;
-        let guest = self.find_guest(inside.network, inside.address).and_then(|guest| self.guests.get(guest));
-        if let Some(guest) = guest
-            && let Some(Some(table)) = self.tables.get(guest.table as usize)
-            && table.network == outside
-            && !table.is_gone
-            && is_in(pool, table.address)
-        {
-            return Some(guest.table);
-        }
-        let size: u64 = pool.iter().map(|range| u64::from(range.1.to_bits() - range.0.to_bits()) + 1).sum();
-        let start = if size > POOL_PROBES { self.draw() } else { 0 };
-        let candidates = (0..size.min(POOL_PROBES)).filter_map(|probe| {
-            let address = nth_of(pool, start.wrapping_add(probe) % size)?;
-            let number = *self.by_address.get(&(outside, address))?;
-            let table = self.tables.get(number as usize)?.as_ref()?;
-            (!table.is_gone).then_some((table.used.iter().sum::<u32>(), number))
-        });
-        candidates.min().map(|(_, number)| number)
-    }
-
-    /// A free port of the same parity as the station's own, and on the same side of 1024, as RFC 4787, 4.2, wants it: the first
-    /// one from a random one on. Another parity, if there is none.
-    fn choose_port(&mut self, request: &Request<'_>, table: u32, class: usize) -> Option<u16> {
-        let (lowest, highest) = (*request.source.ports.start(), *request.source.ports.end());
-        let own = request.inside.port;
-        let is_privileged = own < UNPRIVILEGED && lowest < UNPRIVILEGED;
-        let (from, to) = if is_privileged {
-            (lowest, highest.min(UNPRIVILEGED - 1))
-        } else {
-            (lowest.max(UNPRIVILEGED), highest)
-        };
-        let width = u64::from(to.checked_sub(from)?) + 1;
-        let start = from + u16::try_from(self.draw() % width).unwrap_or(0);
-        let ports = &self.tables.get(table as usize)?.as_ref()?.ports[class];
-        let parity = usize::from(own % 2);
-        [parity, 1 - parity]
-            .into_iter()
-            .find_map(|parity| ports.free(start, to, parity).or_else(|| ports.free(from, start, parity)))
     }
 
     /// The mapping by which a packet from outside may come in.
@@ -576,16 +498,4 @@ impl Store {
 /// Whether one of the ranges has the address.
 pub(super) fn is_in(ranges: &[(Ipv4Addr, Ipv4Addr)], address: Ipv4Addr) -> bool {
     ranges.iter().any(|(first, last)| (first..=last).contains(&&address))
-}
-
-/// The address of this number, counted through all ranges.
-fn nth_of(ranges: &[(Ipv4Addr, Ipv4Addr)], mut number: u64) -> Option<Ipv4Addr> {
-    for (first, last) in ranges {
-        let size = u64::from(last.to_bits() - first.to_bits()) + 1;
-        if number < size {
-            return Some(Ipv4Addr::from_bits(first.to_bits() + u32::try_from(number).ok()?));
-        }
-        number -= size;
-    }
-    None
 }

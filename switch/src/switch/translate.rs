@@ -9,7 +9,7 @@ use crate::drops::DropReason;
 use crate::filter::{Crossing, Denied, Filter, First, Passage};
 use crate::frame::{Frame, TakenTag};
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::nat::{Belongs, Change, Leave, Opened, Plan, Translator, rewrite as addresses};
+use crate::nat::{Belongs, Change, Leave, Plan, Translator, rewrite as addresses};
 use crate::packet::{Contents, Packet};
 use crate::router::{Why, rewrite};
 use crate::time::Nanos;
@@ -20,7 +20,7 @@ pub(super) struct Translated<'a> {
     translator: Translator<'a>,
     belongs: Belongs,
     /// Addresses for a connection that it opens.
-    opened: Option<Opened>,
+    opened: Option<conntrack::Path>,
     port: PortIndex,
     now: Nanos,
 }
