@@ -25,6 +25,9 @@ impl Gateway {
             Way::Gateway(Why::Unreachable) => {
                 self.fail(offered, Problem::NoRoute, DropReason::NoRoute, moment)
             }
+            Way::Gateway(Why::Exhausted) => {
+                self.fail(offered, Problem::Prohibited, DropReason::NatExhausted, moment);
+            }
             Way::Gateway(Why::Unresolved { network, next }) => {
                 self.hold((network, next), offered.held(), moment);
             }

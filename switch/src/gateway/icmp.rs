@@ -33,6 +33,8 @@ pub(super) enum Problem {
     ProtocolUnknown,
     /// It is for the gateway, where nothing listens on its port.
     PortUnreachable,
+    /// No address is left by which it could leave (RFC 5508, 6, REQ-8).
+    Prohibited,
     /// It passed as many routers as it may.
     Expired,
     /// It is longer than this MTU of the next network, and may not be cut.
@@ -48,6 +50,7 @@ impl Problem {
             Self::NoRoute => (of_version([3, 0], [1, 0]), [0; 4]),
             Self::HostUnreachable => (of_version([3, 1], [1, 3]), [0; 4]),
             Self::PortUnreachable => (of_version([3, 3], [1, 4]), [0; 4]),
+            Self::Prohibited => (of_version([3, 13], [1, 1]), [0; 4]),
             Self::Expired => (of_version([11, 0], [3, 0]), [0; 4]),
             // RFC 1191, 4 and RFC 4443, 3.2: the same number stands at the same end of four bytes.
             Self::TooBig(mtu) => (of_version([3, 4], [2, 0]), u32::from(mtu).to_be_bytes()),

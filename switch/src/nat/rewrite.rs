@@ -215,3 +215,6 @@ fn put_v6(head: &mut [u8], at: usize, address: Address) {
         bytes.copy_from_slice(&address.to_bits().to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use etherparse::PacketBuilder;
 use viaduct_switch::fragments::DatagramId;
 use viaduct_switch::nat::{Nat, NatSettings, SourceNat};
 use viaduct_switch::packet::Address;
-use viaduct_switch::router::{InterfaceSettings, Route, RouterIndex, Routing};
+use viaduct_switch::router::{InterfaceSettings, Route, RouterIndex, Routing, Serves};
 use viaduct_switch::{
     Carried, Claims, DropReason, Egress, Frame, Gateway, Head, Limits, MacAddress, Metadata, Nanos,
     NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch, WorkerState, conntrack,
@@ -23,6 +23,9 @@ pub(crate) const B: usize = 1;
 pub(crate) const C: usize = 2;
 pub(crate) const PEER: usize = 3;
 pub(crate) const OTHER: usize = 4;
+
+/// The gateways' own addresses of IPv6.
+const V6: [&str; 3] = ["fd00:0:0:1::1", "fd00:0:0:2::1", "2001:db8:99::1"];
 
 /// The gateway's own address outside.
 pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -150,7 +153,12 @@ impl Lab {
             router: RouterIndex(index as u16),
             mac: gateway(index),
             mtu: [9000, 1500, 1500][index],
-            addresses: addresses.into_iter().map(|(address, length)| (address.into(), length)).collect(),
+            serves: Serves::default(),
+            addresses: addresses
+                .into_iter()
+                .map(|(address, length)| (address.into(), length))
+                .chain([(V6[index].parse().unwrap(), 64)])
+                .collect(),
         };
         let own = std::iter::once((own, 24)).chain(self.extra.iter().map(|extra| (*extra, 32))).collect();
         let interfaces = [
@@ -163,7 +171,8 @@ impl Lab {
         let routes = [0, 1].into_iter().flat_map(|router| {
             let all = (RouterIndex(router), "0.0.0.0/0".parse().unwrap(), default);
             let near = (RouterIndex(router), "192.0.2.0/24".parse().unwrap(), link);
-            [all, near]
+            let near_v6 = (RouterIndex(router), "2001:db8:99::/64".parse().unwrap(), link);
+            [all, near, near_v6]
         });
         let routing = Routing::compile(interfaces, routes).unwrap();
         let nat = Nat::compile(&self.settings, &routing).unwrap();

@@ -9,6 +9,8 @@ mod icmp;
 mod inward;
 mod lab;
 mod parts;
+mod pools;
+mod prefixes;
 mod tcp;
 mod told;
 mod udp;
