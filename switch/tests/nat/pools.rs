@@ -16,7 +16,7 @@ fn guest(number: u32) -> Ipv4Addr {
 
 /// The outside end of what a guest sends from a port to the peer.
 fn mapped(lab: &mut Lab, guest: Ipv4Addr, port: u16) -> Option<(Ipv4Addr, u16)> {
-    let station = if guest.to_bits() % 2 == 0 { A } else { B };
+    let station = if guest.to_bits().is_multiple_of(2) { A } else { B };
     let outside = lab.send(station, &udp(station, ends((guest, port), (v4(PEER), 53))));
     outside.sent.first().map(|(_, bytes)| ends_of(bytes).from)
 }
