@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use tempfile::TempDir;
-use viaduct::services::{Dns, Event, Metadata, NetworkServices, Services, Target};
+use viaduct::services::{Dns, Event, Metadata, NetworkServices, Services, Taking, Target, Uplink};
 use viaduct_switch::ids::{NetworkIndex, PortIndex};
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::namespace::Namespace;
@@ -34,8 +34,9 @@ type Exits = Arc<Mutex<Vec<(IpAddr, Arc<File>)>>>;
 struct Lab {
     guests: Vec<Namespace>,
     // Dropped before what it hands packets to.
-    _tuns: Vec<Tun>,
+    tuns: Vec<Tun>,
     services: Services,
+    exits: Exits,
     outside: Namespace,
     folder: TempDir,
     _dnsmasq: Process,
@@ -60,6 +61,7 @@ fn settings(target: Target) -> NetworkServices {
             domain: Some("home.lan".parse().unwrap()),
             // Nobody is at the first one.
             upstream: ["127.0.0.7:53", "127.0.0.1:53"].map(|text| text.parse().unwrap()).to_vec(),
+            uplink: None,
             hosts: vec![host("web1", "10.0.0.10"), host("web1", "fd00::10")],
         }),
         metadata: Some(Metadata { target, announces_port: true }),
@@ -68,27 +70,55 @@ fn settings(target: Target) -> NetworkServices {
     }
 }
 
+/// The uplink's network, in which the name server is 192.0.2.1.
+fn uplink() -> NetworkIndex {
+    NetworkIndex::new(9).unwrap()
+}
+
 impl Lab {
+    /// A lab whose services ask the name server by sockets in its namespace.
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
         let outside = Namespace::new("outside");
-        let dnsmasq = name_server(&outside, folder.path());
+        Self::with(outside, |outside, make| within(outside, make), &["127.0.0.1"])
+    }
+
+    /// A lab whose services have sockets of their own at an uplink alone.
+    fn uplinked() -> Self {
+        let outside = Namespace::new("outside");
+        outside.ip("address add 192.0.2.1/32 dev lo");
+        let nowhere = Namespace::new("nowhere");
+        let mut lab = Self::with(outside, |_, make| within(&nowhere, make), &["127.0.0.1", "192.0.2.1"]);
+        let handle = lab.services.handle();
+        let tun = Tun::new(&lab.outside, "up0", move |packet| {
+            handle.packet(port(7), uplink(), packet);
+        });
+        lab.outside.ip("route add 192.0.2.2 dev up0");
+        lab.exits.lock().unwrap().push(("192.0.2.1".parse().unwrap(), tun.file()));
+        lab.tuns.push(tun);
+        let mut wanted = settings(Target::Unix(lab.folder.path().join("metadata")));
+        let dns = wanted.dns.as_mut().unwrap();
+        dns.upstream = vec!["192.0.2.1:53".parse().unwrap()];
+        dns.uplink =
+            Some(Uplink { network: uplink(), addresses: vec!["192.0.2.2".parse().unwrap()], mtu: 1400 });
+        lab.services.handle().configure(vec![wanted]);
+        lab
+    }
+
+    fn with(
+        outside: Namespace,
+        start: impl FnOnce(&Namespace, &mut (dyn FnMut() -> Services + Send)) -> Services,
+        listening: &[&str],
+    ) -> Self {
+        let folder = TempDir::new().unwrap();
+        let dnsmasq = name_server(&outside, folder.path(), listening);
         let exits: Exits = Arc::default();
         let output = Arc::clone(&exits);
-        let services = within(&outside, || {
-            Services::start(move |_, packet| {
-                let exits = output.lock().unwrap();
-                let destination = destination(&packet);
-                let exit = exits.iter().find(|(address, _)| *address == destination);
-                exit.inspect(|(_, file)| write(file, &packet)).is_some()
-            })
-        })
-        .unwrap();
+        let services = start(&outside, &mut || serve(Arc::clone(&output)));
         services.handle().configure(vec![settings(Target::Unix(folder.path().join("metadata")))]);
         let guests: Vec<_> = (0..2).map(|index| Namespace::new(&format!("guest{index}"))).collect();
         let tuns =
             guests.iter().enumerate().map(|(index, guest)| plug(guest, index, &services, &exits)).collect();
-        Self { guests, _tuns: tuns, services, outside, folder, _dnsmasq: dnsmasq }
+        Self { guests, tuns, services, exits, outside, folder, _dnsmasq: dnsmasq }
     }
 
     /// What dig prints at a guest.
@@ -99,6 +129,17 @@ impl Lab {
     fn count(&self, event: Event) -> u64 {
         self.services.handle().counters()[event as usize].1
     }
+}
+
+/// Services whose packets go where their addresses say.
+fn serve(exits: Exits) -> Services {
+    Services::start(move |_, packet| {
+        let exits = exits.lock().unwrap();
+        let destination = destination(&packet);
+        let exit = exits.iter().find(|(address, _)| *address == destination);
+        exit.inspect(|(_, file)| write(file, &packet)).is_some()
+    })
+    .unwrap()
 }
 
 fn plug(guest: &Namespace, index: usize, services: &Services, exits: &Exits) -> Tun {
@@ -117,7 +158,7 @@ fn plug(guest: &Namespace, index: usize, services: &Services, exits: &Exits) -> 
     tun
 }
 
-fn name_server(outside: &Namespace, folder: &Path) -> Process {
+fn name_server(outside: &Namespace, folder: &Path, listening: &[&str]) -> Process {
     let long = "x".repeat(200);
     let mut arguments: Vec<String> = ["netns", "exec", outside.name(), "dnsmasq"].map(str::to_owned).to_vec();
     arguments.extend(
@@ -130,7 +171,6 @@ fn name_server(outside: &Namespace, folder: &Path) -> Process {
             "--pid-file",
             "--log-facility=-",
             "--bind-interfaces",
-            "--listen-address=127.0.0.1",
             "--address=/example.net/192.0.2.80",
             "--cname=alias.example.org,real.example.org",
             "--host-record=real.example.org,192.0.2.81,2001:db8::81",
@@ -139,6 +179,7 @@ fn name_server(outside: &Namespace, folder: &Path) -> Process {
         ]
         .map(str::to_owned),
     );
+    arguments.extend(listening.iter().map(|address| format!("--listen-address={address}")));
     arguments.push(format!("--txt-record=long.example.org{}", format!(",{long}").repeat(10)));
     let process = Process::start("dnsmasq", "ip", &arguments, folder);
     wait_until("dnsmasq answers", LIMIT, || {
@@ -207,6 +248,29 @@ fn dig_finds_names_of_the_network_and_of_the_world_by_udp_and_tcp() {
             && lab.count(Event::TcpOpened) > 4
     );
     assert_eq!(lab.guests[0].checksum_errors(), 0, "Linux found wrong checksums");
+}
+
+#[test]
+fn an_uplinks_own_address_asks_for_what_is_out_there_by_udp_and_tcp() {
+    let lab = Lab::uplinked();
+    check(
+        &lab,
+        &[
+            ("@10.0.0.1 www.example.net +short", &["192.0.2.80"]),
+            ("@10.0.0.1 none.example.org", &["status: NXDOMAIN"]),
+            // The name server's own answer is truncated: the stack asks again by TCP, and Linux answers.
+            ("@10.0.0.1 long.example.org TXT", &["ANSWER: 1", "xxxxxxxxxx"]),
+            ("@10.0.0.1 web1.home.lan +short", &["10.0.0.10"]),
+        ],
+    );
+    assert_eq!(lab.count(Event::DnsFailed), 0);
+    assert_eq!(lab.outside.checksum_errors(), 0, "Linux found wrong checksums");
+    // What nobody asked for is nobody's.
+    let handle = lab.services.handle();
+    let packet = PacketBuilder::ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64).udp(53, 65_100);
+    let mut bytes = Vec::new();
+    packet.write(&mut bytes, &[]).unwrap();
+    assert_eq!(handle.packet(port(7), uplink(), bytes), Taking::NotServed);
 }
 
 #[test]

@@ -114,14 +114,16 @@ impl Handle {
         self.0.wake.notify_one();
     }
 
-    /// Hands over an IP packet for one of a gateway's own addresses that came in at `port`.
+    /// Hands over an IP packet for one of a gateway's own addresses that came in at `port`; answers to the services' own
+    /// questions, too.
     pub fn packet(&self, port: PortIndex, network: NetworkIndex, packet: Vec<u8>) -> Taking {
         let Ok(parsed) = parse_ip(&packet) else {
             self.0.counters.count(Event::Malformed);
             return Taking::Taken;
         };
         let plan = Arc::clone(&self.0.plan.lock());
-        if !plan.get(&network).is_some_and(|settings| settings.serves(&parsed)) {
+        let is_served = plan.get(&network).is_some_and(|settings| settings.serves(&parsed));
+        if !is_served && self.0.outside(network, &parsed).is_none() {
             return Taking::NotServed;
         }
         let arrival = Arrival { network, bytes: packet };

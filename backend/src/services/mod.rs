@@ -5,7 +5,8 @@
 //! ```text
 //! gateway thread ── packet(port, network, packet) ──▶ inbox (bounded, ports take turns)
 //!                                                       │ thread "services"
-//!                                                       ├─ UDP 53 ─────────── dns ── other name servers
+//!                                                       ├─ UDP 53 ─────────── dns ── other name servers, by sockets of the
+//!                                                       │                    │       host's or by an uplink (outside)
 //!                                                       ├─ TCP 53 ── stack ──┘
 //!                                                       ├─ TCP 80 ── stack ── metadata ── a server of the host's
 //! gateway thread ◀── output(network, packet) ───────────┘
@@ -21,6 +22,7 @@ mod handle;
 mod metadata;
 mod names;
 mod network;
+mod outside;
 mod settings;
 mod shared;
 mod stack;
@@ -29,7 +31,7 @@ mod tests;
 
 pub use counters::Event;
 pub use handle::{Handle, Services, ServicesError, Taking};
-pub use settings::{Dns, Metadata, NetworkServices, Target};
+pub use settings::{Dns, Metadata, NetworkServices, Target, Uplink};
 
 /// Bits that nobody can guess.
 fn random() -> u64 {

@@ -14,8 +14,9 @@ use viaduct_switch::packet::{Packet, number, parse_ip};
 use super::counters::Event;
 use super::dns::{NameServer, Question, Reading, Step, read, tcp};
 use super::metadata;
-use super::settings::NetworkServices;
-use super::shared::{Plan, Shared};
+use super::outside::{Outside, Provider};
+use super::settings::{NetworkServices, Uplink};
+use super::shared::{Arrival, Plan, Shared};
 use super::stack::Stack;
 
 /// Packets taken before others get their turn.
@@ -66,6 +67,7 @@ impl Networks {
         }
         self.active
             .retain(|index, network| plan.get(index).is_some_and(|wanted| *wanted == network.settings));
+        self.follow_uplinks(&plan);
         for (index, wanted) in &*plan {
             self.active.entry(*index).or_insert_with(|| Arc::new(Network::new(wanted, &self.shared)));
         }
@@ -73,27 +75,53 @@ impl Networks {
         self.plan = plan;
     }
 
+    /// Has sockets at the uplinks by which name servers are asked, and at no others.
+    fn follow_uplinks(&self, plan: &Plan) {
+        let wanted = || plan.values().filter_map(|settings| settings.dns.as_ref()?.uplink.as_ref());
+        let mut outsides = self.shared.outsides.lock();
+        outsides.retain(|network, _| wanted().any(|uplink| uplink.network == *network));
+        for uplink in wanted() {
+            let new = || Arc::new(Outside::new(uplink, &self.shared));
+            outsides.entry(uplink.network).or_insert_with(new);
+        }
+    }
+
     /// Serves some packets; whether there may be more.
     fn take_burst(&self) -> bool {
         for _ in 0..BURST {
             let Some((port, arrival)) = self.shared.inbox.lock().pop() else { return false };
-            if let Some(network) = self.active.get(&arrival.network) {
-                network.receive(&self.shared, port, &arrival.bytes);
-            }
+            self.give(port, &arrival);
         }
         true
+    }
+
+    /// Gives a packet to its uplink's sockets or its network.
+    fn give(&self, port: PortIndex, arrival: &Arrival) {
+        let Ok(parsed) = parse_ip(&arrival.bytes) else {
+            return self.shared.counters.count(Event::Malformed);
+        };
+        if let Some(outside) = self.shared.outside(arrival.network, &parsed) {
+            outside.receive(&parsed, &arrival.bytes);
+        } else if let Some(network) = self.active.get(&arrival.network) {
+            network.receive(&self.shared, port, &parsed, &arrival.bytes);
+        }
     }
 }
 
 impl Network {
+    /// The network's services as they are wanted; those at its uplink are there already.
     fn new(settings: &Arc<NetworkServices>, shared: &Arc<Shared>) -> Self {
-        let name_server = settings.dns.as_ref().map(|dns| Arc::new(NameServer::new(settings, dns)));
+        let name_server = settings.dns.as_ref().map(|dns| {
+            let outside = |uplink: &Uplink| shared.outsides.lock().get(&uplink.network).cloned();
+            let provider =
+                dns.uplink.as_ref().and_then(|uplink| Some(Provider::new(&outside(uplink)?, uplink)));
+            Arc::new(NameServer::new(settings, dns, provider))
+        });
         let stack = Stack::new(settings.network, settings.mtu, shared);
         Self { settings: Arc::clone(settings), name_server, stack, open: Mutex::default() }
     }
 
-    fn receive(self: &Arc<Self>, shared: &Arc<Shared>, port: PortIndex, packet: &[u8]) {
-        let Ok(parsed) = parse_ip(packet) else { return shared.counters.count(Event::Malformed) };
+    fn receive(self: &Arc<Self>, shared: &Arc<Shared>, port: PortIndex, parsed: &Packet, packet: &[u8]) {
         if parsed.fragment.is_some() {
             return shared.counters.count(Event::Malformed);
         }
@@ -101,7 +129,7 @@ impl Network {
             return shared.counters.count(Event::Stranger);
         }
         match parsed.protocol {
-            number::TCP => self.connect(shared, port, &parsed, packet),
+            number::TCP => self.connect(shared, port, parsed, packet),
             _ => self.question(shared, port, packet),
         }
     }

@@ -55,7 +55,20 @@ pub struct Dns {
     /// The name servers that are asked about all else, the first one first; none: those of the host's
     /// `/etc/resolv.conf`.
     pub upstream: Vec<SocketAddr>,
+    /// By which uplink they are asked; `None`: by the host's own sockets.
+    pub uplink: Option<Uplink>,
     /// Names that the configuration gives: those of guests with configured addresses, and others. A single label is a name in
     /// the domain.
     pub hosts: Vec<(DomainName, IpAddr)>,
+}
+
+/// The gateway's own side of an uplink.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Uplink {
+    /// The uplink's network: packets of the services leave by it, and answers come in from it.
+    pub network: NetworkIndex,
+    /// The gateway's own addresses out there, of which the first one of each version of IP is used.
+    pub addresses: Vec<IpAddr>,
+    /// The longest IP packet out there, in bytes.
+    pub mtu: u16,
 }

@@ -13,6 +13,7 @@ use super::counters::{Counters, Event};
 use super::fair::{FairQueue, Limits, Places};
 use super::metadata;
 use super::names::Names;
+use super::outside::{self, Outside};
 use super::settings::NetworkServices;
 
 /// Packets that wait before the services.
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     pub(super) places: Arc<Places>,
     /// Places of guests' connections.
     pub(super) connections: Arc<Places>,
+    /// The sockets at uplinks.
+    pub(super) outsides: Mutex<HashMap<NetworkIndex, Arc<Outside>>>,
     output: Output,
 }
 
@@ -71,6 +74,7 @@ impl Shared {
             counters: Counters::default(),
             places: Places::new(ASKED, WAITING),
             connections: Places::new(CONNECTIONS, Limits { port: 0, total: 0 }),
+            outsides: Mutex::default(),
             output,
         }
     }
@@ -80,6 +84,13 @@ impl Shared {
         if !(self.output)(network, packet) {
             self.counters.count(Event::OutboxFull);
         }
+    }
+
+    /// The sockets at an uplink, if a packet is for one of them.
+    pub(super) fn outside(&self, network: NetworkIndex, packet: &Packet) -> Option<Arc<Outside>> {
+        let ports = packet.ports().filter(|ports| outside::PORTS.contains(&ports.destination))?;
+        let outside = self.outsides.lock().get(&network).cloned()?;
+        outside.expects(packet, ports).then_some(outside)
     }
 
     /// Takes a packet in.

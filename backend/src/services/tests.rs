@@ -35,6 +35,7 @@ fn settings(upstream: &[SocketAddr]) -> NetworkServices {
         dns: Some(Dns {
             domain: Some("home.lan".parse().unwrap()),
             upstream: upstream.to_vec(),
+            uplink: None,
             hosts: vec![("web1".parse().unwrap(), "10.0.0.9".parse().unwrap())],
         }),
     }

@@ -22,6 +22,7 @@ use hickory_resolver::proto::rr::{RData, Record, RecordType};
 
 use super::counters::{Counters, Event};
 use super::names::Names;
+use super::outside::Provider;
 use super::settings::{Dns, NetworkServices};
 use message::Answer;
 pub(super) use message::{Question, Reading, read};
@@ -46,9 +47,10 @@ pub(super) enum Step {
 }
 
 impl NameServer {
-    pub(super) fn new(settings: &NetworkServices, dns: &Dns) -> Self {
+    /// The name server of a network that asks others by `provider`'s sockets, or else the host's.
+    pub(super) fn new(settings: &NetworkServices, dns: &Dns, provider: Option<Provider>) -> Self {
         let zone = Zone::new(settings, dns.domain.as_ref(), &dns.hosts);
-        Self { zone, upstream: Upstream::new(&dns.upstream) }
+        Self { zone, upstream: Upstream::new(&dns.upstream, provider) }
     }
 
     /// What can be answered without asking others.

@@ -29,6 +29,7 @@ fn settings() -> NetworkServices {
         dns: Some(Dns {
             domain: Some("home.lan".parse().unwrap()),
             upstream: vec!["127.0.0.1:1".parse().unwrap()],
+            uplink: None,
             hosts: vec![
                 host("printer", "10.0.0.7"),
                 host("nas.example.net", "10.0.9.9"),
@@ -48,7 +49,7 @@ fn question(name: &str, kind: RecordType) -> Message {
 /// What becomes of a message; a question's answer as its sender reads it, `None` if others have to be asked.
 fn ask(names: &Names, message: &Message) -> Option<Message> {
     let settings = settings();
-    let server = NameServer::new(&settings, settings.dns.as_ref().unwrap());
+    let server = NameServer::new(&settings, settings.dns.as_ref().unwrap(), None);
     let bytes = match read(&message.to_vec().unwrap()) {
         Reading::Ignore => panic!("ignored"),
         Reading::Reject(_, bytes) => bytes,
@@ -247,7 +248,7 @@ proptest! {
             Reading::Ask(question) => {
                 prop_assert!(!is_answer);
                 let settings = settings();
-                let server = NameServer::new(&settings, settings.dns.as_ref().unwrap());
+                let server = NameServer::new(&settings, settings.dns.as_ref().unwrap(), None);
                 if let Step::Done(answer) = server.step(&question, &leased(), &Counters::default()) {
                     let (reply, _) = question.write(&answer, 512).unwrap();
                     prop_assert!(reply.len() <= 512 && reply[2] & 0x80 != 0);

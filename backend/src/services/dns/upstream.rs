@@ -19,6 +19,7 @@ use hickory_resolver::{NameServerPool, PoolContext, ResponseCache, TlsConfig, Tt
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
+use super::super::outside::Provider;
 use super::message::{Answer, DATAGRAM_MAX};
 use super::system::ResolvConf;
 
@@ -60,6 +61,8 @@ pub(super) struct Upstream {
     /// None: the host's.
     named: Vec<SocketAddr>,
     system: ResolvConf,
+    /// Sockets at an uplink; `None`: the host's.
+    provider: Option<Provider>,
     servers: Mutex<HashMap<SocketAddr, Arc<dyn Exchange>>>,
     /// Which one answered last: it is asked first.
     preferred: AtomicUsize,
@@ -69,12 +72,13 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// The servers with these addresses, or those of the host, reached by sockets of the host.
-    pub(super) fn new(named: &[SocketAddr]) -> Self {
+    /// The servers with these addresses, or those of the host.
+    pub(super) fn new(named: &[SocketAddr], provider: Option<Provider>) -> Self {
         let cache = || ResponseCache::new(CACHE_MAX, TtlConfig::default());
         Self {
             named: named.to_vec(),
             system: ResolvConf::default(),
+            provider,
             servers: Mutex::new(HashMap::new()),
             preferred: AtomicUsize::new(0),
             caches: [cache(), cache()],
@@ -130,7 +134,10 @@ impl Upstream {
         }
         // Only the servers of a file can change: those that it no longer names need not be kept.
         servers.retain(|known, _| self.named.contains(known));
-        let server: Arc<dyn Exchange> = Arc::new(pool(address, TokioRuntimeProvider::default())?);
+        let server: Arc<dyn Exchange> = match &self.provider {
+            Some(provider) => Arc::new(pool(address, provider.clone())?),
+            None => Arc::new(pool(address, TokioRuntimeProvider::default())?),
+        };
         servers.insert(address, Arc::clone(&server));
         Some(server)
     }

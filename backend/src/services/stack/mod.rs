@@ -62,9 +62,9 @@ struct Inner {
 }
 
 struct Connection {
-    port: PortIndex,
+    /// Where it came in, and its place; `None`: it is our own.
+    guest: Option<(PortIndex, Place)>,
     handle: SocketHandle,
-    _place: Place,
 }
 
 impl Stack {
@@ -93,14 +93,11 @@ impl Stack {
         let ends = ends(parsed, tcp.ports);
         let mut inner = self.inner.lock();
         if let Some(connection) = inner.connections.get(&ends) {
-            if connection.port != port {
+            if connection.guest.as_ref().is_none_or(|(own, _)| *own != port) {
                 self.shared.counters.count(Event::TcpOtherPort);
-                return None;
+            } else {
+                self.go_on(&mut inner, &ends, packet);
             }
-            inner.take_in(packet);
-            inner.end_if_reset(&ends);
-            self.send_made(&mut inner);
-            self.touched.notify_one();
             return None;
         }
         let flags = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
@@ -116,12 +113,50 @@ impl Stack {
             return None;
         };
         let handle = inner.open(ends, packet, windows)?;
-        inner.connections.insert(ends, Connection { port, handle, _place: place });
+        inner.connections.insert(ends, Connection { guest: Some((port, place)), handle });
         self.send_made(&mut inner);
         drop(inner);
         self.touched.notify_one();
         self.shared.counters.count(Event::TcpOpened);
         Some(Stream::new(Arc::clone(self), handle, ends))
+    }
+
+    /// Whether there is such a connection.
+    pub(super) fn knows(&self, parsed: &Packet, ports: Ports) -> bool {
+        self.inner.lock().connections.contains_key(&ends(parsed, ports))
+    }
+
+    /// Takes in a packet of a connection of our own, from wherever it came.
+    pub(super) fn receive_outside(&self, parsed: &Packet, packet: &[u8]) {
+        let Some(ends) = parsed.ports().map(|ports| ends(parsed, ports)) else { return };
+        let mut inner = self.inner.lock();
+        if inner.connections.contains_key(&ends) {
+            self.go_on(&mut inner, &ends, packet);
+        }
+    }
+
+    /// Begins a connection with `remote` from the first of `locals` that is free.
+    pub(super) fn connect(
+        self: &Arc<Self>,
+        mut locals: impl Iterator<Item = SocketAddr>,
+        remote: SocketAddr,
+        windows: Windows,
+    ) -> Option<Stream> {
+        let mut inner = self.inner.lock();
+        let local = locals.find(|local| !inner.connections.contains_key(&(remote, *local)))?;
+        let handle = inner.dial((remote, local), windows)?;
+        inner.connections.insert((remote, local), Connection { guest: None, handle });
+        drop(inner);
+        self.touched.notify_one();
+        Some(Stream::new(Arc::clone(self), handle, (remote, local)))
+    }
+
+    /// Takes in the next packet of a connection.
+    fn go_on(&self, inner: &mut Inner, ends: &Ends, packet: &[u8]) {
+        inner.take_in(packet);
+        inner.end_if_reset(ends);
+        self.send_made(inner);
+        self.touched.notify_one();
     }
 
     /// Sends what the stack made.
@@ -204,10 +239,7 @@ impl Inner {
 
     /// A socket for a connection whose SYN is `packet`; `None`: the stack did not take it.
     fn open(&mut self, (_, local): Ends, packet: &[u8], windows: Windows) -> Option<SocketHandle> {
-        let buffer = |size| SocketBuffer::new(vec![0; size]);
-        let mut socket = Socket::new(buffer(windows.receive), buffer(windows.send));
-        socket.set_timeout(Some(SILENT_MAX));
-        socket.set_nagle_enabled(false);
+        let mut socket = socket(windows);
         socket.listen(local).ok()?;
         let handle = self.sockets.add(socket);
         self.take_in(packet);
@@ -216,6 +248,13 @@ impl Inner {
             return None;
         }
         Some(handle)
+    }
+
+    /// A socket that connects.
+    fn dial(&mut self, (remote, local): Ends, windows: Windows) -> Option<SocketHandle> {
+        let mut socket = socket(windows);
+        socket.connect(self.interface.context(), remote, local).ok()?;
+        Some(self.sockets.add(socket))
     }
 
     /// A reset in the handshake makes a socket listen again, as if it had been a server's: nobody's SYN may find it.
@@ -238,6 +277,14 @@ impl Inner {
         }
         self.sockets.remove(connection.handle);
     }
+}
+
+fn socket(windows: Windows) -> Socket<'static> {
+    let buffer = |size| SocketBuffer::new(vec![0; size]);
+    let mut socket = Socket::new(buffer(windows.receive), buffer(windows.send));
+    socket.set_timeout(Some(SILENT_MAX));
+    socket.set_nagle_enabled(false);
+    socket
 }
 
 fn ends(packet: &Packet, ports: Ports) -> Ends {
