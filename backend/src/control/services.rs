@@ -26,6 +26,8 @@ pub(super) fn of(config: &Config, numbers: &Numbers, routing: &Routing) -> Vec<N
             dns: network.gateway.dns.as_ref().map(|dns| Dns {
                 domain: dns.domain.clone(),
                 upstream: dns.upstream.clone(),
+                // By the host's own sockets.
+                uplink: None,
                 hosts: written(dns).chain(stations(config, name)).collect(),
             }),
             metadata: network.gateway.metadata.as_ref().map(metadata),
