@@ -2,6 +2,7 @@
 
 mod bond;
 mod connection;
+mod gateway;
 mod security;
 mod spanning_tree;
 mod trace;
@@ -13,6 +14,7 @@ use viaduct_switch::FlowCacheSnapshot;
 
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
 pub use connection::{Cleared, ConnectionPage, ConnectionStatus};
+pub use gateway::{LeaseStatus, NeighbourTables, RouteStatus, StationStatus};
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
 pub use trace::{

@@ -11,6 +11,7 @@ use crate::control::Changes;
 mod client;
 mod connections;
 mod diagnosis;
+mod gateways;
 mod lasting;
 mod ports;
 mod routes;

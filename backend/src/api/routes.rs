@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Applied, Refusal, connections, diagnosis, watch};
+use super::{Applied, Refusal, connections, diagnosis, gateways, watch};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::{SecurityStatus, Snapshot};
@@ -45,7 +45,9 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/multicast", get(multicast))
         .route("/v1/stp", get(stp))
         .route("/v1/bonds", get(bonds))
-        .route("/v1/neighbours", get(neighbours))
+        .route("/v1/neighbours", get(gateways::neighbours))
+        .route("/v1/routes", get(gateways::routes))
+        .route("/v1/leases", get(gateways::leases))
         .route("/v1/workers", get(workers))
         .route("/v1/config", put(config))
         .route("/v1/trace", post(diagnosis::trace))
@@ -201,11 +203,6 @@ async fn bonds(State(shared): Api) -> Result<Response, Refused> {
     Ok(answer(snapshot.generation, &snapshot.bonds))
 }
 
-async fn neighbours(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.neighbours))
-}
-
 async fn workers(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.workers))
@@ -279,7 +276,7 @@ async fn unknown_path() -> Refused {
     let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
                  /v1/uplinks/NAME, /v1/networks, /v1/fdb, \
                  /v1/groups, /v1/groups/NAME, /v1/address_groups, /v1/multicast, /v1/stp, /v1/bonds, \
-                 /v1/neighbours, /v1/connections, /v1/workers, PATCH /v1/ports/NAME, PUT /v1/config, POST /v1/trace and /v1/watch";
+                 /v1/neighbours, /v1/routes, /v1/leases, /v1/connections, /v1/workers, PATCH /v1/ports/NAME, PUT /v1/config, POST /v1/trace and /v1/watch";
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 

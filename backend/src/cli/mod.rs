@@ -16,6 +16,7 @@ mod bonds;
 mod check;
 mod connections;
 mod failure;
+mod gateways;
 mod groups;
 mod locate;
 mod log;

@@ -9,12 +9,11 @@ use super::bonds::bond_text;
 use super::check::counted;
 use super::failure::Failure;
 use super::groups::show_groups;
-use super::neighbours::neighbour_text;
 use super::port::one_port;
 use super::spanning_tree::stp_text;
 use super::table::{Align, Cell, Colour, Table};
 use super::uplinks::uplink_text;
-use super::{Style, json, units};
+use super::{Style, gateways, json, units};
 use crate::api::Client;
 use crate::model::{
     DropStatus, FdbStatus, FlowCacheStatus, MulticastStatus, NetworkStatus, PortState, PortStatus, Snapshot,
@@ -30,8 +29,12 @@ pub(super) enum What {
     Uplinks,
     /// Bonds: their links, and what LACP says of both ends
     Bonds,
-    /// Neighbours on uplinks, as they tell themselves by LLDP
+    /// Stations that gateways send to, and neighbours on uplinks that tell of themselves by LLDP
     Neighbours,
+    /// Ways that routed packets go
+    Routes,
+    /// Addresses that are lent by DHCP
+    Leases,
     /// Networks and their ports
     Networks,
     /// Learned addresses
@@ -60,6 +63,9 @@ pub(super) fn show(
     if what == Some(What::Groups) {
         return show_groups(client, name, style);
     }
+    if let Some(what @ (What::Routes | What::Leases | What::Neighbours)) = what {
+        return gateways::show(client, what, name, style);
+    }
     let snapshot: Snapshot = client.get("/v1/status")?;
     let snapshot = match (what, name) {
         (_, None) => snapshot,
@@ -72,7 +78,7 @@ pub(super) fn show(
         (Some(What::Networks | What::Fdb | What::Multicast | What::Stp), Some(name)) => {
             only_network(snapshot, name)?
         }
-        (Some(What::Uplinks | What::Bonds | What::Neighbours), Some(name)) => only_uplink(snapshot, name)?,
+        (Some(What::Uplinks | What::Bonds), Some(name)) => only_uplink(snapshot, name)?,
         (_, Some(name)) => only_port(snapshot, name)?,
     };
     if style.json { programs(&snapshot, what) } else { Ok(people(&snapshot, what, name, style.colour)) }
@@ -87,7 +93,6 @@ fn only_port(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
 fn only_uplink(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     snapshot.ports.retain(|port| port.name == name && port.is_uplink());
     snapshot.bonds.retain(|bond| bond.uplink == name);
-    snapshot.neighbours.retain(|neighbour| neighbour.uplink == name);
     let missing = || Failure::new(format!("there is no uplink {name}; `viaduct show uplinks` lists all"));
     (!snapshot.ports.is_empty()).then_some(snapshot).ok_or_else(missing)
 }
@@ -122,13 +127,12 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         Some(What::Ports) => json(&snapshot.ports),
         Some(What::Uplinks) => json(&snapshot.uplinks().collect::<Vec<_>>()),
         Some(What::Bonds) => json(&snapshot.bonds),
-        Some(What::Neighbours) => json(&snapshot.neighbours),
         Some(What::Networks) => json(&snapshot.networks),
         Some(What::Fdb) => json(&snapshot.fdb),
         Some(What::Multicast) => json(&snapshot.multicast_groups),
         Some(What::Stp) => json(&snapshot.stp),
-        // Shown by pages: see `connections`.
-        Some(What::Connections) => Ok(String::new()),
+        // Asked for elsewhere: see `connections` and `gateways`.
+        Some(What::Connections | What::Neighbours | What::Routes | What::Leases) => Ok(String::new()),
         Some(What::Workers) => json(&snapshot.workers),
         Some(What::Drops) => json(&all_drops(snapshot).collect::<Vec<_>>()),
     }
@@ -140,13 +144,12 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (Some(What::Ports | What::Uplinks), [port]) if name.is_some() => one_port(port),
         (Some(What::Uplinks), _) => uplink_text(snapshot, colour),
         (Some(What::Bonds), _) => bond_text(&snapshot.bonds, colour),
-        (Some(What::Neighbours), _) => neighbour_text(&snapshot.neighbours, colour),
         (Some(What::Ports), ports) => port_table(ports, colour),
         (Some(What::Networks), _) => network_table(&snapshot.networks).render(colour),
         (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
         (Some(What::Multicast), _) => multicast_text(snapshot, colour),
         (Some(What::Stp), _) => stp_text(&snapshot.stp, colour),
-        (Some(What::Connections), _) => String::new(),
+        (Some(What::Connections | What::Neighbours | What::Routes | What::Leases), _) => String::new(),
         (Some(What::Workers), _) => worker_table(&snapshot.workers).render(colour),
         (Some(What::Drops), _) => drop_text(snapshot, colour),
     }

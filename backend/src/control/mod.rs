@@ -10,6 +10,7 @@ mod controller;
 mod descriptors;
 mod driver;
 mod error;
+mod gateways;
 mod groups;
 mod handle;
 mod interface;

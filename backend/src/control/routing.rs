@@ -151,6 +151,21 @@ fn routers(config: &Config, numbers: &Numbers) -> BTreeMap<String, RouterIndex> 
     routers
 }
 
+/// What routers are called: as the file does, or by their first network.
+pub(super) fn names(config: &Config, numbers: &Numbers) -> BTreeMap<RouterIndex, String> {
+    let routers = routers(config, numbers);
+    let mut names: BTreeMap<RouterIndex, String> = BTreeMap::new();
+    for (network, router) in &routers {
+        names.entry(*router).or_insert_with(|| network.clone());
+    }
+    for (name, router) in &config.routers {
+        if let Some(index) = router.networks.first().and_then(|network| routers.get(network)) {
+            names.insert(*index, name.clone());
+        }
+    }
+    names
+}
+
 /// Routes by router and destination; the first one that is found for both counts.
 type Found = BTreeMap<(RouterIndex, Prefix), Route>;
 

@@ -5,9 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use viaduct_switch::conntrack::{Connection, Filter, State};
-use viaduct_switch::{Nanos, NetworkIndex, PortIndex, Switch};
+use viaduct_switch::router::RouterIndex;
+use viaduct_switch::{Nanos, NetworkIndex, Policy, PortIndex, Switch};
 
 use crate::control::controller::Controller;
+use crate::control::routing;
+use crate::gateway;
 use crate::model::{Cleared, ConnectionPage, ConnectionStatus};
 
 /// Connections in one answer at most.
@@ -61,15 +64,21 @@ pub struct SelectionError {
 pub struct Tables {
     switch: Arc<Switch>,
     now: Nanos,
-    networks: BTreeMap<String, NetworkIndex>,
-    ports: BTreeMap<String, PortIndex>,
+    pub(super) networks: BTreeMap<String, NetworkIndex>,
+    pub(super) ports: BTreeMap<String, PortIndex>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) gateways: gateway::Handle,
+    pub(super) routers: BTreeMap<RouterIndex, String>,
 }
 
 impl Controller {
     /// The tables at this moment.
     pub(super) fn tables(&self) -> Tables {
         let (networks, ports) = (self.numbers.networks.clone(), self.numbers.ports.clone());
-        Tables { switch: Arc::clone(&self.switch), now: self.bay.now(), networks, ports }
+        let policy = Arc::clone(&self.policy);
+        let (gateways, routers) = (self.gateways.clone(), routing::names(&self.config, &self.numbers));
+        let (switch, now) = (Arc::clone(&self.switch), self.bay.now());
+        Tables { switch, now, networks, ports, policy, gateways, routers }
     }
 }
 
@@ -192,7 +201,15 @@ mod tests {
     fn tables() -> Tables {
         let networks = [("lab".to_owned(), NetworkIndex::new(3).unwrap())].into();
         let ports = [("vm1".to_owned(), PortIndex::new(7).unwrap())].into();
-        Tables { switch: Arc::new(Switch::new(1, Limits::default())), now: Nanos(0), networks, ports }
+        Tables {
+            switch: Arc::new(Switch::new(1, Limits::default())),
+            now: Nanos(0),
+            networks,
+            ports,
+            policy: Arc::default(),
+            gateways: gateway::Handle::unheard(),
+            routers: BTreeMap::new(),
+        }
     }
 
     #[test]

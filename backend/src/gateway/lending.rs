@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
 
-use tokio::sync::oneshot;
 use tracing::warn;
 use viaduct_switch::{Nanos, NetworkIndex, PortIndex, Switch};
 
@@ -27,7 +26,7 @@ enum Order {
     Frame { port: PortIndex, network: NetworkIndex, frame: Vec<u8>, _place: Ticket },
     Plan(Box<Plan>),
     ForgetPort(PortIndex),
-    Leases(oneshot::Sender<(Nanos, Vec<LeaseView>)>),
+    Leases(SyncSender<(Nanos, Vec<LeaseView>)>),
     Stop,
 }
 
@@ -89,7 +88,7 @@ impl Lending {
         self.say(Order::ForgetPort(port));
     }
 
-    pub(super) fn leases(&self, answer: oneshot::Sender<(Nanos, Vec<LeaseView>)>) {
+    pub(super) fn leases(&self, answer: SyncSender<(Nanos, Vec<LeaseView>)>) {
         self.say(Order::Leases(answer));
     }
 }
@@ -168,7 +167,7 @@ impl Lender {
             }
             Order::ForgetPort(port) => self.leasing.forget_port(port, moment),
             // Whoever asked may have stopped waiting.
-            Order::Leases(answer) => drop(answer.send((moment, self.leasing.leases()))),
+            Order::Leases(answer) => drop(answer.try_send((moment, self.leasing.leases()))),
             Order::Stop => {}
         }
         self.tell();

@@ -19,11 +19,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Sender, SyncSender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use tokio::sync::oneshot;
 use viaduct_switch::gateway::Neighbour;
 use viaduct_switch::router::Routing;
 use viaduct_switch::{Nanos, NetworkIndex, PortIndex, Switch};
@@ -88,9 +87,9 @@ enum Letter {
     /// Send this frame in a network.
     Frame(NetworkIndex, Vec<u8>),
     /// Tell of all leases.
-    Leases(oneshot::Sender<(Nanos, Vec<LeaseView>)>),
+    Leases(SyncSender<(Nanos, Vec<LeaseView>)>),
     /// Tell of all neighbours.
-    Neighbours(oneshot::Sender<(Nanos, Vec<Neighbour>)>),
+    Neighbours(SyncSender<(Nanos, Vec<Neighbour>)>),
     /// End.
     Stop,
 }
@@ -115,6 +114,12 @@ impl Handle {
         let _ = self.letters.send(letter);
     }
 
+    /// Talks to nobody.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> Self {
+        Self { letters: channel().0, packets: Arc::default() }
+    }
+
     /// Has the gateways be as `setup` says. To be said before workers know of a new policy, so that nobody asks a gateway that
     /// does not know of itself yet.
     pub fn configure(&self, setup: Setup) {
@@ -127,12 +132,12 @@ impl Handle {
     }
 
     /// Has all neighbours told, with the time.
-    pub fn neighbours(&self, answer: oneshot::Sender<(Nanos, Vec<Neighbour>)>) {
+    pub fn neighbours(&self, answer: SyncSender<(Nanos, Vec<Neighbour>)>) {
         self.say(Letter::Neighbours(answer));
     }
 
     /// Has all leases told, with the time.
-    pub fn leases(&self, answer: oneshot::Sender<(Nanos, Vec<LeaseView>)>) {
+    pub fn leases(&self, answer: SyncSender<(Nanos, Vec<LeaseView>)>) {
         self.say(Letter::Leases(answer));
     }
 

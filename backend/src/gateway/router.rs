@@ -114,7 +114,7 @@ impl Router {
             Letter::Neighbours(answer) => {
                 let all = self.machine.neighbours().collect();
                 // Whoever asked may have stopped waiting.
-                let _ = answer.send((moment.now, all));
+                let _ = answer.try_send((moment.now, all));
             }
             Letter::Stop => {}
         }

@@ -248,6 +248,12 @@ impl Routing {
         self.routes.iter().flat_map(Routes::next_hops)
     }
 
+    /// All routes, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = (RouterIndex, Prefix, Route)> {
+        let numbered = (0..).map(RouterIndex).zip(&self.routes);
+        numbered.flat_map(|(router, routes)| routes.iter().map(move |(to, route)| (router, to, route)))
+    }
+
     /// The route of `router` for packets to `address`; `None`: there is none.
     #[must_use]
     #[inline]

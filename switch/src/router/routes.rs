@@ -68,6 +68,15 @@ impl Routes {
         })
     }
 
+    /// All of them, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Prefix, Route)> {
+        self.routes.iter().filter_map(|(&(length, bits), route)| {
+            let first = Address::from_bits(bits);
+            let length = if first.is_v4() { length.checked_sub(V4_BITS)? } else { length };
+            Some((Prefix::covering(first.into(), length)?, *route))
+        })
+    }
+
     /// The route for packets to `address`, and how long its prefix is, counted in 128 bits; `None`: there is none.
     #[inline]
     pub(crate) fn look_up(&self, address: Address) -> Option<Route> {

@@ -1,0 +1,38 @@
+//! `/v1/routes`, `/v1/neighbours` and `/v1/leases`: what gateways know.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::routes::{Api, Refused, Shared, blocking};
+use crate::control::{ControlGone, Tables};
+use crate::model::NeighbourTables;
+
+/// Reads tables where waiting is allowed.
+async fn read<T: Serialize + Send + 'static>(
+    shared: &Arc<Shared>,
+    from: impl FnOnce(&Tables) -> Result<T, ControlGone> + Send + 'static,
+) -> Result<Response, Refused> {
+    let handle = shared.handle.clone();
+    let found = blocking(move || from(&handle.tables()?)).await??;
+    Ok(axum::Json(found).into_response())
+}
+
+pub(super) async fn routes(State(shared): Api) -> Result<Response, Refused> {
+    read(&shared, |tables| Ok(tables.routes())).await
+}
+
+pub(super) async fn leases(State(shared): Api) -> Result<Response, Refused> {
+    read(&shared, Tables::leases).await
+}
+
+pub(super) async fn neighbours(State(shared): Api) -> Result<Response, Refused> {
+    let handle = shared.handle.clone();
+    let found = blocking(move || {
+        let lldp = handle.snapshot()?.neighbours;
+        Ok::<_, ControlGone>(NeighbourTables { stations: handle.tables()?.stations()?, lldp })
+    });
+    Ok(axum::Json(found.await??).into_response())
+}
