@@ -40,6 +40,7 @@ events! {
     OfferExpired "offer-expired" "An offer was not taken up in time."
     Conflict "conflict" "An address was found in use before it was lent, or reported as such; it is put aside."
     Displaced "displaced" "An offer of the port with the most addresses gave way to a port that has none."
+    Confirm "confirm" "A client of DHCPv6 asked whether its addresses are still ones of its link."
     NoAddress "no-address" "A client got no offer: every address is lent."
     ShareExceeded "share-exceeded" "A client got no offer: its port holds its share of the addresses."
     Malformed "malformed" "The frame or the message is wrong."
@@ -52,6 +53,8 @@ events! {
     UnknownClient "unknown-client" "The client asks for an address of which nothing is known here, so that another server may answer (RFC 2131, 4.3.2)."
     InvalidRequest "invalid-request" "The message's fields and options fit no state that a client can be in (RFC 2131, table 5)."
     NotHeld "not-held" "A client gave back or declined an address that it does not hold."
+    Unicast "unicast" "A message of DHCPv6 came by unicast, which no client was told to use (RFC 8415, 16 and 18.4)."
+    NotLent "not-lent" "A client of DHCPv6 asked for a temporary address or a prefix, of which none are lent."
     OptionLeftOut "option-left-out" "An option found no room in the longest answer that the client takes."
 }
 

@@ -1,9 +1,12 @@
 //! Router advertisements: what hosts of IPv6 configure themselves by (RFC 4861, 4.2; RFC 4862; RFC 8106).
 //!
-//! [`Advertisement::frame`] makes the frame, for all hosts or for the one that asked. When to send one is the caller's to
-//! know, within [`INTERVAL_MAX_S`] and what RFC 4861, 6.2.6 says about answers.
+//! [`Advertisement::frame`] makes the frame, for all hosts or for the one that asked; [`Advertiser`] knows when to send one.
+
+mod advertiser;
 
 use std::net::Ipv6Addr;
+
+pub use advertiser::{Advertiser, AdvertiserCounters, InvalidSolicitation};
 
 use crate::domain::{self, DomainName};
 use crate::mac::MacAddress;
@@ -137,7 +140,11 @@ impl Advertisement {
         Ok(frame)
     }
 
-    fn check(&self) -> Result<(), AdvertisementError> {
+    /// Says what is wrong, if anything is.
+    ///
+    /// # Errors
+    /// The first thing for which hosts would not take it.
+    pub fn check(&self) -> Result<(), AdvertisementError> {
         if self.address.segments()[0] & 0xffc0 != 0xfe80 {
             return Err(AdvertisementError::NotLinkLocal(self.address));
         }

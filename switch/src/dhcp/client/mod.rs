@@ -16,7 +16,6 @@
 mod counters;
 mod lease;
 mod message;
-mod random;
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -30,9 +29,9 @@ use super::options::code;
 use super::{Malformed, Message, MessageType, Operation};
 use crate::domain::DomainName;
 use crate::mac::MacAddress;
+use crate::random::Random;
 use crate::time::Nanos;
 use message::Request;
-use random::Random;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
