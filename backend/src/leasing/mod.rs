@@ -1,4 +1,5 @@
-//! The servers that give hosts their addresses, of all networks: who lends what is kept in one file across restarts.
+//! What hosts configure themselves by, of all networks: DHCP and DHCPv6 servers, and router advertisements. Who was lent what
+//! is kept in one file across restarts.
 //!
 //! No thread, no socket and no clock: frames of the gateways' ports and the time come in, frames for the gateways' ports go
 //! out. Frames have no VLAN tags, and their checksums are complete.
@@ -7,7 +8,8 @@
 //!   configure(plan) ----+
 //!   frame ---> receive -+-> server of the network ---> changed leases ---> lease file ---> answer
 //!   time ----> advance -+                                    |
-//!                                                            +---> names for DNS, `show leases`
+//!                       |                                    +---> names for DNS, `show leases`
+//!                       +-> router of the network ---> advertisements (next_frame)
 //! ```
 //!
 //! **No promise that would be forgotten.** An answer that lends something is sent once the lease stands in the file. What
@@ -57,18 +59,22 @@ pub struct Leasing {
     ports: BTreeMap<PortIndex, String>,
     outgoing: VecDeque<Outgoing>,
     names: Names,
+    /// Of which the networks' routers get theirs.
+    seed: u64,
 }
 
 impl Leasing {
-    /// No servers yet. Leases are kept in the file at `path`; `unix_s` is the wall clock's time at `now`, in seconds since 1970.
+    /// No servers yet. Leases are kept in the file at `path`; `unix_s` is the wall clock's time at `now`, in seconds since 1970;
+    /// `seed` comes from a good source of randomness.
     #[must_use]
-    pub fn open(path: &Path, now: Nanos, unix_s: u64) -> Self {
+    pub fn open(path: &Path, now: Nanos, unix_s: u64, seed: u64) -> Self {
         Self {
             journal: Journal::open(path, now, unix_s),
             networks: BTreeMap::new(),
             ports: BTreeMap::new(),
             outgoing: VecDeque::new(),
             names: Names::default(),
+            seed,
         }
     }
 
@@ -78,7 +84,7 @@ impl Leasing {
     }
 
     /// Makes the networks' servers what `plan` says. Leases stay with networks and ports of the same names, whatever numbers
-    /// they have now, as far as they fit.
+    /// they have now, as far as they fit. Hosts of a network whose router goes are told so, where its gateway's port still is.
     ///
     /// # Errors
     /// If a server's settings make no sense: then nothing changes.
@@ -93,12 +99,18 @@ impl Leasing {
             .map(|network| (network.name.clone(), network))
             .collect();
         for network in plan.networks {
-            let index = network.index;
-            let next = Network::of(network, &mut former, &renumber)?;
+            let (index, before) = (network.index, former.remove(&network.name));
+            let last_words = before.as_ref().and_then(Network::last_words);
+            self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let next = Network::of(network, before, &renumber, (now, self.seed))?;
+            self.outgoing.extend(
+                last_words.filter(|_| !next.has_router()).map(|frame| Outgoing { network: index, frame }),
+            );
             self.networks.insert(index, next);
         }
         self.ports = plan.ports;
         for gone in former.into_values() {
+            self.outgoing.extend(gone.last_words().map(|frame| Outgoing { network: gone.index, frame }));
             self.names.forget_network(&gone.name);
         }
         self.settle(now);
@@ -120,22 +132,20 @@ impl Leasing {
         now: Nanos,
         taken: &mut Taken,
     ) -> Option<Vec<u8>> {
-        let found = self.networks.get_mut(&network)?;
-        if !self.ports.contains_key(&port) || (found.lends() && !self.journal.is_ready(now)) {
-            return None;
-        }
-        let answer = found.receive(now, port, frame, taken);
+        let found = self.networks.get_mut(&network).filter(|_| self.ports.contains_key(&port))?;
+        let answer = found.receive(now, port, frame, taken, &mut || self.journal.is_ready(now));
         let is_noted = found.note(&mut Books::of(now, &mut self.journal, &self.ports, &mut self.names));
         answer.filter(|_| is_noted)
     }
 
-    /// Does what is due at `now`: ends leases that are over, and mends and tidies the file.
+    /// Does what is due at `now`: ends leases that are over, mends and tidies the file, and has routers say who they are.
     pub fn advance(&mut self, now: Nanos) {
         if self.journal.is_failing() && self.journal.is_ready(now) {
             self.settle(now);
         }
         for network in self.networks.values_mut() {
-            network.advance(now);
+            let frames = network.advance(now).into_iter();
+            self.outgoing.extend(frames.map(|frame| Outgoing { network: network.index, frame }));
             network.note(&mut Books::of(now, &mut self.journal, &self.ports, &mut self.names));
         }
         self.journal.tidy(now);
@@ -148,9 +158,18 @@ impl Leasing {
         networks.chain(self.journal.due()).min()
     }
 
-    /// The next frame that is to be sent without having been asked for.
+    /// The next frame that is to be sent though it is not the answer to the one that was just received: to be asked for until
+    /// there is none after each call.
     pub fn next_frame(&mut self) -> Option<Outgoing> {
         self.outgoing.pop_front()
+    }
+
+    /// The process ends: hosts are told that there are no routers any more. Leases go on.
+    pub fn cease(&mut self) {
+        for network in self.networks.values() {
+            let last_words = network.last_words();
+            self.outgoing.extend(last_words.map(|frame| Outgoing { network: network.index, frame }));
+        }
     }
 
     /// Forgets what a port holds, since it is gone.

@@ -1,5 +1,6 @@
 mod chance;
 mod v4;
+mod v6;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -54,6 +55,8 @@ fn plan() -> Plan {
         name: (*name).to_owned(),
         index: network(index),
         v4: Some(v4()),
+        v6: None,
+        advertisement: None,
     });
     let mut ports: BTreeMap<PortIndex, String> =
         (1..9).map(|number| (port(number), format!("vm{number}"))).collect();
@@ -128,7 +131,7 @@ impl Lab {
 }
 
 fn start(path: &Path, seconds: u64) -> Leasing {
-    let mut leasing = Leasing::open(path, Nanos(0), UNIX_S + seconds);
+    let mut leasing = Leasing::open(path, Nanos(0), UNIX_S + seconds, 7);
     leasing.configure(plan(), Nanos(0)).unwrap();
     leasing
 }

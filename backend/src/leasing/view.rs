@@ -41,8 +41,11 @@ pub(super) fn of_network(
     ports: &BTreeMap<PortIndex, String>,
     journal: &Journal,
 ) -> Vec<LeaseView> {
-    let view = |entry| of_entry(&network.name, entry, ports, journal);
-    network.v4().into_iter().flat_map(|server| server.lender().entries()).map(view).collect()
+    let v4 = network.v4().into_iter().flat_map(|server| server.lender().entries());
+    let v6 = network.v6().into_iter().flat_map(|server| server.lender().entries());
+    v4.map(|entry| of_entry(&network.name, entry, ports, journal))
+        .chain(v6.map(|entry| of_entry(&network.name, entry, ports, journal)))
+        .collect()
 }
 
 fn of_entry<A: Address>(
