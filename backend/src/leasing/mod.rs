@@ -18,6 +18,7 @@
 //! file is tried again every second. This is said once in the log, and once more when it is over.
 
 mod books;
+mod compile;
 mod journal;
 mod names;
 mod network;
@@ -59,22 +60,21 @@ pub struct Leasing {
     ports: BTreeMap<PortIndex, String>,
     outgoing: VecDeque<Outgoing>,
     names: Names,
-    /// Of which the networks' routers get theirs.
+    /// Of which the networks' routers get theirs: it spreads what they say over time, and is no secret.
     seed: u64,
 }
 
 impl Leasing {
-    /// No servers yet. Leases are kept in the file at `path`; `unix_s` is the wall clock's time at `now`, in seconds since 1970;
-    /// `seed` comes from a good source of randomness.
+    /// No servers yet. Leases are kept in the file at `path`; `unix_s` is the wall clock's time at `now`, in seconds since 1970.
     #[must_use]
-    pub fn open(path: &Path, now: Nanos, unix_s: u64, seed: u64) -> Self {
+    pub fn open(path: &Path, now: Nanos, unix_s: u64) -> Self {
         Self {
             journal: Journal::open(path, now, unix_s),
             networks: BTreeMap::new(),
             ports: BTreeMap::new(),
             outgoing: VecDeque::new(),
             names: Names::default(),
-            seed,
+            seed: unix_s,
         }
     }
 

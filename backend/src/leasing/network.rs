@@ -212,7 +212,10 @@ fn router_of(
     said: Advertisement,
     (now, seed): (Nanos, u64),
 ) -> Result<Advertiser, AdvertisementError> {
-    let Some(mut router) = former else { return Advertiser::new(said, seed, now) };
+    let Some(mut router) = former else {
+        let seed = seed ^ said.mac.to_u64();
+        return Advertiser::new(said, seed, now);
+    };
     router.change(said, now)?;
     Ok(router)
 }

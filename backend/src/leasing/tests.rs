@@ -131,7 +131,7 @@ impl Lab {
 }
 
 fn start(path: &Path, seconds: u64) -> Leasing {
-    let mut leasing = Leasing::open(path, Nanos(0), UNIX_S + seconds, 7);
+    let mut leasing = Leasing::open(path, Nanos(0), UNIX_S + seconds);
     leasing.configure(plan(), Nanos(0)).unwrap();
     leasing
 }

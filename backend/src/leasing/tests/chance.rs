@@ -63,7 +63,7 @@ fn play(lab: &mut Lab, now: u32, act: &Act) -> Option<(Ipv4Addr, u32)> {
             None
         }
         Act::Restart => {
-            let mut leasing = Leasing::open(&lab.path(), at(now), UNIX_S + u64::from(now), 7);
+            let mut leasing = Leasing::open(&lab.path(), at(now), UNIX_S + u64::from(now));
             leasing.configure(renumbered(0), at(now)).unwrap();
             lab.leasing = leasing;
             None

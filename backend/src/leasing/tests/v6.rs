@@ -107,7 +107,7 @@ fn leases_of_both_versions_are_kept_in_one_file_under_one_name() {
     let v4 = lab.lent(0, 1).unwrap();
     let v6 = lab.ask_v6(0, 1, dhcp6::MessageType::Solicit).unwrap();
     assert_eq!(lab.names(), [format!("+home vm1 {v4}"), format!("+home vm1 {v6}")]);
-    lab.leasing = Leasing::open(&lab.path(), Nanos(0), UNIX_S + 100, 7);
+    lab.leasing = Leasing::open(&lab.path(), Nanos(0), UNIX_S + 100);
     lab.leasing.configure(both(), Nanos(0)).unwrap();
     let vm1 = "vm1".to_owned();
     assert_eq!(lab.held(), [(v4.to_string(), vm1.clone()), (v6.to_string(), vm1)]);
@@ -145,6 +145,7 @@ fn routers_say_who_they_are_and_when_they_go() {
     assert!(due.0 - start.0 <= 500_000_000);
     let sent = lab.sent(42);
     assert_eq!((sent.len(), &sent[0].2[..6]), (1, &mac(1).0[..]));
+    assert_eq!(lab.sent(49).len(), 1, "the last that comes soon");
     // The network gets another number: nothing is to be said about that.
     let mut next = both();
     next.networks[0].index = network(3);
