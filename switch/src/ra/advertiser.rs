@@ -244,9 +244,9 @@ fn solicitation(frame: &[u8], router: &Advertisement) -> Option<Station> {
     let address = Ipv6Addr::from(<[u8; 16]>::try_from(source).ok()?);
     let mac = MacAddress(ethernet[6..12].try_into().ok()?);
     let has_link_address = has_link_address(options)?;
-    let is_right =
-        !address.is_multicast() && !(address.is_unspecified() && has_link_address) && !mac.is_group();
-    is_right.then_some((mac, address))
+    // Nobody can be answered who is a group, and who has no address says no link address.
+    let is_wrong = address.is_multicast() || mac.is_group() || address.is_unspecified() && has_link_address;
+    if is_wrong { None } else { Some((mac, address)) }
 }
 
 /// Whether the sender's link address is among the options; `None` if one of them is cut or has no length.
