@@ -78,7 +78,8 @@ pub(super) fn lending(named: &Named<'_>) -> Plan {
     let Named { config, numbers, .. } = *named;
     let network = |name: &String| {
         let v4 = config.dhcp_settings(name, named)?;
-        Some(NetworkPlan { name: name.clone(), index: *numbers.networks.get(name)?, v4: Some(v4) })
+        let index = *numbers.networks.get(name)?;
+        Some(NetworkPlan { name: name.clone(), index, v4: Some(v4), v6: None, advertisement: None })
     };
     Plan { networks: config.networks.keys().filter_map(network).collect(), ports: ports(config, numbers) }
 }
