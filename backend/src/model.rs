@@ -14,7 +14,9 @@ use viaduct_switch::FlowCacheSnapshot;
 
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
 pub use connection::{Cleared, ConnectionPage, ConnectionStatus};
-pub use gateway::{LeaseStatus, NeighbourTables, RouteStatus, StationStatus};
+pub use gateway::{
+    LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, NeighbourTables, RouteStatus, StationStatus,
+};
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
 pub use trace::{

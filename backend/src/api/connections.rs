@@ -66,13 +66,29 @@ fn query(uri: &Uri) -> Result<Query, Refused> {
     Ok(query)
 }
 
-/// A page of connections.
-pub(super) async fn list(State(shared): Api, uri: Uri) -> Result<Response, Refused> {
-    let Query { selection, from, limit, .. } = query(&uri)?;
-    let (from, limit) = (from.unwrap_or(0), limit.unwrap_or(LIMIT));
+/// Which page is wanted: where it begins, and how long it is at most.
+fn page_of(query: &Query) -> Result<(u32, usize), Refused> {
+    let (from, limit) = (query.from.unwrap_or(0), query.limit.unwrap_or(LIMIT));
     if limit == 0 || limit > PAGE_MAX {
         return Err(wrong(format!("limit is {limit}; write a number from 1 to {PAGE_MAX}")));
     }
+    Ok((from, limit))
+}
+
+/// The same where nothing else may be said.
+pub(super) fn paging(uri: &Uri) -> Result<(u32, usize), Refused> {
+    let query = query(uri)?;
+    if query.selection != Selection::default() || query.all {
+        return Err(wrong("the query may say `from` and `limit` here, and nothing else"));
+    }
+    page_of(&query)
+}
+
+/// A page of connections.
+pub(super) async fn list(State(shared): Api, uri: Uri) -> Result<Response, Refused> {
+    let query = query(&uri)?;
+    let (from, limit) = page_of(&query)?;
+    let selection = query.selection;
     let handle = shared.handle.clone();
     let page =
         blocking(move || Ok::<_, Refused>(handle.tables()?.connections(&selection, from, limit)?)).await??;

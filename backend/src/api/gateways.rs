@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::connections::paging;
 use super::routes::{Api, Refused, Shared, blocking};
 use crate::control::{ControlGone, Tables};
 use crate::model::NeighbourTables;
@@ -26,6 +28,12 @@ pub(super) async fn routes(State(shared): Api) -> Result<Response, Refused> {
 
 pub(super) async fn leases(State(shared): Api) -> Result<Response, Refused> {
     read(&shared, Tables::leases).await
+}
+
+/// Mappings of NAT by pages, with what there is in all.
+pub(super) async fn nat(State(shared): Api, uri: Uri) -> Result<Response, Refused> {
+    let (from, limit) = paging(&uri)?;
+    read(&shared, move |tables| Ok(tables.nat(from, limit))).await
 }
 
 pub(super) async fn neighbours(State(shared): Api) -> Result<Response, Refused> {

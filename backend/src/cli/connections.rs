@@ -54,15 +54,30 @@ pub(super) struct Selection {
 /// Which part of the list is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Args)]
 pub(super) struct Paging {
-    /// Of connections: where to go on, as the page before said
+    /// Of connections and mappings: where to go on, as the page before said
     #[arg(long, value_name = "NUMBER")]
     from: Option<u32>,
-    /// Of connections: how many at most (100, at most 1000)
+    /// Of connections and mappings: how many at most (100, at most 1000)
     #[arg(long, value_name = "NUMBER")]
     limit: Option<usize>,
 }
 
+impl Paging {
+    /// The query's words.
+    pub(super) fn words(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let from = self.from.map(|from| ("from", from.to_string()));
+        from.into_iter().chain(self.limit.map(|limit| ("limit", limit.to_string())))
+    }
+}
+
 impl Selection {
+    /// Refuses what is said about connections where something else is shown.
+    pub(super) fn must_be_empty(&self) -> Result<(), Failure> {
+        let told = "--network, --port, --address, --protocol, --transport-port and --state are for \
+                    `viaduct show connections`; leave them out";
+        if *self == Self::default() { Ok(()) } else { Err(Failure::new(told)) }
+    }
+
     /// The query's words.
     fn words(&self) -> Vec<(&'static str, String)> {
         let fields = [
@@ -79,14 +94,13 @@ impl Selection {
 
 /// Refuses what is said about connections where something else is shown.
 pub(super) fn only_there(selection: &Selection, paging: &Paging) -> Result<(), Failure> {
-    let is_said = *selection != Selection::default() || *paging != Paging::default();
-    let told = "--network, --port, --address, --protocol, --transport-port, --state, --from and --limit are for \
-                `viaduct show connections`; leave them out";
-    if is_said { Err(Failure::new(told)) } else { Ok(()) }
+    selection.must_be_empty()?;
+    let told = "--from and --limit are for `viaduct show connections` and `viaduct show nat`; leave them out";
+    if *paging == Paging::default() { Ok(()) } else { Err(Failure::new(told)) }
 }
 
 /// The path with a query; a value that a query could not hold as it is is refused.
-fn path(words: &[(&'static str, String)]) -> Result<String, Failure> {
+pub(super) fn path(of: &str, words: &[(&'static str, String)]) -> Result<String, Failure> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:%*".contains(&byte);
     if let Some((name, value)) = words.iter().find(|(_, value)| !value.bytes().all(is_plain)) {
         return Err(Failure::new(format!(
@@ -94,7 +108,7 @@ fn path(words: &[(&'static str, String)]) -> Result<String, Failure> {
         )));
     }
     let query: Vec<String> = words.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    Ok(format!("/v1/connections?{}", query.join("&")))
+    Ok(format!("{of}?{}", query.join("&")))
 }
 
 /// A page of connections.
@@ -105,9 +119,8 @@ pub(super) fn show(
     style: Style,
 ) -> Result<String, Failure> {
     let mut words = selection.words();
-    words.extend(paging.from.map(|from| ("from", from.to_string())));
-    words.extend(paging.limit.map(|limit| ("limit", limit.to_string())));
-    let page: ConnectionPage = client.get(&path(&words)?)?;
+    words.extend(paging.words());
+    let page: ConnectionPage = client.get(&path("/v1/connections", &words)?)?;
     if style.json { json(&page) } else { Ok(text(&page, style.colour)) }
 }
 
@@ -116,7 +129,7 @@ pub(super) fn act(client: &Client, action: &Action, style: Style) -> Result<Stri
     let Action::Clear { selection, all } = action;
     let mut words = selection.words();
     words.extend(all.then(|| ("all", "true".to_owned())));
-    let cleared: Cleared = client.delete(&path(&words)?)?;
+    let cleared: Cleared = client.delete(&path("/v1/connections", &words)?)?;
     if style.json {
         return json(&cleared);
     }
@@ -189,10 +202,13 @@ mod tests {
             address: Some("fd00::9".to_owned()),
             ..Selection::default()
         };
-        assert_eq!(path(&selection.words()).unwrap(), "/v1/connections?network=lab&address=fd00::9");
+        assert_eq!(
+            path("/v1/connections", &selection.words()).unwrap(),
+            "/v1/connections?network=lab&address=fd00::9"
+        );
         for wrong in ["a&all=true", "a b", "a#b", "a/b?"] {
             let selection = Selection { network: Some(wrong.to_owned()), ..Selection::default() };
-            assert!(path(&selection.words()).is_err(), "{wrong}");
+            assert!(path("/v1/connections", &selection.words()).is_err(), "{wrong}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `viaduct show routes`, `neighbours` and `leases`: what gateways know.
 
+use super::connections::{Paging, path};
 use super::failure::Failure;
 use super::neighbours::neighbour_text;
 use super::show::What;
 use super::table::{Align, Table};
 use super::{Style, json, units};
 use crate::api::Client;
-use crate::model::{LeaseStatus, NeighbourTables, RouteStatus, StationStatus};
+use crate::model::{LeaseStatus, MappingStatus, NatStatus, NeighbourTables, RouteStatus, StationStatus};
 
 /// Asks the daemon for one of these tables; with a name, for what belongs to that router, network or uplink.
 pub(super) fn show(client: &Client, what: What, name: Option<&str>, style: Style) -> Result<String, Failure> {
@@ -29,6 +30,65 @@ pub(super) fn show(client: &Client, what: What, name: Option<&str>, style: Style
             if style.json { json(&tables) } else { Ok(neighbours_text(&tables, style.colour)) }
         }
     }
+}
+
+/// A page of mappings, and what there is in all.
+pub(super) fn nat(client: &Client, paging: &Paging, style: Style) -> Result<String, Failure> {
+    let words: Vec<_> = paging.words().collect();
+    let status: NatStatus = client.get(&path("/v1/nat", &words)?)?;
+    if style.json { json(&status) } else { Ok(nat_text(&status, style.colour)) }
+}
+
+fn nat_text(status: &NatStatus, colour: bool) -> String {
+    let head = format!(
+        "{} of {} mappings, {} of stations; {} made, {} without a free port, {} packets kept out by filtering\n",
+        status.mappings, status.room, status.guests, status.made, status.exhausted, status.filtered
+    );
+    let mut addresses = Table::new(&[
+        ("OUTSIDE", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("TCP PORTS", Align::Right),
+        ("UDP PORTS", Align::Right),
+        ("ICMP IDS", Align::Right),
+    ]);
+    for used in &status.addresses {
+        addresses.row([
+            used.network.as_str().into(),
+            used.address.to_string().into(),
+            used.tcp.to_string().into(),
+            used.udp.to_string().into(),
+            used.icmp.to_string().into(),
+        ]);
+    }
+    let next =
+        status.next.map_or_else(String::new, |next| format!("there are more; go on with --from {next}\n"));
+    format!("{head}\n{}\n{}{next}", addresses.render(colour), mapping_table(&status.page).render(colour))
+}
+
+fn mapping_table(mappings: &[MappingStatus]) -> Table {
+    let mut table = Table::new(&[
+        ("NETWORK", Align::Left),
+        ("PORT", Align::Left),
+        ("PROTOCOL", Align::Left),
+        ("INSIDE", Align::Left),
+        ("OUTSIDE", Align::Left),
+        ("TOWARDS", Align::Left),
+        ("CONNECTIONS", Align::Right),
+        ("AGE", Align::Right),
+    ]);
+    for mapping in mappings {
+        table.row([
+            mapping.network.as_str().into(),
+            mapping.port.as_str().into(),
+            mapping.protocol.as_str().into(),
+            mapping.inside.to_string().into(),
+            mapping.outside.to_string().into(),
+            mapping.peer.map_or("all".to_owned(), |peer| peer.to_string()).into(),
+            mapping.connections.to_string().into(),
+            units::seconds(u64::from(mapping.age_s)).into(),
+        ]);
+    }
+    table
 }
 
 fn or_nothing(text: Option<&str>) -> String {

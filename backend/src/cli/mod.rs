@@ -243,6 +243,10 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         Command::Show { what: Some(show::What::Connections), name: None, selection, paging } => {
             connections::show(&locate.client()?, selection, paging, style)
         }
+        Command::Show { what: Some(show::What::Nat), name: None, selection, paging } => {
+            selection.must_be_empty()?;
+            gateways::nat(&locate.client()?, paging, style)
+        }
         Command::Show { what, name, selection, paging } => {
             connections::only_there(selection, paging)?;
             show::show(&locate.client()?, *what, name.as_deref(), style)

@@ -35,6 +35,8 @@ pub(super) enum What {
     Routes,
     /// Addresses that are lent by DHCP
     Leases,
+    /// Outside ports that stand for stations', by pages
+    Nat,
     /// Networks and their ports
     Networks,
     /// Learned addresses
@@ -71,6 +73,9 @@ pub(super) fn show(
         (_, None) => snapshot,
         (Some(What::Connections), _) => {
             return Err(Failure::new("connections have no names; say --network NAME or --port NAME"));
+        }
+        (Some(What::Nat), _) => {
+            return Err(Failure::new("mappings have no names; leave the name out"));
         }
         (Some(What::Workers), Some(_)) => {
             return Err(Failure::new("workers have no names; leave the name out"));
@@ -132,7 +137,9 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         Some(What::Multicast) => json(&snapshot.multicast_groups),
         Some(What::Stp) => json(&snapshot.stp),
         // Asked for elsewhere: see `connections` and `gateways`.
-        Some(What::Connections | What::Neighbours | What::Routes | What::Leases) => Ok(String::new()),
+        Some(What::Connections | What::Neighbours | What::Routes | What::Leases | What::Nat) => {
+            Ok(String::new())
+        }
         Some(What::Workers) => json(&snapshot.workers),
         Some(What::Drops) => json(&all_drops(snapshot).collect::<Vec<_>>()),
     }
@@ -149,7 +156,9 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
         (Some(What::Multicast), _) => multicast_text(snapshot, colour),
         (Some(What::Stp), _) => stp_text(&snapshot.stp, colour),
-        (Some(What::Connections | What::Neighbours | What::Routes | What::Leases), _) => String::new(),
+        (Some(What::Connections | What::Neighbours | What::Routes | What::Leases | What::Nat), _) => {
+            String::new()
+        }
         (Some(What::Workers), _) => worker_table(&snapshot.workers).render(colour),
         (Some(What::Drops), _) => drop_text(snapshot, colour),
     }

@@ -1,17 +1,20 @@
 //! What gateways know, with names: read beside the control thread.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use viaduct_switch::conntrack::Conntrack;
 use viaduct_switch::gateway::{Neighbour, NeighbourState};
+use viaduct_switch::nat::{AddressUse, Endpoint, Mapping, NatCounters};
 use viaduct_switch::router::{Route, RouterIndex};
 use viaduct_switch::{Nanos, NetworkIndex};
 
-use crate::control::{ControlGone, Tables};
+use crate::control::tables::protocol_name;
+use crate::control::{ControlGone, PAGE_MAX, Tables};
 use crate::leasing::{LeaseState, LeaseView};
-use crate::model::{LeaseStatus, RouteStatus, StationStatus};
+use crate::model::{LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, RouteStatus, StationStatus};
 
 /// How long an answer of the gateways' threads is waited for, which take microseconds, or what a disk takes.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -81,6 +84,53 @@ impl Tables {
         self.gateways.leases(answer);
         let (now, leases): (Nanos, Vec<LeaseView>) = wait(&told)?;
         Ok(leases.into_iter().map(|lease| lease_status(lease, now)).collect())
+    }
+
+    /// What translates addresses, with at most `limit` mappings from where an earlier page ended, or from 0.
+    #[must_use]
+    pub fn nat(&self, from: u32, limit: usize) -> NatStatus {
+        let Some(mappings) = self.switch.conntrack().and_then(Conntrack::mappings) else {
+            return NatStatus::default();
+        };
+        let (snapshot, (page, next)) =
+            (mappings.snapshot(), mappings.list(from, limit.min(PAGE_MAX), self.now));
+        let mut addresses: Vec<_> = snapshot.addresses.iter().map(|used| self.address_use(used)).collect();
+        addresses.sort_by(|one, other| (&one.network, one.address).cmp(&(&other.network, other.address)));
+        let NatCounters { made, renewed, ended, exhausted, filtered } = snapshot.counters;
+        NatStatus {
+            mappings: snapshot.mappings,
+            room: snapshot.room,
+            guests: snapshot.guests,
+            bytes: snapshot.bytes,
+            made,
+            renewed,
+            ended,
+            exhausted,
+            filtered,
+            addresses,
+            page: page.iter().map(|mapping| self.mapping(mapping)).collect(),
+            next,
+        }
+    }
+
+    fn address_use(&self, used: &AddressUse) -> NatAddressStatus {
+        let [tcp, udp, icmp] = used.used;
+        NatAddressStatus { network: self.network_name(used.network), address: used.address, tcp, udp, icmp }
+    }
+
+    fn mapping(&self, mapping: &Mapping) -> MappingStatus {
+        let socket = |end: &Endpoint| SocketAddrV4::new(end.address, end.port);
+        MappingStatus {
+            network: self.network_name(mapping.inside.network),
+            port: name_of(&self.ports, mapping.port, "port"),
+            protocol: protocol_name(mapping.protocol),
+            inside: socket(&mapping.inside),
+            outside_network: self.network_name(mapping.outside.network),
+            outside: socket(&mapping.outside),
+            peer: mapping.peer.map(|(address, port)| SocketAddrV4::new(address, port)),
+            connections: mapping.connections,
+            age_s: mapping.age_s,
+        }
     }
 
     pub(super) fn network_name(&self, network: NetworkIndex) -> String {

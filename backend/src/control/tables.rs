@@ -62,8 +62,8 @@ pub struct SelectionError {
 /// The switch's tables with the names that are in force.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    switch: Arc<Switch>,
-    now: Nanos,
+    pub(super) switch: Arc<Switch>,
+    pub(super) now: Nanos,
     pub(super) networks: BTreeMap<String, NetworkIndex>,
     pub(super) ports: BTreeMap<String, PortIndex>,
     pub(super) policy: Arc<Policy>,
@@ -152,12 +152,11 @@ impl Tables {
         let original = connection.original;
         let network = self.networks.iter().find(|(_, index)| **index == original.zone);
         let port = self.ports.iter().find(|(_, index)| **index == connection.port);
-        let protocol = PROTOCOLS.iter().find(|(_, number)| *number == original.protocol);
         ConnectionStatus {
             network: network
                 .map_or_else(|| format!("network number {}", original.zone), |(name, _)| name.clone()),
             port: port.map_or_else(|| format!("port number {}", connection.port), |(name, _)| name.clone()),
-            protocol: protocol.map_or_else(|| original.protocol.to_string(), |(name, _)| (*name).to_owned()),
+            protocol: protocol_name(original.protocol),
             source: IpAddr::from(original.source).to_string(),
             source_port: original.source_port,
             destination: IpAddr::from(original.destination).to_string(),
@@ -184,6 +183,12 @@ fn find<T>(
 fn number_of(name: &str) -> Option<u8> {
     let known = PROTOCOLS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
     known.or_else(|| name.parse().ok())
+}
+
+/// A protocol's name, or its number.
+pub(super) fn protocol_name(number: u8) -> String {
+    let known = PROTOCOLS.iter().find(|(_, known)| *known == number);
+    known.map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
 }
 
 fn state_of(name: &str) -> Option<State> {

@@ -1,6 +1,6 @@
 //! What gateways know: routes, the stations that they send to, and what they lent.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,4 +69,71 @@ pub struct LeaseStatus {
     pub expires_s: Option<u64>,
     /// When it ends, in seconds since 1970.
     pub until_s: u64,
+}
+
+/// What translates addresses, and a part of the mappings.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct NatStatus {
+    /// Mappings, those included whose port is held for a while after its last connection.
+    pub mappings: usize,
+    /// For how many there is room.
+    pub room: usize,
+    /// Stations that have some.
+    pub guests: usize,
+    /// The memory that the tables take, in bytes.
+    pub bytes: usize,
+    /// Mappings that were made since the start.
+    pub made: u64,
+    /// Mappings that were taken up again while their port was held.
+    pub renewed: u64,
+    /// Mappings whose port is free again.
+    pub ended: u64,
+    /// Connections for which there was no port.
+    pub exhausted: u64,
+    /// Packets from outside that a mapping's filtering kept out.
+    pub filtered: u64,
+    /// Outside addresses, by network and address.
+    pub addresses: Vec<NatAddressStatus>,
+    /// Mappings, in the table's order.
+    pub page: Vec<MappingStatus>,
+    /// Where the list goes on (`from`); none: it ends here.
+    pub next: Option<u32>,
+}
+
+/// How much of an outside address is taken.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NatAddressStatus {
+    /// Its network.
+    pub network: String,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Ports of TCP that are taken.
+    pub tcp: u32,
+    /// Ports of UDP.
+    pub udp: u32,
+    /// Identifiers of ICMP.
+    pub icmp: u32,
+}
+
+/// An outside port that stands for a station's.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MappingStatus {
+    /// The station's network.
+    pub network: String,
+    /// The port of the switch where it is.
+    pub port: String,
+    /// The protocol's name or number.
+    pub protocol: String,
+    /// The station's address and port.
+    pub inside: SocketAddrV4,
+    /// The outside network.
+    pub outside_network: String,
+    /// The address and port that stand for it there.
+    pub outside: SocketAddrV4,
+    /// Towards whom, if not towards everybody.
+    pub peer: Option<SocketAddrV4>,
+    /// How many connections use it; none: its port is held.
+    pub connections: u32,
+    /// For how many seconds it has been there.
+    pub age_s: u32,
 }
