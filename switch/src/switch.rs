@@ -23,7 +23,7 @@ use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups, Scratch};
 use crate::nat::Translator;
 use crate::policy::{NetworkPolicy, Policy};
-use crate::router::Neighbours;
+use crate::router::{Neighbours, Why};
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
@@ -56,9 +56,10 @@ pub trait Egress<P> {
     }
 
     /// Hands a copy of `frame`, which stands at position `slot` of the burst and entered in `network`, to the gateway of that
-    /// network; says whether there was room for it. Whoever never has a policy with a gateway is never called.
-    fn offer(&mut self, network: NetworkIndex, slot: usize, frame: &Frame<P>) -> bool {
-        let _ = (network, slot, frame);
+    /// network; says whether there was room for it. Whoever never has a policy with a gateway is never called. `why` says what
+    /// the gateway cannot find out by itself: of a packet that would leave with other addresses than it came with.
+    fn offer(&mut self, network: NetworkIndex, slot: usize, frame: &Frame<P>, why: Option<Why>) -> bool {
+        let _ = (network, slot, frame, why);
         false
     }
 

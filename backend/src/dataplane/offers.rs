@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use viaduct_switch::ids::PORTS_MAX;
+use viaduct_switch::router::Why;
 use viaduct_switch::{NetworkIndex, PortIndex};
 
 /// Bytes that the frames of all ports may take together, each port's minimum aside.
@@ -35,9 +36,19 @@ pub struct OfferedFrame {
     pub port: PortIndex,
     /// The network to which it belongs, and whose gateway is meant.
     pub network: NetworkIndex,
+    /// What the gateway cannot find out by itself.
+    pub why: Option<Why>,
     /// The whole frame from the Ethernet header on, without the tags of its network and without FCS; its checksums are
     /// finished, and it is no super-frame.
     pub bytes: Vec<u8>,
+}
+
+/// Where a frame came in, and why it is offered if the gateway cannot find that out by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) port: PortIndex,
+    pub(super) network: NetworkIndex,
+    pub(super) why: Option<Why>,
 }
 
 /// All that wait.
@@ -83,7 +94,7 @@ impl Offers {
     /// Takes a frame of `length` bytes, which `fill` writes; says whether there was room.
     pub(super) fn offer(
         &self,
-        (port, network): (PortIndex, NetworkIndex),
+        Place { port, network, why }: Place,
         length: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> bool {
@@ -92,7 +103,7 @@ impl Offers {
         let Some(mut bytes) = store.take_room(port, length) else { return false };
         fill(&mut bytes);
         let is_first = store.waiting.is_empty();
-        store.waiting.push_back(OfferedFrame { port, network, bytes });
+        store.waiting.push_back(OfferedFrame { port, network, why, bytes });
         drop(store);
         if is_first {
             bell();
@@ -146,8 +157,8 @@ mod tests {
 
     use super::*;
 
-    fn place(port: usize) -> (PortIndex, NetworkIndex) {
-        (PortIndex::new(port).unwrap(), NetworkIndex::new(0).unwrap())
+    fn place(port: usize) -> Place {
+        Place { port: PortIndex::new(port).unwrap(), network: NetworkIndex::new(0).unwrap(), why: None }
     }
 
     fn offer(offers: &Offers, port: usize, length: usize, fill: u8) -> bool {
@@ -172,8 +183,8 @@ mod tests {
             assert_eq!(rung.load(Ordering::Relaxed), u32::from(round) + 1);
             offers.take(&mut taken);
             let expected = [(1, 60), (2, 3000)].map(|(port, length)| {
-                let (port, network) = place(port);
-                OfferedFrame { port, network, bytes: vec![round; length] }
+                let Place { port, network, why } = place(port);
+                OfferedFrame { port, network, why, bytes: vec![round; length] }
             });
             assert_eq!(taken, expected);
             taken.drain(..).for_each(|frame| offers.recycle(frame));

@@ -126,8 +126,8 @@ impl Router {
         let mut offered = std::mem::take(&mut self.offered);
         self.offers.take(&mut offered);
         for frame in offered.drain(..) {
-            let OfferedFrame { port, network, bytes } = &frame;
-            let offer = Offered { port: *port, network: *network, frame: bytes };
+            let OfferedFrame { port, network, why, bytes } = &frame;
+            let offer = Offered { port: *port, network: *network, frame: bytes, why: *why };
             self.machine.receive(&offer, self.moment(&switch));
             self.carry_out();
             self.offers.recycle(frame);
@@ -172,7 +172,7 @@ impl Router {
             Taking::NoRoom => self.drop(port, DropReason::GatewayQueueFull),
             Taking::NotServed => {
                 let switch = Arc::clone(&self.switch);
-                let offer = Offered { port, network, frame };
+                let offer = Offered { port, network, frame, why: None };
                 self.machine.refuse(&offer, self.moment(&switch));
             }
         }

@@ -22,7 +22,7 @@ impl Gateway {
         arp: &Arp,
         moment: Moment<'_>,
     ) {
-        let Offered { port, network, frame } = *offered;
+        let Offered { port, network, frame, .. } = *offered;
         // RFC 1812, 3.3.2: no station has a group's address.
         if arp.sender_mac.is_group() || arp.sender_mac.is_zero() {
             return self.reject(offered);

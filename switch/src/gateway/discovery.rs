@@ -67,7 +67,7 @@ impl Gateway {
         (packet, neighbour, target): (&Packet, &Neighbour, Address),
         moment: Moment<'_>,
     ) {
-        let Offered { port, network, frame } = *offered;
+        let Offered { port, network, frame, .. } = *offered;
         let sender = mac_at(frame, 6);
         if interface.has(packet.source) {
             let mac = neighbour.source_mac.unwrap_or(sender);
@@ -117,7 +117,7 @@ impl Gateway {
         (packet, neighbour, target): (&Packet, &Neighbour, Address),
         moment: Moment<'_>,
     ) {
-        let Offered { port, network, frame } = *offered;
+        let Offered { port, network, frame, .. } = *offered;
         let flags = frame.get(usize::from(packet.transport_at) + 4).copied().unwrap_or(0);
         let is_to_group = packet.destination.is_group();
         // RFC 4861, 7.1.2: who was not asked by one station answers none.

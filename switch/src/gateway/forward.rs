@@ -10,11 +10,11 @@ use crate::router::{Arrival, Way, Why};
 impl Gateway {
     /// Asks once more what becomes of a packet to the gateway's Ethernet address, and has that done.
     pub(super) fn route(&mut self, offered: &Offered<'_>, packet: &Packet, moment: Moment<'_>) {
-        let Offered { network, frame, .. } = *offered;
+        let Offered { network, frame, why, .. } = *offered;
         let wire_length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         let arrival = Arrival { network, head: frame, packet, wire_length };
-        let way = self.routing.way(&arrival, moment.neighbours, moment.now.seconds());
-        match way {
+        let found = || self.routing.way(&arrival, moment.neighbours, moment.now.seconds());
+        match why.map_or_else(found, Way::Gateway) {
             // What was missing has become known.
             Way::To(_) => self.again(offered, frame),
             Way::Drop(reason) => self.drop(offered, reason),
@@ -29,7 +29,10 @@ impl Gateway {
                 self.fail(offered, Problem::Prohibited, DropReason::NatExhausted, moment);
             }
             Way::Gateway(Why::Unresolved { network, next }) => {
-                self.hold((network, next), offered.held(), moment);
+                match why.and_then(|_| moment.neighbours.get(network, next)) {
+                    Some(_) => self.again(offered, frame),
+                    None => self.hold((network, next), offered.held(), moment),
+                }
             }
             Way::Gateway(Why::TooBig { mtu, may_be_cut, network, next }) => {
                 let end = usize::try_from(packet.end_at).unwrap_or(usize::MAX);
@@ -84,7 +87,7 @@ impl Gateway {
 
     /// Gives a frame to the services.
     pub(super) fn hand_on(&mut self, offered: &Offered<'_>) {
-        let Offered { port, network, frame } = *offered;
+        let Offered { port, network, frame, .. } = *offered;
         self.outputs.push_back(Output::Local { port, network, frame: frame.to_vec() });
     }
 

@@ -55,7 +55,7 @@ use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
 use crate::mac::MacAddress;
 use crate::packet::{Address, Contents, Icmp, IcmpMessage, Packet, Ports, Transport, number, parse};
-use crate::router::{Interface, Neighbours, Routing};
+use crate::router::{Interface, Neighbours, Routing, Why};
 use crate::storm::FrameRate;
 use crate::time::Nanos;
 
@@ -109,6 +109,8 @@ pub struct Offered<'a> {
     pub network: NetworkIndex,
     /// The whole frame, without the tags that told its network, and with all checksums: no super-frame, but one of its segments.
     pub frame: &'a [u8],
+    /// What a worker found out that the gateway cannot: about packets that would leave with other addresses than they have here.
+    pub why: Option<Why>,
 }
 
 /// What the switch knows at a moment.

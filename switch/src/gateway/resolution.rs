@@ -112,7 +112,7 @@ impl Gateway {
     /// Nobody answered for the next station on a packet's way: its sender is told (RFC 1812, 4.3.3.1; RFC 4861, 7.2.2).
     fn fail_packet(&mut self, held: &Held, moment: Moment<'_>) {
         let Origin::Station(port, network) = held.origin else { return };
-        let offered = Offered { port, network, frame: &held.frame };
+        let offered = Offered { port, network, frame: &held.frame, why: None };
         self.tell(&offered, Problem::HostUnreachable, moment);
         self.drop(&offered, DropReason::NeighbourUnresolved);
     }

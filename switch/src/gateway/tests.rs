@@ -89,7 +89,7 @@ impl Lab {
 
     /// What the gateway wants done because of a frame of the station with the port's number.
     fn receive(&mut self, from: usize, of: usize, frame: &[u8]) -> Vec<Output> {
-        let offered = Offered { port: port(from), network: network(of), frame };
+        let offered = Offered { port: port(from), network: network(of), frame, why: None };
         let moment = Moment { neighbours: &self.neighbours, now: self.now };
         self.gateway.receive(&offered, moment);
         self.gateway.drain().collect()

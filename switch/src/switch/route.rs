@@ -10,7 +10,7 @@ use crate::frame::{Frame, TakenTag};
 use crate::ids::NetworkIndex;
 use crate::nat::Translator;
 use crate::packet::{Contents, Icmp, IcmpMessage, Packet, Transport};
-use crate::router::{Arrival, Concern, Hop, Neighbours, Routing, Way, rewrite};
+use crate::router::{Arrival, Concern, Hop, Neighbours, Routing, Way, Why, rewrite};
 use crate::storm::StormClass;
 
 /// What it takes to route packets during a burst.
@@ -63,7 +63,7 @@ impl<E> Commit<'_, E> {
             Err(reason) => return self.drop(slot, frame, reason),
         };
         if let Contents::Arp(_) = contents {
-            return self.hand_over(slot, frame, network);
+            return self.hand_over(slot, frame, network, None);
         }
         if let (Contents::Ip(packet), Some(translator)) = (&contents, routes.translator)
             && translator.concerns(network, packet)
@@ -97,7 +97,7 @@ impl<E> Commit<'_, E> {
             (Ok((_, Way::Gateway(why))), Some(admitted)) => {
                 self.stay(slot, frame, network, (contents, admitted), why);
             }
-            (Ok((_, Way::Gateway(_))), None) => self.hand_over(slot, frame, network),
+            (Ok((_, Way::Gateway(_))), None) => self.hand_over(slot, frame, network, None),
             (Ok((_, Way::Drop(reason))) | Err(reason), _) => self.drop(slot, frame, reason),
         }
     }
@@ -171,13 +171,18 @@ impl<E> Commit<'_, E> {
 
     /// Hands a frame to the gateway of `network`, if its port did not send too many that it has to look at.
     #[cold]
-    pub(super) fn hand_over<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex)
-    where
+    pub(super) fn hand_over<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        network: NetworkIndex,
+        why: Option<Why>,
+    ) where
         E: Egress<P>,
     {
         if !self.storm.admits_to_gateway(self.scene.source, self.now) {
             self.drop(slot, frame, DropReason::GatewayRate);
-        } else if !self.egress.offer(network, slot, frame) {
+        } else if !self.egress.offer(network, slot, frame, why) {
             self.drop(slot, frame, DropReason::GatewayQueueFull);
         }
     }
@@ -196,18 +201,18 @@ impl<E> Commit<'_, E> {
             Concern::All => {
                 // Whether there was room or not, the others get it.
                 let _ = self.storm.admits_to_gateway(self.scene.source, self.now)
-                    && self.egress.offer(network, slot, frame);
+                    && self.egress.offer(network, slot, frame, None);
                 false
             }
             Concern::GatewayAlone => {
-                self.hand_over(slot, frame, network);
+                self.hand_over(slot, frame, network, None);
                 true
             }
             Concern::Spoofed => {
                 // The gateway gets what it has to defend its addresses against, if there is room.
                 let _ = is_claim(&contents)
                     && self.storm.admits_to_gateway(self.scene.source, self.now)
-                    && self.egress.offer(network, slot, frame);
+                    && self.egress.offer(network, slot, frame, None);
                 self.drop(slot, frame, DropReason::GatewaySpoofed);
                 true
             }

@@ -243,9 +243,9 @@ impl<'a, E> Commit<'a, E> {
             self.drop(slot, frame, DropReason::NatExhausted);
             // Whether there was room or not, it was counted.
             let _ = self.storm.admits_to_gateway(self.scene.source, self.now)
-                && self.egress.offer(network, slot, frame);
+                && self.egress.offer(network, slot, frame, Some(why));
             return;
         }
-        self.hand_over(slot, frame, network);
+        self.hand_over(slot, frame, network, Some(why));
     }
 }

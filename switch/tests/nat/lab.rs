@@ -7,7 +7,7 @@ use etherparse::PacketBuilder;
 use viaduct_switch::fragments::DatagramId;
 use viaduct_switch::nat::{Nat, NatSettings, SourceNat};
 use viaduct_switch::packet::Address;
-use viaduct_switch::router::{InterfaceSettings, Route, RouterIndex, Routing, Serves};
+use viaduct_switch::router::{InterfaceSettings, Route, RouterIndex, Routing, Serves, Why};
 use viaduct_switch::{
     Carried, Claims, DropReason, Egress, Frame, Gateway, Head, Limits, MacAddress, Metadata, Nanos,
     NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch, WorkerState, conntrack,
@@ -74,7 +74,7 @@ impl Egress<()> for Outside {
         }
     }
 
-    fn offer(&mut self, network: NetworkIndex, _: usize, frame: &Frame<()>) -> bool {
+    fn offer(&mut self, network: NetworkIndex, _: usize, frame: &Frame<()>, _: Option<Why>) -> bool {
         self.offered.push((network.get(), frame.head.bytes().to_vec()));
         true
     }

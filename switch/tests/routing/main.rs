@@ -14,7 +14,7 @@ use etherparse::PacketBuilder;
 use viaduct_switch::explain::Fate;
 use viaduct_switch::fragments::DatagramId;
 use viaduct_switch::packet::Address;
-use viaduct_switch::router::{InterfaceSettings, RouterIndex, Routing, Serves};
+use viaduct_switch::router::{InterfaceSettings, RouterIndex, Routing, Serves, Why};
 use viaduct_switch::security::{
     Direction, Group, GroupIndex, PortSecurity, Protocol, Rule, RuleSpec, SecurityControl, Zone,
 };
@@ -87,7 +87,7 @@ impl Egress<()> for Outside {
         }
     }
 
-    fn offer(&mut self, network: NetworkIndex, _: usize, frame: &Frame<()>) -> bool {
+    fn offer(&mut self, network: NetworkIndex, _: usize, frame: &Frame<()>, _: Option<Why>) -> bool {
         if !self.is_full {
             self.offered.push((network.get(), frame.head.bytes().to_vec()));
         }

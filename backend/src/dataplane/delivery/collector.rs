@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use viaduct_switch::fragments::DatagramId;
 use viaduct_switch::offload::Treatment;
+use viaduct_switch::router::Why;
 use viaduct_switch::{Carried, Claims, DropReason, Egress, Frame, NetworkIndex, PortIndex};
 
 use super::{INLINE_RECEIVERS, Outbox, Workshop};
 use crate::dataplane::held::{Held, HeldFragments};
+use crate::dataplane::offers::Place;
 use crate::dataplane::outlet::Outlet;
 use crate::dataplane::replicator::{Flood, Replicator};
 use crate::dataplane::shared::Reporter;
@@ -95,8 +97,8 @@ impl Egress<Span> for Collector<'_> {
     }
 
     #[cold]
-    fn offer(&mut self, network: NetworkIndex, slot: usize, frame: &Frame<Span>) -> bool {
-        let place = (frame.meta.source, network);
+    fn offer(&mut self, network: NetworkIndex, slot: usize, frame: &Frame<Span>, why: Option<Why>) -> bool {
+        let place = Place { port: frame.meta.source, network, why };
         let rest = self.segments.get(frame.payload.first as usize, frame.payload.count as usize);
         let had_room = if frame.meta.claims == Claims::default() {
             let length = frame.head.bytes().len() + rest.iter().map(|part| part.len as usize).sum::<usize>();

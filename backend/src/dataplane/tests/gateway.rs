@@ -71,7 +71,7 @@ fn a_gateway_gets_what_is_for_it_whole() {
         let frame = packet([10, 0, 0, 1], 1, &[&[8, 0, 0, 0][..], &vec![7; length - 4]].concat());
         a.offer(1, &[&[0; 12][..], &frame].concat());
         a.kick(1);
-        assert_eq!(next(), OfferedFrame { port: port(0), network: network(), bytes: frame });
+        assert_eq!(next(), OfferedFrame { port: port(0), network: network(), why: None, bytes: frame });
     }
 }
 

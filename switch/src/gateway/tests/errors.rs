@@ -198,7 +198,7 @@ fn what_no_service_wants_is_refused() {
         let frame = udp(mac(5), from, to, 64, 20);
         let out = lab.receive(5, 0, &frame);
         assert_eq!(out, [Output::Local { port: port(5), network: network(0), frame: frame.clone() }]);
-        let offered = Offered { port: port(5), network: network(0), frame: &frame };
+        let offered = Offered { port: port(5), network: network(0), frame: &frame, why: None };
         let moment = Moment { neighbours: &lab.neighbours, now: lab.now };
         lab.gateway.refuse(&offered, moment);
         let out: Vec<_> = lab.gateway.drain().collect();
@@ -228,7 +228,7 @@ fn tcp(source: &str, destination: &str, flags: u8) -> Vec<u8> {
 }
 
 fn refuse(lab: &mut Lab, frame: &[u8]) -> Vec<Output> {
-    let offered = Offered { port: port(5), network: network(0), frame };
+    let offered = Offered { port: port(5), network: network(0), frame, why: None };
     let moment = Moment { neighbours: &lab.neighbours, now: lab.now };
     lab.gateway.refuse(&offered, moment);
     lab.gateway.drain().collect()
