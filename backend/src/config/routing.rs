@@ -74,7 +74,18 @@ fn check_layer_two(placed: &Placed<'_, Network>, is_joined: bool, uplinks: &Upli
     let network = &placed.value;
     let is_taken =
         |name: &&String| uplinks.get(name.as_str()).is_some_and(|uplink| uplink.value.addressing.is_some());
-    let Some(name) = network.uplinks().find(is_taken).filter(|_| network.vlan.is_none()) else { return };
+    let taken = network.uplinks().find(is_taken).filter(|_| network.vlan.is_none());
+    if let Some(uplink) = uplinks.get(placed.name).filter(|uplink| uplink.value.addressing.is_some())
+        && taken.is_none_or(|name| name != placed.name)
+    {
+        let line = uplink.table.line("");
+        let expected = format!(
+            "another name than uplink.{} (line {line}) has: so the network is called in which its address is",
+            uplink.name
+        );
+        placed.table.note_self(format!("the name \"{}\"", placed.name), expected);
+    }
+    let Some(name) = taken else { return };
     if network.mode != NetworkMode::Bridged {
         let expected = format!(
             "a `vlan` beside it: what comes by uplink.{name} without a tag is for the uplink's own address"

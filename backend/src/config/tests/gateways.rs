@@ -356,6 +356,8 @@ const WRONG: &[Case] = &[
         "10.0.0.0/24 via",
         "none of the networks' own",
     ),
+    // a network whose name that of an uplink's address has
+    ("[network.isp]", 8, "network.isp", "the name \"isp\"", "uplink.isp (line 1)"),
     (
         "[router.r]\nnetworks = ['lab']\nroutes = [{ to = '10.9.0.0/16', via = '10.0.0.9' }, { to = '10.9.0.0/16', via = \
          '10.0.0.8' }]",
