@@ -1,5 +1,8 @@
 //! Settings of NAT.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
 use viaduct_switch::nat::{
     FilteringBehavior, Floating, MappingBehavior, NatSettings, PrefixNat, Published, SourceAddress,
     SourceNat, SourceRule,
@@ -26,6 +29,37 @@ impl Config {
             self.reach(port, numbers, &mut settings);
         }
         settings
+    }
+
+    /// The addresses beside an uplink's own for which the switch answers out there, since they stand for stations: floating ones,
+    /// those of published ports, and those of pools.
+    #[must_use]
+    pub fn translated_at(&self, uplink: &str) -> BTreeSet<Ipv4Addr> {
+        let own = |address: &Ipv4Addr| {
+            let addressing = self.uplinks.get(uplink).and_then(|uplink| uplink.addressing.as_ref());
+            addressing.is_some_and(|addressing| {
+                addressing.addresses.iter().any(|subnet| subnet.address == IpAddr::V4(*address))
+            })
+        };
+        let mut found = BTreeSet::new();
+        let is_translated =
+            |network: &&Network| network.mode == NetworkMode::Nat && network.way_out() == Some(uplink);
+        for network in self.networks.values().filter(is_translated) {
+            for rule in &network.gateway.source_rules {
+                if let SourceTarget::Pool(first, last) = rule.to {
+                    found.extend((first.to_bits()..=last.to_bits()).map(Ipv4Addr::from_bits));
+                }
+            }
+        }
+        for port in self.ports.values() {
+            let network = port.membership.native().and_then(|name| self.networks.get(name));
+            if network.filter(is_translated).is_some() {
+                found.extend(&port.floating);
+                found.extend(port.publish.iter().filter_map(|publication| publication.address));
+            }
+        }
+        found.retain(|address| !own(address));
+        found
     }
 
     /// How packets of a network leave it: by its own uplink, or that of a network of mode `nat` that a router joins with it.

@@ -71,6 +71,20 @@ fn everything_about_nat_is_said() {
 }
 
 #[test]
+fn the_switch_answers_for_addresses_that_stand_for_stations() {
+    let text = EXAMPLE
+        .replace("\"192.168.99.109\"", "\"192.168.99.109-192.168.99.110\"")
+        .replace("10080:80", "192.168.99.7:1:1");
+    let found: Vec<String> = read(&text).translated_at("isp").iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        ["192.168.99.7", "192.168.99.109", "192.168.99.110", "192.168.99.120"],
+        "and not the uplink's own"
+    );
+    assert!(read(&text).translated_at("other").is_empty());
+}
+
+#[test]
 fn what_is_written_about_translation_counts() {
     let options = "nat = { mapping = 'address-and-port-dependent', filtering = 'endpoint-independent', ports = '2000-2999', \
                    port_limit = 50, nptv6 = [{ inside = 'fd00:2::/64', outside = '2001:db8::/64' }] }\ndhcp = {";

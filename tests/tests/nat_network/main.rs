@@ -1,0 +1,6 @@
+//! Networks behind gateways, with stations of the kernel's own stack: they lease addresses, are routed, and resolve names (scenario
+//! S4). Each test takes a few seconds.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod home;
+mod town;
