@@ -115,6 +115,9 @@ pub enum ApplyError {
     /// Routers contradict each other.
     #[error("{0}")]
     Routing(#[from] viaduct_switch::router::RoutingError),
+    /// Translations of addresses contradict each other.
+    #[error("{0}")]
+    Nat(#[from] viaduct_switch::nat::NatError),
     /// The event loop refused a descriptor: the process has too many.
     #[error(
         "port {port}: cannot watch its socket: {error}; nothing was changed. Raise the limit of open files \

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use viaduct_switch::nat::{Nat, NatSettings};
 use viaduct_switch::security::{AddressPair, PortSecurity, SourceGuard, Zone};
 use viaduct_switch::{
     ControlPolicy, ControlProtocol, Membership, MulticastSettings, NetworkIndex, NetworkSettings, Policy,
@@ -12,7 +13,7 @@ use viaduct_switch::{
 use crate::config::{self, BondMode, Config};
 use crate::control::ApplyError;
 use crate::control::port::Port;
-use crate::control::routing::{self, Outsides};
+use crate::control::routing::{self, Named, Outsides};
 use crate::control::trees::States;
 
 /// What the tables depend on beside the configuration.
@@ -88,7 +89,14 @@ impl Numbers {
         let routing = routing::compile(config, self, outsides)?;
         // Whoever has no gateway pays nothing for it.
         let is_empty = routing.interfaces().next().is_none();
-        Ok(if is_empty { policy } else { policy.with_routing(Arc::new(routing)) })
+        if is_empty {
+            return Ok(policy);
+        }
+        let translations = config.nat_settings(&Named { config, numbers: self, outsides });
+        let nat = Nat::compile(&translations, &routing)?;
+        let policy = policy.with_routing(Arc::new(routing));
+        let translates = translations != NatSettings::default();
+        Ok(if translates { policy.with_nat(Arc::new(nat)) } else { policy })
     }
 
     /// The networks of a port; `None` where one has no number.

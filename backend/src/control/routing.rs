@@ -185,7 +185,9 @@ impl Plan<'_> {
         let (mtu, addresses) = match uplink_at(self.config, name) {
             Some(uplink) => {
                 let outside = self.outsides.get(uplink)?;
-                (outside.mtu, outside.addresses.clone())
+                // Whoever asks for these out there is answered; they are no subnets of ours.
+                let translated = self.config.translated_at(uplink).into_iter().map(|one| (one.into(), 32));
+                (outside.mtu, outside.addresses.iter().copied().chain(translated).collect())
             }
             None => {
                 let gateway = &self.config.networks.get(name)?.gateway;

@@ -6,7 +6,12 @@ use std::path::Path;
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
 
-use crate::town::{LIMIT, Station, Town, page};
+use crate::town::{LIMIT, OUTSIDE, Station, Town, ask, page};
+
+/// The uplink's own address, and others out there, as the example has them.
+const OWN: &str = "192.168.99.108";
+const SNAT: &str = "192.168.99.109";
+const FLOATING: &str = "192.168.99.120";
 
 /// The example's file; its guests' ports are veth pairs.
 fn example(stations: &[&Station]) -> String {
@@ -111,4 +116,40 @@ fn names_of_stations_resolve_both_ways_and_others_are_asked_for_elsewhere() {
     wait_until("web1's name to resolve", LIMIT, || lookup("web1.home.lan").contains("10.0.0.10"));
     assert!(lookup("10.0.0.10").contains("web1.home.lan"), "{}", lookup("10.0.0.10"));
     assert!(lookup("nobody.home.lan").contains("NXDOMAIN"), "{}", lookup("nobody.home.lan"));
+}
+
+#[test]
+fn stations_reach_the_outside_by_the_uplinks_address_or_their_own() {
+    let home = Home::settled();
+    let outside = &home.town.outside;
+    let _web = home.town.web_server(outside, 80);
+    let _echo = home.town.udp_server(outside, 7000);
+    home.vm1.await_reach(OUTSIDE);
+    assert_eq!(page(&home.vm1.namespace, OUTSIDE, 80), outside.name());
+    for (station, address) in [(&home.vm1, OWN), (&home.web1, FLOATING), (&home.vm3, SNAT)] {
+        let answer = ask(&station.namespace, OUTSIDE, 7000);
+        assert!(answer.starts_with(&format!("{address} ")), "{} is seen as {answer}", station.name);
+    }
+    assert_eq!(outside.checksum_errors() + home.vm1.namespace.checksum_errors(), 0);
+}
+
+#[test]
+fn the_outside_reaches_floating_addresses_and_published_ports_and_so_do_stations() {
+    let home = Home::settled();
+    let (outside, web1) = (&home.town.outside, &home.web1.namespace);
+    let _web = home.town.web_server(web1, 80);
+    let _echo = home.town.udp_server(web1, 53);
+    home.web1.await_reach(OUTSIDE);
+    // From out there, and from inside (hairpin).
+    for place in [outside, &home.vm1.namespace] {
+        assert_eq!(page(place, FLOATING, 80), web1.name(), "the floating address from {}", place.name());
+        assert_eq!(page(place, OWN, 10080), web1.name(), "the published port from {}", place.name());
+        assert!(ask(place, OWN, 5353).ends_with("hello"), "UDP from {}", place.name());
+    }
+    assert!(
+        outside.succeeds(&format!("busybox ping -q -c 1 -W 2 {FLOATING}")),
+        "ping to the floating address"
+    );
+    assert_eq!(page(outside, OWN, 80), "", "what is not published is closed");
+    assert_eq!(outside.checksum_errors() + web1.checksum_errors(), 0);
 }

@@ -126,6 +126,30 @@ impl Town {
         });
         server
     }
+
+    /// A UDP server in a namespace, which answers each datagram with the address that it sees.
+    pub(crate) fn udp_server(&self, place: &Namespace, port: u16) -> Process {
+        const SERVER: &str = "import socket, sys\n\
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+            s.bind(('0.0.0.0', int(sys.argv[1])))\n\
+            while True:\n    data, peer = s.recvfrom(2048)\n    s.sendto(('%s %d ' % peer).encode() + data, peer)\n";
+        let mut command = place.command("python3");
+        command.args(["-c", SERVER, &port.to_string()]);
+        let server = Process::spawn(&format!("udp-{port}"), &command, self.folder.path());
+        wait_until("the UDP server to listen", LIMIT, || {
+            place.succeeds(&format!("ss -Hlun 'sport = :{port}' | grep -q ."))
+        });
+        server
+    }
+}
+
+/// What a UDP server answers to one datagram, or nothing within two seconds.
+pub(crate) fn ask(place: &Namespace, address: &str, port: u16) -> String {
+    const CLIENT: &str = "import socket, sys\n\
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.settimeout(2)\n\
+        s.sendto(b'hello', (sys.argv[1], int(sys.argv[2])))\n\
+        try:\n    print(s.recv(2048).decode())\nexcept OSError as error:\n    print(error)\n";
+    place.run(&format!("python3 -c \"{CLIENT}\" {address} {port}")).trim().to_owned()
 }
 
 /// The page that a web server shows, or nothing.
