@@ -494,6 +494,7 @@ impl Datapath for Dataplane {
         let before = std::mem::replace(&mut self.policy, Arc::clone(&policy));
         self.ask(|_, acknowledge| Some(Message::SetPolicy { policy: Arc::clone(&policy), acknowledge }));
         self.purge_closed(&before);
+        self.end_translations(&before);
     }
 
     fn watch(&mut self, wanted: Wanted) -> (Watch, Arc<TapCounters>) {

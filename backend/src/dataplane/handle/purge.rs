@@ -1,5 +1,7 @@
 //! Throwing away what waits at a way out that nothing may leave by any more.
 
+use std::sync::Arc;
+
 use viaduct_switch::{DropReason, Policy, PortIndex};
 
 use super::Dataplane;
@@ -8,6 +10,17 @@ use super::Dataplane;
 const EXPIRE_CONNECTIONS_BUDGET: usize = 65_536;
 
 impl Dataplane {
+    /// Ends the connections whose addresses are translated no longer as they were under the policy `before`.
+    pub(super) fn end_translations(&self, before: &Policy) {
+        let is_same = match (before.nat(), self.policy.nat()) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        if !is_same {
+            self.switch.end_translations(&self.policy, self.now());
+        }
+    }
+
     /// Ends connections, and datagrams in fragments, of which nothing was heard for too long.
     pub(super) fn expire_connections(&self) {
         let (now, switch) = (self.now(), &self.switch);
