@@ -76,10 +76,6 @@ fn stations(config: &Config, network: &str) -> impl Iterator<Item = (DomainName,
 /// What is lent in networks.
 pub(super) fn lending(named: &Named<'_>) -> Plan {
     let Named { config, numbers, .. } = *named;
-    let network = |name: &String| {
-        let v4 = config.dhcp_settings(name, named)?;
-        let index = *numbers.networks.get(name)?;
-        Some(NetworkPlan { name: name.clone(), index, v4: Some(v4), v6: None, advertisement: None })
-    };
-    Plan { networks: config.networks.keys().filter_map(network).collect(), ports: ports(config, numbers) }
+    let networks = config.networks.keys().filter_map(|name| NetworkPlan::of(config, name, named));
+    Plan { networks: networks.collect(), ports: ports(config, numbers) }
 }

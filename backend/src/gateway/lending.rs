@@ -125,13 +125,13 @@ impl Lender {
     fn run(mut self, orders: &Receiver<Order>) {
         loop {
             match orders.recv_timeout(self.sleep()) {
-                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return self.sync(),
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return self.end(),
                 Ok(order) => self.follow(order),
                 Err(RecvTimeoutError::Timeout) => self.leasing.set_clock(now(self.tools.started), unix_s()),
             }
             loop {
                 match orders.try_recv() {
-                    Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.sync(),
+                    Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.end(),
                     Ok(order) => self.follow(order),
                     Err(TryRecvError::Empty) => break,
                 }
@@ -141,6 +141,13 @@ impl Lender {
             // Nobody waits now for what has to be on the disk only should the machine lose its power.
             self.sync();
         }
+    }
+
+    /// Hosts are told that their routers go; what is lent stays so.
+    fn end(&mut self) {
+        self.leasing.cease();
+        self.tell();
+        self.sync();
     }
 
     fn sleep(&self) -> Duration {

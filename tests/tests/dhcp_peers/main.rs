@@ -11,4 +11,5 @@
 mod advertisement;
 mod client;
 mod server;
+mod v6;
 mod wire;
