@@ -116,12 +116,12 @@ pub const NETWORK: Table = Table {
         now("subnets", "a list of 1 to 8 subnets", "none"),
         now("mtu", "a number from 68 to 65535", "the least of its ports'"),
         now("dhcp", "a table", "none"),
-        unserved(
+        now(
             "ra",
             "\"off\", \"slaac\", \"stateless\", \"stateful\"",
             "slaac where packets leave by the gateway, stateful beside dhcp6",
         ),
-        unserved("dhcp6", "a table", "none"),
+        now("dhcp6", "a table", "none"),
         now("dns", "a table", "none"),
         now("metadata", "\"unix:\" and a path, or an address and a port", "none"),
         now("nat", "a table", "the defaults there"),

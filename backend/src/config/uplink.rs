@@ -31,6 +31,12 @@ pub(super) fn read(
     for interface in std::iter::once(&interface.name).chain(further) {
         warnings.extend(warning(name, interface, host));
     }
+    let addressing = addressing::read(table);
+    if addressing.as_ref().is_some_and(|addressing| addressing.is_dhcp) {
+        warnings.push(format!(
+            "uplink.{name}.address: this version checks \"dhcp\", and nothing acts on it yet: write an address"
+        ));
+    }
     Uplink {
         interface,
         bond,
@@ -46,7 +52,7 @@ pub(super) fn read(
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(true),
         stp: spanning_tree::of_uplink(table),
-        addressing: addressing::read(table),
+        addressing,
     }
 }
 

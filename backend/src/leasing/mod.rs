@@ -23,7 +23,6 @@ mod journal;
 mod names;
 mod network;
 mod plan;
-pub mod uplink;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};

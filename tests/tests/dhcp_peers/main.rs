@@ -11,5 +11,4 @@
 mod advertisement;
 mod client;
 mod server;
-mod v6;
 mod wire;

@@ -28,7 +28,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const ANSWER_WITHIN: Duration = Duration::from_millis(10);
 
 /// What clients run when they have an address: it notes all that they were told, and sets the address.
-pub(crate) const SCRIPT: &str = r#"#!/bin/sh
+const SCRIPT: &str = r#"#!/bin/sh
 env >>"$0.log"; echo "event=$1$reason" >>"$0.log"
 case "$1$reason" in
   bound | BOUND | REBOOT) ip addr replace "${ip:-$new_ip_address}/24" dev eth0 ;;
@@ -156,7 +156,7 @@ fn serve(mut wire: Wire, server: &Mutex<Server>, ends: &AtomicBool) {
 }
 
 /// Lines that the script noted since it was last asked.
-pub(crate) fn told(script: &std::path::Path, event: &str) -> Vec<String> {
+fn told(script: &std::path::Path, event: &str) -> Vec<String> {
     let log = script.with_extension("log");
     let text = wait_for(&format!("the client's {event}"), LIMIT, || {
         let text = fs::read_to_string(&log).ok()?;
@@ -165,7 +165,7 @@ pub(crate) fn told(script: &std::path::Path, event: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-pub(crate) fn assert_told(lines: &[String], expected: &[&str]) {
+fn assert_told(lines: &[String], expected: &[&str]) {
     for line in expected {
         assert!(lines.iter().any(|found| found == line), "{line} is not among {lines:#?}");
     }

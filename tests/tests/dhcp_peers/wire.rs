@@ -21,7 +21,7 @@ def listen(number, sock):
         if about[2] == 4: continue
         if frame[12:22] == bytes([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]) and frame[38:42] == address:
             sock.send(frame[6:12] + mac + frame[12:21] + b"\2" + mac + address + frame[22:32])
-        elif frame[12:14] in (b"\x08\x00", b"\x86\xdd"):
+        elif frame[12:14] == b"\x08\x00":
             print(number, frame.hex(), flush=True)
 for number, sock in enumerate(socks):
     threading.Thread(target=listen, args=(number, sock), daemon=True).start()
