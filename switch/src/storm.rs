@@ -174,6 +174,7 @@ struct PortMeters {
     messages: Bucket,
     control: Bucket,
     gateway: Bucket,
+    claims: Bucket,
     connections: Bucket,
     judged: Bucket,
 }
@@ -233,14 +234,21 @@ impl StormMeters {
 }
 
 impl StormMeters {
-    /// Whether a packet that comes from `port` now is not one too many for the gateway; counts it if so.
-    pub(crate) fn admits_to_gateway(&self, port: PortIndex, now: Nanos) -> bool {
-        self.0[port.get()].gateway.admits(GATEWAY_RATE, now.0)
+    /// Whether a packet that comes from `port` now is not one too many for the gateway; counts it if so. What says who has an
+    /// address (ARP, neighbour discovery) has a meter of its own: whoever floods the gateway from behind a port, as anybody
+    /// outside may, keeps nobody there from being found.
+    pub(crate) fn admits_to_gateway(&self, port: PortIndex, is_claim: bool, now: Nanos) -> bool {
+        self.gateway_meter(port, is_claim).admits(GATEWAY_RATE, now.0)
     }
 
     /// The same, but counts nothing.
-    pub(crate) fn would_admit_to_gateway(&self, port: PortIndex, now: Nanos) -> bool {
-        self.0[port.get()].gateway.would_admit(GATEWAY_RATE, now.0)
+    pub(crate) fn would_admit_to_gateway(&self, port: PortIndex, is_claim: bool, now: Nanos) -> bool {
+        self.gateway_meter(port, is_claim).would_admit(GATEWAY_RATE, now.0)
+    }
+
+    fn gateway_meter(&self, port: PortIndex, is_claim: bool) -> &Bucket {
+        let meters = &self.0[port.get()];
+        if is_claim { &meters.claims } else { &meters.gateway }
     }
 }
 

@@ -180,7 +180,8 @@ impl<E> Commit<'_, E> {
     ) where
         E: Egress<P>,
     {
-        if !self.storm.admits_to_gateway(self.scene.source, self.now) {
+        let is_claim = self.contents(slot, frame).is_ok_and(|contents| is_claim(&contents));
+        if !self.storm.admits_to_gateway(self.scene.source, is_claim, self.now) {
             self.drop(slot, frame, DropReason::GatewayRate);
         } else if !self.egress.offer(network, slot, frame, why) {
             self.drop(slot, frame, DropReason::GatewayQueueFull);
@@ -200,7 +201,7 @@ impl<E> Commit<'_, E> {
             Concern::Nobody => false,
             Concern::All => {
                 // Whether there was room or not, the others get it.
-                let _ = self.storm.admits_to_gateway(self.scene.source, self.now)
+                let _ = self.storm.admits_to_gateway(self.scene.source, is_claim(&contents), self.now)
                     && self.egress.offer(network, slot, frame, None);
                 false
             }
@@ -211,7 +212,7 @@ impl<E> Commit<'_, E> {
             Concern::Spoofed => {
                 // The gateway gets what it has to defend its addresses against, if there is room.
                 let _ = is_claim(&contents)
-                    && self.storm.admits_to_gateway(self.scene.source, self.now)
+                    && self.storm.admits_to_gateway(self.scene.source, true, self.now)
                     && self.egress.offer(network, slot, frame, None);
                 self.drop(slot, frame, DropReason::GatewaySpoofed);
                 true
@@ -221,7 +222,7 @@ impl<E> Commit<'_, E> {
 }
 
 /// Whether the frame says who has an address, and does not merely come from there.
-fn is_claim(contents: &Contents) -> bool {
+pub(super) fn is_claim(contents: &Contents) -> bool {
     match contents {
         Contents::Arp(_) => true,
         Contents::Ip(Packet { transport: Transport::Icmp(Icmp { message, .. }), .. }) => {

@@ -242,7 +242,7 @@ impl<'a, E> Commit<'a, E> {
         if why == Why::Exhausted {
             self.drop(slot, frame, DropReason::NatExhausted);
             // Whether there was room or not, it was counted.
-            let _ = self.storm.admits_to_gateway(self.scene.source, self.now)
+            let _ = self.storm.admits_to_gateway(self.scene.source, false, self.now)
                 && self.egress.offer(network, slot, frame, Some(why));
             return;
         }

@@ -426,6 +426,10 @@ fn what_one_port_has_the_gateway_look_at_is_metered_and_nobody_elses_loss() {
     assert_eq!(lab.drops(0, DropReason::GatewayRate), 5000 - got as u64);
     assert_eq!(lab.send(3, &udp(3, v4(0, 1), 9)).offered.len(), 1, "another port's go on");
     assert_eq!(lab.send(0, &udp(0, station_v4(1), 9)).sent.len(), 1, "and so does what needs no gateway");
+    let question = arp(0, 1, station_v4(0), v4(0, 1));
+    assert_eq!(lab.send(0, &question).offered.len(), 1, "whoever is behind the port is still found");
+    let asked: usize = (0..5000).map(|_| lab.send(0, &question).offered.len()).sum();
+    assert!((1..=1100).contains(&asked), "{asked}");
     // One too many to be offered is no reason to keep it from others.
     let outside = lab.send(0, &arp(0, 1, station_v4(0), station_v4(3)));
     assert_eq!((outside.sent.len(), outside.offered.len()), (1, 0));

@@ -9,6 +9,7 @@ use crate::ids::NetworkIndex;
 use crate::packet::{Contents, Packet};
 use crate::router::{Concern, Hop, Way, Why};
 use crate::storm::{GATEWAY_RATE, StormClass};
+use crate::switch::route::is_claim;
 
 impl Explainer<'_> {
     /// Where a packet goes that came to the gateway's Ethernet address.
@@ -33,7 +34,7 @@ impl Explainer<'_> {
         };
         self.notes.contents(&contents);
         if let Contents::Arp(_) = contents {
-            return self.hand_over(None);
+            return self.hand_over(true, None);
         }
         if let (Contents::Ip(packet), Some(interface)) = (&contents, routes.routing.interface(network)) {
             let route = routes.routing.route(interface.router, packet.destination);
@@ -47,7 +48,7 @@ impl Explainer<'_> {
         }
         match routes.way(network, frame, &contents, self.scene.now_s) {
             Ok((_, Way::To(hop))) => self.pass(network, frame, hop, None),
-            Ok((_, Way::Gateway(why))) => self.hand_over(Some(why)),
+            Ok((_, Way::Gateway(why))) => self.hand_over(is_claim(&contents), Some(why)),
             Ok((_, Way::Drop(reason))) | Err(reason) => Fate::Dropped(reason),
         }
     }
@@ -91,9 +92,9 @@ impl Explainer<'_> {
         Fate::Leaves(self.departures(members, &frame.meta))
     }
 
-    pub(super) fn hand_over(&self, why: Option<Why>) -> Fate {
+    pub(super) fn hand_over(&self, is_claim: bool, why: Option<Why>) -> Fate {
         self.notes.looked(|| Looked::Limit(GATEWAY_RATE));
-        if !self.switch.storm.would_admit_to_gateway(self.scene.source, self.now) {
+        if !self.switch.storm.would_admit_to_gateway(self.scene.source, is_claim, self.now) {
             return Fate::Dropped(DropReason::GatewayRate);
         }
         self.notes.outcome(|| Outcome::ToGateway(why));
@@ -112,10 +113,10 @@ impl Explainer<'_> {
                 None
             }
             Concern::All => {
-                self.hand_over(None);
+                self.hand_over(is_claim(&contents), None);
                 None
             }
-            Concern::GatewayAlone => Some(self.hand_over(None)),
+            Concern::GatewayAlone => Some(self.hand_over(is_claim(&contents), None)),
             Concern::Spoofed => Some(Fate::Dropped(DropReason::GatewaySpoofed)),
         };
         if let Some(Fate::Dropped(reason)) = fate {

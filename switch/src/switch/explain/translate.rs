@@ -50,7 +50,7 @@ impl Explainer<'_> {
         match plan {
             Plan::Plain => None,
             Plan::Leave(leave) => Some(self.leave(translator, &leave, arrival, frame)),
-            Plan::Gateway(why) => Some(self.hand_over(Some(why))),
+            Plan::Gateway(why) => Some(self.hand_over(false, Some(why))),
             Plan::Drop(reason) => Some(Fate::Dropped(reason)),
             Plan::Stale(_) => Some(Fate::Dropped(DropReason::CtGone)),
         }
@@ -93,7 +93,7 @@ impl Explainer<'_> {
     ) -> Option<Fate> {
         match translator.plan_prefixes(arrival, self.scene.now_s) {
             Prefixed::Plain => None,
-            Prefixed::Gateway(why) => Some(self.hand_over(Some(why))),
+            Prefixed::Gateway(why) => Some(self.hand_over(false, Some(why))),
             Prefixed::Drop(reason) => Some(Fate::Dropped(reason)),
             Prefixed::Leave { hop, leaving: [source, destination], .. } => {
                 let packet = arrival.packet;
