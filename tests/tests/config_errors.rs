@@ -30,7 +30,7 @@ const fn wrong(lines: &'static str, line: usize, field: &'static str, remedy: &'
 /// Each field of networks and ports wrong once, and each rule among them.
 const EVERY_FIELD: &[Wrong] = &[
     wrong("[network.new]\nmode = \"bridge\"", 2, "network.new.mode", "isolated"),
-    wrong("[network.new]\nmode = \"nat\"", 2, "network.new.mode", "cannot"),
+    wrong("[network.new]\nmode = \"nat\"", 1, "network.new.uplink", "address"),
     wrong("[network.new]\nageing = 300", 2, "network.new.ageing", "unit"),
     wrong("[network.new]\nageing = \"1s\"", 2, "network.new.ageing", "10s"),
     wrong("[network.new]\nagein = \"20s\"", 2, "network.new.agein", "ageing"),
