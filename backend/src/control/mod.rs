@@ -1,6 +1,6 @@
 //! The control thread: it owns sockets, sessions, timers and the configuration, and shares nothing.
 //!
-//! One event loop (`controller`) serves all of them, and none may make it wait: sessions read and write without
+//! One event loop (`controller`, `frontends`) serves all of them, and none may make it wait: sessions read and write without
 //! blocking, connecting is tried, never awaited. Others ask through a [`Handle`]. A wanted configuration is
 //! compared with the running one (`plan`) and applied all or nothing (`apply`).
 
@@ -10,6 +10,7 @@ mod controller;
 mod descriptors;
 mod driver;
 mod error;
+mod frontends;
 mod gateways;
 mod groups;
 mod handle;
@@ -34,6 +35,8 @@ mod trace;
 mod trees;
 mod watch;
 
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod tests;
 

@@ -231,29 +231,12 @@ pub(super) fn process(pid: Option<i32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::samples;
 
     #[test]
     fn attempts_come_at_once_after_a_real_session_and_otherwise_slower_and_slower() {
-        let end = config::VhostUser {
-            socket: "/run/a.sock".into(),
-            role: config::Role::Client,
-            mac: viaduct_switch::MacAddress([2, 0, 0, 0, 0, 1]),
-            queues: 1,
-        };
-        let config = config::Port {
-            membership: config::Membership::Access("lab".into()),
-            priority: viaduct_switch::Priority::default(),
-            attachment: config::Attachment::VhostUser(end.clone()),
-            mtu: 1500,
-            storm: viaduct_switch::StormLimits::default(),
-            judging: viaduct_switch::JudgeLimits::default(),
-            multicast_router: false,
-            security: None,
-            groups: None,
-            addresses: Vec::new(),
-            floating: Vec::new(),
-            publish: Vec::new(),
-        };
+        let end = config::VhostUser { role: config::Role::Client, ..samples::vhost_user("/run/a.sock", 1) };
+        let config = samples::port(end.clone());
         let index = PortIndex::new(0).unwrap();
         let mut port = Port::new("a", index, (config, end), Port::fresh_client(), Path::new("/nowhere"));
         let start = Instant::now();

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
@@ -32,6 +31,8 @@ use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal
 
 mod links;
 mod purge;
+mod upkeep;
+
 use crate::config::Polling;
 use crate::device::{Device, DeviceQueue};
 use crate::memory::{DirtyLog, GuestMemory};
@@ -118,20 +119,8 @@ impl AttachedGuest {
 /// How long the control thread waits for an acknowledgement before it looks for a stuck worker.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Entries of the fdb that one tick looks at for ageing.
-const EXPIRE_BUDGET: usize = 4096;
-
-/// How often is looked at what the rings carry.
-const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Rings that one tick moves at most for those that came or went.
-const MOVES: usize = 64;
-
 /// Features that no guest's are: all of them.
 const NO_FEATURES: u64 = u64::MAX;
-
-/// Ticks after which backlogs are tidied up.
-const BACKLOG_TICKS: u64 = 10;
 
 impl Dataplane {
     /// Starts one worker for each of `cpus`, pinned to it.
@@ -249,72 +238,6 @@ impl Dataplane {
         self.events.try_iter().chain(control).collect()
     }
 
-    /// To be called about every 100 ms while ports are attached: frees workers that a peer blocked, lets
-    /// addresses age, and reports guests whose memory file shrank.
-    pub fn tick(&mut self) {
-        self.ticks += 1;
-        self.unblock_workers();
-        self.switch.expire(self.now(), &self.policy, EXPIRE_BUDGET);
-        self.expire_connections();
-        self.rebalance();
-        if self.ticks.is_multiple_of(BACKLOG_TICKS) {
-            self.tidy_backlogs();
-        }
-        let guests =
-            self.attached.iter_mut().filter_map(|(port, attached)| Some((*port, attached.guest.as_mut()?)));
-        for (port, guest) in guests {
-            if !guest.poisoned && guest.is_poisoned() {
-                guest.poisoned = true;
-                let error = RingError::MemoryGone;
-                self.reporter.report(DataplaneEvent::RingBroken { port, ring: 0, error });
-            }
-        }
-    }
-
-    fn unblock_workers(&mut self) {
-        let stuck: Vec<_> = self
-            .workers
-            .iter_mut()
-            .filter_map(|worker| {
-                let (sequence, freed) = worker.shared.watch.unblock(worker.watched);
-                worker.watched = sequence;
-                freed
-            })
-            .collect();
-        for (port, descriptor) in stuck {
-            self.mute(port, descriptor);
-        }
-    }
-
-    /// Has no worker write any more to an eventfd that held one up, and reports the rings that it belongs to.
-    fn mute(&self, port: PortIndex, descriptor: RawFd) {
-        for worker in &self.workers {
-            worker.postbox.post(Message::Mute { port, descriptor });
-        }
-        let guest = self.attached.get(&port).and_then(|attached| attached.guest.as_ref());
-        let calls = guest.map_or(&[][..], |guest| &guest.calls);
-        for &(ring, _) in calls.iter().filter(|(_, call)| call.as_raw_fd() == descriptor) {
-            let error = RingError::CallBlocked;
-            self.reporter.report(DataplaneEvent::RingBroken { port, ring, error });
-        }
-    }
-
-    /// Gives back the memory of backlogs that were empty for a while, and gives up frames that waited for a port
-    /// which did not come back.
-    fn tidy_backlogs(&mut self) {
-        for attached in self.attached.values() {
-            for queue in attached.outlet.iter().flat_map(|outlet| &outlet.queues) {
-                if let Some(mut queue) = queue.try_lock() {
-                    queue.backlog.tidy();
-                }
-            }
-        }
-        for (port, parked) in self.parked.drain() {
-            let frames = parked.frames();
-            self.switch.counters().port(port).add_drops(DropReason::ReceiverDown, frames);
-        }
-    }
-
     /// Each worker's counters.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerStatus> {
@@ -373,20 +296,6 @@ impl Dataplane {
     /// The worker that looks after a port's receive rings, and takes what is announced.
     fn worker_of(&self, port: PortIndex) -> usize {
         port.get() % self.workers.len().max(1)
-    }
-
-    /// Evens out what the workers have to do.
-    fn rebalance(&mut self) {
-        for _ in 0..MOVES {
-            let Some(found) = self.assignment.after_change() else { break };
-            self.hand_over(found);
-        }
-        let elapsed = self.measured.elapsed();
-        if elapsed >= MEASURE_INTERVAL {
-            self.measured += elapsed;
-            let found = self.assignment.measure(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-            found.into_iter().for_each(|found| self.hand_over(found));
-        }
     }
 
     /// Ends all workers.

@@ -17,6 +17,7 @@ mod inlet;
 mod kicks;
 mod message;
 mod offers;
+mod orders;
 mod outlet;
 mod pace;
 mod poller;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::open::lock;
+use super::shard::lock;
 use super::{ConnectionId, Conntrack, Direction, Reference, Tuple};
 use crate::ids::PortIndex;
 

@@ -30,6 +30,7 @@ mod list;
 mod live;
 mod open;
 mod reasons;
+mod shard;
 mod state;
 mod tcp;
 pub mod timeouts;
@@ -54,8 +55,8 @@ use crate::packet::{Packet, Tcp, Transport};
 use crate::time::Nanos;
 use entry::{Back, Ended, Entry, Front};
 use index::Index;
-use open::Shard;
 use reasons::Counters;
+use shard::Shard;
 use state::Word;
 use tcp::{Effect, Segment};
 use tuple::Kind;
@@ -439,7 +440,7 @@ impl Conntrack {
     /// The memory that the table takes, in bytes: all of it, for it never grows.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let shards: usize = self.shards.iter().map(|shard| open::lock(shard).bytes()).sum();
+        let shards: usize = self.shards.iter().map(|shard| shard::lock(shard).bytes()).sum();
         self.index.bytes()
             + size_of_val(&*self.fronts)
             + size_of_val(&*self.backs)

@@ -1,11 +1,11 @@
 //! Opening and ending connections: everything under a shard's lock.
 
 use std::hint::black_box;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::entry::Entry;
-use super::live::Live;
+use super::shard::{Shard, lock};
 use super::state::{Class, Word};
 use super::tcp::{self, Segment};
 use super::tuple::Kind;
@@ -15,13 +15,6 @@ use crate::ids::{NetworkIndex, PortIndex};
 use crate::nat::MappingId;
 use crate::packet::{Packet, Transport, number};
 use crate::time::Nanos;
-use crate::timer_wheel::TimerWheel;
-
-/// How many parts of the table have a lock of their own.
-const SHARDS: usize = 16;
-
-/// The fewest entries of a part.
-const SHARD_ENTRIES_MIN: usize = 64;
 
 /// Entries that are looked at for one that may give way: under a flood most may, so that the first ones will do.
 const EVICTION_PROBES: u32 = 32;
@@ -41,75 +34,6 @@ const RESERVE_DIVISOR: usize = 16;
 
 /// Entries that are looked at before others may have the lock.
 const SWEEP: usize = 64;
-
-/// A part of the table: what only the holder of its lock may know.
-#[derive(Debug)]
-pub(super) struct Shard {
-    /// The first of its entries.
-    first: u32,
-    entries: u32,
-    /// Entries that no connection has; the one that was freed last is taken last, so that nobody still looks at it.
-    free: Free,
-    wheel: TimerWheel,
-    /// The others, counted from the first.
-    live: Live,
-    /// Where the search for one that gives way goes on.
-    cursor: u32,
-    /// How many entries from there on were fetched already.
-    fetched: u32,
-    /// Of those that were found to hold connections that may give way, the port with most.
-    richest: Option<PortIndex>,
-}
-
-/// A ring of free entries.
-#[derive(Debug)]
-struct Free {
-    ring: Box<[u32]>,
-    next: usize,
-    count: usize,
-}
-
-impl Free {
-    fn take(&mut self) -> Option<u32> {
-        let entry = self.ring.get(self.next).copied().filter(|_| self.count > 0)?;
-        self.next = (self.next + 1) % self.ring.len();
-        self.count -= 1;
-        Some(entry)
-    }
-
-    fn give(&mut self, entry: u32) {
-        let at = (self.next + self.count) % self.ring.len();
-        self.ring[at] = entry;
-        self.count += 1;
-    }
-}
-
-impl Shard {
-    /// The shards of a table of `entries` entries.
-    pub(super) fn split(entries: usize) -> Vec<Self> {
-        let shards = (entries / SHARD_ENTRIES_MIN).clamp(1, SHARDS);
-        let bounds = |shard: usize| u32::try_from(entries * shard / shards).unwrap_or(0);
-        (0..shards).map(|shard| Self::new(bounds(shard), bounds(shard + 1))).collect()
-    }
-
-    fn new(first: u32, end: u32) -> Self {
-        let ring: Box<[u32]> = (first..end).collect();
-        let count = ring.len();
-        let free = Free { ring, next: 0, count };
-        let wheel = TimerWheel::new(count, 0);
-        let live = Live::new(end - first);
-        Self { first, entries: end - first, free, wheel, live, cursor: 0, fetched: 0, richest: None }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        size_of::<Mutex<Self>>() + size_of_val(&*self.free.ring) + self.wheel.bytes() + self.live.bytes()
-    }
-}
-
-/// Waits for the lock. Its holders do some hundred nanoseconds of work and never wait for anything themselves.
-pub(super) fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What tells the packets of a connection that is to be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

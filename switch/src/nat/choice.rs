@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use super::addresses::class_of;
 use super::mappings::Request;
-use super::store::{Store, class_of, is_in};
+use super::store::{Store, is_in};
 
 /// Mappings that a port of the switch may always have if there is room, and the part of the table, one in so many, of
 /// which ports that have more get nothing. Beyond it, one may have no more than what is free.

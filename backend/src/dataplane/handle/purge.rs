@@ -6,9 +6,6 @@ use viaduct_switch::{DropReason, Policy, PortIndex};
 
 use super::Dataplane;
 
-/// Connections that one tick looks at: ten times as many a second as come up for it where a million are open.
-const EXPIRE_CONNECTIONS_BUDGET: usize = 65_536;
-
 impl Dataplane {
     /// Ends the connections whose addresses are translated no longer as they were under the policy `before`.
     pub(super) fn end_translations(&self, before: &Policy) {
@@ -19,15 +16,6 @@ impl Dataplane {
         if !is_same {
             self.switch.end_translations(&self.policy, self.now());
         }
-    }
-
-    /// Ends connections, and datagrams in fragments, of which nothing was heard for too long.
-    pub(super) fn expire_connections(&self) {
-        let (now, switch) = (self.now(), &self.switch);
-        switch.expire_connections(now, EXPIRE_CONNECTIONS_BUDGET, |datagram| {
-            self.held.give_up(datagram, switch)
-        });
-        self.held.tick(u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX), switch);
     }
 
     /// Throws away what waits at one queue of `port`.

@@ -1,6 +1,8 @@
 use super::super::datagram::{Envelope, open, seal};
+use super::super::options::code;
 use super::super::server::{Parameters, Server, Settings};
 use super::*;
+use crate::dhcp::{Message, MessageType, Operation};
 use crate::ids::PortIndex;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

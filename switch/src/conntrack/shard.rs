@@ -1,0 +1,82 @@
+//! A part of the table, under a lock of its own: which entries are free, which live, and when they are due.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::live::Live;
+use crate::ids::PortIndex;
+use crate::timer_wheel::TimerWheel;
+
+/// How many parts of the table have a lock of their own.
+const SHARDS: usize = 16;
+
+/// The fewest entries of a part.
+const SHARD_ENTRIES_MIN: usize = 64;
+
+/// A part of the table: what only the holder of its lock may know.
+#[derive(Debug)]
+pub(super) struct Shard {
+    /// The first of its entries.
+    pub(super) first: u32,
+    pub(super) entries: u32,
+    /// Entries that no connection has; the one that was freed last is taken last, so that nobody still looks at it.
+    pub(super) free: Free,
+    pub(super) wheel: TimerWheel,
+    /// The others, counted from the first.
+    pub(super) live: Live,
+    /// Where the search for one that gives way goes on.
+    pub(super) cursor: u32,
+    /// How many entries from there on were fetched already.
+    pub(super) fetched: u32,
+    /// Of those that were found to hold connections that may give way, the port with most.
+    pub(super) richest: Option<PortIndex>,
+}
+
+/// A ring of free entries.
+#[derive(Debug)]
+pub(super) struct Free {
+    ring: Box<[u32]>,
+    next: usize,
+    pub(super) count: usize,
+}
+
+impl Free {
+    pub(super) fn take(&mut self) -> Option<u32> {
+        let entry = self.ring.get(self.next).copied().filter(|_| self.count > 0)?;
+        self.next = (self.next + 1) % self.ring.len();
+        self.count -= 1;
+        Some(entry)
+    }
+
+    pub(super) fn give(&mut self, entry: u32) {
+        let at = (self.next + self.count) % self.ring.len();
+        self.ring[at] = entry;
+        self.count += 1;
+    }
+}
+
+impl Shard {
+    /// The shards of a table of `entries` entries.
+    pub(super) fn split(entries: usize) -> Vec<Self> {
+        let shards = (entries / SHARD_ENTRIES_MIN).clamp(1, SHARDS);
+        let bounds = |shard: usize| u32::try_from(entries * shard / shards).unwrap_or(0);
+        (0..shards).map(|shard| Self::new(bounds(shard), bounds(shard + 1))).collect()
+    }
+
+    fn new(first: u32, end: u32) -> Self {
+        let ring: Box<[u32]> = (first..end).collect();
+        let count = ring.len();
+        let free = Free { ring, next: 0, count };
+        let wheel = TimerWheel::new(count, 0);
+        let live = Live::new(end - first);
+        Self { first, entries: end - first, free, wheel, live, cursor: 0, fetched: 0, richest: None }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Mutex<Self>>() + size_of_val(&*self.free.ring) + self.wheel.bytes() + self.live.bytes()
+    }
+}
+
+/// Waits for the lock. Its holders do some hundred nanoseconds of work and never wait for anything themselves.
+pub(super) fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
