@@ -209,7 +209,12 @@ fn check(lab: &Lab, cases: &[(&str, &[&str])]) {
 fn dig_finds_names_of_the_network_and_of_the_world_by_udp_and_tcp() {
     let lab = Lab::new();
     let handle = lab.services.handle();
-    assert!(handle.name_given(network(), port(1), &"vm1".parse().unwrap(), "10.0.0.9".parse().unwrap()));
+    let its = "10.0.0.9".parse().unwrap();
+    for (name, is_first) in [("db", false), ("vm1", true)] {
+        assert!(handle.name_given(network(), port(1), &name.parse().unwrap(), its, is_first));
+    }
+    check(&lab, &[("@10.0.0.1 db.home.lan +short", &["10.0.0.9"])]);
+    handle.name_ended(network(), &"db".parse().unwrap(), its);
     check(
         &lab,
         &[
@@ -219,6 +224,7 @@ fn dig_finds_names_of_the_network_and_of_the_world_by_udp_and_tcp() {
             ("@10.0.0.1 -x fd00::10 +short", &["web1.home.lan."]),
             ("@10.0.0.1 +tcp vm1.home.lan +short", &["10.0.0.9"]),
             ("@fd00::1 +tcp gateway.home.lan AAAA +short", &["fd00::1"]),
+            ("@10.0.0.1 db.home.lan", &["status: NXDOMAIN"]),
             (
                 "@10.0.0.1 none.home.lan",
                 &["status: NXDOMAIN", "flags: qr aa rd ra;", "SOA\tgateway.home.lan."],

@@ -12,7 +12,7 @@ use tracing::warn;
 use viaduct_switch::{Nanos, NetworkIndex, PortIndex, Switch};
 
 use super::{Handle, Ticket};
-use crate::leasing::{LeaseView, Leasing, NameChange, Outgoing, Plan};
+use crate::leasing::{LeaseView, Leasing, NameChange, NameKind, Outgoing, Plan};
 use crate::services;
 
 /// Frames that may wait for the thread: each port sends its gateway a thousand a second at most.
@@ -198,9 +198,12 @@ impl Lender {
         match port {
             Some(port) if change.is_added => {
                 // That another port has the name is counted.
-                let _ = self.tools.services.name_given(*network, port, &change.name, change.address);
+                let is_first = change.kind == NameKind::Port;
+                let _ =
+                    self.tools.services.name_given(*network, port, &change.name, change.address, is_first);
             }
-            _ => self.tools.services.name_ended(*network, change.address),
+            None if change.is_added => {}
+            _ => self.tools.services.name_ended(*network, &change.name, change.address),
         }
     }
 

@@ -34,8 +34,8 @@ use viaduct_switch::{Nanos, NetworkIndex, PortIndex};
 
 use books::Books;
 use journal::Journal;
-pub use names::NameChange;
 use names::Names;
+pub use names::{NameChange, NameKind};
 use network::Network;
 pub use plan::{NetworkPlan, Plan, PlanError};
 pub use view::{LeaseState, LeaseView};

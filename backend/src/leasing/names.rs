@@ -5,6 +5,15 @@ use std::net::IpAddr;
 
 use viaduct_switch::domain::DomainName;
 
+/// Whose name an address has; the port's counts more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum NameKind {
+    /// Its port's.
+    Port,
+    /// What the host calls itself.
+    Host,
+}
+
 /// A name that came or went.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NameChange {
@@ -16,6 +25,8 @@ pub struct NameChange {
     pub address: IpAddr,
     /// The name of the port where it is; empty if the name is gone.
     pub port: String,
+    /// Whose name it is.
+    pub kind: NameKind,
     /// Whether the address has the name from now on, or has it no more.
     pub is_added: bool,
 }
@@ -38,7 +49,7 @@ type Place = (String, IpAddr);
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    by_address: BTreeMap<Place, BTreeSet<DomainName>>,
+    by_address: BTreeMap<Place, BTreeSet<(NameKind, DomainName)>>,
     /// At which port a network's name is, and for how many addresses.
     owners: BTreeMap<(String, DomainName), (String, usize)>,
     changes: Vec<NameChange>,
@@ -51,15 +62,18 @@ impl Names {
         let claimed = named.host_name.clone().filter(|name| {
             let owner = self.owners.get(&(place.0.clone(), name.clone()));
             let is_anothers = owner.is_some_and(|(port, _)| port != named.port);
-            Some(name) == named.port_name.as_ref() || (!is_reserved(name) && !is_anothers)
+            Some(name) != named.port_name.as_ref() && !is_reserved(name) && !is_anothers
         });
-        let wanted: BTreeSet<DomainName> = named.port_name.clone().into_iter().chain(claimed).collect();
+        let port_name = named.port_name.clone().map(|name| (NameKind::Port, name));
+        let wanted: BTreeSet<_> =
+            port_name.into_iter().chain(claimed.map(|name| (NameKind::Host, name))).collect();
         let before = self.by_address.get(&place).cloned().unwrap_or_default();
         for name in before.difference(&wanted) {
             self.drop_one(&place, name);
         }
         for name in wanted.difference(&before) {
-            self.owners.entry((place.0.clone(), name.clone())).or_insert((named.port.to_owned(), 0)).1 += 1;
+            let owner = (place.0.clone(), name.1.clone());
+            self.owners.entry(owner).or_insert((named.port.to_owned(), 0)).1 += 1;
             self.tell(&place, name, true);
         }
         if wanted.is_empty() {
@@ -93,8 +107,8 @@ impl Names {
         std::mem::take(&mut self.changes)
     }
 
-    fn drop_one(&mut self, place: &Place, name: &DomainName) {
-        let key = (place.0.clone(), name.clone());
+    fn drop_one(&mut self, place: &Place, name: &(NameKind, DomainName)) {
+        let key = (place.0.clone(), name.1.clone());
         if let Some((_, addresses)) = self.owners.get_mut(&key) {
             *addresses -= 1;
             if *addresses == 0 {
@@ -104,12 +118,12 @@ impl Names {
         self.tell(place, name, false);
     }
 
-    fn tell(&mut self, (network, address): &Place, name: &DomainName, is_added: bool) {
-        let (network, name, address) = (network.clone(), name.clone(), *address);
-        let key = (network, name);
+    fn tell(&mut self, (network, address): &Place, (kind, name): &(NameKind, DomainName), is_added: bool) {
+        let (address, kind) = (*address, *kind);
+        let key = (network.clone(), name.clone());
         let port =
             self.owners.get(&key).filter(|_| is_added).map_or_else(String::new, |owner| owner.0.clone());
         let (network, name) = key;
-        self.changes.push(NameChange { network, name, address, port, is_added });
+        self.changes.push(NameChange { network, name, address, port, kind, is_added });
     }
 }

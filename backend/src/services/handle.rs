@@ -130,25 +130,26 @@ impl Handle {
         if self.0.receive(port, arrival) { Taking::Taken } else { Taking::NoRoom }
     }
 
-    /// A guest at `port` has an address with a name, of which the first label counts. `false`: another port has that name, or
-    /// nobody may have it; this was counted.
+    /// A guest at `port` has an address with a name, of which the first label counts, beside those that it has; the first one
+    /// is told to who asks for the address's. `false`: another port has that name, or nobody may have it; this was counted.
     pub fn name_given(
         &self,
         network: NetworkIndex,
         port: PortIndex,
         name: &DomainName,
         address: IpAddr,
+        is_first: bool,
     ) -> bool {
-        let is_taken = self.0.names.give(network, port, name, address);
+        let is_taken = self.0.names.give(network, port, name, address, is_first);
         if !is_taken {
             self.0.counters.count(Event::NameRefused);
         }
         is_taken
     }
 
-    /// An address is free again.
-    pub fn name_ended(&self, network: NetworkIndex, address: IpAddr) {
-        self.0.names.end(network, address);
+    /// An address has a name no more.
+    pub fn name_ended(&self, network: NetworkIndex, name: &DomainName, address: IpAddr) {
+        self.0.names.end(network, name, address);
     }
 
     /// How often each event happened.

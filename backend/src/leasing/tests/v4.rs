@@ -178,7 +178,7 @@ fn a_name_is_its_ports_or_his_who_had_it_first() {
     assert_eq!(lab.names(), [format!("+home printer {wan}")]);
     let release = Message { ciaddr: two, ..message(2, MessageType::Release) };
     assert_eq!(lab.ask(9, 2, &release), None);
-    assert_eq!(lab.names(), [format!("-home db {two}"), format!("-home vm2 {two}")]);
+    assert_eq!(lab.names(), [format!("-home vm2 {two}"), format!("-home db {two}")]);
     lab.restart(10);
     let mut names = lab.names();
     names.sort();

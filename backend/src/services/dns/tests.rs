@@ -69,7 +69,7 @@ fn answers(names: &Names, name: &str, kind: RecordType) -> (ResponseCode, Vec<St
 fn leased() -> Names {
     let (names, port) = (Names::default(), PortIndex::new(1).unwrap());
     for address in ["10.0.3.9", "fd00::9"] {
-        assert!(names.give(network(), port, &"web1".parse().unwrap(), address.parse().unwrap()));
+        assert!(names.give(network(), port, &"web1".parse().unwrap(), address.parse().unwrap(), false));
     }
     names
 }
