@@ -1,33 +1,10 @@
 //! Every reason for which a frame is not delivered: a name for programs, a sentence for people.
 
-/// Declares the reasons once: variant, name, sentence.
-macro_rules! reasons {
-    ($($variant:ident $name:literal $sentence:literal)*) => {
-        /// Why a frame was not delivered. Each reason is counted at a port.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        #[repr(u8)]
-        pub enum DropReason { $(#[doc = $sentence] $variant),* }
+use crate::counted_kinds;
 
-        impl DropReason {
-            /// All reasons, in the order of their counters.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The reason's name in tables, JSON and metrics.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-
-            /// One sentence that explains the reason to a person.
-            #[must_use]
-            pub fn sentence(self) -> &'static str {
-                match self { $(Self::$variant => $sentence),* }
-            }
-        }
-    };
-}
-
-reasons! {
+counted_kinds! {
+    /// Why a frame was not delivered. Each reason is counted at a port.
+    DropReason:
     Runt "runt" "The frame is shorter than an Ethernet header of 14 bytes."
     OverMtu "over-mtu" "The frame is longer than the port's MTU allows and is not a super-frame."
     TooLong "too-long" "The frame is longer than 65,550 bytes, the longest that virtio-net allows."

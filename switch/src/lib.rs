@@ -30,6 +30,7 @@ pub mod fragments;
 pub mod frame;
 pub mod gateway;
 pub mod ids;
+mod kinds;
 pub mod lacp;
 pub mod lldp;
 pub mod mac;

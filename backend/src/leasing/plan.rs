@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use viaduct_switch::dhcp::ServerSettings;
 use viaduct_switch::ra::{Advertisement, AdvertisementError};
 use viaduct_switch::{NetworkIndex, PortIndex, dhcp, dhcp6};
 

@@ -2,34 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Declares the events once: variant, name, sentence.
-macro_rules! events {
-    ($($variant:ident $name:literal $sentence:literal)*) => {
-        /// Something that happens at the services.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        #[repr(u8)]
-        pub enum Event { $(#[doc = $sentence] $variant),* }
+use viaduct_switch::counted_kinds;
 
-        impl Event {
-            /// All events, in the order of their numbers.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The event's name in tables, JSON and metrics.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-
-            /// What happened, as a sentence.
-            #[must_use]
-            pub fn sentence(self) -> &'static str {
-                match self { $(Self::$variant => $sentence),* }
-            }
-        }
-    };
-}
-
-events! {
+counted_kinds! {
+    /// Something that happens at the services.
+    Event:
     InboxFull "inbox-full" "A packet found no room before the services, or gave way to one of a port with fewer."
     OutboxFull "outbox-full" "A packet of the services found no room on its way out."
     Malformed "malformed" "A packet's headers or checksums are wrong, or it is a fragment."

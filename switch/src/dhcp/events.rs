@@ -1,33 +1,10 @@
 //! Everything that a server counts: a name for programs, a sentence for people.
 
-/// Declares the events once: variant, name, sentence.
-macro_rules! events {
-    ($($variant:ident $name:literal $sentence:literal)*) => {
-        /// Something that happens at a server.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        #[repr(u8)]
-        pub enum Event { $(#[doc = $sentence] $variant),* }
+use crate::counted_kinds;
 
-        impl Event {
-            /// All events, in the order of their numbers.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The event's name in tables, JSON and metrics.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-
-            /// What happened, as a sentence.
-            #[must_use]
-            pub fn sentence(self) -> &'static str {
-                match self { $(Self::$variant => $sentence),* }
-            }
-        }
-    };
-}
-
-events! {
+counted_kinds! {
+    /// Something that happens at a server.
+    Event:
     Discover "discover" "A client looked for a server."
     Offer "offer" "An address was offered."
     Request "request" "A client asked for an address, or to keep one."

@@ -19,12 +19,14 @@ mod message;
 pub mod options;
 pub mod routes;
 pub mod server;
+mod serving;
 
 pub use error::Malformed;
 pub use events::{Counters, Event};
 pub use message::{DATAGRAM_DEFAULT, MESSAGE_MAX, Message, MessageType, Operation};
 pub use options::{Options, code};
 pub use routes::Route;
+pub use serving::{Server, ServerSettings};
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@
     reason = "a test may stop at its own mistakes, and chooses its own numbers"
 )]
 
+#[path = "../support/fragment.rs"]
+mod fragment;
 mod icmp;
 mod inward;
 mod lab;

@@ -1,6 +1,7 @@
 //! Rules of security groups between networks, and what is told of routed packets.
 
 use super::*;
+use crate::fragment::part;
 
 /// Puts station 1, behind the router, into a group that lets UDP to this port in from network 0, and everything out.
 fn filter(lab: &mut Lab, allowed: u16) {
@@ -162,20 +163,4 @@ fn fragments_that_come_early_wait_before_they_are_changed() {
         }
         assert_eq!(lab.drops(0, DropReason::GatewaySpoofed), 0);
     }
-}
-
-/// A fragment of a packet of IPv4 that was whole: so many bytes of its data, from there on.
-fn part(whole: &[u8], offset: usize, length: usize) -> Vec<u8> {
-    let data = &whole[34..];
-    let mut header = etherparse::Ipv4Header::from_slice(&whole[14..34]).unwrap().0;
-    header.identification = 77;
-    header.dont_fragment = false;
-    header.fragment_offset = etherparse::IpFragOffset::try_new((offset / 8) as u16).unwrap();
-    header.more_fragments = offset + length < data.len();
-    header.set_payload_len(length).unwrap();
-    header.header_checksum = header.calc_header_checksum();
-    let mut frame = whole[..14].to_vec();
-    header.write(&mut frame).unwrap();
-    frame.extend(&data[offset..offset + length]);
-    frame
 }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use viaduct_switch::dhcp::ServerSettings;
 use viaduct_switch::nat::{FilteringBehavior, MappingBehavior, SourceAddress};
 use viaduct_switch::{MacAddress, NetworkIndex, PortIndex};
 

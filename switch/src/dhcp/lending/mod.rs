@@ -55,15 +55,15 @@ pub struct Fixed<A> {
 
 /// What may be lent, and to whom.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules<A> {
+pub struct Rules<A> {
     /// All addresses that are lent to whoever asks.
-    pub(crate) pool: BTreeSet<A>,
+    pub pool: BTreeSet<A>,
     /// How many ports may yet ask for one of them: one is kept for each that holds none.
-    pub(crate) ports: usize,
+    pub ports: usize,
     /// Ports with many stations behind them, such as uplinks: these may hold whatever is not kept for others.
-    pub(crate) wide_ports: BTreeSet<PortIndex>,
+    pub wide_ports: BTreeSet<PortIndex>,
     /// Addresses that belong to ports.
-    pub(crate) fixed: BTreeMap<PortIndex, Fixed<A>>,
+    pub fixed: BTreeMap<PortIndex, Fixed<A>>,
 }
 
 /// Which port has which number now; `None`: it is gone.

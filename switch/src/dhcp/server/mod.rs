@@ -6,7 +6,7 @@
 //! What becomes of the addresses is [`super::lending`]'s to know; a DISCOVER has one offered, a REQUEST lent.
 //!
 //! Who else uses an address is the caller's to know: it is asked before a new one is offered, by the `taken` argument of
-//! [`Server::receive`], and may tell by [`Lender::report_conflict`] what it learns later.
+//! [`Server::receive`], and may tell by [`Lender::report_conflict`](lending::Lender::report_conflict) what it learns later.
 
 mod answer;
 mod settings;
@@ -18,9 +18,9 @@ pub use settings::{
 };
 
 use super::datagram::{self, Envelope, SERVER_PORT};
-use super::lending::{self, Client, ClientId, Lender, Renumber, State, first_label};
+use super::lending::{self, Client, ClientId, State, first_label};
 use super::options::code;
-use super::{Event, Malformed, Message, MessageType, Operation};
+use super::{Event, Malformed, Message, MessageType, Operation, serving};
 use crate::domain::DomainName;
 use crate::ids::PortIndex;
 use crate::mac::MacAddress;
@@ -36,72 +36,9 @@ pub type Lease = lending::Lease<Ipv4Addr>;
 type Outcome = Result<Vec<u8>, Event>;
 
 /// The server of one network.
-#[derive(Debug)]
-pub struct Server {
-    settings: Settings,
-    lender: Lender<Ipv4Addr>,
-}
+pub type Server = serving::Server<Settings>;
 
 impl Server {
-    /// A server that has lent nothing yet.
-    ///
-    /// # Errors
-    /// If the settings make no sense.
-    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        settings.check()?;
-        let lender = Lender::new(settings.rules());
-        Ok(Self { settings, lender })
-    }
-
-    /// Takes new settings, and the ports' new numbers. What fits them stays; the rest is forgotten, and clients whose leases
-    /// are among it are refused when they renew.
-    ///
-    /// # Errors
-    /// If the settings make no sense; then nothing changes.
-    pub fn reconfigure(&mut self, settings: Settings, renumber: &Renumber) -> Result<(), SettingsError> {
-        settings.check()?;
-        self.lender.change(settings.rules(), renumber);
-        self.settings = settings;
-        Ok(())
-    }
-
-    /// What is lent.
-    #[must_use]
-    pub fn lender(&self) -> &Lender<Ipv4Addr> {
-        &self.lender
-    }
-
-    /// What is lent, to be changed by what is known elsewhere.
-    pub fn lender_mut(&mut self) -> &mut Lender<Ipv4Addr> {
-        &mut self.lender
-    }
-
-    /// Takes a frame that came by `port`, and gives the one to be sent back by it, if any. The frame has no VLAN tags, and
-    /// its checksums are complete. A client may use an address once it got the frame: whoever keeps leases takes
-    /// [`Lender::take_changed`] before it is sent.
-    pub fn receive(
-        &mut self,
-        now: Nanos,
-        port: PortIndex,
-        frame: &[u8],
-        taken: &mut Taken,
-    ) -> Option<Vec<u8>> {
-        self.lender.advance(now);
-        match self.answer(now, port, frame, taken) {
-            Ok(frame) => Some(frame),
-            Err(event) => {
-                self.lender.counters.count(event);
-                None
-            }
-        }
-    }
-
-    /// The settings in force.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     fn answer(&mut self, now: Nanos, port: PortIndex, frame: &[u8], taken: &mut Taken) -> Outcome {
         let (message, kind, client) = self.accept(port, frame)?;
         match kind {

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use super::super::lending::{self, Rules};
-use super::super::routes::{Route, mask};
+use super::{Server, Taken};
+use crate::dhcp::lending::{self, Rules};
+use crate::dhcp::routes::{Route, mask};
+use crate::dhcp::{Event, ServerSettings};
 use crate::domain::DomainName;
 use crate::ids::PortIndex;
 use crate::mac::MacAddress;
+use crate::time::Nanos;
 
 /// The most addresses that a range may have.
 pub const RANGE_MAX: u32 = 65_536;
@@ -117,23 +120,6 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Says what is wrong, if anything is.
-    ///
-    /// # Errors
-    /// The first thing that is wrong.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        if !(1..=30).contains(&self.prefix) {
-            return Err(SettingsError::Prefix(self.prefix));
-        }
-        if !(LEASE_MIN_S..=LEASE_MAX_S).contains(&self.lease_s) {
-            return Err(SettingsError::Lease(self.lease_s));
-        }
-        self.check_address("the server", self.address)?;
-        self.check_range()?;
-        self.check_fixed()?;
-        self.parameters.check()
-    }
-
     fn check_range(&self) -> Result<(), SettingsError> {
         let Some((first, last)) = self.range else { return Ok(()) };
         let length = last.to_bits().checked_sub(first.to_bits());
@@ -188,16 +174,6 @@ impl Settings {
         self.address | !self.mask()
     }
 
-    /// What may be lent, and to whom.
-    pub(super) fn rules(&self) -> Rules<Ipv4Addr> {
-        Rules {
-            pool: self.pool(),
-            ports: self.ports,
-            wide_ports: self.wide_ports.clone(),
-            fixed: self.fixed.clone(),
-        }
-    }
-
     /// The addresses of the range that may be lent: not our own, nor the routers' and name servers', nor those of ports.
     fn pool(&self) -> BTreeSet<Ipv4Addr> {
         let Some((first, last)) = self.range else { return BTreeSet::new() };
@@ -210,6 +186,43 @@ impl Settings {
             pool.remove(&fixed.address);
         }
         pool
+    }
+}
+
+impl ServerSettings for Settings {
+    type Address = Ipv4Addr;
+    type Error = SettingsError;
+
+    fn check(&self) -> Result<(), SettingsError> {
+        if !(1..=30).contains(&self.prefix) {
+            return Err(SettingsError::Prefix(self.prefix));
+        }
+        if !(LEASE_MIN_S..=LEASE_MAX_S).contains(&self.lease_s) {
+            return Err(SettingsError::Lease(self.lease_s));
+        }
+        self.check_address("the server", self.address)?;
+        self.check_range()?;
+        self.check_fixed()?;
+        self.parameters.check()
+    }
+
+    fn rules(&self) -> Rules<Ipv4Addr> {
+        Rules {
+            pool: self.pool(),
+            ports: self.ports,
+            wide_ports: self.wide_ports.clone(),
+            fixed: self.fixed.clone(),
+        }
+    }
+
+    fn answer(
+        server: &mut Server,
+        now: Nanos,
+        port: PortIndex,
+        frame: &[u8],
+        taken: &mut Taken,
+    ) -> Result<Vec<u8>, Event> {
+        server.answer(now, port, frame, taken)
     }
 }
 

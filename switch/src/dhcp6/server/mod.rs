@@ -21,9 +21,9 @@ pub use settings::{Fixed, Parameters, Settings, SettingsError};
 use super::association::{self, Association, AssociationKind};
 use super::message::{Message, MessageType, Options, code, status};
 use super::{ALL_SERVERS, Malformed, SERVER_PORT};
-use crate::dhcp::Event;
 use crate::dhcp::datagram::{Envelope, open_v6};
-use crate::dhcp::lending::{self, Client, ClientId, Lender, Renumber, State, first_label};
+use crate::dhcp::lending::{self, Client, ClientId, State, first_label};
+use crate::dhcp::{self, Event};
 use crate::domain::{self, DomainName};
 use crate::ids::PortIndex;
 use crate::mac::MacAddress;
@@ -49,71 +49,9 @@ struct Question {
 type Outcome = Result<Message, Event>;
 
 /// The server of one network.
-#[derive(Debug)]
-pub struct Server {
-    settings: Settings,
-    lender: Lender<Ipv6Addr>,
-}
+pub type Server = dhcp::Server<Settings>;
 
 impl Server {
-    /// A server that has lent nothing yet.
-    ///
-    /// # Errors
-    /// If the settings make no sense.
-    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        settings.check()?;
-        let lender = Lender::new(settings.rules());
-        Ok(Self { settings, lender })
-    }
-
-    /// Takes new settings, and the ports' new numbers. What fits them stays; the rest is forgotten.
-    ///
-    /// # Errors
-    /// If the settings make no sense; then nothing changes.
-    pub fn reconfigure(&mut self, settings: Settings, renumber: &Renumber) -> Result<(), SettingsError> {
-        settings.check()?;
-        self.lender.change(settings.rules(), renumber);
-        self.settings = settings;
-        Ok(())
-    }
-
-    /// What is lent.
-    #[must_use]
-    pub fn lender(&self) -> &Lender<Ipv6Addr> {
-        &self.lender
-    }
-
-    /// What is lent, to be changed by what is known elsewhere.
-    pub fn lender_mut(&mut self) -> &mut Lender<Ipv6Addr> {
-        &mut self.lender
-    }
-
-    /// The settings in force.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// Takes a frame that came by `port`, and gives the one to be sent back by it, if any. The frame has no VLAN tags, and
-    /// its checksums are complete. A client may use an address once it got the frame: whoever keeps leases takes
-    /// [`Lender::take_changed`] before it is sent.
-    pub fn receive(
-        &mut self,
-        now: Nanos,
-        port: PortIndex,
-        frame: &[u8],
-        taken: &mut Taken,
-    ) -> Option<Vec<u8>> {
-        self.lender.advance(now);
-        match self.answer(now, port, frame, taken) {
-            Ok(frame) => Some(frame),
-            Err(event) => {
-                self.lender.counters.count(event);
-                None
-            }
-        }
-    }
-
     fn answer(
         &mut self,
         now: Nanos,

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
+use super::{Server, Taken};
 use crate::dhcp::lending::{self, Rules};
 use crate::dhcp::server::{LEASE_MAX_S, LEASE_MIN_S, LIST_MAX, RANGE_MAX};
+use crate::dhcp::{Event, ServerSettings};
 use crate::domain::{self, DomainName};
 use crate::ids::PortIndex;
 use crate::mac::MacAddress;
 use crate::ra::SEARCH_MAX;
+use crate::time::Nanos;
 
 /// The longest URL of something to boot, in bytes.
 const BOOT_URL_MAX: usize = 255;
@@ -88,22 +91,6 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Says what is wrong, if anything is.
-    ///
-    /// # Errors
-    /// The first thing that is wrong.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        if self.address.segments()[0] & 0xffc0 != 0xfe80 {
-            return Err(SettingsError::NotLinkLocal(self.address));
-        }
-        if !(LEASE_MIN_S..=LEASE_MAX_S).contains(&self.lease_s) {
-            return Err(SettingsError::Lease(self.lease_s));
-        }
-        self.check_range()?;
-        self.check_fixed()?;
-        self.parameters.check()
-    }
-
     fn check_range(&self) -> Result<(), SettingsError> {
         let Some((first, last)) = self.range else { return Ok(()) };
         let length = last.to_bits().checked_sub(first.to_bits());
@@ -149,9 +136,26 @@ impl Settings {
     pub fn lends(&self) -> bool {
         self.range.is_some() || !self.fixed.is_empty()
     }
+}
 
-    /// What may be lent, and to whom: not the routers' anycast address (RFC 4291, 2.6.1), nor those of name servers and ports.
-    pub(super) fn rules(&self) -> Rules<Ipv6Addr> {
+impl ServerSettings for Settings {
+    type Address = Ipv6Addr;
+    type Error = SettingsError;
+
+    fn check(&self) -> Result<(), SettingsError> {
+        if self.address.segments()[0] & 0xffc0 != 0xfe80 {
+            return Err(SettingsError::NotLinkLocal(self.address));
+        }
+        if !(LEASE_MIN_S..=LEASE_MAX_S).contains(&self.lease_s) {
+            return Err(SettingsError::Lease(self.lease_s));
+        }
+        self.check_range()?;
+        self.check_fixed()?;
+        self.parameters.check()
+    }
+
+    fn rules(&self) -> Rules<Ipv6Addr> {
+        // Not the routers' anycast address (RFC 4291, 2.6.1), nor those of name servers and ports.
         let range = self.range.into_iter().flat_map(|(first, last)| first.to_bits()..=last.to_bits());
         let mut pool: BTreeSet<Ipv6Addr> = range.map(Ipv6Addr::from).collect();
         let fixed = self.fixed.values().map(|fixed| &fixed.address);
@@ -160,6 +164,16 @@ impl Settings {
             pool.remove(address);
         }
         Rules { pool, ports: self.ports, wide_ports: self.wide_ports.clone(), fixed: self.fixed.clone() }
+    }
+
+    fn answer(
+        server: &mut Server,
+        now: Nanos,
+        port: PortIndex,
+        frame: &[u8],
+        taken: &mut Taken,
+    ) -> Result<Vec<u8>, Event> {
+        server.answer(now, port, frame, taken)
     }
 }
 

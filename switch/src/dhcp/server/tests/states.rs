@@ -1,4 +1,5 @@
 use super::*;
+use crate::dhcp::ServerSettings;
 
 #[test]
 fn a_client_is_offered_an_address_gets_it_renews_it_and_gives_it_back() {
