@@ -156,7 +156,7 @@ Examples:
         nic_only: bool,
     },
 
-    /// Print the <interface> element that plugs a libvirt domain into a port, and what the domain must have
+    /// Print the `<interface>` element that plugs a libvirt domain into a port, and what the domain must have
     #[command(after_help = "\
 Examples:
   viaduct libvirt-xml vm1

@@ -1,6 +1,6 @@
 //! The desired state: one TOML file, checked as a whole.
 //!
-//! [`load`] reads a file and [`parse`] a text. Either gives a [`Config`] in which everything is checked and every
+//! [`load()`] reads a file and [`parse`] a text. Either gives a [`Config`] in which everything is checked and every
 //! default is filled in, or all that is wrong at once, each [`Problem`] with line, column, field, what was found
 //! and what would be right. The fields that exist are data ([`schema`]); the rest of the folder is a small
 //! toolkit that reads typed values and goes on after an error.

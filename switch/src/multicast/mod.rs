@@ -8,7 +8,7 @@
 //!
 //! One table for all networks and all workers, of fixed size: groups in two-choice buckets, found through a
 //! seeded hash, each with a set of its ports. Workers read it without a lock for each frame to a group, which
-//! is why a cached decision needs nothing of it. Joining, leaving and ageing take the lock ([`write`]).
+//! is why a cached decision needs nothing of it. Joining, leaving and ageing take the lock ([`mod@write`]).
 
 mod classify;
 mod counters;

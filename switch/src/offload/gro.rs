@@ -64,7 +64,7 @@ pub struct Member<'a> {
 /// What is known of the bytes behind a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Behind {
-    /// Their [`sum`](super::sum).
+    /// Their [`sum`].
     Sum(u64),
     /// That the transport checksum of all is right: whoever handed the frame over has looked.
     Vouched,
