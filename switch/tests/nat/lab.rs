@@ -8,6 +8,9 @@ use viaduct_switch::fragments::DatagramId;
 use viaduct_switch::nat::{Nat, NatSettings, SourceNat};
 use viaduct_switch::packet::Address;
 use viaduct_switch::router::{InterfaceSettings, Route, RouterIndex, Routing, Serves, Why};
+use viaduct_switch::security::{
+    Direction, Family, Group, GroupIndex, PortSecurity, Protocol, Rule, RuleSpec, SecurityControl, Zone,
+};
 use viaduct_switch::{
     Carried, Claims, DropReason, Egress, Frame, Gateway, Head, Limits, MacAddress, Metadata, Nanos,
     NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch, WorkerState, conntrack,
@@ -185,6 +188,32 @@ impl Lab {
     /// The gateway has these addresses, too.
     pub(crate) fn add_addresses(&mut self, extra: &[Ipv4Addr]) {
         self.extra.extend(extra);
+        self.apply(OUTSIDE);
+    }
+
+    /// Has rules judge the inside stations: these ranges of services alone, and ICMP.
+    pub(crate) fn filter(&mut self, services: &[(u16, u16)]) {
+        let both = [Direction::Ingress, Direction::Egress];
+        let rules = both.into_iter().flat_map(|direction| {
+            let of = move |protocol, ports| {
+                let (protocol, ethertype) = (Some(protocol), Some(Family::Ipv4));
+                RuleSpec { protocol, ports, ethertype, ..RuleSpec::new(direction) }
+            };
+            let pairs = services.iter().flat_map(move |ports| {
+                [Protocol::TCP, Protocol::UDP].map(|protocol| of(protocol, Some(*ports)))
+            });
+            pairs.chain([of(Protocol::ICMP, None)])
+        });
+        let rules = rules.map(|rule| Rule::try_from(rule).unwrap()).collect();
+        let (mut security, group) = (SecurityControl::new(3), GroupIndex::new(0).unwrap());
+        security.set_group(group, Some(&Group { stateful: true, rules }));
+        for station in [A, B, C] {
+            let own = PortSecurity::new(Zone(NETWORK_OF[station] as u16), mac(station));
+            let addresses = vec![v4(station).into()];
+            let groups = Some(vec![group]);
+            security.set_port(port(station), Some(PortSecurity { groups, addresses, ..own }));
+        }
+        self.policy = self.policy.with_security(Arc::new(security.policy().clone()));
         self.apply(OUTSIDE);
     }
 
