@@ -122,20 +122,27 @@ impl Stream {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-        for word in [MAGIC[0], 0x0004_0002, 0, 0, 65_535, 1] {
+        write(path, (0..self.frames).map(|index| self.frame(index)))
+    }
+}
+
+/// Writes frames into a capture file, a second apart.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(path: &Path, frames: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    for word in [MAGIC[0], 0x0004_0002, 0, 0, 65_535, 1] {
+        file.write_all(&word.to_ne_bytes())?;
+    }
+    for (index, frame) in (0_u32..).zip(frames) {
+        let length = frame.len() as u32;
+        for word in [index, 0, length, length] {
             file.write_all(&word.to_ne_bytes())?;
         }
-        for index in 0..self.frames {
-            let frame = self.frame(index);
-            let length = frame.len() as u32;
-            for word in [index, 0, length, length] {
-                file.write_all(&word.to_ne_bytes())?;
-            }
-            file.write_all(&frame)?;
-        }
-        file.flush()
+        file.write_all(&frame)?;
     }
+    file.flush()
 }
 
 /// The Internet checksum's sum (RFC 1071), not yet complemented.

@@ -206,7 +206,7 @@ impl Pings {
 
 /// The counters of /proc/net/snmp, where a line of names is followed by one of values, and of
 /// /proc/net/snmp6, where every line has a name and a value (proc(5)).
-fn counters_of(text: &str) -> impl Iterator<Item = (String, u64)> + '_ {
+pub(crate) fn counters_of(text: &str) -> impl Iterator<Item = (String, u64)> + '_ {
     let lines: Vec<&str> = text.lines().collect();
     let pairs: Vec<(&str, &str)> = lines
         .windows(2)

@@ -12,6 +12,7 @@
 
 pub mod bystander;
 pub mod capture;
+pub mod card;
 pub mod console;
 pub mod daemon;
 pub mod deadline;

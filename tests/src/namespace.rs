@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::guest::counters_of;
 use crate::process::run_to_end;
 
 /// How long a command in a namespace may take.
@@ -91,19 +92,29 @@ impl Namespace {
         command
     }
 
-    /// The sum of a protocol's counters of packets with wrong checksums here.
+    /// Packets with wrong checksums here, of all protocols and both versions of IP.
     ///
     /// # Panics
     /// If the kernel does not tell.
     #[must_use]
     pub fn checksum_errors(&self) -> u64 {
-        let table = self.run("cat /proc/net/snmp");
-        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        let pairs = lines.chunks(2).flat_map(|pair| pair[0].iter().zip(&pair[1]));
-        pairs
+        self.wrong_packets()
+            .into_iter()
             .filter(|(name, _)| name.ends_with("InCsumErrors"))
-            .map(|(_, count)| count.parse::<u64>().unwrap())
+            .map(|(_, count)| count)
             .sum()
+    }
+
+    /// What the kernel counted of packets that it found wrong: headers, lengths, checksums, fragments that fit nowhere.
+    ///
+    /// # Panics
+    /// If the kernel does not tell.
+    #[must_use]
+    pub fn wrong_packets(&self) -> Vec<(String, u64)> {
+        let ends = ["InErrors", "InErrs", "InHdrErrors", "InAddrErrors", "InCsumErrors", "ReasmFails"];
+        let is_wrong = |name: &str| ends.iter().any(|end| name.ends_with(end));
+        let table = self.run("cat /proc/net/snmp /proc/net/snmp6");
+        counters_of(&table).filter(|(name, count)| is_wrong(name) && *count > 0).collect()
     }
 }
 

@@ -2,5 +2,7 @@
 //! S4). Each test takes a few seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod discovery;
 mod home;
+mod kernel;
 mod town;
