@@ -48,6 +48,7 @@ stop_all() {
 
 clean_up() {
   stop_all
+  ! declare -F end_namespace >/dev/null || end_namespace
   [ "$(cat "$hugepages_file")" = "$hugepages_before" ] || echo "$hugepages_before" >"$hugepages_file"
   rm -rf "$work"
 }

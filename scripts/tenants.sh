@@ -1,7 +1,7 @@
 # The work "tenants" of compare-peers: strangers side by side, each switch told the same about them. Sourced after
 # peers.sh. Both ports are access ports of VLAN 10, may only send as themselves, and are in four groups of 50 rules each, of
 # which the last that is asked lets the traffic in.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154
 
 # What the ends of "viaduct bench flows" are.
 tenant_macs=(02:76:64:00:00:00 02:76:64:00:00:01)
@@ -109,49 +109,12 @@ start_tenants() {
   wait_for_sockets "$1" "$work/a.sock" "$work/b.sock"
 }
 
-# measure_tenants SWITCH FLOWS: millions a second, of frames or of new flows, noted and said.
-measure_tenants() {
-  local arguments=(--flows "$2") report=$work/tenants-report rate
-  [ "$2" != new ] || arguments=(--new)
-  [ "$1" != ovs-ct ] || arguments+=(--listen)
-  start_tenants "$1"
-  "$target_dir/release/viaduct" bench flows --sockets "$work/a.sock" "$work/b.sock" --name "$1" --rounds 1 \
-    --seconds "$seconds" "${arguments[@]}" >"$report" 2>"$work/flows.log" ||
-    fail "no flows through $1: $(tail -n 5 "$work/flows.log")" "The switch says: $(tail -n 5 "$log")"
-  stop_all
-  rate=$(awk -F '  +' '$2 == "frames" || $2 == "new flows" { print $4 }' "$report")
-  printf '%s\n' "$rate" >>"$work/tenants-$1-$2"
-  printf '%s: %s: %s M/s, %s %% lost\n' "$2" "$1" "$rate" "$(awk -F '  +' '$2 == "lost" { print $4 }' "$report")" >&2
-}
-
-# ratios FLOWS SWITCH OTHER [FLOWS]: of each round, and their median.
-ratios() {
-  local all
-  all=$(paste "$work/tenants-$2-$1" "$work/tenants-$3-${4:-$1}" | awk '{ printf "%.3f\n", $1 / $2 }')
-  printf '%12s flows  %s is %s x %s%s   rounds: %s\n' "$1" "$2" "$(median <<<"$all")" "$3" "${4:+ with $4}" "$(sort -g <<<"$all" | tr '\n' ' ')"
-}
-
-report_tenants() {
-  local flows switch other
-  for flows in $cases; do
-    for switch in "${switches[@]}"; do
-      printf '%12s flows  %-20s %7s M/s   rounds: %s\n' "$flows" "$switch" "$(median <"$work/tenants-$switch-$flows")" \
-        "$(sort -g "$work/tenants-$switch-$flows" | tr '\n' ' ')"
-    done
-    for other in "${switches[@]}"; do
-      [ "$other" = viaduct ] || [ ! -f "$work/tenants-viaduct-$flows" ] || ratios "$flows" viaduct "$other"
-    done
-    [ "$flows" = 10000 ] || [ ! -f "$work/tenants-viaduct-10000" ] || [ ! -f "$work/tenants-viaduct-$flows" ] ||
-      ratios "$flows" viaduct viaduct 10000
-  done
-}
-
 compare_tenants() {
   local flows switch
   for _ in $(seq "$rounds"); do
     for flows in $cases; do
-      for switch in "${switches[@]}"; do measure_tenants "$switch" "$flows"; done
+      for switch in "${switches[@]}"; do measure_flows start_tenants "$switch" "$flows"; done
     done
   done
-  report_tenants
+  report_flows viaduct
 }

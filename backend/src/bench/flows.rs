@@ -1,16 +1,23 @@
 //! Many flows through a switch that somebody else runs: how many frames of flows that it knows, both directions at once, and
-//! how many new flows a second. For switches that track connections.
+//! how many new flows a second. For switches that track connections, route or translate addresses.
 //!
 //! A flow is a pair of UDP ports between the two ends. It is made known by a frame in each direction; afterwards both ends
-//! send frames of flows that look chosen at random. New ones are opened by one end, each by its only frame.
+//! send frames of flows that look chosen at random. New ones are opened by one end, each by its only frame. The first end may
+//! have its frames go by a gateway; the second one answers to the addresses and ports that it sees.
 
+mod end;
+
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::card::Card;
+use end::{End, Seen};
+
+use super::card::{Card, FlowFields};
 use super::error::BenchError;
+use super::frame::{self, FLOW_AT, Station, UDP_PORTS_AT};
 use super::generator::{BURST, LOST_AFTER, WARM_UP, WINDOW};
+use super::interrupt;
 use super::report::{Better, Row};
-use super::{frame, interrupt};
 
 /// What this part is called in tables.
 const PART: &str = "flows";
@@ -31,6 +38,37 @@ pub(crate) struct Work {
     pub(crate) flows: Option<u32>,
     /// How long.
     pub(crate) time: Duration,
+    /// Between whom.
+    pub(crate) ends: Ends,
+}
+
+/// Who the two ends are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ends {
+    /// Their addresses.
+    pub(crate) addresses: [Ipv4Addr; 2],
+    /// So many addresses from its own on are the first end's, which take turns in new flows.
+    pub(crate) stations: u32,
+    /// The router by which the first end reaches the other one.
+    pub(crate) gateway: Option<Ipv4Addr>,
+}
+
+impl Ends {
+    fn stand(self) -> [End; 2] {
+        let [a, b] = [0, 1].map(|index| Station { ip: self.addresses[index], ..Station::end(index) });
+        // Who is behind a gateway looks to the other one as that makes it look.
+        let seen = (self.gateway.is_none()).then_some(a);
+        let partner = |own: Station, other: Station, stations, gateway, peer| End {
+            own,
+            stations,
+            peer,
+            gateway,
+            partner: other.ip,
+            answer: None,
+        };
+        let reached = self.gateway.is_none().then_some(b);
+        [partner(a, b, self.stations, self.gateway, reached), partner(b, a, 1, None, seen)]
+    }
 }
 
 /// What came through.
@@ -58,11 +96,7 @@ impl Carried {
 
 /// Measures; `path` names the switch in errors.
 pub(super) fn measure(cards: &mut [Card; 2], work: Work, path: &str) -> Result<Carried, BenchError> {
-    let [a, b] = cards;
-    a.load(&frame::template(work.bytes, 0, 1));
-    b.load(&frame::template(work.bytes, 1, 0));
-    let mut ways = [Way::new(0), Way::new(1)];
-    let mut talk = Talk { cards, ways: &mut ways };
+    let mut talk = Talk::new(cards, work);
     talk.begin(path)?;
     let mut chance = Chance(1);
     let (mut next, flows) = (0, work.flows.unwrap_or(0));
@@ -75,6 +109,7 @@ pub(super) fn measure(cards: &mut [Card; 2], work: Work, path: &str) -> Result<C
         None => None,
     };
     talk.open(flows)?;
+    talk.is_noting = false;
     talk.run(WARM_UP, &mut pick)?;
     let before = talk.counted();
     let start = Instant::now();
@@ -104,6 +139,10 @@ fn ports(flow: u32, from: usize) -> [u8; 4] {
     let [_, _, a_high, a_low] = (FIRST_PORT[0] + flow % PORTS).to_be_bytes();
     let [_, _, b_high, b_low] = (FIRST_PORT[1] + flow / PORTS).to_be_bytes();
     if from == 0 { [a_high, a_low, b_high, b_low] } else { [b_high, b_low, a_high, a_low] }
+}
+
+fn source_port([high, low, ..]: [u8; 4]) -> [u8; 2] {
+    [high, low]
 }
 
 /// Frames from one end to the other.
@@ -138,16 +177,42 @@ impl Way {
 /// Both ends.
 struct Talk<'c> {
     cards: &'c mut [Card; 2],
-    ways: &'c mut [Way; 2],
+    ways: [Way; 2],
+    ends: [End; 2],
+    /// The frame that each end sends, once it knows to whom.
+    templates: [Vec<u8>; 2],
+    bytes: usize,
+    /// The first end's port of each flow, as the other one sees it.
+    seen_ports: Vec<[u8; 2]>,
+    /// Whether those are noted.
+    is_noting: bool,
 }
 
-impl Talk<'_> {
-    /// Lets the switch learn where both ends are.
+impl<'c> Talk<'c> {
+    fn new(cards: &'c mut [Card; 2], work: Work) -> Self {
+        let flows = work.flows.unwrap_or(0);
+        Self {
+            cards,
+            ways: [Way::new(0), Way::new(1)],
+            ends: work.ends.stand(),
+            templates: [const { Vec::new() }; 2],
+            bytes: work.bytes,
+            seen_ports: (0..flows).map(|flow| source_port(ports(flow, 0))).collect(),
+            is_noting: true,
+        }
+    }
+
+    /// Lets the switch learn where both ends are, and both ends to whom they send.
     fn begin(&mut self, path: &str) -> Result<(), BenchError> {
         let start = Instant::now();
         while start.elapsed() < FIRST_WITHIN {
             for from in [1, 0] {
-                self.send(from, 1, || 0)?;
+                if let Some(question) = self.ends[from].question() {
+                    self.cards[from].send_once(&question)?;
+                }
+                if self.is_ready(from) {
+                    self.send(from, 1, || 0)?;
+                }
                 interrupt::sleep(Duration::from_millis(20))?;
                 self.receive()?;
             }
@@ -157,6 +222,16 @@ impl Talk<'_> {
             }
         }
         Err(BenchError::Silence { path: path.to_owned(), seconds: FIRST_WITHIN.as_secs() })
+    }
+
+    /// Whether an end knows to whom it sends; its frames are made then.
+    fn is_ready(&mut self, from: usize) -> bool {
+        let End { own, peer: Some(peer), .. } = self.ends[from] else { return false };
+        if self.templates[from].is_empty() {
+            self.templates[from] = frame::between(self.bytes, own, peer);
+            self.cards[from].load(&self.templates[from]);
+        }
+        true
     }
 
     /// Has each flow begun by the first end and answered by the other.
@@ -212,18 +287,46 @@ impl Talk<'_> {
     #[inline]
     fn send(&mut self, from: usize, count: usize, mut flow: impl FnMut() -> u32) -> Result<(), BenchError> {
         let way = &mut self.ways[from];
-        way.sent += self.cards[way.from].send_flows(way.sent, count, || ports(flow(), from))? as u64;
+        let (stations, first) = (self.ends[from].stations, self.ends[from].own.ip);
+        let (template, seen_ports) = (&self.templates[from], &self.seen_ports);
+        let fields = || {
+            let number = flow();
+            let mut ports = ports(number / stations, from);
+            if from == 1
+                && let Some([high, low]) = seen_ports.get(number as usize)
+            {
+                (ports[2], ports[3]) = (*high, *low);
+            }
+            let station = || Ipv4Addr::from(u32::from(first).wrapping_add(number % stations));
+            let source = (stations > 1).then(|| frame::source_fields(template, station()));
+            FlowFields { number, ports, source }
+        };
+        way.sent += self.cards[from].send_flows(way.sent, count, fields)? as u64;
         Ok(())
     }
 
     #[inline]
     fn receive(&mut self) -> Result<(), BenchError> {
-        for way in &mut *self.ways {
-            let done = &mut way.done;
-            way.received += self.cards[1 - way.from].receive(BURST, |arrived| {
-                *done = arrived.number().saturating_add(1).max(*done);
+        for (Way { from, received, done, .. }, end) in self.ways.iter_mut().zip(self.ends.iter_mut().rev()) {
+            let (to, is_noting) = (1 - *from, self.is_noting);
+            let seen_ports = &mut self.seen_ports;
+            self.cards[to].receive(BURST, |arrived| {
+                if end.see(arrived) == Seen::Packet {
+                    *received += 1;
+                    *done = arrived.number().saturating_add(1).max(*done);
+                    let flow = || u32::from_le_bytes(arrived.read(FLOW_AT)) as usize;
+                    if is_noting
+                        && to == 1
+                        && let Some(seen) = seen_ports.get_mut(flow())
+                    {
+                        *seen = arrived.read(UDP_PORTS_AT);
+                    }
+                }
                 Ok(())
-            })? as u64;
+            })?;
+            if let Some(answer) = end.answer.take() {
+                self.cards[to].send_once(&answer)?;
+            }
         }
         Ok(())
     }

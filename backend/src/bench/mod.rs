@@ -31,7 +31,7 @@ use card::Card;
 pub(crate) use card::Side;
 pub(crate) use error::BenchError;
 pub(crate) use file::{read, same_run, save};
-pub(crate) use flows::{FLOWS_MAX, Work as FlowsWork};
+pub(crate) use flows::{Ends, FLOWS_MAX, Work as FlowsWork};
 pub(crate) use frame::{BYTES_MAX, BYTES_MIN};
 pub(crate) use guests::{request, respond};
 pub(crate) use latency::Work as LatencyWork;

@@ -1,5 +1,6 @@
 //! `viaduct bench`: measures, and tells what came of it.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use super::failure::Failure;
 use super::table::{Align, Cell, Table};
 use super::{Style, json};
 use crate::bench::{
-    self, BYTES_MAX, BYTES_MIN, BenchError, FLOWS_MAX, FlowsWork, LatencyWork, Options, Other, Part, QUICK,
-    Report, Side,
+    self, BYTES_MAX, BYTES_MIN, BenchError, Ends, FLOWS_MAX, FlowsWork, LatencyWork, Options, Other, Part,
+    QUICK, Report, Side,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -108,9 +109,12 @@ idle switch, the following ones a switch that is awake.")]
 Examples:
   viaduct bench flows --sockets a.sock b.sock --flows 1000000
   viaduct bench flows --sockets a.sock b.sock --new
+  viaduct bench flows --sockets a.sock b.sock --addresses 10.0.0.10 192.0.2.2 --gateway 10.0.0.1
+                                                        through a router, which may translate addresses
 
 Both ends send at once, from 192.0.2.1 at 02:76:64:00:00:00 and 192.0.2.2 at 02:76:64:00:00:01, frames of UDP flows
-that look chosen at random, after each flow was opened and answered. With --new the first end alone sends.")]
+that look chosen at random, after each flow was opened and answered. With --new the first end alone sends.
+With --gateway the first end sends to that router, and the second one answers to whom it sees.")]
     Flows(Flows),
 }
 
@@ -201,6 +205,18 @@ struct Flows {
     #[arg(long, conflicts_with = "flows")]
     new: bool,
 
+    /// The addresses of the two ends
+    #[arg(long, num_args = 2, value_names = ["A", "B"], default_values = ["192.0.2.1", "192.0.2.2"])]
+    addresses: Vec<Ipv4Addr>,
+
+    /// The router by which the first end reaches the other one
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Option<Ipv4Addr>,
+
+    /// So many addresses from A on are the first end's, which take turns in new flows
+    #[arg(long, requires = "new", default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    stations: u32,
+
     /// Bytes of a frame, without FCS
     #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = frame_bytes)]
     size: usize,
@@ -287,6 +303,7 @@ fn part(what: &What, arguments: &Arguments) -> Vec<Part> {
                 bytes: flows.size,
                 flows: (!flows.new).then_some(flows.flows),
                 time: time(flows.seconds, 3, quick),
+                ends: ends(flows),
             };
             let through = other(&flows.sockets, flows.listen, &flows.name);
             through.map(|through| Part::Flows { work, through }).into_iter().collect()
@@ -294,6 +311,11 @@ fn part(what: &What, arguments: &Arguments) -> Vec<Part> {
         What::Idle(idle) => vec![Part::Idle { ports: idle.ports, time: time(idle.seconds, 5, quick) }],
         What::Compare { .. } | What::Respond | What::Request { .. } => Vec::new(),
     }
+}
+
+fn ends(flows: &Flows) -> Ends {
+    let address = |index| flows.addresses.get(index).copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    Ends { addresses: [0, 1].map(address), stations: flows.stations, gateway: flows.gateway }
 }
 
 /// Every part as it is without options of its own.

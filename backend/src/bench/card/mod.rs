@@ -17,7 +17,7 @@ use shared::Shared;
 pub(crate) use session::Side;
 
 use super::error::BenchError;
-use super::frame::{BYTES_MAX, NUMBER_AT, UDP_PORTS_AT};
+use super::frame::{BYTES_MAX, CHECKSUM_AT, FLOW_AT, NUMBER_AT, UDP_PORTS_AT};
 
 /// From one buffer to the next: the longest frame with its header, and no power of two, which would make all buffers
 /// compete for the same few places in a processor's cache.
@@ -34,6 +34,8 @@ pub(crate) struct Card {
     transmit: Ring,
     /// Send buffers that the switch does not have.
     free: Vec<u16>,
+    /// Whether it does not have the last one, which is for frames that are sent once.
+    has_spare: bool,
     _session: Session,
 }
 
@@ -59,19 +61,46 @@ impl Card {
         }
         let session = Session::start(stream, &memory, [&receive, &transmit])?;
         receive.publish(&memory)?;
-        Ok(Self { memory, receive, transmit, free: (0..entries).collect(), _session: session })
+        Ok(Self {
+            memory,
+            receive,
+            transmit,
+            free: (0..entries - 1).collect(),
+            has_spare: true,
+            _session: session,
+        })
     }
 
     /// From now on frames that are sent are this one, with numbers; none may be under way.
     pub(crate) fn load(&mut self, frame: &[u8]) {
-        let entries = self.transmit.size();
-        for id in 0..entries {
-            let at = send_buffer(entries, id);
-            self.memory.write(at, &[0; HEADER_BYTES]);
-            self.memory.write(at + HEADER_BYTES, frame);
-            let len = u32::try_from(HEADER_BYTES + frame.len()).unwrap_or(u32::MAX);
-            self.transmit.describe(&self.memory, id, self.memory.address(at), len, false);
+        for id in 0..self.spare() {
+            self.fill(id, frame);
         }
+    }
+
+    /// Puts a frame into a send buffer.
+    fn fill(&self, id: u16, frame: &[u8]) {
+        let at = send_buffer(self.transmit.size(), id);
+        self.memory.write(at, &[0; HEADER_BYTES]);
+        self.memory.write(at + HEADER_BYTES, frame);
+        let len = u32::try_from(HEADER_BYTES + frame.len()).unwrap_or(u32::MAX);
+        self.transmit.describe(&self.memory, id, self.memory.address(at), len, false);
+    }
+
+    /// The buffer for frames that are sent once.
+    fn spare(&self) -> u16 {
+        self.transmit.size() - 1
+    }
+
+    /// Sends a frame of another kind, unless the one before it is still under way.
+    pub(crate) fn send_once(&mut self, frame: &[u8]) -> Result<(), BenchError> {
+        self.reclaim()?;
+        if std::mem::take(&mut self.has_spare) {
+            self.fill(self.spare(), frame);
+            self.transmit.offer(&self.memory, self.spare());
+            self.transmit.publish(&self.memory)?;
+        }
+        Ok(())
     }
 
     /// Sends at most `count` frames with the numbers from `number` on; returns how many buffers there were for.
@@ -83,17 +112,22 @@ impl Card {
         })
     }
 
-    /// The same with the UDP ports that `ports` gives for each: source and destination, in the order of the wire.
+    /// The same of flows, which `flow` names one after the other.
     #[inline]
     pub(crate) fn send_flows(
         &mut self,
         mut number: u64,
         count: usize,
-        mut ports: impl FnMut() -> [u8; 4],
+        mut flow: impl FnMut() -> FlowFields,
     ) -> Result<usize, BenchError> {
         self.send_changed(count, |memory, at| {
+            let FlowFields { number: of_flow, ports, source } = flow();
             memory.write_u64(at + NUMBER_AT, number);
-            memory.write(at + UDP_PORTS_AT, &ports());
+            memory.write(at + FLOW_AT, &of_flow.to_le_bytes());
+            memory.write(at + UDP_PORTS_AT, &ports);
+            if let Some(source) = source {
+                memory.write(at + CHECKSUM_AT, &source);
+            }
             number += 1;
         })
     }
@@ -120,7 +154,11 @@ impl Card {
 
     fn reclaim(&mut self) -> Result<(), BenchError> {
         while let Some(used) = self.transmit.take(&self.memory)? {
-            self.free.push(used.id);
+            if used.id == self.spare() {
+                self.has_spare = true;
+            } else {
+                self.free.push(used.id);
+            }
         }
         Ok(())
     }
@@ -128,7 +166,7 @@ impl Card {
     /// Whether the switch has given back all that was sent.
     pub(crate) fn is_sent(&mut self) -> Result<bool, BenchError> {
         self.reclaim()?;
-        Ok(self.free.len() == usize::from(self.transmit.size()))
+        Ok(self.free.len() == usize::from(self.spare()))
     }
 
     /// Takes at most `most` frames that arrived, shows each to `see`, and gives the buffers back; returns how many.
@@ -161,6 +199,17 @@ fn send_buffer(entries: u16, id: u16) -> usize {
     receive_buffer(entries, entries) + usize::from(id) * BUFFER_BYTES
 }
 
+/// What a frame of a flow has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlowFields {
+    /// The flow's number.
+    pub(crate) number: u32,
+    /// Its UDP ports, source and destination, in the order of the wire.
+    pub(crate) ports: [u8; 4],
+    /// The checksum of its IPv4 header and its source, if they are not those of all frames.
+    pub(crate) source: Option<[u8; 6]>,
+}
+
 /// A frame in a receive buffer.
 pub(crate) struct Arrived<'m> {
     memory: &'m Shared,
@@ -179,6 +228,14 @@ impl Arrived<'_> {
         let len = self.bytes.min(to.len());
         self.memory.read(self.at, &mut to[..len]);
         &to[..len]
+    }
+
+    /// Bytes of it, as many as there is room for.
+    #[inline]
+    pub(crate) fn read<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.memory.read(self.at + at.min(BUFFER_BYTES - HEADER_BYTES - N), &mut bytes);
+        bytes
     }
 
     /// What stands where a frame of ours has its number.
