@@ -173,15 +173,16 @@ impl Scene<'_> {
         (gateway.port != self.source).then_some((network, gateway))
     }
 
-    /// The port in `network` where `mac` is known to be, for who decides about one frame only.
+    /// The port in `network` where `mac` is known to be, and what tells later that this changed, for who decides about frames
+    /// of one second only.
     #[inline(never)]
-    pub(crate) fn station(&self, network: NetworkIndex, mac: MacAddress) -> Option<PortIndex> {
-        let (_, value) = self.fdb.look_up(Key::new(network, mac));
+    pub(crate) fn station(&self, network: NetworkIndex, mac: MacAddress) -> Option<(PortIndex, Seen)> {
+        let (seen, value) = self.fdb.look_up(Key::new(network, mac));
         let value = value?;
         let port = value.port()?;
         let ageing_s = self.policy.network(network)?.ageing_s();
         let is_valid = value.age_s(self.now_s) <= ageing_s && self.policy.is_member(port, network);
-        is_valid.then_some(port)
+        is_valid.then_some((port, seen))
     }
 }
 

@@ -3,6 +3,7 @@
 mod commit;
 mod explain;
 mod judge;
+mod paths;
 mod prefixed;
 mod readings;
 mod route;
@@ -23,7 +24,7 @@ use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups, Scratch};
 use crate::nat::Translator;
 use crate::policy::{NetworkPolicy, Policy};
-use crate::router::{Neighbours, Why};
+use crate::router::{Neighbours, Paths, Why};
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
@@ -113,11 +114,14 @@ pub struct Switch {
 #[derive(Debug)]
 pub struct WorkerState {
     policy: Arc<Policy>,
+    /// Whether anything is remembered of earlier frames.
+    has_cache: bool,
     flows: FlowCache,
     flow_counters: Arc<FlowCacheCounters>,
     scratch: Scratch,
     receivers: Receivers,
     readings: Readings,
+    paths: Paths,
     /// What the burst adds to its port's counters; here, so that a burst does not have to clear room for every reason there is.
     tally: Tally,
 }
@@ -137,11 +141,13 @@ impl WorkerState {
         let (receivers, readings) = (Receivers::default(), Readings::default());
         Self {
             policy,
+            has_cache: entries > 0,
             flows: FlowCache::new(entries),
             flow_counters,
             scratch,
             receivers,
             readings,
+            paths: Paths::none(),
             tally: Tally::default(),
         }
     }
@@ -151,6 +157,7 @@ impl WorkerState {
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         if !policy.decides_as(&self.policy) {
             self.flows.start_epoch();
+            self.paths.start_epoch();
         }
         self.policy = policy;
     }
@@ -229,7 +236,17 @@ impl Switch {
         decided: Option<Carried>,
     ) {
         let Some(first) = burst.first() else { return };
-        let WorkerState { policy, flows, flow_counters, scratch, receivers, readings, tally } = worker;
+        let WorkerState {
+            policy,
+            flows,
+            flow_counters,
+            scratch,
+            receivers,
+            readings,
+            paths,
+            tally,
+            has_cache,
+        } = worker;
         tally.begin();
         let source = first.meta.source;
         scratch.begin();
@@ -239,10 +256,14 @@ impl Switch {
         let rules = policy.security().map(|security| self.rules(security, &scene, now));
         let routes = self.routes(policy);
         readings.clear();
-        let translator = routes.and_then(|routes| routes.translator);
-        if guard.is_some() || rules.is_some() || translator.is_some() {
-            read_ahead(readings, burst, (rules.as_ref(), translator), &scene, ingress.untagged().ok());
+        if routes.is_some() && *has_cache {
+            paths.make_room(self.seed.rotate_left(24));
         }
+        if guard.is_some() || rules.is_some() || routes.is_some() {
+            let zone = ingress.untagged().ok();
+            read_ahead(readings, burst, (rules.as_ref(), routes.as_ref(), paths), &scene, zone);
+        }
+        let verifies = self.verification.is_on();
         let commit = Commit {
             scene: &scene,
             counters: &self.counters,
@@ -259,6 +280,8 @@ impl Switch {
             receivers,
             readings,
             routes,
+            paths,
+            verifies,
         };
         let mut run = Run {
             commit,
@@ -267,7 +290,7 @@ impl Switch {
             flows,
             hasher: &self.flow_hasher,
             verification: &self.verification,
-            verifies: self.verification.is_on(),
+            verifies,
             counted: FlowTally::default(),
             steady: None,
             once: None,
@@ -281,6 +304,9 @@ impl Switch {
             for (slot, frame) in burst.iter_mut().enumerate() {
                 run.frame(slot, frame);
             }
+        }
+        if verifies {
+            run.counted.mismatched += run.commit.paths.take_mismatched();
         }
         flow_counters.add(burst.len(), &run.counted);
         self.counters.port(source).add_entered(run.commit.tally);
@@ -447,25 +473,34 @@ impl Switch {
     }
 }
 
-/// Reads a burst's heads if port security or security groups will be asked about them, and fetches what is known of
-/// their connections.
+/// Reads a burst's heads if port security, security groups or a gateway will be asked about them, and fetches what is known of
+/// their connections and of the ways that they go.
 #[inline(never)]
 fn read_ahead<P>(
     readings: &mut Readings,
     burst: &[Frame<P>],
-    (rules, translator): (Option<&Rules<'_>>, Option<Translator<'_>>),
+    (rules, routes, paths): (Option<&Rules<'_>>, Option<&Routes<'_>>, &Paths),
     scene: &Scene<'_>,
     zone: Option<NetworkIndex>,
 ) {
     let policy = scene.policy;
     let judged = rules.zip(zone).filter(|(_, zone)| policy.has_filtered(*zone));
     let judged = judged.map(|(rules, zone)| (&rules.filter.conntrack, zone));
-    let translated = translator.zip(zone).filter(|(translator, zone)| translator.nat.concerns(*zone));
-    let tracked = judged.or(translated.map(|(translator, zone)| (translator.conntrack, zone)));
-    if tracked.is_none() && scene.port.is_none_or(|port| port.guard.is_none()) {
+    let gateway = zone.and_then(|zone| policy.network(zone)?.gateway());
+    let routed = routes.zip(zone).zip(gateway);
+    let is_guarded = scene.port.is_some_and(|port| port.guard.is_some());
+    if judged.is_none() && routed.is_none() && !is_guarded {
         return;
     }
-    readings.read(burst);
+    let only = gateway.filter(|_| judged.is_none() && !is_guarded).map(|gateway| gateway.mac);
+    readings.read(burst, only);
+    let mut tracked = judged;
+    if let Some(((routes, zone), _)) = routed {
+        let is_known =
+            paths.has_room() && readings.find_paths((paths, routes), (scene.source, zone), scene.now_s);
+        let translator = routes.translator.filter(|translator| translator.nat.concerns(zone) && !is_known);
+        tracked = tracked.or(translator.map(|translator| (translator.conntrack, zone)));
+    }
     if let Some((conntrack, zone)) = tracked {
         readings.look_ahead(conntrack, zone);
     }

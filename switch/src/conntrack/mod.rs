@@ -294,6 +294,13 @@ impl Conntrack {
         tracked
     }
 
+    /// Takes note of a packet as [`Conntrack::track`] does, if it belongs to the connection; says whether it does. For whoever
+    /// looks it up anew if not, and counts it then.
+    #[inline]
+    pub(crate) fn follows(&self, found: Reference, packet: &Packet, now: Nanos) -> bool {
+        self.try_track(found, packet, now.seconds()).is_ok()
+    }
+
     #[inline]
     fn try_track(&self, found: Reference, packet: &Packet, now_s: u32) -> Result<(), Invalid> {
         let back = self.backs.get(found.id.entry as usize).ok_or(Invalid::Gone)?;

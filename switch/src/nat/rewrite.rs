@@ -8,6 +8,7 @@ use crate::frame::Claims;
 use crate::offload::checksum::fold;
 use crate::offload::layout::{get_u16, put_u16};
 use crate::packet::{Address, IcmpMessage, Packet, Transport, number};
+use crate::router::Leaving;
 
 /// Where IPv4 keeps its header's checksum and both addresses (RFC 791, 3.1).
 const CHECKSUM: usize = 10;
@@ -60,9 +61,8 @@ impl Change {
 
 /// Gives a packet of IPv4 the addresses and ports of `to`. A later fragment has no ports.
 #[inline]
-pub(crate) fn translate(head: &mut [u8], packet: &Packet, to: &Tuple, claims: &Claims) {
-    let (Some(source), Some(destination)) = (to.source.to_v4(), to.destination.to_v4()) else { return };
-    let addresses = put_addresses(head, packet.network_at.into(), source, destination);
+pub(crate) fn translate(head: &mut [u8], packet: &Packet, to: &Leaving, claims: &Claims) {
+    let addresses = put_addresses(head, packet.network_at.into(), to.source, to.destination);
     let at = usize::from(packet.transport_at);
     let is_partial = claims.checksum.is_some_and(|checksum| checksum.start == packet.transport_at);
     match packet.transport {
@@ -111,7 +111,7 @@ fn put_ports(
     head: &mut [u8],
     at: usize,
     checksum: usize,
-    (to, addresses): (&Tuple, Change),
+    (to, addresses): (&Leaving, Change),
     is_partial: bool,
 ) {
     let mut change = addresses;

@@ -1,5 +1,6 @@
 //! What becomes of one packet that a router got.
 
+use super::neighbours::Sighting;
 use super::rewrite::is_intact;
 use super::{Interface, Neighbours, Route, Routing, is_link_local};
 use crate::drops::DropReason;
@@ -43,6 +44,10 @@ pub(crate) struct Hop {
     pub(crate) source: MacAddress,
     /// The station's.
     pub(crate) destination: MacAddress,
+    /// By what entry that is known.
+    pub(crate) seen: Sighting,
+    /// The MTU of the network in bytes.
+    pub(crate) mtu: u16,
 }
 
 /// Why the gateway has to see a packet.
@@ -151,8 +156,10 @@ impl Routing {
             let may_be_cut = may_be_cut(arrival.head, arrival.packet);
             return Way::Gateway(Why::TooBig { mtu: interface.mtu, may_be_cut, network: to, next });
         }
-        match neighbours.resolve(to, next, now_s) {
-            Some(destination) => Way::To(Hop { network: to, source: interface.mac, destination }),
+        match neighbours.resolve_seen(to, next, now_s) {
+            Some((destination, seen)) => {
+                Way::To(Hop { network: to, source: interface.mac, destination, seen, mtu: interface.mtu })
+            }
             None => Way::Gateway(Why::Unresolved { network: to, next }),
         }
     }

@@ -11,6 +11,7 @@
 //! addresses in the private head (`rewrite`). A super-frame crosses whole. All else (ARP, neighbour discovery, what is for the
 //! gateway itself, what has to be answered by an ICMP error, next hops that are unknown) is the gateway's (`gateway`), which
 //! asks the same function what is to be done, so that both always agree. How much of one port it gets to see is metered.
+//! What was found out about a packet serves for those of its flow that follow in the same second (`paths`).
 //!
 //! [`Routing`] is what the control side wants, immutable, part of the compiled policy; [`Neighbours`] is what the gateway
 //! learned, shared.
@@ -18,6 +19,7 @@
 mod concern;
 mod forward;
 mod neighbours;
+mod paths;
 pub(crate) mod rewrite;
 mod routes;
 
@@ -29,6 +31,7 @@ pub(crate) use concern::{Concern, DHCP_V4, DHCP_V6};
 pub use forward::Why;
 pub(crate) use forward::{Arrival, Hop, Way, is_nobodys};
 pub use neighbours::Neighbours;
+pub(crate) use paths::{Leaving, Path, PathKey, PathPlace, Paths};
 pub use routes::Route;
 
 use crate::ids::NetworkIndex;

@@ -43,6 +43,13 @@ pub struct Neighbours {
     hasher: foldhash::quality::FixedState,
 }
 
+/// An entry as it was when somebody looked at it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sighting {
+    place: u32,
+    sequence: u32,
+}
+
 /// What tells a neighbour.
 type Key = (NetworkIndex, Address);
 
@@ -60,11 +67,36 @@ impl Neighbours {
     /// The Ethernet address of the station that has `address` in `network`; notes that it was used.
     #[inline]
     pub(crate) fn resolve(&self, network: NetworkIndex, address: Address, now_s: u32) -> Option<MacAddress> {
-        let (slot, mac) = self.find((network, address))?;
+        self.resolve_seen(network, address, now_s).map(|(mac, _)| mac)
+    }
+
+    /// The same, with what tells later that the entry is still what it was.
+    #[inline]
+    pub(crate) fn resolve_seen(
+        &self,
+        network: NetworkIndex,
+        address: Address,
+        now_s: u32,
+    ) -> Option<(MacAddress, Sighting)> {
+        let key = (network, address);
+        let places = self.places(key);
+        let slots = places.into_iter().flat_map(|bucket| (0..SLOTS).map(move |slot| (bucket, slot)));
+        let found = slots.into_iter().find_map(|(bucket, slot)| {
+            let entry = self.buckets.get(bucket)?.0.get(slot)?;
+            Some((bucket * SLOTS + slot, entry, entry.read_seen(key)?))
+        });
+        let (place, slot, (mac, sequence)) = found?;
         if slot.used_s.load(Relaxed) != now_s {
             slot.used_s.store(now_s, Relaxed);
         }
-        Some(mac)
+        Some((mac, Sighting { place: u32::try_from(place).unwrap_or(u32::MAX), sequence }))
+    }
+
+    /// Whether an entry is still what it was.
+    #[inline]
+    pub(crate) fn is_current(&self, Sighting { place, sequence }: Sighting) -> bool {
+        let (bucket, slot) = (place as usize / SLOTS, place as usize % SLOTS);
+        self.buckets.get(bucket).is_some_and(|bucket| bucket.0[slot].sequence.load(Acquire) == sequence)
     }
 
     /// The same, without a note.
@@ -124,7 +156,13 @@ impl Neighbours {
 
 impl Slot {
     #[inline]
-    fn read(&self, (network, address): Key) -> Option<MacAddress> {
+    fn read(&self, key: Key) -> Option<MacAddress> {
+        self.read_seen(key).map(|(mac, _)| mac)
+    }
+
+    /// The same, with its sequence.
+    #[inline]
+    fn read_seen(&self, (network, address): Key) -> Option<(MacAddress, u32)> {
         let sequence = self.sequence.load(Acquire);
         let station = self.station.load(Relaxed);
         let [high, low] = self.address.each_ref().map(|half| half.load(Relaxed));
@@ -133,7 +171,7 @@ impl Slot {
         let is_it = Address::from_bits(u128::from(high) << 64 | u128::from(low)) == address
             && station >> 48 == u64::from(network.raw())
             && station & MAC_BITS != 0;
-        (is_whole && is_it).then(|| MacAddress::from_u64(station & MAC_BITS))
+        (is_whole && is_it).then(|| (MacAddress::from_u64(station & MAC_BITS), sequence))
     }
 
     fn is_free(&self) -> bool {

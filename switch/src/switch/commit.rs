@@ -14,6 +14,7 @@ use crate::frame::{Frame, TakenTag};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{Groups, Scratch, Snooping, Verdict};
 use crate::policy::{Classified, Ingress, Refused};
+use crate::router::Paths;
 use crate::security::SourceGuard;
 use crate::stages;
 use crate::storm::{StormClass, StormMeters};
@@ -102,7 +103,7 @@ impl<E> Run<'_, E> {
                     guard.check(address_at::<6>(frame.head.bytes()), contents)?;
                 }
                 Some(Reading::Unreadable(reason)) => return Err(*reason),
-                Some(Reading::Tagged) | None => guard.admit(frame)?,
+                Some(Reading::Unread) | None => guard.admit(frame)?,
             }
             Ok(network)
         });
@@ -291,6 +292,10 @@ pub(super) struct Commit<'a, E> {
     pub(super) readings: &'a Readings,
     /// Routes and neighbours; `None`: no network has a gateway.
     pub(super) routes: Option<Routes<'a>>,
+    /// Ways that packets went.
+    pub(super) paths: &'a mut Paths,
+    /// Whether each of those is found out anew, and compared.
+    pub(super) verifies: bool,
 }
 
 impl<E> Commit<'_, E> {

@@ -2,7 +2,6 @@
 
 use super::Egress;
 use super::commit::Commit;
-use super::readings::Reading;
 use super::translate::Translated;
 use crate::conntrack::Hint;
 use crate::conntrack::Reference;
@@ -105,18 +104,10 @@ impl<'a, E> Commit<'a, E> {
             // Such a decision is only made under a policy with rules.
             return self.drop(slot, frame, DropReason::NoNetwork);
         };
-        let readings = self.readings;
-        let read;
-        let contents = match readings.get(slot) {
-            Some(Reading::Read(contents)) => contents,
-            Some(Reading::Unreadable(reason)) => return self.drop(slot, frame, *reason),
-            Some(Reading::Tagged) | None => match Contents::of(frame) {
-                Ok(contents) => {
-                    read = contents;
-                    &read
-                }
-                Err(reason) => return self.drop(slot, frame, reason),
-            },
+        let mut read = None;
+        let contents = match self.readings.contents(slot, frame, &mut read) {
+            Ok(contents) => contents,
+            Err(reason) => return self.drop(slot, frame, reason),
         };
         let Some(admitted) = self.admit(slot, frame, contents, rules.filter, crossing.network) else {
             return;

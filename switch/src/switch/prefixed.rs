@@ -29,7 +29,7 @@ impl<'a, E> Commit<'a, E> {
             Prefixed::Drop(reason) => return self.drop(slot, frame, reason),
             Prefixed::Leave { hop, inner, leaving } => (hop, inner, leaving),
         };
-        let station = self.scene.station(hop.network, hop.destination);
+        let station = self.scene.station(hop.network, hop.destination).map(|(port, _)| port);
         // Connections and rules know stations of inside networks by their own addresses.
         let [source, destination] = inner;
         let seen = Contents::Ip(Packet { source, destination, ..*packet });

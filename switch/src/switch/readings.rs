@@ -1,10 +1,15 @@
 //! What the heads of a burst's frames say, read once for all who ask: port security and security groups.
 
+use std::hint::black_box;
+
+use super::route::Routes;
 use crate::conntrack::{Conntrack, Hint};
 use crate::drops::DropReason;
 use crate::frame::Frame;
-use crate::ids::NetworkIndex;
+use crate::ids::{NetworkIndex, PortIndex};
+use crate::mac::MacAddress;
 use crate::packet::Contents;
+use crate::router::{PathKey, PathPlace, Paths};
 use crate::vlan::{TYPE_FIELD, is_tag_at};
 
 /// The most frames of a burst that are read ahead; those behind are read when they are asked about.
@@ -13,8 +18,8 @@ const AHEAD_MAX: usize = 64;
 /// What a head says.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reading {
-    /// The frame has a tag, which may be taken off before anybody asks.
-    Tagged,
+    /// Nobody looked: the frame has a tag, which may be taken off before anybody asks, or is for no gateway.
+    Unread,
     /// This.
     Read(Contents),
     /// It contradicts itself, or its claims do.
@@ -26,11 +31,13 @@ pub(super) enum Reading {
 pub(super) struct Readings {
     heads: Vec<Reading>,
     hints: Vec<Hint>,
+    paths: Vec<Option<(PathKey, PathPlace)>>,
 }
 
 impl Default for Readings {
     fn default() -> Self {
-        Self { heads: Vec::with_capacity(AHEAD_MAX), hints: Vec::with_capacity(AHEAD_MAX) }
+        let (heads, hints) = (Vec::with_capacity(AHEAD_MAX), Vec::with_capacity(AHEAD_MAX));
+        Self { heads, hints, paths: Vec::with_capacity(AHEAD_MAX) }
     }
 }
 
@@ -40,19 +47,44 @@ impl Readings {
     pub(super) fn clear(&mut self) {
         self.heads.clear();
         self.hints.clear();
+        self.paths.clear();
     }
 
-    /// Reads the burst's heads.
-    pub(super) fn read<P>(&mut self, burst: &[Frame<P>]) {
+    /// Reads the burst's heads; with a gateway, only of frames to its Ethernet address.
+    pub(super) fn read<P>(&mut self, burst: &[Frame<P>], gateway: Option<MacAddress>) {
+        let is_for = |head: &[u8]| gateway.is_none_or(|gateway| head.starts_with(&gateway.0));
         self.heads.extend(burst.iter().take(AHEAD_MAX).map(|frame| {
-            if is_tag_at(frame.head.bytes(), TYPE_FIELD) {
-                return Reading::Tagged;
+            let head = frame.head.bytes();
+            if is_tag_at(head, TYPE_FIELD) || !is_for(head) {
+                return Reading::Unread;
             }
             match Contents::of(frame) {
                 Ok(contents) => Reading::Read(contents),
                 Err(reason) => Reading::Unreadable(reason),
             }
         }));
+    }
+
+    /// Finds out by what the paths of the burst's packets are found that the gateway of `zone` gets, and fetches those; says
+    /// whether there is one for all of them in second `now_s`.
+    pub(super) fn find_paths(
+        &mut self,
+        (paths, routes): (&Paths, &Routes<'_>),
+        (port, zone): (PortIndex, NetworkIndex),
+        now_s: u32,
+    ) -> bool {
+        self.paths.extend(self.heads.iter().map(|head| match head {
+            Reading::Read(Contents::Ip(packet)) => {
+                routes.key(port, zone, packet).map(|key| (key, paths.place(&key)))
+            }
+            _ => None,
+        }));
+        let places = self.paths.iter().flatten();
+        black_box(places.fold(0, |sum, (_, place)| sum ^ paths.touch(*place)));
+        let is_known = |path: &Option<(PathKey, PathPlace)>| {
+            path.is_some_and(|(key, place)| paths.find(place, &key, now_s).is_some())
+        };
+        self.paths.iter().all(is_known)
     }
 
     /// Has the table of connections fetch what the look-ups of a burst that was read will need.
@@ -73,6 +105,27 @@ impl Readings {
     #[inline]
     pub(super) fn get(&self, slot: usize) -> Option<&Reading> {
         self.heads.get(slot)
+    }
+
+    /// What the head of the frame at this position says, whether it was read before or is put into `read` now.
+    #[inline]
+    pub(super) fn contents<'r, P>(
+        &'r self,
+        slot: usize,
+        frame: &Frame<P>,
+        read: &'r mut Option<Contents>,
+    ) -> Result<&'r Contents, DropReason> {
+        match self.get(slot) {
+            Some(Reading::Read(contents)) => Ok(contents),
+            Some(Reading::Unreadable(reason)) => Err(*reason),
+            Some(Reading::Unread) | None => Ok(read.insert(Contents::of(frame)?)),
+        }
+    }
+
+    /// By what its path is found.
+    #[inline]
+    pub(super) fn path(&self, slot: usize) -> Option<(PathKey, PathPlace)> {
+        self.paths.get(slot).copied().flatten()
     }
 
     /// Where its connection may stand.

@@ -3,7 +3,6 @@
 use super::Egress;
 use super::commit::Commit;
 use super::judge::{Admitted, Judged};
-use super::readings::Reading;
 use crate::decision::Lengths;
 use crate::drops::DropReason;
 use crate::frame::{Frame, TakenTag};
@@ -58,24 +57,28 @@ impl<E> Commit<'_, E> {
         E: Egress<P>,
     {
         let Some(routes) = self.routes else { return self.drop(slot, frame, DropReason::NotRoutable) };
-        let contents = match self.contents(slot, frame) {
+        let mut read = None;
+        let contents = match self.readings.contents(slot, frame, &mut read) {
             Ok(contents) => contents,
             Err(reason) => return self.drop(slot, frame, reason),
         };
+        if self.follow(slot, frame, (network, contents), &routes) {
+            return;
+        }
         if let Contents::Arp(_) = contents {
             return self.hand_over(slot, frame, network, None);
         }
-        if let (Contents::Ip(packet), Some(translator)) = (&contents, routes.translator)
+        if let (Contents::Ip(packet), Some(translator)) = (contents, routes.translator)
             && translator.concerns(network, packet)
         {
-            return self.route_translated(slot, frame, (network, packet), (&contents, translator));
+            return self.route_translated(slot, frame, (network, packet), (contents, translator));
         }
-        if let (Contents::Ip(packet), Some(translator)) = (&contents, routes.translator)
+        if let (Contents::Ip(packet), Some(translator)) = (contents, routes.translator)
             && translator.concerns_prefixes(packet)
         {
-            return self.route_prefixed(slot, frame, (network, packet), (&contents, translator));
+            return self.route_prefixed(slot, frame, (network, packet), (contents, translator));
         }
-        self.route_admitted(slot, frame, network, &contents, None);
+        self.route_admitted(slot, frame, network, contents, None);
     }
 
     /// The same for a packet that keeps its addresses. `admitted` says what is known of a fragment, if anybody has asked.
@@ -102,15 +105,6 @@ impl<E> Commit<'_, E> {
         }
     }
 
-    /// What the frame at this position says.
-    fn contents<P>(&self, slot: usize, frame: &Frame<P>) -> Result<Contents, DropReason> {
-        match self.readings.get(slot) {
-            Some(Reading::Read(contents)) => Ok(*contents),
-            Some(Reading::Unreadable(reason)) => Err(*reason),
-            Some(Reading::Tagged) | None => Contents::of(frame),
-        }
-    }
-
     /// Lets a packet leave in the network of its next hop. Where rules are asked, a fragment has to be known before the head is
     /// changed: one that waits for the first comes in here once more.
     fn pass<P>(
@@ -123,7 +117,8 @@ impl<E> Commit<'_, E> {
     ) where
         E: Egress<P>,
     {
-        let station = self.scene.station(hop.network, hop.destination);
+        let found = self.scene.station(hop.network, hop.destination);
+        let station = found.map(|(port, _)| port);
         let judged = if self.is_judged(station, hop.network) {
             let admitted = admitted.or_else(|| self.admit_from(slot, frame, network, contents));
             let Some(admitted) = admitted else { return };
@@ -140,7 +135,12 @@ impl<E> Commit<'_, E> {
         frame.meta.tag = Some(TakenTag { network: hop.network, priority });
         match (station, judged) {
             (Some(to), Some(judged)) => self.judge_admitted(slot, frame, networks, to, judged),
-            (Some(to), None) => self.egress.send(to, slot, frame),
+            (Some(to), None) => {
+                if let Some(found) = found.filter(|_| admitted.is_none()) {
+                    self.keep_path((network, &packet), (hop, None), found);
+                }
+                self.egress.send(to, slot, frame);
+            }
             (None, judged) => self.pass_to_all(slot, frame, networks, judged),
         }
     }
@@ -180,7 +180,7 @@ impl<E> Commit<'_, E> {
     ) where
         E: Egress<P>,
     {
-        let is_claim = self.contents(slot, frame).is_ok_and(|contents| is_claim(&contents));
+        let is_claim = self.readings.contents(slot, frame, &mut None).is_ok_and(is_claim);
         if !self.storm.admits_to_gateway(self.scene.source, is_claim, self.now) {
             self.drop(slot, frame, DropReason::GatewayRate);
         } else if !self.egress.offer(network, slot, frame, why) {
@@ -196,12 +196,13 @@ impl<E> Commit<'_, E> {
     {
         let Some(Routes { routing, neighbours, .. }) = self.routes else { return false };
         // What cannot be read is none of the gateway's business; others may know what to do with it.
-        let Ok(contents) = self.contents(slot, frame) else { return false };
-        match routing.concern(network, frame.head.bytes(), &contents, neighbours) {
+        let mut read = None;
+        let Ok(contents) = self.readings.contents(slot, frame, &mut read) else { return false };
+        match routing.concern(network, frame.head.bytes(), contents, neighbours) {
             Concern::Nobody => false,
             Concern::All => {
                 // Whether there was room or not, the others get it.
-                let _ = self.storm.admits_to_gateway(self.scene.source, is_claim(&contents), self.now)
+                let _ = self.storm.admits_to_gateway(self.scene.source, is_claim(contents), self.now)
                     && self.egress.offer(network, slot, frame, None);
                 false
             }
@@ -211,7 +212,7 @@ impl<E> Commit<'_, E> {
             }
             Concern::Spoofed => {
                 // The gateway gets what it has to defend its addresses against, if there is room.
-                let _ = is_claim(&contents)
+                let _ = is_claim(contents)
                     && self.storm.admits_to_gateway(self.scene.source, true, self.now)
                     && self.egress.offer(network, slot, frame, None);
                 self.drop(slot, frame, DropReason::GatewaySpoofed);

@@ -11,7 +11,7 @@ use crate::frame::{Frame, TakenTag};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::nat::{Belongs, Change, Leave, Plan, Translator, rewrite as addresses};
 use crate::packet::{Contents, Packet};
-use crate::router::{Why, rewrite};
+use crate::router::{Leaving, Why, rewrite};
 use crate::time::Nanos;
 
 /// How a packet is translated that rules are asked about.
@@ -156,7 +156,8 @@ impl<'a, E> Commit<'a, E> {
             Belongs::To(_) | Belongs::About(_) => None,
         };
         let translated = Translated { translator, belongs, opened, port, now };
-        let station = self.scene.station(hop.network, hop.destination);
+        let place = self.scene.station(hop.network, hop.destination);
+        let station = place.map(|(port, _)| port);
         let is_judged = self.is_judged(station, hop.network);
         if !is_judged {
             let noted = translated.note_unfiltered(packet).map_err(DropReason::from);
@@ -171,7 +172,9 @@ impl<'a, E> Commit<'a, E> {
         match change {
             Change::Packet(leaving) => {
                 let leaving = opened.map_or(leaving, |opened| opened.leaving());
-                addresses::translate(head, packet, &leaving, claims);
+                if let Some(leaving) = Leaving::of(&leaving) {
+                    addresses::translate(head, packet, &leaving, claims);
+                }
             }
             Change::Error(ends, quoted) => {
                 addresses::translate_error(head, packet, ends, &quoted, claims);
@@ -182,8 +185,13 @@ impl<'a, E> Commit<'a, E> {
         frame.meta.tag = Some(TakenTag { network: hop.network, priority });
         let networks = [network, hop.network];
         if !is_judged {
-            return match station {
-                Some(to) => self.egress.send(to, slot, frame),
+            return match place {
+                Some(place) => {
+                    if let (Change::Packet(leaving), Belongs::To(found)) = (change, belongs) {
+                        self.keep_path((network, packet), (hop, Some((found, leaving))), place);
+                    }
+                    self.egress.send(place.0, slot, frame);
+                }
                 None => self.pass_to_all(slot, frame, networks, None),
             };
         }

@@ -149,6 +149,18 @@ impl Lab {
         lab
     }
 
+    /// Whose worker remembers nothing of earlier packets, and otherwise the same.
+    pub(crate) fn without_memory(mut self) -> Self {
+        self.worker = WorkerState::with_flow_entries(Arc::new(self.policy.clone()), 0);
+        self
+    }
+
+    /// Whose worker relies on what it remembers.
+    pub(crate) fn relying(self) -> Self {
+        self.switch.set_verification(false);
+        self
+    }
+
     /// Goes by the settings as they are now, with this address of the gateway outside.
     pub(crate) fn apply(&mut self, own: Ipv4Addr) -> usize {
         let of = |index: usize, addresses: Vec<(Ipv4Addr, u8)>| InterfaceSettings {
@@ -247,6 +259,8 @@ impl Lab {
         let mut outside = std::mem::take(&mut self.outside);
         self.switch.process(&mut self.worker, self.now, &mut burst, &mut outside);
         assert!(self.switch.flow_mismatch().is_none(), "{:?}", self.switch.flow_mismatch());
+        let mismatched = self.worker.flow_counters().snapshot().mismatched;
+        assert_eq!(mismatched, 0, "an earlier packet's way was not this one's");
         self.outside.held = std::mem::take(&mut outside.held);
         // The rest of the frame, which the switch never sees.
         for (_, bytes) in &mut outside.sent {

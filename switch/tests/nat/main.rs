@@ -7,6 +7,7 @@
 
 #[path = "../support/fragment.rs"]
 mod fragment;
+mod again;
 mod icmp;
 mod inward;
 mod lab;

@@ -67,7 +67,7 @@ impl Explainer<'_> {
         let priority = frame.meta.tag.and_then(|tag| tag.priority);
         frame.meta.tag = Some(TakenTag { network: hop.network, priority });
         let (policy, source) = (self.scene.policy, self.scene.source);
-        let Some(to) = self.scene.station(hop.network, hop.destination) else {
+        let Some((to, _)) = self.scene.station(hop.network, hop.destination) else {
             return self.pass_to_all(networks, &frame, seen);
         };
         if policy.is_filtered(source) || policy.is_filtered(to) {

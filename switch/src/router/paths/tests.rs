@@ -1,0 +1,163 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::conntrack::{Conntrack, Limits};
+use crate::mac::MacAddress;
+use crate::packet::{Contents, parse};
+use crate::time::Nanos;
+
+fn port(index: usize) -> PortIndex {
+    PortIndex::new(index).unwrap()
+}
+
+fn network(index: usize) -> NetworkIndex {
+    NetworkIndex::new(index).unwrap()
+}
+
+fn udp(from: [u8; 4], to: [u8; 4], ports: (u16, u16)) -> Packet {
+    let mut frame = Vec::new();
+    let builder =
+        etherparse::PacketBuilder::ethernet2([2; 6], [2; 6]).ipv4(from, to, 9).udp(ports.0, ports.1);
+    builder.write(&mut frame, &[0; 20]).unwrap();
+    match parse(&frame, u32::try_from(frame.len()).unwrap()) {
+        Ok(Contents::Ip(packet)) => packet,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn key(number: u16) -> PathKey {
+    let packet = udp([10, 0, 0, 1], [10, 0, 1, 1], (number, 53));
+    PathKey::of(port(1), network(0), &packet, true).unwrap()
+}
+
+fn path(neighbours: &Neighbours, to: usize) -> Path {
+    let (mac, address) = (MacAddress([2, 0, 0, 0, 0, 9]), Ipv4Addr::new(10, 0, 1, 1).into());
+    neighbours.set(network(1), address, mac, 0);
+    let (destination, seen) = neighbours.resolve_seen(network(1), address, 0).unwrap();
+    let hop = Hop { network: network(1), source: mac, destination, seen, mtu: 1500 };
+    Path { hop, to: port(to), translation: None, station: Seen::NEVER }
+}
+
+fn table() -> Paths {
+    let mut paths = Paths::none();
+    paths.make_room(7);
+    paths
+}
+
+fn found(paths: &Paths, key: &PathKey, now_s: u32) -> Option<PortIndex> {
+    paths.find(paths.place(key), key, now_s).map(|path| path.to)
+}
+
+#[test]
+fn a_path_holds_in_the_second_in_which_it_was_found_out_under_one_policy() {
+    let (mut paths, neighbours) = (table(), Neighbours::new(16, 1));
+    paths.keep(key(1), path(&neighbours, 3), 5);
+    assert_eq!(found(&paths, &key(1), 5), Some(port(3)));
+    assert_eq!((found(&paths, &key(1), 6), found(&paths, &key(2), 5)), (None, None));
+    paths.keep(key(1), path(&neighbours, 4), 5);
+    assert_eq!(found(&paths, &key(1), 5), Some(port(4)), "the last one counts");
+    paths.start_epoch();
+    assert_eq!(found(&paths, &key(1), 5), None);
+}
+
+#[test]
+fn without_room_nothing_is_kept() {
+    let (mut paths, neighbours) = (Paths::none(), Neighbours::new(16, 1));
+    paths.keep(key(1), path(&neighbours, 3), 5);
+    assert!(!paths.has_room());
+    assert_eq!(found(&paths, &key(1), 5), None);
+}
+
+#[test]
+fn a_path_ends_with_what_is_known_of_the_next_station() {
+    let neighbours = Neighbours::new(16, 1);
+    let path = path(&neighbours, 3);
+    assert!(neighbours.is_current(path.hop.seen));
+    let address = Ipv4Addr::new(10, 0, 1, 1).into();
+    neighbours.set(network(1), address, MacAddress([2, 0, 0, 0, 0, 9]), 1);
+    assert!(neighbours.is_current(path.hop.seen), "nothing changed");
+    neighbours.set(network(1), address, MacAddress([2, 0, 0, 0, 0, 8]), 1);
+    assert!(!neighbours.is_current(path.hop.seen));
+}
+
+#[test]
+fn packets_with_few_hops_left_and_long_ones_are_looked_at_by_themselves() {
+    let path = path(&Neighbours::new(16, 1), 3);
+    let packet = udp([10, 0, 0, 1], [10, 0, 1, 1], (1, 2));
+    assert!(path.admits(&packet, 1514) && !path.admits(&packet, 1515));
+    assert!(path.admits(&Packet { hop_limit: 2, ..packet }, 60));
+    assert!(!path.admits(&Packet { hop_limit: 1, ..packet }, 60));
+    assert!(!path.admits(&Packet { hop_limit: 0, ..packet }, 60));
+}
+
+#[test]
+fn a_key_tells_apart_whatever_the_answer_depends_on() {
+    let packet = udp([10, 0, 0, 1], [10, 0, 1, 1], (1, 2));
+    let of = |port_index, network_index, packet: &Packet, is_translated| {
+        PathKey::of(port(port_index), network(network_index), packet, is_translated).unwrap()
+    };
+    let own = of(1, 0, &packet, true);
+    let others = [
+        of(2, 0, &packet, true),
+        of(1, 1, &packet, true),
+        of(1, 0, &packet, false),
+        of(1, 0, &udp([10, 0, 0, 2], [10, 0, 1, 1], (1, 2)), true),
+        of(1, 0, &udp([10, 0, 0, 1], [10, 0, 1, 2], (1, 2)), true),
+        of(1, 0, &udp([10, 0, 0, 1], [10, 0, 1, 1], (3, 2)), true),
+        of(1, 0, &udp([10, 0, 0, 1], [10, 0, 1, 1], (1, 3)), true),
+        of(1, 0, &Packet { protocol: 136, ..packet }, true),
+    ];
+    assert!(others.iter().all(|other| *other != own));
+    let other_ports = udp([10, 0, 0, 1], [10, 0, 1, 1], (3, 4));
+    assert_eq!(of(1, 0, &packet, false), of(1, 0, &other_ports, false), "a route depends on no port");
+    assert!(own.is_of_connection() && !of(1, 0, &packet, false).is_of_connection());
+    let tagged = Packet { network_at: 18, ..packet };
+    assert_eq!(PathKey::of(port(1), network(0), &tagged, false), None);
+}
+
+/// Who makes a new flow of each packet displaces few of those that others follow.
+#[test]
+fn a_flood_of_flows_leaves_most_paths_where_they_are() {
+    let (mut paths, neighbours) = (table(), Neighbours::new(16, 1));
+    let path = path(&neighbours, 3);
+    let keys: Vec<PathKey> = (0..4000).map(key).collect();
+    keys.iter().for_each(|key| paths.keep(*key, path, 5));
+    let known = |paths: &Paths| keys.iter().filter(|key| found(paths, key, 5).is_some()).count();
+    let before = known(&paths);
+    assert!(before > 3900, "{before} of 4000");
+    for host in 0..=255 {
+        for number in 0..256 {
+            let flood = udp([10, 9, 0, host], [10, 0, 1, 1], (number, 53));
+            paths.keep(PathKey::of(port(2), network(0), &flood, true).unwrap(), path, 5);
+        }
+    }
+    let after = known(&paths);
+    assert!(after * 4 > before * 3, "{after} of {before}");
+}
+
+#[test]
+fn who_follows_a_connection_is_told_when_it_is_gone() {
+    let conntrack = Conntrack::new(Limits::of(1024), 1);
+    let packet = udp([10, 0, 0, 1], [10, 0, 1, 1], (1, 2));
+    let now = Nanos(0);
+    let found = conntrack.open(network(0), &packet, port(1), 0, now).unwrap();
+    assert!(conntrack.follows(found, &packet, now));
+    conntrack.close(found.id);
+    assert!(!conntrack.follows(found, &packet, now));
+}
+
+proptest! {
+    #[test]
+    fn what_is_kept_is_found(numbers in prop::collection::vec((any::<u16>(), 0..4_usize), 1..60)) {
+        let (mut paths, neighbours) = (table(), Neighbours::new(16, 1));
+        let mut last = std::collections::BTreeMap::new();
+        for (number, to) in numbers {
+            paths.keep(key(number), path(&neighbours, to), 5);
+            last.insert(number, to);
+            prop_assert_eq!(found(&paths, &key(number), 5), Some(port(to)));
+        }
+        for (number, to) in last {
+            prop_assert!(found(&paths, &key(number), 5).is_none_or(|found| found == port(to)));
+        }
+    }
+}
