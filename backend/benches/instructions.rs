@@ -16,9 +16,12 @@ use std::process::{Command, ExitCode};
 use viaduct::ring::{Burst, ReceiveRing, TransmitRing};
 use viaduct_switch::Nanos;
 
+use self::gateway::Way;
 use self::stream::Stream;
 use self::support::{BURST, Count, Guest, Layout, port, switch};
 
+#[path = "support/gateway.rs"]
+mod gateway;
 #[path = "support/stream.rs"]
 mod stream;
 mod support;
@@ -30,7 +33,7 @@ const ROUNDS: u32 = 400;
 const FLOWS: u8 = 16;
 
 /// What is counted: a name, and a function that runs it through [`counted`].
-const PARTS: [(&str, fn()); 18] = [
+const PARTS: [(&str, fn()); 20] = [
     ("split_ring_read_64", || ring_read(Layout::Split, 64)),
     ("split_ring_read_1518", || ring_read(Layout::Split, 1518)),
     ("split_ring_write_64", || ring_write(Layout::Split, 64)),
@@ -40,6 +43,8 @@ const PARTS: [(&str, fn()); 18] = [
     ("decide_new_flow", decide_new_flow),
     ("decide_new_source", decide_new_source),
     ("decide_flood_8_ports", decide_flood),
+    ("decide_routed", || decide_by_gateway(Way::Routed)),
+    ("decide_masqueraded", || decide_by_gateway(Way::Masqueraded)),
     ("split_ring_to_ring_64", || ring_to_ring(Layout::Split)),
     ("packed_ring_read_64", || ring_read(Layout::Packed, 64)),
     ("packed_ring_read_1518", || ring_read(Layout::Packed, 1518)),
@@ -162,6 +167,31 @@ fn decide_new_source() {
 /// Broadcasts to seven other ports.
 fn decide_flood() {
     decide(8, FLOWS, |_, head| head[..6].fill(0xff));
+}
+
+/// The same few flows by a gateway, each of which was seen in this second.
+fn decide_by_gateway(way: Way) {
+    let mut guest = Guest::sender(Layout::Split, 64, FLOWS);
+    let mut ring = TransmitRing::new(guest.core(), 12, port(0));
+    let mut burst = Burst::new(port(0));
+    guest.offer();
+    ring.read(&mut burst).unwrap();
+    let (switch, state) = gateway::switch(way);
+    let heads: Vec<_> = (0..FLOWS).map(gateway::datagram).collect();
+    rounds(
+        &mut (state, burst),
+        |(_, burst), _| {
+            for (number, frame) in burst.parts().0.iter_mut().enumerate() {
+                frame.head.bytes_mut().copy_from_slice(&heads[number % heads.len()]);
+                frame.meta.tag = None;
+            }
+        },
+        |(state, burst)| {
+            let mut count = Count(0);
+            switch.process(state, Nanos(1_000_000), burst.parts().0, &mut count);
+            assert_eq!(count.0, u64::from(BURST));
+        },
+    );
 }
 
 /// All of it: from the descriptors of one ring into the buffers of the other.

@@ -108,11 +108,21 @@ impl Claims {
     #[must_use]
     #[inline]
     pub(crate) fn fit(&self, contents: &Contents) -> bool {
-        match (self.checksum, self.gso, contents) {
-            (None, None, _) => true,
-            (Some(checksum), None, Contents::Ip(packet)) => fits_packet(checksum, packet),
-            (Some(checksum), Some(gso), Contents::Ip(packet)) => fits_segments(checksum, gso, packet),
-            _ => false,
+        match contents {
+            Contents::Ip(packet) => self.fit_packet(packet),
+            _ => self.checksum.is_none() && self.gso.is_none(),
+        }
+    }
+
+    /// The same about a packet of IP.
+    #[must_use]
+    #[inline]
+    pub(crate) fn fit_packet(&self, packet: &Packet) -> bool {
+        match (self.checksum, self.gso) {
+            (None, None) => true,
+            (Some(checksum), None) => fits_packet(checksum, packet),
+            (Some(checksum), Some(gso)) => fits_segments(checksum, gso, packet),
+            (None, Some(_)) => false,
         }
     }
 

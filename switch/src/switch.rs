@@ -492,14 +492,20 @@ fn read_ahead<P>(
     if judged.is_none() && routed.is_none() && !is_guarded {
         return;
     }
-    let only = gateway.filter(|_| judged.is_none() && !is_guarded).map(|gateway| gateway.mac);
-    readings.read(burst, only);
     let mut tracked = judged;
-    if let Some(((routes, zone), _)) = routed {
-        let is_known =
-            paths.has_room() && readings.find_paths((paths, routes), (scene.source, zone), scene.now_s);
+    let mut is_read = judged.is_some() || is_guarded;
+    if let Some(((routes, zone), gateway)) = routed {
+        let is_known = paths.has_room() && {
+            let place = (scene.source, zone, gateway.mac);
+            readings.find_paths(burst, (paths, routes), place, scene.now_s)
+        };
         let translator = routes.translator.filter(|translator| translator.nat.concerns(zone) && !is_known);
         tracked = tracked.or(translator.map(|translator| (translator.conntrack, zone)));
+        is_read |= translator.is_some();
+    }
+    if is_read {
+        let only = gateway.filter(|_| judged.is_none() && !is_guarded).map(|gateway| gateway.mac);
+        readings.read(burst, only);
     }
     if let Some((conntrack, zone)) = tracked {
         readings.look_ahead(conntrack, zone);

@@ -20,6 +20,7 @@ pub mod datagram;
 mod error;
 mod ip;
 mod neighbour;
+mod plain;
 mod quote;
 mod transport;
 mod view;

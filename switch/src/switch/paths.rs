@@ -9,7 +9,7 @@ use crate::frame::{Frame, TakenTag};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::nat::{Belongs, Change, Plan, rewrite as addresses};
 use crate::packet::{Contents, Packet};
-use crate::router::{Hop, Leaving, Path, PathKey, Way, rewrite};
+use crate::router::{Hop, Leaving, Path, PathKey, PathPlace, Way, rewrite};
 
 impl Routes<'_> {
     /// By what the path of a packet is found that entered at `port` and that the gateway of `network` gets.
@@ -25,9 +25,25 @@ impl Routes<'_> {
 }
 
 impl<E> Commit<'_, E> {
-    /// Sends a packet on by its flow's path, if there is one that holds for it; says whether there was.
+    /// Sends a frame on by its flow's path, if it carries a plain packet for which one was looked for ahead; says whether it did.
     #[inline]
-    pub(super) fn follow<P>(
+    pub(super) fn follow_plain<P>(
+        &mut self,
+        slot: usize,
+        frame: &mut Frame<P>,
+        network: NetworkIndex,
+        routes: &Routes<'_>,
+    ) -> bool
+    where
+        E: Egress<P>,
+    {
+        let Some(path) = self.readings.path(slot) else { return false };
+        let Some(packet) = Packet::plain_of(frame) else { return false };
+        self.follow(slot, frame, (network, &packet), path, routes)
+    }
+
+    /// The same for what was read with care, and for which nobody has looked.
+    pub(super) fn follow_read<P>(
         &mut self,
         slot: usize,
         frame: &mut Frame<P>,
@@ -38,15 +54,26 @@ impl<E> Commit<'_, E> {
         E: Egress<P>,
     {
         let Contents::Ip(packet) = contents else { return false };
-        if !self.paths.has_room() {
+        if !self.paths.has_room() || self.readings.path(slot).is_some() {
             return false;
         }
-        let Some((key, place)) = self.readings.path(slot).or_else(|| {
-            let key = routes.key(self.scene.source, network, packet)?;
-            Some((key, self.paths.place(&key)))
-        }) else {
-            return false;
-        };
+        let Some(key) = routes.key(self.scene.source, network, packet) else { return false };
+        self.follow(slot, frame, (network, packet), (key, self.paths.place(&key)), routes)
+    }
+
+    /// Sends a packet on by its flow's path, if there is one that holds for it; says whether there was.
+    #[inline]
+    fn follow<P>(
+        &mut self,
+        slot: usize,
+        frame: &mut Frame<P>,
+        (network, packet): (NetworkIndex, &Packet),
+        (key, place): (PathKey, PathPlace),
+        routes: &Routes<'_>,
+    ) -> bool
+    where
+        E: Egress<P>,
+    {
         let Some(&path) = self.paths.find(place, &key, self.scene.now_s) else { return false };
         let head = frame.head.bytes();
         if !path.is_current(routes.neighbours, self.scene.fdb)

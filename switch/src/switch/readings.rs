@@ -8,7 +8,7 @@ use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
-use crate::packet::Contents;
+use crate::packet::{Contents, Packet};
 use crate::router::{PathKey, PathPlace, Paths};
 use crate::vlan::{TYPE_FIELD, is_tag_at};
 
@@ -65,26 +65,29 @@ impl Readings {
         }));
     }
 
-    /// Finds out by what the paths of the burst's packets are found that the gateway of `zone` gets, and fetches those; says
-    /// whether there is one for all of them in second `now_s`.
-    pub(super) fn find_paths(
+    /// Finds out by what the paths of those of the burst's packets are found that `gateway` gets, and fetches those paths; says
+    /// whether there is one for all of them.
+    pub(super) fn find_paths<P>(
         &mut self,
+        burst: &[Frame<P>],
         (paths, routes): (&Paths, &Routes<'_>),
-        (port, zone): (PortIndex, NetworkIndex),
+        (port, zone, gateway): (PortIndex, NetworkIndex, MacAddress),
         now_s: u32,
     ) -> bool {
-        self.paths.extend(self.heads.iter().map(|head| match head {
-            Reading::Read(Contents::Ip(packet)) => {
-                routes.key(port, zone, packet).map(|key| (key, paths.place(&key)))
+        let mut is_known = true;
+        self.paths.extend(burst.iter().take(AHEAD_MAX).map(|frame| {
+            if !frame.head.bytes().starts_with(&gateway.0) {
+                return None;
             }
-            _ => None,
+            let packet = Packet::plain_of(frame);
+            let key = packet.and_then(|packet| routes.key(port, zone, &packet));
+            is_known &= key.is_some();
+            key.map(|key| (key, paths.place(&key)))
         }));
         let places = self.paths.iter().flatten();
         black_box(places.fold(0, |sum, (_, place)| sum ^ paths.touch(*place)));
-        let is_known = |path: &Option<(PathKey, PathPlace)>| {
-            path.is_some_and(|(key, place)| paths.find(place, &key, now_s).is_some())
-        };
-        self.paths.iter().all(is_known)
+        let mut found = self.paths.iter().flatten();
+        is_known && found.all(|(key, place)| paths.find(*place, key, now_s).is_some())
     }
 
     /// Has the table of connections fetch what the look-ups of a burst that was read will need.

@@ -57,12 +57,15 @@ impl<E> Commit<'_, E> {
         E: Egress<P>,
     {
         let Some(routes) = self.routes else { return self.drop(slot, frame, DropReason::NotRoutable) };
+        if self.follow_plain(slot, frame, network, &routes) {
+            return;
+        }
         let mut read = None;
         let contents = match self.readings.contents(slot, frame, &mut read) {
             Ok(contents) => contents,
             Err(reason) => return self.drop(slot, frame, reason),
         };
-        if self.follow(slot, frame, (network, contents), &routes) {
+        if self.follow_read(slot, frame, (network, contents), &routes) {
             return;
         }
         if let Contents::Arp(_) = contents {

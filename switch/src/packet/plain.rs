@@ -1,0 +1,159 @@
+//! A quick reading of what most packets are, for who can do without when it says nothing: whole packets of IPv4 without options,
+//! with UDP, or TCP but for what opens a connection. It agrees with [`parse`](super::parse) on each packet that it reads.
+
+use super::view::{u16_at, u32_at};
+use super::{Address, Packet, Ports, SynOptions, Tcp, TcpFlags, Transport, number};
+use crate::frame::Frame;
+
+/// Where an IPv4 header begins behind Ethernet's, and a transport header behind one without options.
+const NETWORK: u16 = 14;
+const TRANSPORT: u16 = 34;
+
+/// The type of IPv4, its version, and a header of 20 bytes.
+const PLAIN: [u8; 3] = [0x08, 0x00, 0x45];
+
+impl Packet {
+    /// What a frame carries, of which the claims are about just that; `None`: it has to be read with care.
+    #[inline(always)]
+    pub(crate) fn plain_of<P>(frame: &Frame<P>) -> Option<Self> {
+        let packet = Self::plain(frame.head.bytes(), frame.meta.length)?;
+        frame.meta.claims.fit_packet(&packet).then_some(packet)
+    }
+
+    /// The same of the head of a frame of `length` bytes.
+    #[inline(always)]
+    pub(super) fn plain(head: &[u8], length: u32) -> Option<Self> {
+        let first = head.first_chunk::<42>()?;
+        let end = u32::from(NETWORK) + u32::from(u16_at(first, 16));
+        let rest = end.checked_sub(u32::from(TRANSPORT))?;
+        let is_part = u16_at(first, 20) & 0x3fff != 0;
+        if first[12..15] != PLAIN || is_part || end > length {
+            return None;
+        }
+        let protocol = first[23];
+        let ports = Ports { source: u16_at(first, 34), destination: u16_at(first, 36) };
+        let transport = match protocol {
+            number::UDP => {
+                let length = u32::from(u16_at(first, 38));
+                if length < 8 || length > rest {
+                    return None;
+                }
+                Transport::Ports(ports)
+            }
+            number::TCP => Transport::Tcp(plain_tcp(head, ports, rest)?),
+            _ => return None,
+        };
+        let address = |at: usize| Address::from_v4([first[at], first[at + 1], first[at + 2], first[at + 3]]);
+        Some(Self {
+            source: address(26),
+            destination: address(30),
+            protocol,
+            hop_limit: first[22],
+            traffic_class: first[15],
+            network_at: NETWORK,
+            transport_at: TRANSPORT,
+            end_at: end,
+            fragment: None,
+            transport,
+        })
+    }
+}
+
+/// A segment without SYN, with `rest` bytes from its header on.
+#[inline(always)]
+fn plain_tcp(head: &[u8], ports: Ports, rest: u32) -> Option<Tcp> {
+    let header = head.get(usize::from(TRANSPORT)..)?.first_chunk::<20>()?;
+    let (length, flags) = (u32::from(header[12] >> 4) * 4, TcpFlags(header[13]));
+    if length < 20 || length > rest || flags.has(TcpFlags::SYN) {
+        return None;
+    }
+    Some(Tcp {
+        ports,
+        sequence: u32_at(header, 4),
+        acknowledgement: u32_at(header, 8),
+        flags,
+        window: u16_at(header, 14),
+        payload: u16::try_from(rest - length).ok()?,
+        syn: SynOptions::default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::packet::{Contents, parse};
+
+    fn length_of(frame: &[u8]) -> u32 {
+        u32::try_from(frame.len()).unwrap()
+    }
+
+    /// UDP or TCP with a payload, and padding behind the packet.
+    fn build(is_tcp: bool, ends: ([u8; 4], [u8; 4], u16, u16), payload: &[u8], padding: usize) -> Vec<u8> {
+        let ip = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(ends.0, ends.1, 64);
+        let mut frame = Vec::new();
+        if is_tcp {
+            ip.tcp(ends.2, ends.3, 77, 1000).ack(5).psh().write(&mut frame, payload).unwrap();
+        } else {
+            ip.udp(ends.2, ends.3).write(&mut frame, payload).unwrap();
+        }
+        frame.resize(frame.len() + padding, 0);
+        frame
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// Whatever is done to a packet: what is read quickly is what is read with care.
+        #[test]
+        fn both_readings_agree(
+            is_tcp in any::<bool>(),
+            ends in any::<([u8; 4], [u8; 4], u16, u16)>(),
+            payload in prop::collection::vec(any::<u8>(), 0..80),
+            padding in 0..20_usize,
+            changes in prop::collection::vec((prop_oneof![3 => 12..56_usize, 1 => 0..60_usize], any::<u8>()), 0..4),
+            cut in 0..40_usize,
+            is_cut in prop::bool::weighted(0.2),
+        ) {
+            let mut frame = build(is_tcp, ends, &payload, padding);
+            for (at, byte) in changes {
+                if let Some(place) = frame.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            if is_cut {
+                frame.truncate(frame.len() - cut.min(frame.len()));
+            }
+            let head = &frame[..frame.len().min(128)];
+            if let Some(packet) = Packet::plain(head, length_of(&frame)) {
+                prop_assert_eq!(parse(head, length_of(&frame)), Ok(Contents::Ip(packet)));
+            }
+        }
+    }
+
+    #[test]
+    fn plain_packets_are_read() {
+        for is_tcp in [true, false] {
+            for payload in [0, 1, 60] {
+                let frame = build(is_tcp, ([10, 0, 0, 1], [10, 0, 0, 2], 5, 6), &vec![7; payload], 6);
+                let read = Packet::plain(&frame[..frame.len().min(128)], length_of(&frame));
+                assert!(read.is_some(), "{is_tcp} {payload}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_needs_care_is_left_to_who_has_it() {
+        let frame = build(true, ([10, 0, 0, 1], [10, 0, 0, 2], 5, 6), &[7; 60], 0);
+        // Options, a fragment, another protocol, SYN, a header that is too short, a tag.
+        for (at, byte) in [(14, 0x46), (20, 0x20), (21, 1), (23, 1), (47, 0x12), (46, 0x40), (12, 0x81)] {
+            let mut other = frame.clone();
+            other[at] = byte;
+            assert_eq!(Packet::plain(&other, length_of(&other)), None, "{byte:#x} at {at}");
+        }
+        assert_eq!(Packet::plain(&frame, length_of(&frame) - 1), None, "it is shorter than it says");
+        assert_eq!(Packet::plain(&frame[..41], length_of(&frame)), None);
+    }
+}
