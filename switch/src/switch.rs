@@ -30,7 +30,7 @@ use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
 use commit::{Commit, Run};
 use judge::{Receivers, Rules};
-use readings::Readings;
+use readings::{Readings, Wanted};
 use route::Routes;
 
 /// How many records a worker's flow cache has room for unless told otherwise. Each takes 128 bytes.
@@ -493,19 +493,18 @@ fn read_ahead<P>(
         return;
     }
     let mut tracked = judged;
-    let mut is_read = judged.is_some() || is_guarded;
-    if let Some(((routes, zone), gateway)) = routed {
-        let is_known = paths.has_room() && {
-            let place = (scene.source, zone, gateway.mac);
-            readings.find_paths(burst, (paths, routes), place, scene.now_s)
-        };
-        let translator = routes.translator.filter(|translator| translator.nat.concerns(zone) && !is_known);
+    let mut wanted = (judged.is_some() || is_guarded).then_some(Wanted::All);
+    if let Some(((routes, zone), gateway)) = routed
+        && paths.has_room()
+    {
+        readings.find_paths(burst, (paths, routes), (scene.source, zone, gateway.mac), scene.now_s);
+        let translator = routes.translator.filter(|translator| translator.nat.concerns(zone));
+        let translator = translator.filter(|_| readings.has_unknown());
         tracked = tracked.or(translator.map(|translator| (translator.conntrack, zone)));
-        is_read |= translator.is_some();
+        wanted = wanted.or(translator.map(|_| Wanted::Unknown));
     }
-    if is_read {
-        let only = gateway.filter(|_| judged.is_none() && !is_guarded).map(|gateway| gateway.mac);
-        readings.read(burst, only);
+    if let Some(wanted) = wanted {
+        readings.read(burst, wanted);
     }
     if let Some((conntrack, zone)) = tracked {
         readings.look_ahead(conntrack, zone);

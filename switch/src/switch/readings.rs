@@ -12,7 +12,7 @@ use crate::packet::{Contents, Packet};
 use crate::router::{PathKey, PathPlace, Paths};
 use crate::vlan::{TYPE_FIELD, is_tag_at};
 
-/// The most frames of a burst that are read ahead; those behind are read when they are asked about.
+/// The most frames of a burst that are read ahead, a bit of a word for each; those behind are read when they are asked about.
 const AHEAD_MAX: usize = 64;
 
 /// What a head says.
@@ -32,12 +32,23 @@ pub(super) struct Readings {
     heads: Vec<Reading>,
     hints: Vec<Hint>,
     paths: Vec<Option<(PathKey, PathPlace)>>,
+    /// Packets that the gateway gets and whose paths are not known, the burst's first one in the lowest bit.
+    unknown: u64,
+}
+
+/// Which heads are read ahead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wanted {
+    /// All of them.
+    All,
+    /// Those of packets that a gateway gets and whose paths are not known.
+    Unknown,
 }
 
 impl Default for Readings {
     fn default() -> Self {
         let (heads, hints) = (Vec::with_capacity(AHEAD_MAX), Vec::with_capacity(AHEAD_MAX));
-        Self { heads, hints, paths: Vec::with_capacity(AHEAD_MAX) }
+        Self { heads, hints, paths: Vec::with_capacity(AHEAD_MAX), unknown: 0 }
     }
 }
 
@@ -48,14 +59,14 @@ impl Readings {
         self.heads.clear();
         self.hints.clear();
         self.paths.clear();
+        self.unknown = 0;
     }
 
-    /// Reads the burst's heads; with a gateway, only of frames to its Ethernet address.
-    pub(super) fn read<P>(&mut self, burst: &[Frame<P>], gateway: Option<MacAddress>) {
-        let is_for = |head: &[u8]| gateway.is_none_or(|gateway| head.starts_with(&gateway.0));
-        self.heads.extend(burst.iter().take(AHEAD_MAX).map(|frame| {
-            let head = frame.head.bytes();
-            if is_tag_at(head, TYPE_FIELD) || !is_for(head) {
+    /// Reads the burst's heads, but for those that nobody will ask for.
+    pub(super) fn read<P>(&mut self, burst: &[Frame<P>], wanted: Wanted) {
+        self.heads.extend(burst.iter().take(AHEAD_MAX).enumerate().map(|(slot, frame)| {
+            let is_wanted = wanted == Wanted::All || self.unknown >> slot & 1 != 0;
+            if !is_wanted || is_tag_at(frame.head.bytes(), TYPE_FIELD) {
                 return Reading::Unread;
             }
             match Contents::of(frame) {
@@ -65,29 +76,34 @@ impl Readings {
         }));
     }
 
-    /// Finds out by what the paths of those of the burst's packets are found that `gateway` gets, and fetches those paths; says
-    /// whether there is one for all of them.
+    /// Finds out by what the paths of those of the burst's packets are found that `gateway` gets, and fetches those paths.
     pub(super) fn find_paths<P>(
         &mut self,
         burst: &[Frame<P>],
         (paths, routes): (&Paths, &Routes<'_>),
         (port, zone, gateway): (PortIndex, NetworkIndex, MacAddress),
         now_s: u32,
-    ) -> bool {
-        let mut is_known = true;
-        self.paths.extend(burst.iter().take(AHEAD_MAX).map(|frame| {
+    ) {
+        let mut concerned = 0_u64;
+        self.paths.extend(burst.iter().take(AHEAD_MAX).enumerate().map(|(slot, frame)| {
             if !frame.head.bytes().starts_with(&gateway.0) {
                 return None;
             }
-            let packet = Packet::plain_of(frame);
-            let key = packet.and_then(|packet| routes.key(port, zone, &packet));
-            is_known &= key.is_some();
-            key.map(|key| (key, paths.place(&key)))
+            concerned |= 1 << slot;
+            let key = routes.key(port, zone, &Packet::plain_of(frame)?)?;
+            Some((key, paths.place(&key)))
         }));
         let places = self.paths.iter().flatten();
         black_box(places.fold(0, |sum, (_, place)| sum ^ paths.touch(*place)));
-        let mut found = self.paths.iter().flatten();
-        is_known && found.all(|(key, place)| paths.find(*place, key, now_s).is_some())
+        self.unknown = self.paths.iter().enumerate().fold(concerned, |unknown, (slot, path)| match path {
+            Some((key, place)) if paths.find(*place, key, now_s).is_some() => unknown & !(1 << slot),
+            _ => unknown,
+        });
+    }
+
+    /// Whether the gateway gets packets whose paths are not known.
+    pub(super) fn has_unknown(&self) -> bool {
+        self.unknown != 0
     }
 
     /// Has the table of connections fetch what the look-ups of a burst that was read will need.
