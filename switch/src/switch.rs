@@ -8,33 +8,32 @@ mod prefixed;
 mod readings;
 mod route;
 mod translate;
+mod worker;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use crate::conntrack::{self, Conntrack};
-use crate::counters::{Counters, FdbSnapshot, FlowCacheCounters, FlowTally, Tally};
+use crate::counters::{Counters, FdbSnapshot, FlowTally};
 use crate::decision::Scene;
 use crate::drops::DropReason;
 use crate::fdb::{Fdb, FdbEntry, Limits};
 use crate::filter::{Carried, Filter};
-use crate::flow_cache::{FlowCache, FlowHasher, FlowMismatch, Verification};
+use crate::flow_cache::{FlowHasher, FlowMismatch, Verification};
 use crate::fragments::{self, DatagramId};
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::multicast::{GroupEntry, GroupSnapshot, Groups, Scratch};
+use crate::multicast::{GroupEntry, GroupSnapshot, Groups};
 use crate::nat::Translator;
 use crate::policy::{NetworkPolicy, Policy};
-use crate::router::{Neighbours, Paths, Why};
+use crate::router::{Neighbours, Why};
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
 use commit::{Commit, Run};
-use judge::{Receivers, Rules};
-use readings::{Readings, Wanted};
+use judge::Rules;
+use readings::read_ahead;
 use route::Routes;
-
-/// How many records a worker's flow cache has room for unless told otherwise. Each takes 128 bytes.
-pub const FLOW_ENTRIES_DEFAULT: usize = 8192;
+pub use worker::{FLOW_ENTRIES_DEFAULT, WorkerState};
 
 /// How many neighbours all gateways together may know.
 const NEIGHBOURS: usize = 16_384;
@@ -108,71 +107,6 @@ pub struct Switch {
     /// Made with the first gateway.
     neighbours: OnceLock<Neighbours>,
     seed: u64,
-}
-
-/// What one worker has for itself; it serves one switch.
-#[derive(Debug)]
-pub struct WorkerState {
-    policy: Arc<Policy>,
-    /// Whether anything is remembered of earlier frames.
-    has_cache: bool,
-    flows: FlowCache,
-    flow_counters: Arc<FlowCacheCounters>,
-    scratch: Scratch,
-    receivers: Receivers,
-    readings: Readings,
-    paths: Paths,
-    /// What the burst adds to its port's counters; here, so that a burst does not have to clear room for every reason there is.
-    tally: Tally,
-}
-
-impl WorkerState {
-    /// A worker that goes by `policy`, with a flow cache of [`FLOW_ENTRIES_DEFAULT`] records.
-    #[must_use]
-    pub fn new(policy: Arc<Policy>) -> Self {
-        Self::with_flow_entries(policy, FLOW_ENTRIES_DEFAULT)
-    }
-
-    /// A worker whose flow cache has room for `entries` records, rounded up to a power of two; with 0 it has
-    /// none, and the stages decide about each frame.
-    #[must_use]
-    pub fn with_flow_entries(policy: Arc<Policy>, entries: usize) -> Self {
-        let (flow_counters, scratch) = (Arc::default(), Scratch::default());
-        let (receivers, readings) = (Receivers::default(), Readings::default());
-        Self {
-            policy,
-            has_cache: entries > 0,
-            flows: FlowCache::new(entries),
-            flow_counters,
-            scratch,
-            receivers,
-            readings,
-            paths: Paths::none(),
-            tally: Tally::default(),
-        }
-    }
-
-    /// Goes by `policy` from the next burst on. No earlier record is replayed any more, unless only what security groups
-    /// say differs.
-    pub fn set_policy(&mut self, policy: Arc<Policy>) {
-        if !policy.decides_as(&self.policy) {
-            self.flows.start_epoch();
-            self.paths.start_epoch();
-        }
-        self.policy = policy;
-    }
-
-    /// The policy that the worker goes by.
-    #[must_use]
-    pub fn policy(&self) -> &Arc<Policy> {
-        &self.policy
-    }
-
-    /// What the flow cache did, for others to read at any time.
-    #[must_use]
-    pub fn flow_counters(&self) -> &Arc<FlowCacheCounters> {
-        &self.flow_counters
-    }
 }
 
 impl Switch {
@@ -256,12 +190,10 @@ impl Switch {
         let rules = policy.security().map(|security| self.rules(security, &scene, now));
         let routes = self.routes(policy);
         readings.clear();
-        if routes.is_some() && *has_cache {
-            paths.make_room(self.seed.rotate_left(24));
-        }
         if guard.is_some() || rules.is_some() || routes.is_some() {
-            let zone = ingress.untagged().ok();
-            read_ahead(readings, burst, (rules.as_ref(), routes.as_ref(), paths), &scene, zone);
+            // None without a cache: then nothing is remembered of earlier frames.
+            let seed = has_cache.then_some(self.seed.rotate_left(24));
+            read_ahead(readings, burst, (rules.as_ref(), routes.as_ref()), (paths, seed), &scene);
         }
         let verifies = self.verification.is_on();
         let commit = Commit {
@@ -296,15 +228,7 @@ impl Switch {
             once: None,
         };
         debug_assert!(burst.iter().all(|frame| frame.meta.source == source), "a burst comes from one port");
-        if let Some(guard) = guard {
-            for (slot, frame) in burst.iter_mut().enumerate() {
-                run.guarded(slot, frame, guard);
-            }
-        } else {
-            for (slot, frame) in burst.iter_mut().enumerate() {
-                run.frame(slot, frame);
-            }
-        }
+        run.burst(burst, guard);
         if verifies {
             run.counted.mismatched += run.commit.paths.take_mismatched();
         }
@@ -470,44 +394,6 @@ impl Switch {
     #[must_use]
     pub fn fdb_counters(&self) -> FdbSnapshot {
         self.counters.fdb.snapshot()
-    }
-}
-
-/// Reads a burst's heads if port security, security groups or a gateway will be asked about them, and fetches what is known of
-/// their connections and of the ways that they go.
-#[inline(never)]
-fn read_ahead<P>(
-    readings: &mut Readings,
-    burst: &[Frame<P>],
-    (rules, routes, paths): (Option<&Rules<'_>>, Option<&Routes<'_>>, &Paths),
-    scene: &Scene<'_>,
-    zone: Option<NetworkIndex>,
-) {
-    let policy = scene.policy;
-    let judged = rules.zip(zone).filter(|(_, zone)| policy.has_filtered(*zone));
-    let judged = judged.map(|(rules, zone)| (&rules.filter.conntrack, zone));
-    let gateway = zone.and_then(|zone| policy.network(zone)?.gateway());
-    let routed = routes.zip(zone).zip(gateway);
-    let is_guarded = scene.port.is_some_and(|port| port.guard.is_some());
-    if judged.is_none() && routed.is_none() && !is_guarded {
-        return;
-    }
-    let mut tracked = judged;
-    let mut wanted = (judged.is_some() || is_guarded).then_some(Wanted::All);
-    if let Some(((routes, zone), gateway)) = routed
-        && paths.has_room()
-    {
-        readings.find_paths(burst, (paths, routes), (scene.source, zone, gateway.mac), scene.now_s);
-        let translator = routes.translator.filter(|translator| translator.nat.concerns(zone));
-        let translator = translator.filter(|_| readings.has_unknown());
-        tracked = tracked.or(translator.map(|translator| (translator.conntrack, zone)));
-        wanted = wanted.or(translator.map(|_| Wanted::Unknown));
-    }
-    if let Some(wanted) = wanted {
-        readings.read(burst, wanted);
-    }
-    if let Some((conntrack, zone)) = tracked {
-        readings.look_ahead(conntrack, zone);
     }
 }
 

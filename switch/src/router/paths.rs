@@ -229,8 +229,8 @@ impl Paths {
         let is_free = |record: &Record| record.key == key || record.at_s != now_s || record.epoch != epoch;
         let room = bucket.iter().position(is_free).or_else(|| {
             self.refused = self.refused.wrapping_add(1);
-            let turn = self.refused / LET_IN;
-            (self.refused % LET_IN == 0).then_some(if turn % 2 == 0 { 0 } else { 1 })
+            let is_even = (self.refused / LET_IN).is_multiple_of(2);
+            self.refused.is_multiple_of(LET_IN).then_some(usize::from(is_even))
         });
         if let Some(record) = room.and_then(|room| bucket.get_mut(room)) {
             *record = Record { key, at_s: now_s, epoch, path: Some(path) };

@@ -57,9 +57,26 @@ pub(super) struct Run<'a, E> {
 }
 
 impl<E> Run<'_, E> {
+    /// Takes in all frames of a burst.
+    #[inline(always)]
+    pub(super) fn burst<P>(&mut self, burst: &mut [Frame<P>], guard: Option<&SourceGuard>)
+    where
+        E: Egress<P>,
+    {
+        if let Some(guard) = guard {
+            for (slot, frame) in burst.iter_mut().enumerate() {
+                self.guarded(slot, frame, guard);
+            }
+        } else {
+            for (slot, frame) in burst.iter_mut().enumerate() {
+                self.frame(slot, frame);
+            }
+        }
+    }
+
     /// Replays the record of the frame's kind, or makes it.
     #[inline(always)]
-    pub(super) fn frame<P>(&mut self, slot: usize, frame: &mut Frame<P>)
+    fn frame<P>(&mut self, slot: usize, frame: &mut Frame<P>)
     where
         E: Egress<P>,
     {
@@ -92,7 +109,7 @@ impl<E> Run<'_, E> {
     /// The same for any frame of a port whose guest is held to its addresses. It is looked at before any record is, so
     /// a record is only ever replayed for frames that may be sent, and says nothing about what was looked at here.
     #[inline(never)]
-    pub(super) fn guarded<P>(&mut self, slot: usize, frame: &mut Frame<P>, guard: &SourceGuard)
+    fn guarded<P>(&mut self, slot: usize, frame: &mut Frame<P>, guard: &SourceGuard)
     where
         E: Egress<P>,
     {

@@ -2,8 +2,10 @@
 
 use std::hint::black_box;
 
+use super::judge::Rules;
 use super::route::Routes;
 use crate::conntrack::{Conntrack, Hint};
+use crate::decision::Scene;
 use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
@@ -151,5 +153,45 @@ impl Readings {
     #[inline]
     pub(super) fn hint(&self, slot: usize) -> Hint {
         self.hints.get(slot).copied().unwrap_or_default()
+    }
+}
+
+/// Reads a burst's heads if port security, security groups or a gateway will be asked about them, and fetches what is known of
+/// their connections and of the ways that they go.
+#[inline(never)]
+pub(super) fn read_ahead<P>(
+    readings: &mut Readings,
+    burst: &[Frame<P>],
+    (rules, routes): (Option<&Rules<'_>>, Option<&Routes<'_>>),
+    (paths, seed): (&mut Paths, Option<u64>),
+    scene: &Scene<'_>,
+) {
+    let policy = scene.policy;
+    let zone = policy.ingress(scene.source).untagged().ok();
+    let judged = rules.zip(zone).filter(|(_, zone)| policy.has_filtered(*zone));
+    let judged = judged.map(|(rules, zone)| (&rules.filter.conntrack, zone));
+    let gateway = zone.and_then(|zone| policy.network(zone)?.gateway());
+    let routed = routes.zip(zone).zip(gateway);
+    let is_guarded = scene.port.is_some_and(|port| port.guard.is_some());
+    if judged.is_none() && routed.is_none() && !is_guarded {
+        return;
+    }
+    let mut tracked = judged;
+    let mut wanted = (judged.is_some() || is_guarded).then_some(Wanted::All);
+    if let Some(((routes, zone), gateway)) = routed
+        && let Some(seed) = seed
+    {
+        paths.make_room(seed);
+        readings.find_paths(burst, (paths, routes), (scene.source, zone, gateway.mac), scene.now_s);
+        let translator = routes.translator.filter(|translator| translator.nat.concerns(zone));
+        let translator = translator.filter(|_| readings.has_unknown());
+        tracked = tracked.or(translator.map(|translator| (translator.conntrack, zone)));
+        wanted = wanted.or(translator.map(|_| Wanted::Unknown));
+    }
+    if let Some(wanted) = wanted {
+        readings.read(burst, wanted);
+    }
+    if let Some((conntrack, zone)) = tracked {
+        readings.look_ahead(conntrack, zone);
     }
 }

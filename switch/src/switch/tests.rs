@@ -1,5 +1,7 @@
 //! The switch as its caller sees it: each test is a sentence, and asserts all counters.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::drops::DropReason;
 use crate::frame::{Claims, Gso, GsoKind, Head, Metadata, PartialChecksum};

@@ -5,9 +5,9 @@
     reason = "a test may stop at its own mistakes, and chooses its own numbers"
 )]
 
+mod again;
 #[path = "../support/fragment.rs"]
 mod fragment;
-mod again;
 mod icmp;
 mod inward;
 mod lab;
