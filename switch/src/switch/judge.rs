@@ -11,7 +11,7 @@ use crate::filter::{Arrival, Carried, Crossing, Denied, Entrance, Filter, First,
 use crate::fragments::DatagramId;
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
-use crate::packet::{Contents, Packet};
+use crate::packet::{Contents, Icmp, IcmpMessage, Packet, Transport};
 use crate::security::{SecurityPolicy, Service};
 use crate::storm::JudgeLimits;
 use crate::time::Nanos;
@@ -75,6 +75,18 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// Whether a network's gateway itself tells a station that a packet did not go on. It only says so to who sent that, and the packet
+/// that did not go on belongs to no connection.
+#[cold]
+pub(super) fn is_gateways_error(scene: &Scene<'_>, network: NetworkIndex, contents: &Contents) -> bool {
+    let gateway = scene.policy.network(network).and_then(|network| network.gateway());
+    let is_error = matches!(
+        contents,
+        Contents::Ip(Packet { transport: Transport::Icmp(Icmp { message: IcmpMessage::Error(_), .. }), .. })
+    );
+    is_error && gateway.is_some_and(|gateway| gateway.port == scene.source)
+}
+
 impl<'a, E> Commit<'a, E> {
     /// Lets a frame leave by a port if the rules of both sides allow it.
     #[inline(never)]
@@ -132,6 +144,9 @@ impl<'a, E> Commit<'a, E> {
         let assessed = rules.filter.assess(&crossing, parcel, to);
         match self.note(&rules, &crossing, judged, assessed) {
             Ok(()) => self.egress.send(to, slot, frame),
+            Err(_) if is_gateways_error(self.scene, networks[0], judged.contents) => {
+                self.egress.send(to, slot, frame);
+            }
             // The receiver's reason is counted where people look for it.
             Err(Denied::Ingress) => {
                 self.counters.port(to).add_drops(DropReason::GroupIngress, 1);
@@ -139,6 +154,38 @@ impl<'a, E> Commit<'a, E> {
             }
             Err(denied) => self.drop(slot, frame, denied.into()),
         }
+    }
+
+    /// Whether its sender's rules allow a packet to the gateway of `network` itself. It belongs to a connection as one to a station
+    /// does, so that what the gateway answers is a reply.
+    #[cold]
+    pub(super) fn may_reach_gateway<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        network: NetworkIndex,
+        judged: Judged<'_>,
+    ) -> bool
+    where
+        E: Egress<P>,
+    {
+        let policy = self.scene.policy;
+        let gateway = policy.network(network).and_then(|network| network.gateway());
+        let is_filtered = policy.is_filtered(self.scene.source);
+        let (Some((rules, crossing)), Some(gateway), true) =
+            (self.crossing([network; 2]), gateway, is_filtered)
+        else {
+            if let Some(filter) = self.filter {
+                self.settle(filter, judged.admitted, judged.contents, Ok(None));
+            }
+            return true;
+        };
+        let assessed = rules.filter.assess(&crossing, judged.parcel(self.readings.hint(slot)), gateway.port);
+        let noted = self.note(&rules, &crossing, judged, assessed);
+        if let Err(denied) = noted {
+            self.drop(slot, frame, denied.into());
+        }
+        noted.is_ok()
     }
 
     /// Whether rules are to be asked now about a frame that came in in `network`, before it is changed for another one: a

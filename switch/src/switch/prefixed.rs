@@ -25,7 +25,9 @@ impl<'a, E> Commit<'a, E> {
         let arrival = routes.arrival(network, frame, packet);
         let (hop, inner, leaving) = match translator.plan_prefixes(&arrival, self.scene.now_s) {
             Prefixed::Plain => return self.route_admitted(slot, frame, network, contents, None),
-            Prefixed::Gateway(why) => return self.hand_over(slot, frame, network, Some(why)),
+            Prefixed::Gateway(why) => {
+                return self.bring_to_gateway(slot, frame, network, contents, (why, Some(why)));
+            }
             Prefixed::Drop(reason) => return self.drop(slot, frame, reason),
             Prefixed::Leave { hop, inner, leaving } => (hop, inner, leaving),
         };

@@ -103,7 +103,9 @@ impl<E> Commit<'_, E> {
             (Ok((_, Way::Gateway(why))), Some(admitted)) => {
                 self.stay(slot, frame, network, (contents, admitted), why);
             }
-            (Ok((_, Way::Gateway(_))), None) => self.hand_over(slot, frame, network, None),
+            (Ok((_, Way::Gateway(why))), None) => {
+                self.bring_to_gateway(slot, frame, network, contents, (why, None));
+            }
             (Ok((_, Way::Drop(reason))) | Err(reason), _) => self.drop(slot, frame, reason),
         }
     }
@@ -169,6 +171,27 @@ impl<E> Commit<'_, E> {
         match judged {
             Some(judged) => self.flood_admitted(slot, frame, networks, members, judged),
             None => self.egress.flood(networks[1], members, slot, frame),
+        }
+    }
+
+    /// Hands a packet to the gateway of `network`, about which rules were not asked yet: those of its sender are if it is for the
+    /// gateway itself. `told` is why, if the gateway cannot find that out.
+    #[cold]
+    pub(super) fn bring_to_gateway<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        network: NetworkIndex,
+        contents: &Contents,
+        (why, told): (Why, Option<Why>),
+    ) where
+        E: Egress<P>,
+    {
+        if why != Why::Local || !self.scene.policy.is_filtered(self.scene.source) {
+            return self.hand_over(slot, frame, network, told);
+        }
+        if let Some(admitted) = self.admit_from(slot, frame, network, contents) {
+            self.stay(slot, frame, network, (contents, admitted), why);
         }
     }
 

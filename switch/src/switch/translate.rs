@@ -242,7 +242,10 @@ impl<'a, E> Commit<'a, E> {
     {
         if let (Some(filter), Contents::Ip(packet)) = (self.filter, contents) {
             if why == Why::Local {
-                self.settle(filter, admitted, contents, Ok(None));
+                let judged = Judged { contents, admitted, translated: None };
+                if !self.may_reach_gateway(slot, frame, network, judged) {
+                    return;
+                }
             } else {
                 filter.put_back(network, self.scene.source, packet);
             }

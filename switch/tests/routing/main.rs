@@ -27,9 +27,12 @@ use viaduct_switch::{
 };
 
 /// Stations 0 and 1 are in networks 0 and 1, alone at ports 0 and 1; station 2 in network 1 too, at port 2. Port 3 is a trunk
-/// of both, with station 3 in network 0 and station 4 in network 1. The gateways' frames enter at ports 10 and 11.
-const NETWORK_OF: [usize; 5] = [0, 1, 1, 0, 1];
-const PORT_OF: [usize; 5] = [0, 1, 2, 3, 3];
+/// of both, with station 3 in network 0 and station 4 in network 1. The gateways' frames enter at ports 10 and 11, as if they were
+/// stations 5 and 6.
+const NETWORK_OF: [usize; 7] = [0, 1, 1, 0, 1, 0, 1];
+const PORT_OF: [usize; 7] = [0, 1, 2, 3, 3, 10, 11];
+/// The gateway of network 1.
+const GATEWAY: usize = 6;
 const TRUNK: usize = 3;
 
 fn port(index: usize) -> PortIndex {

@@ -65,6 +65,41 @@ fn rules_hold_between_networks_and_answers_find_their_connection() {
     assert!(lab.send(0, &udp(0, station_v4(1), 9)).sent.is_empty());
 }
 
+/// A datagram of network 1's gateway to station 1, from this port to that one.
+fn gateways_datagram([from, to]: [u16; 2]) -> Vec<u8> {
+    let ethernet = PacketBuilder::ethernet2(gateway(1).0, mac(1).0);
+    let mut frame = Vec::new();
+    let ip = ethernet.ipv4(v4(1, 1).octets(), station_v4(1).octets(), 64);
+    ip.udp(from, to).write(&mut frame, &[9; 20]).unwrap();
+    frame
+}
+
+#[test]
+fn what_a_gateway_answers_to_a_filtered_station_is_a_reply_and_nothing_else_is() {
+    let mut lab = Lab::new();
+    filter(&mut lab, 54);
+    let question = udp(1, v4(1, 1), 64);
+    let meta = Metadata::new(port(1), question.len() as u32, Claims::default());
+    let frame = Frame { head: Head::from_bytes(&question), meta, payload: &[][..] };
+    let explained = lab.switch.explain(lab.worker.policy(), lab.now, &frame);
+    assert_eq!(explained.fate, Fate::ToGateway);
+    assert!(lab.send(GATEWAY, &gateways_datagram([53, 1000])).sent.is_empty(), "nothing was asked");
+    assert_eq!(lab.drops(1, DropReason::GroupIngress), 1);
+    assert_eq!(lab.send(1, &question).offered.len(), 1);
+    let replies = lab.send(GATEWAY, &gateways_datagram([53, 1000])).sent;
+    assert_eq!(replies.iter().map(|(to, ..)| *to).collect::<Vec<_>>(), [1]);
+    assert!(lab.send(GATEWAY, &gateways_datagram([53, 1001])).sent.is_empty(), "that was not asked");
+    // That a packet came to nothing is told by the gateway itself, and by nobody else.
+    let error = |from: usize, mac: MacAddress| {
+        let mut frame = unreachable(from, station_v4(1), &udp(1, v4(0, 78), 1));
+        frame[6..12].copy_from_slice(&mac.0);
+        frame[..6].copy_from_slice(&self::mac(1).0);
+        frame
+    };
+    assert_eq!(lab.send(GATEWAY, &error(GATEWAY, gateway(1))).sent.len(), 1);
+    assert!(lab.send(2, &error(2, mac(2))).sent.is_empty());
+}
+
 #[test]
 fn an_error_about_a_routed_packet_finds_its_connection_in_either_network() {
     let mut lab = Lab::new();

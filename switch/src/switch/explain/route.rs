@@ -48,7 +48,7 @@ impl Explainer<'_> {
         }
         match routes.way(network, frame, &contents, self.scene.now_s) {
             Ok((_, Way::To(hop))) => self.pass(network, frame, hop, None),
-            Ok((_, Way::Gateway(why))) => self.hand_over(is_claim(&contents), Some(why)),
+            Ok((_, Way::Gateway(why))) => self.bring_to_gateway(network, frame, &contents, why),
             Ok((_, Way::Drop(reason))) | Err(reason) => Fate::Dropped(reason),
         }
     }
@@ -90,6 +90,27 @@ impl Explainer<'_> {
             return self.judge(Some(networks), Aim::Ports(members), frame, seen);
         }
         Fate::Leaves(self.departures(members, &frame.meta))
+    }
+
+    /// What becomes of a packet that the gateway gets, about which its sender's rules may be asked.
+    pub(super) fn bring_to_gateway(
+        &self,
+        network: NetworkIndex,
+        frame: &Frame<&[u8]>,
+        contents: &Contents,
+        why: Why,
+    ) -> Fate {
+        let policy = self.scene.policy;
+        if why == Why::Local
+            && policy.is_filtered(self.scene.source)
+            && let Some(gateway) = policy.network(network).and_then(|network| network.gateway())
+        {
+            match self.judge(Some([network; 2]), Aim::Port(gateway.port), frame, None) {
+                Fate::Leaves(_) => {}
+                refused => return refused,
+            }
+        }
+        self.hand_over(is_claim(contents), Some(why))
     }
 
     pub(super) fn hand_over(&self, is_claim: bool, why: Option<Why>) -> Fate {

@@ -9,6 +9,7 @@ use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::packet::{Contents, Packet};
 use crate::storm::JudgeLimits;
+use crate::switch::judge::is_gateways_error;
 
 /// Where a frame goes if rules allow it.
 #[derive(Clone, Copy)]
@@ -95,6 +96,9 @@ impl Explainer<'_> {
         }
         match assessed {
             Ok(_) => Fate::Leaves(self.departures(&allowed, &frame.meta)),
+            Err(_) if matches!(aim, Aim::Port(_)) && is_gateways_error(scene, network, &contents) => {
+                Fate::Leaves(self.departures(&allowed, &frame.meta))
+            }
             Err(denied) => Fate::Dropped(denied.into()),
         }
     }

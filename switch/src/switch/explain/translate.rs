@@ -7,7 +7,7 @@ use crate::explain::{Fate, Looked, Observer, Outcome};
 use crate::filter::{Carried, First};
 use crate::frame::Frame;
 use crate::nat::{Cause, Leave, Plan, Prefixed, Preview, Translator};
-use crate::packet::{Icmp, IcmpMessage, Packet, Ports, Tcp, Transport};
+use crate::packet::{Contents, Icmp, IcmpMessage, Packet, Ports, Tcp, Transport};
 use crate::router::{Arrival, Why};
 
 impl Explainer<'_> {
@@ -50,7 +50,9 @@ impl Explainer<'_> {
         match plan {
             Plan::Plain => None,
             Plan::Leave(leave) => Some(self.leave(translator, &leave, arrival, frame)),
-            Plan::Gateway(why) => Some(self.hand_over(false, Some(why))),
+            Plan::Gateway(why) => {
+                Some(self.bring_to_gateway(arrival.network, frame, &Contents::Ip(*arrival.packet), why))
+            }
             Plan::Drop(reason) => Some(Fate::Dropped(reason)),
             Plan::Stale(_) => Some(Fate::Dropped(DropReason::CtGone)),
         }
@@ -93,7 +95,9 @@ impl Explainer<'_> {
     ) -> Option<Fate> {
         match translator.plan_prefixes(arrival, self.scene.now_s) {
             Prefixed::Plain => None,
-            Prefixed::Gateway(why) => Some(self.hand_over(false, Some(why))),
+            Prefixed::Gateway(why) => {
+                Some(self.bring_to_gateway(arrival.network, frame, &Contents::Ip(*arrival.packet), why))
+            }
             Prefixed::Drop(reason) => Some(Fate::Dropped(reason)),
             Prefixed::Leave { hop, leaving: [source, destination], .. } => {
                 let packet = arrival.packet;
