@@ -238,10 +238,14 @@ impl Plan<'_> {
                 add(routes, router, subnet, Route::Link(there));
             }
         }
-        // Addresses of IPv6 are not translated: packets to them come back by themselves.
-        if let Some(&here) = self.numbers.networks.get(name) {
-            for subnet in network.gateway.of(Family::Ipv6) {
-                add(routes, outer, subnet.prefix, Route::Link(here));
+        // Addresses of IPv6 are not translated: packets to them come back by themselves, to all networks that leave so.
+        let together =
+            self.config.networks.iter().filter(|(name, _)| self.routers.get(*name) == Some(&router));
+        for (name, network) in together {
+            if let Some(&here) = self.numbers.networks.get(name) {
+                for subnet in network.gateway.of(Family::Ipv6) {
+                    add(routes, outer, subnet.prefix, Route::Link(here));
+                }
             }
         }
     }
