@@ -13,6 +13,7 @@
 pub mod bystander;
 pub mod capture;
 pub mod card;
+pub mod clients;
 pub mod console;
 pub mod daemon;
 pub mod deadline;
@@ -35,4 +36,5 @@ pub mod superframe;
 pub mod system_calls;
 pub mod talks;
 pub mod testpmd;
+pub mod town;
 pub mod tun;

@@ -4,7 +4,7 @@ use viaduct_tests::deadline::wait_until;
 use viaduct_tests::namespace::Namespace;
 use viaduct_tests::process::Process;
 
-use crate::town::{LIMIT, OUTSIDE, Town};
+use viaduct_tests::town::{LIMIT, OUTSIDE, Town};
 
 /// The server's other address.
 const ALTERNATE: &str = "192.168.99.2";

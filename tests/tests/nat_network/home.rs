@@ -1,32 +1,14 @@
 //! The home router of scenario S4: the example's file, with veth pairs in place of guests' sockets.
 
-use std::fs;
-use std::path::Path;
-
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
 
-use crate::town::{LIMIT, OUTSIDE, Station, Town, ask, page};
+use viaduct_tests::town::{LIMIT, OUTSIDE, Station, Town, ask, example, page, with_stations};
 
 /// The uplink's own address, and others out there, as the example has them.
 const OWN: &str = "192.168.99.108";
 const SNAT: &str = "192.168.99.109";
 const FLOATING: &str = "192.168.99.120";
-
-/// The example's file; its guests' ports are veth pairs.
-fn example(stations: &[&Station]) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/nat.toml");
-    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    stations.iter().fold(text, |text, station| {
-        let (name, heading) = (station.name, format!("[port.{}]\n", station.name));
-        assert!(text.contains(&heading), "the example has no {heading}");
-        let mac = station.mac();
-        let lines = format!(
-            "{heading}type = \"veth\"\ninterface = \"v-{name}\"\nmac = \"{mac}\"\nport_security = true\n"
-        );
-        text.replace(&heading, &lines)
-    })
-}
 
 struct Home {
     town: Town,
@@ -41,7 +23,7 @@ impl Home {
     fn new() -> Self {
         let town = Town::new("eth3");
         let [vm1, vm2, web1, vm3] = ["vm1", "vm2", "web1", "vm3"].map(|name| town.station(name));
-        let config = example(&[&vm1, &vm2, &web1, &vm3]);
+        let config = with_stations(example("nat.toml"), &[&vm1, &vm2, &web1, &vm3]);
         let daemon = town.start(&config, &["isp", "vm1", "vm2", "web1", "vm3"]);
         Self { town, vm1, vm2, web1, vm3, daemon }
     }

@@ -17,7 +17,7 @@ use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::process::{Process, run_to_end};
 use viaduct_tests::superframe::verified;
 
-use crate::town::{LIMIT, Town};
+use viaduct_tests::town::{LIMIT, Town};
 
 /// The uplink carries no super-frames and no unfinished checksums: what the switch makes is what is on the wire.
 const CONFIG: &str = r#"

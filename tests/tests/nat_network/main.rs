@@ -5,4 +5,3 @@
 mod discovery;
 mod home;
 mod kernel;
-mod town;
