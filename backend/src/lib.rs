@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod device;
+pub mod dhcp_clients;
 pub mod gateway;
 pub mod leases;
 pub mod leasing;

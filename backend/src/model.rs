@@ -15,7 +15,8 @@ use viaduct_switch::FlowCacheSnapshot;
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
 pub use connection::{Cleared, ConnectionPage, ConnectionStatus};
 pub use gateway::{
-    LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, NeighbourTables, RouteStatus, StationStatus,
+    ClaimStatus, DhcpClientStatus, LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, NeighbourTables,
+    OutsideStatus, RouteStatus, StationStatus,
 };
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
@@ -45,6 +46,9 @@ pub struct Snapshot {
     pub stp: Vec<StpStatus>,
     /// Bonds, by uplink.
     pub bonds: Vec<BondStatus>,
+    /// What the switch itself is at uplinks, by uplink.
+    #[serde(default)]
+    pub outsides: Vec<OutsideStatus>,
     /// Neighbours that were heard by LLDP, by uplink and interface.
     pub neighbours: Vec<NeighbourStatus>,
     /// The data path's workers.

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use viaduct::model::{
-    AddressGroupStatus, BondLinkStatus, BondStatus, DropStatus, FdbStatus, GroupPort, GroupStatus,
-    InterfaceStatus, LacpLinkStatus, LinkState, MemberStatus, MulticastGroupStatus, MulticastStatus,
-    NeighbourStatus, NetworkStatus, PortState, PortStatus, RuleStatus, SecurityStatus, Snapshot,
-    StpPortStatus, StpStatus, Traffic, WorkerStatus,
+    AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, DhcpClientStatus, DropStatus, FdbStatus,
+    GroupPort, GroupStatus, InterfaceStatus, LacpLinkStatus, LinkState, MemberStatus, MulticastGroupStatus,
+    MulticastStatus, NeighbourStatus, NetworkStatus, OutsideStatus, PortState, PortStatus, RuleStatus,
+    SecurityStatus, Snapshot, StpPortStatus, StpStatus, Traffic, WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -139,6 +139,11 @@ fn every_field_of_an_answer_is_named() {
         fdb: vec![entry],
         multicast_groups: vec![group],
         stp: vec![StpStatus { ports: vec![StpPortStatus::default()], ..StpStatus::default() }],
+        outsides: vec![OutsideStatus {
+            claims: vec![ClaimStatus::default()],
+            dhcp: Some(DhcpClientStatus::default()),
+            ..OutsideStatus::default()
+        }],
         neighbours: vec![NeighbourStatus::default()],
         bonds: vec![BondStatus {
             links: vec![BondLinkStatus {

@@ -35,7 +35,7 @@ impl Control {
                     Some(Command::Trace { answer, .. }) => {
                         answer.send(Err(TraceError::NoPort("vm9".to_owned()))).unwrap();
                     }
-                    Some(Command::Tables(_)) => {}
+                    Some(Command::Tables(_) | Command::News(_)) => {}
                     Some(Command::Watch { answer, .. }) => {
                         answer.send(Err(TraceError::TooManyWatch(4))).unwrap();
                     }

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::groups::show_groups;
 use super::port::one_port;
 use super::spanning_tree::stp_text;
-use super::uplinks::uplink_text;
+use super::uplinks::{outside_text, uplink_text};
 use super::{Style, gateways, json, units};
 use crate::api::Client;
 use crate::model::{DropStatus, Snapshot};
@@ -89,6 +89,7 @@ pub(super) fn show(
 
 fn only_port(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     snapshot.ports.retain(|port| port.name == name);
+    snapshot.outsides.retain(|outside| outside.uplink == name);
     let missing = || Failure::new(format!("there is no port {name}; `viaduct show ports` lists all"));
     (!snapshot.ports.is_empty()).then_some(snapshot).ok_or_else(missing)
 }
@@ -96,6 +97,7 @@ fn only_port(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
 fn only_uplink(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     snapshot.ports.retain(|port| port.name == name && port.is_uplink());
     snapshot.bonds.retain(|bond| bond.uplink == name);
+    snapshot.outsides.retain(|outside| outside.uplink == name);
     let missing = || Failure::new(format!("there is no uplink {name}; `viaduct show uplinks` lists all"));
     (!snapshot.ports.is_empty()).then_some(snapshot).ok_or_else(missing)
 }
@@ -146,7 +148,9 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
 fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: bool) -> String {
     match (what, snapshot.ports.as_slice()) {
         (None | Some(What::Groups), _) => overview(snapshot, colour),
-        (Some(What::Ports | What::Uplinks), [port]) if name.is_some() => one_port(port),
+        (Some(What::Ports | What::Uplinks), [port]) if name.is_some() => {
+            one_port(port) + &outside_text(&snapshot.outsides)
+        }
         (Some(What::Uplinks), _) => uplink_text(snapshot, colour),
         (Some(What::Bonds), _) => bond_text(&snapshot.bonds, colour),
         (Some(What::Ports), ports) => port_table(ports, colour),

@@ -32,11 +32,6 @@ pub(super) fn read(
         warnings.extend(warning(name, interface, host));
     }
     let addressing = addressing::read(table);
-    if addressing.as_ref().is_some_and(|addressing| addressing.is_dhcp) {
-        warnings.push(format!(
-            "uplink.{name}.address: this version checks \"dhcp\", and nothing acts on it yet: write an address"
-        ));
-    }
     Uplink {
         interface,
         bond,

@@ -17,6 +17,7 @@ use crate::control::handle::{Command, Commands};
 use crate::control::interfaces::{Interfaces, Opener};
 use crate::control::links::Links;
 use crate::control::neighbours::Neighbours;
+use crate::control::outside::UplinkNews;
 use crate::control::registry::{Numbers, Ports};
 use crate::control::routing::Outsides;
 use crate::control::security::Security;
@@ -68,6 +69,8 @@ pub(super) struct Controller {
     pub(super) gateways: gateway::Handle,
     /// Uplinks at which the switch has addresses, as the policy has them.
     pub(super) outsides: Outsides,
+    /// What is known of them that no interface tells.
+    pub(super) uplinks: UplinkNews,
     pub(super) open: Opener,
     pub(super) generation: u64,
     pub(super) started: Instant,
@@ -104,6 +107,7 @@ impl Controller {
             neighbours: Neighbours::default(),
             gateways,
             outsides: Outsides::default(),
+            uplinks: UplinkNews::default(),
             open,
             generation: 0,
             started: Instant::now(),
@@ -155,6 +159,7 @@ impl Controller {
                 Command::Watch { question, answer } => drop(answer.send(self.watch(&question))),
                 Command::Tell { samples, answer } => drop(answer.send(self.tell(&samples))),
                 Command::TraceSample { sample, answer } => drop(answer.send(self.trace_sample(&sample))),
+                Command::News(news) => self.hear(*news),
                 Command::Stop => self.stopping = true,
             }
         }

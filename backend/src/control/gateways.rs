@@ -75,7 +75,7 @@ impl Tables {
         }
     }
 
-    /// What is lent, by network and address.
+    /// What is lent, by network and address, and what was lent to uplinks.
     ///
     /// # Errors
     /// The thread that lends does not answer.
@@ -83,7 +83,8 @@ impl Tables {
         let (answer, told) = sync_channel(1);
         self.gateways.leases(answer);
         let (now, leases): (Nanos, Vec<LeaseView>) = wait(&told)?;
-        Ok(leases.into_iter().map(|lease| lease_status(lease, now)).collect())
+        let lent = leases.into_iter().map(|lease| lease_status(lease, now));
+        Ok(lent.chain(self.own_leases.iter().cloned()).collect())
     }
 
     /// What translates addresses, with at most `limit` mappings from where an earlier page ended, or from 0.

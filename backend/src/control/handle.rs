@@ -12,6 +12,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use crate::config::Config;
 use crate::control::{ApplyError, Tables, TraceError, WatchQuestion};
 use crate::dataplane::{Sample, Watch};
+use crate::gateway::News;
 use crate::model::{SecurityStatus, Snapshot, Trace, WatchEvent};
 use crate::trace::Description;
 
@@ -135,6 +136,7 @@ pub(crate) enum Command {
         sample: Box<Sample>,
         answer: SyncSender<Trace>,
     },
+    News(Box<News>),
     Stop,
 }
 
@@ -238,6 +240,14 @@ impl Handle {
         dry_run: bool,
     ) -> Result<Changes, ApplyError> {
         self.ask(|answer| Command::SetGroups { port, groups, expected, dry_run, answer })?
+    }
+
+    /// Tells what happened at uplinks; does not wait.
+    ///
+    /// # Errors
+    /// The control thread is gone.
+    pub(crate) fn news(&self, news: News) -> Result<(), ControlGone> {
+        self.send(Command::News(Box::new(news)))
     }
 
     /// Asks the control thread to end cleanly; does not wait for it.

@@ -16,6 +16,7 @@ mod groups;
 mod handle;
 mod interface;
 mod interfaces;
+mod leased;
 mod links;
 mod log;
 mod neighbours;
@@ -90,13 +91,16 @@ pub fn run(
     let dataplane = Dataplane::start(Arc::clone(&switch), Arc::default(), &settings.cpus, settings.polling)?;
     let (handle, commands) =
         handle::channel().map_err(|error| RunError::Setup { what: "command channel", error })?;
+    let told = handle.clone();
     let parts = gateway::Parts {
         switch: Arc::clone(&switch),
         offers: Arc::clone(dataplane.offers()),
         injector: dataplane.injector(),
         started: dataplane.started(),
         seed: seed()?,
-        leases: config.switch.state_dir.join("leases"),
+        state_dir: config.switch.state_dir.clone(),
+        // Only at the end is nobody there to hear it.
+        tell: Box::new(move |news| _ = told.news(news)),
     };
     let gateways =
         Gateways::start(parts).map_err(|error| RunError::Setup { what: "gateways' thread", error })?;

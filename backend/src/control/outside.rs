@@ -1,15 +1,61 @@
-//! Uplinks at which the switch has addresses: their interfaces' addresses are known while those are there.
+//! Uplinks at which the switch has addresses: their interfaces' addresses are known while those are there, and what they are lent by DHCP
+//! while that holds.
 
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tracing::warn;
+use viaduct_switch::dhcp::client::Lease;
+use viaduct_switch::{MacAddress, NetworkIndex};
 
 use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::registry::{Numbers, Seen};
-use crate::control::routing::{self, Named, Outsides};
-use crate::control::services;
-use crate::gateway::Setup;
+use crate::control::routing::{self, Named, Outside, Outsides};
+use crate::control::{leased, services};
+use crate::dhcp_clients::{ClientPlan, ClientReports};
+use crate::gateway::{News, Setup};
+
+/// What is known of uplinks beside their interfaces.
+#[derive(Debug, Default)]
+pub(super) struct UplinkNews {
+    /// Where the DHCP clients stand, and what they were lent.
+    pub(super) clients: ClientReports,
+    /// Stations that claim addresses of uplinks'.
+    pub(super) claims: BTreeMap<(String, IpAddr), Claim>,
+    /// Why leases cannot be used.
+    pub(super) refused: BTreeMap<String, String>,
+    /// Uplinks by which frames go out.
+    up: BTreeSet<String>,
+    /// What the clients were told last.
+    plans: Vec<ClientPlan>,
+}
+
+/// That a station claims an address of an uplink's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Claim {
+    pub(super) mac: MacAddress,
+    /// When it did so last.
+    pub(super) at: Instant,
+    /// Whether the switch uses the address nevertheless.
+    pub(super) is_kept: bool,
+}
+
+impl UplinkNews {
+    /// What an uplink was lent.
+    pub(super) fn lease(&self, uplink: &str) -> Option<&Lease> {
+        self.clients.get(uplink)?.lease.as_ref()
+    }
+
+    /// Whether an address is another station's, so that the switch does not use it.
+    fn is_lost(&self, uplink: &str, address: IpAddr) -> bool {
+        self.claims.get(&(uplink.to_owned(), address)).is_some_and(|claim| !claim.is_kept)
+    }
+}
 
 impl Controller {
     /// What the tables of a configuration depend on beside it.
@@ -19,20 +65,120 @@ impl Controller {
 
     /// What is known now of the uplinks at which the switch has addresses.
     fn outsides_of(&self, config: &Config, numbers: &Numbers) -> Outsides {
-        let outside = |(name, uplink): (&String, _)| {
-            let link = self.interfaces.get(numbers.ports.get(name)?)?.link()?;
-            Some((name.clone(), routing::outside(uplink, link.mac?, Some(link.mtu))?))
-        };
-        config.uplinks.iter().filter_map(outside).collect()
+        let outside = |name: &String| Some((name.clone(), self.outside_of(config, numbers, name)?));
+        config.uplinks.keys().filter_map(outside).collect()
     }
 
-    /// Follows the uplinks' interfaces; to be called after each event.
+    fn outside_of(&self, config: &Config, numbers: &Numbers, name: &str) -> Option<Outside> {
+        let link = self.interfaces.get(numbers.ports.get(name)?)?.link()?;
+        let is_dhcp = config.uplinks.get(name)?.addressing.as_ref()?.is_dhcp;
+        let lease = self.uplinks.lease(name).filter(|_| is_dhcp);
+        let lease = lease.filter(|lease| leased::problem(config, name, lease).is_none());
+        let mut outside = routing::outside(config, name, (link.mac?, Some(link.mtu)), lease)?;
+        outside.addresses.retain(|(address, _)| !self.uplinks.is_lost(name, *address));
+        Some(outside)
+    }
+
+    /// Takes note of what happened at an uplink; what follows from it is done after the event.
+    pub(super) fn hear(&mut self, news: News) {
+        match news {
+            News::Clients(reports) => {
+                self.uplinks.clients = reports;
+                self.tell_of_refused();
+            }
+            News::Claim { network, address, mac, is_kept } => {
+                let is_own = self.policy.routing().and_then(|routing| routing.interface(network));
+                let is_own = is_own.is_some_and(|interface| interface.has(address.into()));
+                if let Some(uplink) = self.uplink_in(network).filter(|_| is_own) {
+                    let claim = Claim { mac, at: Instant::now(), is_kept };
+                    self.uplinks.claims.insert((uplink, address), claim);
+                }
+            }
+        }
+    }
+
+    /// Says in the log which leases cannot be used, once.
+    fn tell_of_refused(&mut self) {
+        let problem = |(name, report): (&String, &crate::dhcp_clients::ClientReport)| {
+            let problem = leased::problem(&self.config, name, report.lease.as_ref()?)?;
+            Some((name.clone(), problem))
+        };
+        let refused: BTreeMap<String, String> = self.uplinks.clients.iter().filter_map(problem).collect();
+        for (uplink, problem) in &refused {
+            if self.uplinks.refused.get(uplink) != Some(problem) {
+                warn!("uplink {uplink}: {problem}");
+            }
+        }
+        self.uplinks.refused = refused;
+    }
+
+    /// The uplink whose address is in a network.
+    fn uplink_in(&self, network: NetworkIndex) -> Option<String> {
+        let has = |name: &&String| {
+            self.numbers.networks.get(routing::network_at(&self.config, name)) == Some(&network)
+        };
+        routing::addressed(&self.config).find(has).cloned()
+    }
+
+    /// Follows the uplinks' interfaces and what they are lent; to be called after each event.
     pub(super) fn serve_outsides(&mut self) {
+        let came = self.follow_uplinks();
         let outsides = self.outsides_of(&self.config, &self.numbers);
         if outsides != self.outsides {
             self.outsides = outsides;
             self.renew_policy("the uplinks' addresses");
+            self.tell_of_refused();
         }
+        for uplink in came.iter().filter(|uplink| self.outsides.contains_key(*uplink)) {
+            let network = self.numbers.networks.get(routing::network_at(&self.config, uplink));
+            network.iter().for_each(|network| self.gateways.link_up(**network));
+        }
+        let plans: Vec<ClientPlan> =
+            self.outsides.keys().filter_map(|uplink| self.client_plan(uplink)).collect();
+        if plans != self.uplinks.plans {
+            self.uplinks.plans.clone_from(&plans);
+            self.gateways.follow_clients(plans);
+        }
+    }
+
+    /// Notes by which uplinks frames go out now; gives those that came. Behind them may be other stations than before.
+    fn follow_uplinks(&mut self) -> Vec<String> {
+        let is_up = |name: &&String| {
+            let port = self.numbers.ports.get(*name).and_then(|index| self.interfaces.get(index));
+            port.and_then(|port| port.seen()).is_some_and(|seen| seen.is_up)
+        };
+        let up: BTreeSet<String> = routing::addressed(&self.config).filter(is_up).cloned().collect();
+        let came: Vec<String> = up.difference(&self.uplinks.up).cloned().collect();
+        self.uplinks.up = up;
+        if !self.uplinks.claims.is_empty() {
+            let mut claims = std::mem::take(&mut self.uplinks.claims);
+            claims.retain(|(uplink, address), _| !came.contains(uplink) && self.has(uplink, *address));
+            self.uplinks.claims = claims;
+        }
+        came
+    }
+
+    /// Whether an uplink has an address, whoever claims it.
+    fn has(&self, uplink: &str, address: IpAddr) -> bool {
+        let addressing = self.config.uplinks.get(uplink).and_then(|uplink| uplink.addressing.as_ref());
+        let is_written = addressing
+            .is_some_and(|addressing| addressing.addresses.iter().any(|subnet| subnet.address == address));
+        let network = self.numbers.networks.get(routing::network_at(&self.config, uplink));
+        let routing = self.policy.routing();
+        let interface = network.and_then(|network| routing?.interface(*network));
+        is_written || interface.is_some_and(|interface| interface.has(address.into()))
+    }
+
+    /// What the DHCP client of an uplink is told, if it has one.
+    fn client_plan(&self, uplink: &str) -> Option<ClientPlan> {
+        self.config.uplinks.get(uplink)?.addressing.as_ref().filter(|addressing| addressing.is_dhcp)?;
+        Some(ClientPlan {
+            uplink: uplink.to_owned(),
+            network: *self.numbers.networks.get(routing::network_at(&self.config, uplink))?,
+            port: *self.numbers.ports.get(uplink)?,
+            mac: self.outsides.get(uplink)?.mac,
+            is_up: self.uplinks.up.contains(uplink),
+        })
     }
 
     /// Compiles the configuration anew: `what` it depends on has changed.

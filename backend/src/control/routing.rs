@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use viaduct_switch::dhcp::client::Lease;
 use viaduct_switch::router::{InterfaceSettings, Route, RouterIndex, Routing, RoutingError, Serves};
 use viaduct_switch::security::{Family, Prefix};
 use viaduct_switch::{MacAddress, NetworkIndex, PortIndex};
 
 use crate::config::compile::Numbered;
 use crate::config::{Config, Network, NetworkMode, Subnet};
+use crate::control::leased;
 use crate::control::registry::Numbers;
 
 /// Where guests ask for what they have to know about themselves, as clouds have it.
@@ -31,19 +33,23 @@ pub(super) struct Outside {
     pub(super) addresses: Vec<(IpAddr, u8)>,
     /// The next routers.
     pub(super) gateways: Vec<IpAddr>,
+    /// Further routes: by a router, or to stations that are there themselves.
+    pub(super) routes: Vec<(Prefix, Option<IpAddr>)>,
+    /// Name servers that came with an address.
+    pub(super) name_servers: Vec<IpAddr>,
 }
 
 /// By uplink.
 pub(super) type Outsides = BTreeMap<String, Outside>;
 
 /// Uplinks at which the switch has addresses.
-fn addressed(config: &Config) -> impl Iterator<Item = &String> {
+pub(super) fn addressed(config: &Config) -> impl Iterator<Item = &String> {
     config.uplinks.iter().filter(|(_, uplink)| uplink.addressing.is_some()).map(|(name, _)| name)
 }
 
 /// The network where an uplink's own addresses are: the one that is bridged to it without a tag, or one of its own, which has the
 /// uplink's name; no other network may be called so.
-fn network_at<'a>(config: &'a Config, uplink: &'a str) -> &'a str {
+pub(super) fn network_at<'a>(config: &'a Config, uplink: &'a str) -> &'a str {
     let is_it = |network: &Network| {
         let is_bridged = network.mode == NetworkMode::Bridged && network.vlan.is_none();
         is_bridged && network.uplinks().any(|name| name == uplink)
@@ -52,7 +58,7 @@ fn network_at<'a>(config: &'a Config, uplink: &'a str) -> &'a str {
 }
 
 /// The uplink whose own addresses are in a network.
-fn uplink_at<'a>(config: &'a Config, network: &str) -> Option<&'a String> {
+pub(super) fn uplink_at<'a>(config: &'a Config, network: &str) -> Option<&'a String> {
     addressed(config).find(|uplink| network_at(config, uplink) == network)
 }
 
@@ -203,6 +209,7 @@ impl Plan<'_> {
             mtu,
             addresses,
             serves: self.serves(name),
+            is_outside: uplink_at(self.config, name).is_some(),
         })
     }
 
@@ -228,7 +235,7 @@ impl Plan<'_> {
     fn ways_out(&self, name: &str, network: &Network, routes: &mut Found) {
         let uplink = network.way_out().and_then(|uplink| self.outside(uplink));
         let (Some((there, outer, outside)), Some(&router)) = (uplink, self.routers.get(name)) else { return };
-        add_defaults(router, there, outside, routes);
+        add_ways(router, there, outside, routes);
         if router == outer {
             return;
         }
@@ -254,7 +261,7 @@ impl Plan<'_> {
     fn defaults(&self, routes: &mut Found) {
         for uplink in self.outsides.keys() {
             if let Some((there, router, outside)) = self.outside(uplink) {
-                add_defaults(router, there, outside, routes);
+                add_ways(router, there, outside, routes);
             }
         }
     }
@@ -301,8 +308,8 @@ fn add(routes: &mut Found, router: RouterIndex, to: Prefix, route: Route) {
     routes.entry((router, to)).or_insert(route);
 }
 
-/// All else goes to the next routers of an uplink.
-fn add_defaults(router: RouterIndex, there: NetworkIndex, outside: &Outside, routes: &mut Found) {
+/// Where packets go by an uplink, and that all else goes to its next routers.
+fn add_ways(router: RouterIndex, there: NetworkIndex, outside: &Outside, routes: &mut Found) {
     for &gateway in &outside.gateways {
         let all: IpAddr = match gateway {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -312,14 +319,29 @@ fn add_defaults(router: RouterIndex, there: NetworkIndex, outside: &Outside, rou
             add(routes, router, all, Route::Via(there, gateway.into()));
         }
     }
+    for &(to, via) in &outside.routes {
+        let route = via.map_or(Route::Link(there), |via| Route::Via(there, via.into()));
+        add(routes, router, to, route);
+    }
 }
 
-/// What is known of an uplink whose interface has this address and MTU.
-pub(super) fn outside(uplink: &crate::config::Uplink, mac: MacAddress, mtu: Option<u32>) -> Option<Outside> {
+/// What is known of an uplink whose interface has this address and MTU, and which was lent this, if anything.
+pub(super) fn outside(
+    config: &Config,
+    name: &str,
+    (mac, mtu): (MacAddress, Option<u32>),
+    lease: Option<&Lease>,
+) -> Option<Outside> {
+    let uplink = config.uplinks.get(name)?;
     let addressing = uplink.addressing.as_ref()?;
     let mtu = uplink.mtu.or_else(|| mtu.and_then(|mtu| u16::try_from(mtu).ok())).unwrap_or(MTU);
     let addresses = addressing.addresses.iter().map(address_of).collect();
-    Some(Outside { mac, mtu, addresses, gateways: addressing.gateways.clone() })
+    let (gateways, routes, name_servers) = (addressing.gateways.clone(), Vec::new(), Vec::new());
+    let mut outside = Outside { mac, mtu, addresses, gateways, routes, name_servers };
+    if let Some(lease) = lease {
+        leased::add(config, name, lease, &mut outside);
+    }
+    Some(outside)
 }
 
 /// Numbers of what a configuration names, for those who compile parts of it.

@@ -30,6 +30,7 @@ impl Controller {
             multicast_groups: self.multicast_groups(),
             multicast: self.multicast_status(),
             stp: self.trees.statuses(),
+            outsides: self.outside_statuses(),
             neighbours: self.neighbour_statuses(),
             bonds: self.bonds.statuses(|port| Some(&self.interfaces.get(&port)?.name)),
             workers: self.bay.workers(),

@@ -11,7 +11,7 @@ use viaduct_switch::{Nanos, NetworkIndex, Policy, PortIndex, Switch};
 use crate::control::controller::Controller;
 use crate::control::routing;
 use crate::gateway;
-use crate::model::{Cleared, ConnectionPage, ConnectionStatus};
+use crate::model::{Cleared, ConnectionPage, ConnectionStatus, LeaseStatus};
 
 /// Connections in one answer at most.
 pub const PAGE_MAX: usize = 1000;
@@ -69,6 +69,8 @@ pub struct Tables {
     pub(super) policy: Arc<Policy>,
     pub(super) gateways: gateway::Handle,
     pub(super) routers: BTreeMap<RouterIndex, String>,
+    /// What was lent to uplinks.
+    pub(super) own_leases: Vec<LeaseStatus>,
 }
 
 impl Controller {
@@ -78,7 +80,8 @@ impl Controller {
         let policy = Arc::clone(&self.policy);
         let (gateways, routers) = (self.gateways.clone(), routing::names(&self.config, &self.numbers));
         let (switch, now) = (Arc::clone(&self.switch), self.bay.now());
-        Tables { switch, now, networks, ports, policy, gateways, routers }
+        let own_leases = self.own_leases();
+        Tables { switch, now, networks, ports, policy, gateways, routers, own_leases }
     }
 }
 
@@ -214,6 +217,7 @@ mod tests {
             policy: Arc::default(),
             gateways: gateway::Handle::unheard(),
             routers: BTreeMap::new(),
+            own_leases: Vec::new(),
         }
     }
 

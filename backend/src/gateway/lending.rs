@@ -1,5 +1,7 @@
-//! The thread of the servers that lend addresses: it alone waits for the disk on which leases are kept.
+//! The thread of the servers that lend addresses, and of the clients that uplinks get theirs by: it alone waits for the disk on which
+//! leases are kept.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,9 +11,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
 
 use tracing::warn;
-use viaduct_switch::{Nanos, NetworkIndex, PortIndex, Switch};
+use viaduct_switch::packet::Address;
+use viaduct_switch::{MacAddress, Nanos, NetworkIndex, PortIndex, Switch};
 
-use super::{Handle, Ticket};
+use super::{Handle, News, Tell, Ticket};
+use crate::dhcp_clients::{self, ClientPlan, Clients};
 use crate::leasing::{LeaseView, Leasing, NameChange, NameKind, Outgoing, Plan};
 use crate::services;
 
@@ -25,6 +29,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 enum Order {
     Frame { port: PortIndex, network: NetworkIndex, frame: Vec<u8>, _place: Ticket },
     Plan(Box<Plan>),
+    Clients(Vec<ClientPlan>),
+    Probed { network: NetworkIndex, address: Ipv4Addr, taken_by: Option<MacAddress> },
+    Claimed { network: NetworkIndex, port: PortIndex, address: Ipv4Addr, mac: MacAddress },
     ForgetPort(PortIndex),
     Leases(SyncSender<(Nanos, Vec<LeaseView>)>),
     Stop,
@@ -52,15 +59,18 @@ pub(super) struct Tools {
     pub(super) services: services::Handle,
     /// When the switch's time began.
     pub(super) started: Instant,
+    /// Who is told of what uplinks were lent.
+    pub(super) tell: Arc<Tell>,
 }
 
 impl Lending {
-    /// Starts the thread, which keeps leases in the file at `path`.
-    pub(super) fn start(path: &Path, tools: Tools) -> io::Result<Self> {
+    /// Starts the thread, which keeps leases in files in `folder`.
+    pub(super) fn start(folder: &Path, seed: u64, tools: Tools) -> io::Result<Self> {
         let (orders, received) = channel();
         let now = now(tools.started);
-        let leasing = Leasing::open(path, now, unix_s());
-        let lender = Lender { leasing, tools, ports: Plan::default().ports, networks: Vec::new() };
+        let leasing = Leasing::open(&folder.join("leases"), now, unix_s());
+        let clients = Clients::new(folder, seed.rotate_left(32), (now, unix_s()));
+        let lender = Lender { leasing, clients, tools, ports: Plan::default().ports, networks: Vec::new() };
         let thread = thread::Builder::new().name("leases".to_owned()).spawn(move || lender.run(&received))?;
         Ok(Self { orders, frames: Arc::default(), thread: Some(thread) })
     }
@@ -82,6 +92,27 @@ impl Lending {
 
     pub(super) fn configure(&self, plan: Plan) {
         self.say(Order::Plan(Box::new(plan)));
+    }
+
+    pub(super) fn follow_clients(&self, plans: Vec<ClientPlan>) {
+        self.say(Order::Clients(plans));
+    }
+
+    /// Tells what was found out about an address that a client asked for.
+    pub(super) fn probed(&self, network: NetworkIndex, address: Ipv4Addr, taken_by: Option<MacAddress>) {
+        self.say(Order::Probed { network, address, taken_by });
+    }
+
+    /// Tells that a station claims an address of a gateway's.
+    pub(super) fn claimed(
+        &self,
+        (network, port): (NetworkIndex, PortIndex),
+        address: Address,
+        mac: MacAddress,
+    ) {
+        if let IpAddr::V4(address) = address.into() {
+            self.say(Order::Claimed { network, port, address, mac });
+        }
     }
 
     pub(super) fn forget_port(&self, port: PortIndex) {
@@ -115,6 +146,7 @@ fn unix_s() -> u64 {
 /// The thread's own.
 struct Lender {
     leasing: Leasing,
+    clients: Clients,
     tools: Tools,
     /// Ports and networks by the names under which leases know them.
     ports: std::collections::BTreeMap<PortIndex, String>,
@@ -127,7 +159,7 @@ impl Lender {
             match orders.recv_timeout(self.sleep()) {
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return self.end(),
                 Ok(order) => self.follow(order),
-                Err(RecvTimeoutError::Timeout) => self.leasing.set_clock(now(self.tools.started), unix_s()),
+                Err(RecvTimeoutError::Timeout) => self.set_clock(),
             }
             loop {
                 match orders.try_recv() {
@@ -136,11 +168,20 @@ impl Lender {
                     Err(TryRecvError::Empty) => break,
                 }
             }
-            self.leasing.advance(now(self.tools.started));
+            let moment = now(self.tools.started);
+            self.leasing.advance(moment);
+            self.clients.advance(moment);
             self.tell();
             // Nobody waits now for what has to be on the disk only should the machine lose its power.
             self.sync();
         }
+    }
+
+    /// Notes what the wall clock says, should it have been set.
+    fn set_clock(&mut self) {
+        let (moment, unix_s) = (now(self.tools.started), unix_s());
+        self.leasing.set_clock(moment, unix_s);
+        self.clients.set_clock(moment, unix_s);
     }
 
     /// Hosts are told that their routers go; what is lent stays so.
@@ -151,16 +192,20 @@ impl Lender {
     }
 
     fn sleep(&self) -> Duration {
-        let due = self.leasing.due().map(|due| due.0.saturating_sub(now(self.tools.started).0));
+        let due = self.leasing.due().into_iter().chain(self.clients.due()).min();
+        let due = due.map(|due| due.0.saturating_sub(now(self.tools.started).0));
         due.map_or(SLEEP_MAX, |nanos| Duration::from_nanos(nanos).min(SLEEP_MAX))
     }
 
     fn follow(&mut self, order: Order) {
         let moment = now(self.tools.started);
         match order {
+            Order::Frame { port, network, frame, .. } if Clients::concerns(&frame) => {
+                self.clients.receive(network, port, &frame, moment);
+            }
             Order::Frame { port, network, frame, .. } => {
                 let neighbours = self.tools.switch.neighbours();
-                let mut taken = |address: std::net::IpAddr| neighbours.get(network, address.into()).is_some();
+                let mut taken = |address: IpAddr| neighbours.get(network, address.into()).is_some();
                 if let Some(answer) = self.leasing.receive(network, port, &frame, moment, &mut taken) {
                     self.tools.gateways.frame(network, answer);
                 }
@@ -172,6 +217,13 @@ impl Lender {
                     warn!("{error}; the servers stay as they were");
                 }
             }
+            Order::Clients(plans) => self.clients.configure(plans, moment),
+            Order::Probed { network, address, taken_by } => {
+                self.clients.probed(network, address, taken_by, moment);
+            }
+            Order::Claimed { network, port, address, mac } => {
+                self.clients.claimed((network, port), address, mac, moment);
+            }
             Order::ForgetPort(port) => self.leasing.forget_port(port, moment),
             // Whoever asked may have stopped waiting.
             Order::Leases(answer) => drop(answer.try_send((moment, self.leasing.leases()))),
@@ -180,13 +232,30 @@ impl Lender {
         self.tell();
     }
 
-    /// Sends what was not asked for, and tells of names.
+    /// Sends what was not asked for, and tells of names and of uplinks' addresses.
     fn tell(&mut self) {
+        while let Some(outgoing) = self.clients.next_outgoing() {
+            self.send(outgoing);
+        }
+        if let Some(reports) = self.clients.news() {
+            (self.tools.tell)(News::Clients(reports));
+        }
         while let Some(Outgoing { network, frame }) = self.leasing.next_frame() {
             self.tools.gateways.frame(network, frame);
         }
         for change in self.leasing.take_names() {
             self.name(&change);
+        }
+    }
+
+    fn send(&self, outgoing: dhcp_clients::Outgoing) {
+        use dhcp_clients::Outgoing;
+        let gateways = &self.tools.gateways;
+        match outgoing {
+            Outgoing::Frame { network, frame } => gateways.frame(network, frame),
+            // What finds no room is sent again by the client, as if it had got lost on the wire.
+            Outgoing::Packet { network, packet } => drop(gateways.packet(network, packet)),
+            Outgoing::Probe { network, address } => gateways.probe(network, address),
         }
     }
 

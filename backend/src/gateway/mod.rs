@@ -16,6 +16,7 @@ mod router;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,13 +26,14 @@ use std::time::Instant;
 
 use viaduct_switch::gateway::Neighbour;
 use viaduct_switch::router::Routing;
-use viaduct_switch::{Nanos, NetworkIndex, PortIndex, Switch};
+use viaduct_switch::{MacAddress, Nanos, NetworkIndex, PortIndex, Switch};
 
 use crate::dataplane::{Injector, Offers};
+use crate::dhcp_clients::{ClientPlan, ClientReports};
 use crate::leasing::{LeaseView, Plan};
 use crate::services::{NetworkServices, Services};
 use lending::{Lending, Tools};
-use router::Served;
+use router::{Router, Served};
 
 /// What the control side wants of the gateways.
 #[derive(Clone, Debug, Default)]
@@ -58,9 +60,32 @@ pub struct Parts {
     pub started: Instant,
     /// Random and secret.
     pub seed: u64,
-    /// The file in which leases are kept.
-    pub leases: PathBuf,
+    /// The folder in which leases are kept.
+    pub state_dir: PathBuf,
+    /// Who is told of what happens at uplinks; must not wait.
+    pub tell: Box<dyn Fn(News) + Send + Sync>,
 }
+
+/// What happened at uplinks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum News {
+    /// What the uplinks were lent that get their addresses by DHCP, and where their clients stand.
+    Clients(ClientReports),
+    /// A station claims an address of a gateway's.
+    Claim {
+        /// The network.
+        network: NetworkIndex,
+        /// The address.
+        address: IpAddr,
+        /// The station.
+        mac: MacAddress,
+        /// Whether the gateway uses the address nevertheless.
+        is_kept: bool,
+    },
+}
+
+/// Who is told of what happens.
+type Tell = dyn Fn(News) + Send + Sync;
 
 /// Packets of services that may wait for the thread.
 const PACKETS_MAX: usize = 4096;
@@ -86,6 +111,12 @@ enum Letter {
     Packet(NetworkIndex, Vec<u8>, Ticket),
     /// Send this frame in a network.
     Frame(NetworkIndex, Vec<u8>),
+    /// Find out whether anybody has this address.
+    Probe(NetworkIndex, Ipv4Addr),
+    /// Have clients run for these uplinks.
+    Clients(Vec<ClientPlan>),
+    /// A link of this network came.
+    LinkUp(NetworkIndex),
     /// Tell of all leases.
     Leases(SyncSender<(Nanos, Vec<LeaseView>)>),
     /// Tell of all neighbours.
@@ -151,6 +182,21 @@ impl Handle {
         had_room
     }
 
+    /// Has DHCP clients run for these uplinks and no others. To be said after the gateways know of the uplinks' networks.
+    pub fn follow_clients(&self, plans: Vec<ClientPlan>) {
+        self.say(Letter::Clients(plans));
+    }
+
+    /// Has stations of a network told of the gateway's addresses, since an uplink's link came.
+    pub fn link_up(&self, network: NetworkIndex) {
+        self.say(Letter::LinkUp(network));
+    }
+
+    /// Finds out whether any station has an address, which is told to the thread of leases.
+    pub(super) fn probe(&self, network: NetworkIndex, address: Ipv4Addr) {
+        self.say(Letter::Probe(network, address));
+    }
+
     /// Sends a frame of a service's, which enters at the gateway's port of `network`.
     pub fn frame(&self, network: NetworkIndex, frame: Vec<u8>) {
         self.say(Letter::Frame(network, frame));
@@ -179,15 +225,19 @@ impl Gateways {
         let output = handle.clone();
         let services = Services::start(move |network, packet| output.packet(network, packet));
         let services = services.map_err(io::Error::other)?;
+        let tell: Arc<Tell> = Arc::from(parts.tell);
         let tools = Tools {
+            tell: Arc::clone(&tell),
             switch: Arc::clone(&parts.switch),
             gateways: handle.clone(),
             services: services.handle(),
             started: parts.started,
         };
-        let lending = Lending::start(&parts.leases, tools)?;
-        let served = Served { services: services.handle(), lending };
-        let run = move || router::Router::new(parts, served).run(&letters);
+        let lending = Lending::start(&parts.state_dir, parts.seed, tools)?;
+        let served = Served { services: services.handle(), lending, tell };
+        let router =
+            Router::new(parts.switch, parts.offers, parts.injector, (parts.started, parts.seed), served);
+        let run = move || router.run(&letters);
         let thread = thread::Builder::new().name("gateway".to_owned()).spawn(run)?;
         Ok(Self { handle, thread: Some(thread), _services: services })
     }

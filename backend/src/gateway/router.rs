@@ -1,17 +1,20 @@
 //! The thread's work: letters and the time in, frames out.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 use viaduct_switch::gateway::{Gateway, Limits, Moment, Offered, Output};
-use viaduct_switch::{DropReason, Nanos, NetworkIndex, PortIndex, Switch};
+use viaduct_switch::packet::Address;
+use viaduct_switch::{DropReason, MacAddress, Nanos, NetworkIndex, PortIndex, Switch};
 
 use super::lending::Lending;
-use super::{Letter, Parts, Setup};
+use super::{Letter, News, Setup, Tell};
 use crate::dataplane::{Injector, OfferedFrame, Offers};
+use crate::dhcp_clients::Clients;
 use crate::leasing::Leasing;
 use crate::services::{self, Taking};
 
@@ -25,6 +28,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 pub(super) struct Served {
     pub(super) services: services::Handle,
     pub(super) lending: Lending,
+    /// Who is told of what happens at uplinks.
+    pub(super) tell: Arc<Tell>,
 }
 
 /// All that the thread has.
@@ -42,8 +47,13 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub(super) fn new(parts: Parts, served: Served) -> Self {
-        let Parts { switch, offers, injector, started, seed, .. } = parts;
+    pub(super) fn new(
+        switch: Arc<Switch>,
+        offers: Arc<Offers>,
+        injector: Injector,
+        (started, seed): (Instant, u64),
+        served: Served,
+    ) -> Self {
         let machine = Gateway::new(seed, &Limits::default());
         Self {
             machine,
@@ -111,6 +121,9 @@ impl Router {
                 }
             }
             Letter::Frame(network, frame) => self.send(network, frame),
+            Letter::Probe(network, address) => self.machine.probe(network, address.into(), moment.now),
+            Letter::Clients(plans) => self.served.lending.follow_clients(plans),
+            Letter::LinkUp(network) => self.machine.link_up(network, moment.now),
             Letter::Neighbours(answer) => {
                 let all = self.machine.neighbours().collect();
                 // Whoever asked may have stopped waiting.
@@ -152,15 +165,32 @@ impl Router {
                     warn!(
                         "network {network}: the station {mac} at port {port} claims {address}, which is the gateway's"
                     );
+                    self.served.lending.claimed((network, port), address, mac);
+                    let address = address.into();
+                    (self.served.tell)(News::Claim { network, address, mac, is_kept: true });
                 }
-                Output::Probed { .. } => {}
+                Output::Probed { network, address, taken_by } => self.probed(network, address, taken_by),
             }
+        }
+    }
+
+    /// It has been found out whether any station has an address: one that the DHCP client asked for, or one of IPv6 of the gateway's.
+    fn probed(&self, network: NetworkIndex, address: Address, taken_by: Option<MacAddress>) {
+        match (IpAddr::from(address), taken_by) {
+            (IpAddr::V4(address), _) => self.served.lending.probed(network, address, taken_by),
+            (address, Some(mac)) => {
+                warn!(
+                    "network {network}: the station {mac} has {address} already: the gateway does not use it"
+                );
+                (self.served.tell)(News::Claim { network, address, mac, is_kept: false });
+            }
+            (_, None) => {}
         }
     }
 
     /// Gives a frame for one of the gateway's addresses to the service that it is for; nobody else wants it.
     fn serve(&mut self, port: PortIndex, network: NetworkIndex, frame: &[u8]) {
-        if Leasing::concerns(frame) {
+        if Leasing::concerns(frame) || Clients::concerns(frame) {
             if !self.served.lending.frame(port, network, frame.to_vec()) {
                 self.drop(port, DropReason::GatewayQueueFull);
             }

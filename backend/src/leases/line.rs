@@ -67,7 +67,8 @@ pub(super) fn of_end(network: &str, address: IpAddr) -> String {
     with_checksum(&End { network, address, until_s: 0 })
 }
 
-fn with_checksum(value: &impl Serialize) -> String {
+/// Any line.
+pub(super) fn with_checksum(value: &impl Serialize) -> String {
     // Numbers, texts and addresses are written without fail; an empty line is passed over when it is read.
     let text = serde_json::to_string(value).unwrap_or_default();
     format!("{:08x} {text}\n", crc32(text.as_bytes()))
@@ -122,7 +123,7 @@ fn record(number: usize, line: &[u8]) -> Result<Record, LeaseFileWarning> {
 }
 
 /// A line's text, if its checksum is right.
-fn checked(line: &[u8]) -> Option<&str> {
+pub(super) fn checked(line: &[u8]) -> Option<&str> {
     let (checksum, text) = line.split_at_checked(CHECKSUM)?;
     let is_right = checksum == format!("{:08x} ", crc32(text)).as_bytes();
     if is_right { std::str::from_utf8(text).ok() } else { None }

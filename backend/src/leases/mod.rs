@@ -23,8 +23,10 @@
 //! **Bounds.** Where more than half of the lines are out of date, [`LeaseFile::tidy`] writes the file anew beside itself and
 //! renames it, so that at any moment there is one whole file. One that is longer than [`FILE_MAX`] is not read.
 
+mod clock;
 mod error;
 mod line;
+mod own;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -33,8 +35,10 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+pub(crate) use clock::WallClock;
 pub use error::{LeaseFileError, LeaseFileWarning};
 pub use line::Record;
+pub(crate) use own::OwnLease;
 
 /// The longest file that is read, in bytes: that of half a million leases.
 pub const FILE_MAX: u64 = 128 << 20;
@@ -192,12 +196,18 @@ fn read(path: &Path) -> Result<Vec<u8>, LeaseFileError> {
     Ok(content)
 }
 
-/// Writes all that counts beside the file, and puts it in its place once it is on the disk.
-fn write_anew(path: &Path, records: &BTreeMap<Key, Record>) -> io::Result<File> {
+/// A new file beside the one at `path`, whose place it is to take.
+fn beside(path: &Path) -> io::Result<(File, PathBuf)> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&temporary)?;
+    let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&temporary)?;
+    Ok((file, temporary.into()))
+}
+
+/// Writes all that counts beside the file, and puts it in its place once it is on the disk.
+fn write_anew(path: &Path, records: &BTreeMap<Key, Record>) -> io::Result<File> {
+    let (mut file, temporary) = beside(path)?;
     let lines = records.values().map(line::of_record);
     let text: String = std::iter::once(line::first()).chain(lines).collect();
     file.write_all(text.as_bytes())?;

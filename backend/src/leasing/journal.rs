@@ -7,20 +7,17 @@ use std::path::{Path, PathBuf};
 use tracing::{error, info, warn};
 use viaduct_switch::Nanos;
 
-use crate::leases::{LeaseFile, LeaseFileError, Record};
+use crate::leases::{LeaseFile, LeaseFileError, Record, WallClock};
 
 /// How long to wait before a file that failed is tried again.
 const RETRY: Nanos = Nanos::from_seconds(1);
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
     /// `None`: it could not be opened yet.
     file: Option<LeaseFile>,
-    /// The wall clock's time at [`Nanos`] 0, in seconds since 1970.
-    zero_s: u64,
+    clock: WallClock,
     /// Why it cannot be written, and when it is tried again.
     failing: Option<(String, Nanos)>,
     /// When it may be tidied.
@@ -30,8 +27,8 @@ pub(super) struct Journal {
 impl Journal {
     pub(super) fn open(path: &Path, now: Nanos, unix_s: u64) -> Self {
         let path = path.to_owned();
-        let mut journal = Self { path, file: None, zero_s: 0, failing: None, tidy_at: Nanos(0) };
-        journal.set_clock(now, unix_s);
+        let clock = WallClock::new(now, unix_s);
+        let mut journal = Self { path, file: None, clock, failing: None, tidy_at: Nanos(0) };
         if let Err(error) = journal.try_again(now) {
             journal.fail(now, &error);
         }
@@ -39,17 +36,17 @@ impl Journal {
     }
 
     pub(super) fn set_clock(&mut self, now: Nanos, unix_s: u64) {
-        self.zero_s = unix_s.saturating_sub(now.0 / SECOND_NS);
+        self.clock = WallClock::new(now, unix_s);
     }
 
     /// The wall clock's time, in seconds since 1970; of a part of a second, its end.
     pub(super) fn unix_s(&self, moment: Nanos) -> u64 {
-        self.zero_s.saturating_add(moment.0.div_ceil(SECOND_NS))
+        self.clock.unix_s(moment)
     }
 
     /// The moment of a time of the wall clock; `None` if it is too far away.
     pub(super) fn moment(&self, unix_s: u64) -> Option<Nanos> {
-        unix_s.checked_sub(self.zero_s)?.checked_mul(SECOND_NS).map(Nanos)
+        self.clock.moment(unix_s)
     }
 
     pub(super) fn is_failing(&self) -> bool {
@@ -147,7 +144,7 @@ impl Journal {
         };
         if let Err(error) = file.tidy() {
             warn!("{error}: the lease file grows on, and is tried again in a minute");
-            self.tidy_at = Nanos(now.0.saturating_add(60 * SECOND_NS));
+            self.tidy_at = now + Nanos::from_seconds(60);
         }
     }
 

@@ -55,7 +55,8 @@ pub struct LeaseStatus {
     pub network: String,
     /// The address.
     pub address: IpAddr,
-    /// `offered`, `bound`, `idle` (it was, and is kept for its client) or `aside` (somebody else uses it).
+    /// `offered`, `bound`, `idle` (it was, and is kept for its client), `aside` (somebody else uses it), or `own`: it was lent to the
+    /// switch itself, at the uplink `port`.
     pub state: String,
     /// The client's port.
     pub port: Option<String>,
@@ -69,6 +70,53 @@ pub struct LeaseStatus {
     pub expires_s: Option<u64>,
     /// When it ends, in seconds since 1970.
     pub until_s: u64,
+}
+
+/// What the switch itself is at an uplink, while its interface is there.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct OutsideStatus {
+    /// The uplink.
+    pub uplink: String,
+    /// Its own addresses that are in use, like `192.168.99.108/24`.
+    pub addresses: Vec<String>,
+    /// The next routers.
+    pub gateways: Vec<IpAddr>,
+    /// Name servers that came with an address.
+    pub name_servers: Vec<IpAddr>,
+    /// Stations that claim its addresses.
+    pub claims: Vec<ClaimStatus>,
+    /// Where its DHCP client stands, if it has one.
+    pub dhcp: Option<DhcpClientStatus>,
+}
+
+/// That a station claims an address of an uplink's.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ClaimStatus {
+    /// The address.
+    pub address: String,
+    /// The station.
+    pub mac: String,
+    /// Whether the switch uses the address nevertheless.
+    pub in_use: bool,
+    /// How many seconds ago it did so.
+    pub age_s: u64,
+}
+
+/// Where an uplink's DHCP client stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DhcpClientStatus {
+    /// `down`, `waiting`, `selecting`, `requesting`, `rebooting`, `probing`, `bound`, `renewing` or `rebinding` (RFC 2131, 4.4).
+    pub state: String,
+    /// The address that it was lent.
+    pub address: Option<Ipv4Addr>,
+    /// By which server.
+    pub server: Option<Ipv4Addr>,
+    /// In how many seconds it asks to go on.
+    pub renews_s: Option<u64>,
+    /// In how many seconds the lease ends.
+    pub expires_s: Option<u64>,
+    /// What is wrong, if anything is.
+    pub trouble: Option<String>,
 }
 
 /// What translates addresses, and a part of the mappings.

@@ -55,7 +55,7 @@ use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
 use crate::mac::MacAddress;
 use crate::packet::{Address, Contents, Icmp, IcmpMessage, Packet, Ports, Transport, number, parse};
-use crate::router::{Interface, Neighbours, Routing, Why};
+use crate::router::{Interface, Neighbours, Routing, Why, is_for_dhcp_client};
 use crate::storm::FrameRate;
 use crate::time::Nanos;
 
@@ -160,7 +160,8 @@ pub enum Output {
         /// Why.
         reason: DropReason,
     },
-    /// A station claims an address of the gateway's, which was defended. Told at most once in ten seconds for each address.
+    /// A station claims an address of the gateway's, which was defended (RFC 5227, 2.4, (c)). Told at most once in ten seconds for
+    /// each address.
     Conflict {
         /// The port of the station.
         port: PortIndex,
@@ -177,7 +178,7 @@ pub enum Output {
         network: NetworkIndex,
         /// The address that was probed.
         address: Address,
-        /// The station that has it; `None`: nobody has, it is the gateway's now.
+        /// The station that has it; `None`: nobody has, it may be the gateway's now.
         taken_by: Option<MacAddress>,
     },
 }
@@ -260,7 +261,8 @@ impl Gateway {
     }
 
     /// The policy has changed. Neighbours stay known as long as their interface does; stations are told of addresses that are
-    /// new, or have moved to another Ethernet address.
+    /// new, or have moved to another Ethernet address. At uplinks, whether anybody has a new address is asked: for one of IPv6
+    /// before it is spoken with (RFC 4862, 5.4), for one of IPv4 while it is in use already, since who wrote it wants it so.
     pub fn set_routing(&mut self, routing: Arc<Routing>, moment: Moment<'_>) {
         let before = std::mem::replace(&mut self.routing, Arc::clone(&routing));
         let is_same = |network| match (before.interface(network), routing.interface(network)) {
@@ -271,16 +273,31 @@ impl Gateway {
         let gone = |key: Key| !is_same(key.0) || is_own(key);
         self.forget_where(DropReason::NoRoute, moment, |entry, _| gone(entry.key));
         self.next_hops = routing.next_hops().collect();
-        self.own.retain(|key| is_own(key) || (key.1 == groups::REPORTS && is_same(key.0)));
+        self.own.retain(|key, is_probed| {
+            is_own(key) || (is_same(key.0) && (is_probed || key.1 == groups::REPORTS))
+        });
         for (network, interface) in routing.interfaces() {
             let old = before.interface(network).filter(|old| old.mac == interface.mac);
             let new = interface.own_addresses().filter(|address| !old.is_some_and(|old| old.has(*address)));
-            for address in new {
-                self.own.announce((network, address), moment.now);
-                if !address.is_v4() {
-                    self.own.join(network, moment.now);
-                }
-            }
+            new.for_each(|address| self.introduce(network, interface, address, moment.now));
+        }
+    }
+
+    /// A link of the network came: stations that may be others than before are told of the gateway's addresses, as of new ones.
+    pub fn link_up(&mut self, network: NetworkIndex, now: Nanos) {
+        let routing = Arc::clone(&self.routing);
+        let Some(interface) = routing.interface(network) else { return };
+        interface.own_addresses().for_each(|address| self.introduce(network, interface, address, now));
+    }
+
+    fn introduce(&mut self, network: NetworkIndex, interface: &Interface, address: Address, now: Nanos) {
+        if !address.is_v4() {
+            self.own.join(network, now);
+        }
+        if address.is_v4() || !interface.is_outside {
+            self.own.announce((network, address), now);
+        } else {
+            self.probe(network, address, now);
         }
     }
 
@@ -355,7 +372,11 @@ impl Gateway {
             {
                 self.hear_query(offered, packet, moment);
             }
-            Transport::Ports(ports) if is_for_dhcp(packet, ports) => self.hand_on(offered),
+            Transport::Ports(ports)
+                if is_for_dhcp(packet, ports) || is_for_dhcp_client(interface, packet) =>
+            {
+                self.hand_on(offered)
+            }
             _ if offered.frame.starts_with(&interface.mac.0) => self.route(offered, packet, moment),
             // What others were told as well.
             _ => {}

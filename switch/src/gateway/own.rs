@@ -84,11 +84,15 @@ impl Own {
         }
     }
 
-    /// Nothing is to be done any more about addresses of which `is_ours` does not hold.
-    pub(super) fn retain(&mut self, is_ours: impl Fn(Key) -> bool) {
-        let gone: Vec<Key> = self.tasks.keys().copied().filter(|key| !is_ours(*key)).collect();
+    /// Nothing is to be done any more about addresses of which `is_ours` does not hold, which is told whether it is being found out
+    /// if anybody has them.
+    pub(super) fn retain(&mut self, is_ours: impl Fn(Key, bool) -> bool) {
+        let is_gone = |(key, (_, task)): (&Key, &(Nanos, Task))| {
+            (!is_ours(*key, matches!(task, Task::Probe(_)))).then_some(*key)
+        };
+        let gone: Vec<Key> = self.tasks.iter().filter_map(is_gone).collect();
         gone.into_iter().for_each(|key| self.remove(key));
-        self.defended.retain(|key, _| is_ours(*key));
+        self.defended.retain(|key, _| is_ours(*key, false));
     }
 
     /// Stations are to be told of an address.
@@ -122,9 +126,9 @@ impl Own {
 
 impl Gateway {
     /// Finds out whether any station of `network` has `address` before the gateway uses it (RFC 5227, 2.1; RFC 4862, 5.4). Until
-    /// an [`Output::Probed`] tells that nobody has it, the gateway does not answer for it, nor speaks with it. The address should
-    /// be among the interface's own by then, since the data path would not offer what stations say about it; if somebody has it,
-    /// the caller takes it off there, or probes again.
+    /// an [`Output::Probed`] tells that nobody has it, the gateway does not answer for it, nor speaks with it. An address that is
+    /// none of the interface's own can be probed for at uplinks, whose stations answer to the gateway alone; if somebody has one
+    /// that is, the caller takes it off there, or probes again.
     pub fn probe(&mut self, network: NetworkIndex, address: Address, now: Nanos) {
         let probes = if address.is_v4() { PROBES_V4 } else { PROBES_V6 };
         let due = now + self.random.below(PROBE_WAIT);
@@ -141,7 +145,12 @@ impl Gateway {
         match task {
             Task::Probe(0) => {
                 self.outputs.push_back(Output::Probed { network, address, taken_by: None });
-                self.own.announce(key, now);
+                if interface.has(address) {
+                    self.own.announce(key, now);
+                } else {
+                    // It is announced when it is the gateway's.
+                    self.own.remove(key);
+                }
             }
             Task::Probe(left) => {
                 self.send(network, if address.is_v4() { arp::probe } else { discovery::probe }(mac, address));
@@ -150,6 +159,10 @@ impl Gateway {
             }
             Task::Taken => self.own.set(key, NEVER, task),
             Task::Announce(left) => {
+                if interface.is_outside && address.is_v4() {
+                    // Nobody answers an announcement; who has the address answers this.
+                    self.send(network, arp::probe(mac, address));
+                }
                 self.send(network, announcement(mac, address));
                 self.own.again(key, now, Task::Announce(left.saturating_sub(1)));
             }
@@ -175,7 +188,8 @@ impl Gateway {
     pub(super) fn claimed(&mut self, offered: &Offered<'_>, address: Address, mac: MacAddress, now: Nanos) {
         let Offered { port, network, .. } = *offered;
         let key = (network, address);
-        let Some(own) = self.routing.interface(network).map(|interface| interface.mac) else { return };
+        let Some(interface) = self.routing.interface(network) else { return };
+        let (own, is_own) = (interface.mac, interface.has(address));
         if mac == own {
             // An echo of what the gateway sent.
             return;
@@ -183,7 +197,11 @@ impl Gateway {
         match self.own.tasks.get(&key) {
             Some((_, Task::Taken)) => return,
             Some((_, Task::Probe(_))) => {
-                self.own.set(key, NEVER, Task::Taken);
+                if is_own {
+                    self.own.set(key, NEVER, Task::Taken);
+                } else {
+                    self.own.remove(key);
+                }
                 return self.outputs.push_back(Output::Probed { network, address, taken_by: Some(mac) });
             }
             _ => {}

@@ -6,6 +6,7 @@ mod errors;
 mod groups;
 mod hostile;
 mod neighbours;
+mod outside;
 mod stations;
 
 use std::net::IpAddr;
@@ -46,6 +47,7 @@ fn settings(of: usize, mtu: u16, addresses: &[&str]) -> InterfaceSettings {
         mtu,
         addresses: addresses.collect(),
         serves: Serves::default(),
+        is_outside: false,
     }
 }
 

@@ -25,6 +25,7 @@ fn routing() -> Routing {
         mtu: 1500,
         addresses: addresses.iter().map(|(address, length)| (v4(address).into(), *length)).collect(),
         serves: Serves::default(),
+        is_outside: false,
     };
     let outside = [("192.0.2.120", 32), ("192.0.2.1", 24)];
     Routing::compile([interface(0, &[("10.0.0.1", 24)]), interface(1, &outside)], []).unwrap()
@@ -135,6 +136,7 @@ fn udp_r7_an_address_clash_is_detected() {
         mtu: 1500,
         addresses: vec![(v4(address).into(), 24)],
         serves: Serves::default(),
+        is_outside: false,
     };
     let sources = vec![SourceNat::masquerade(network(0), network(1))];
     let settings = NatSettings { sources, ..NatSettings::default() };

@@ -1,6 +1,7 @@
 //! Whom a message concerns that all stations of a network get, or that is about their addresses: ARP, neighbour discovery.
 
 use super::{Interface, Neighbours, Routing};
+use crate::dhcp::datagram::{CLIENT_PORT, SERVER_PORT};
 use crate::ids::NetworkIndex;
 use crate::packet::{Address, Arp, Contents, Icmp, IcmpMessage, Packet, Transport, number};
 
@@ -21,6 +22,9 @@ pub(crate) enum Concern {
 /// Whom clients send their requests to that know no server yet, and on which port (RFC 2131, 4.1; RFC 8415, 7).
 pub(crate) const DHCP_V4: (Address, u16) = (Address::from_v4([255; 4]), 67);
 pub(crate) const DHCP_V6: (Address, u16) = (Address::from_bits(0xff02 << 112 | 0x1_0002), 547);
+
+/// What stands in an ARP probe for its sender, who has no address yet (RFC 5227, 1.1).
+const NOBODY: Address = Address::from_v4([0; 4]);
 
 /// ARP's request (RFC 826).
 const REQUEST: u16 = 1;
@@ -66,8 +70,9 @@ fn of_arp(
         Concern::Nobody
     } else if arp.operation == REQUEST && interface.has(arp.target) {
         Concern::GatewayAlone
-    } else if is_known(arp.sender) {
-        // Somebody has moved, or says that he is still there.
+    } else if is_known(arp.sender) || (interface.is_outside && arp.sender == NOBODY) {
+        // Somebody has moved, or says that he is still there; or wants an address that the gateway may be about to take, too
+        // (RFC 5227, 2.1.1).
         Concern::All
     } else {
         Concern::Nobody
@@ -85,6 +90,7 @@ fn of_packet(interface: &Interface, packet: &Packet, is_known: impl Fn(Address) 
         // It tells of the groups to which it listens, as stations do.
         Transport::Icmp(Icmp { kind: LISTENER_QUERY, .. }) if !packet.source.is_v4() => return Concern::All,
         Transport::Ports(_) if is_served(interface, packet) => return Concern::GatewayAlone,
+        Transport::Ports(_) if is_for_dhcp_client(interface, packet) => return Concern::All,
         _ => return Concern::Nobody,
     };
     match neighbour {
@@ -94,6 +100,15 @@ fn of_packet(interface: &Interface, packet: &Packet, is_known: impl Fn(Address) 
         (ADVERTISEMENT, Some(target)) if is_known(target) => Concern::All,
         _ => Concern::Nobody,
     }
+}
+
+/// Whether a datagram may be what a DHCP server says to the gateway's client, whose address need not be known yet.
+#[inline]
+pub(crate) fn is_for_dhcp_client(interface: &Interface, packet: &Packet) -> bool {
+    let is_answer = packet.ports().is_some_and(|ports| {
+        (ports.source, ports.destination) == (SERVER_PORT, CLIENT_PORT) && packet.protocol == number::UDP
+    });
+    is_answer && interface.is_outside && packet.fragment.is_none() && packet.source.is_v4()
 }
 
 /// Whether a datagram to many stations asks for what the gateway gives. A request in fragments is nobody's to answer.

@@ -27,7 +27,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use thiserror::Error;
 
-pub(crate) use concern::{Concern, DHCP_V4, DHCP_V6};
+pub(crate) use concern::{Concern, DHCP_V4, DHCP_V6, is_for_dhcp_client};
 pub use forward::Why;
 pub(crate) use forward::{Arrival, Hop, Way, is_nobodys};
 pub use neighbours::Neighbours;
@@ -61,6 +61,9 @@ pub struct InterfaceSettings {
     pub addresses: Vec<(IpAddr, u8)>,
     /// What stations ask all of the network for and get from the gateway.
     pub serves: Serves,
+    /// Whether the network is an uplink's: the gateway is a station there like others. It asks whether anybody else has its
+    /// addresses, and hears what DHCP servers say to their clients.
+    pub is_outside: bool,
 }
 
 /// Which questions that stations ask all of a network are for the gateway, and reach nobody else then. Others are none of its
@@ -121,6 +124,8 @@ pub struct Interface {
     pub link_local: Address,
     /// What stations ask all of the network for and get from the gateway.
     pub serves: Serves,
+    /// Whether the network is an uplink's.
+    pub is_outside: bool,
 }
 
 impl Interface {
@@ -181,7 +186,7 @@ impl Routing {
     }
 
     fn add_interface(&mut self, settings: InterfaceSettings) -> Result<(), RoutingError> {
-        let InterfaceSettings { network, router, mac, mtu, addresses, serves } = settings;
+        let InterfaceSettings { network, router, mac, mtu, addresses, serves, is_outside } = settings;
         let mut own = Vec::with_capacity(addresses.len());
         for (address, length) in addresses {
             let prefix = Prefix::covering(address, length);
@@ -190,7 +195,7 @@ impl Routing {
             own.push((Address::from(address), prefix));
         }
         let link_local = link_local_of(mac);
-        let interface = Interface { router, mac, mtu, addresses: own.into(), link_local, serves };
+        let interface = Interface { router, mac, mtu, addresses: own.into(), link_local, serves, is_outside };
         if self.interfaces.len() <= network.get() {
             self.interfaces.resize(network.get() + 1, None);
         }

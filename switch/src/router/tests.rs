@@ -29,6 +29,7 @@ fn interface(of: usize, router: u16, addresses: &[&str]) -> InterfaceSettings {
         mtu: 1500,
         addresses: own.collect(),
         serves: Serves::default(),
+        is_outside: false,
     }
 }
 
@@ -242,4 +243,27 @@ fn a_subnet_of_two_addresses_has_no_broadcast_address() {
     assert_eq!(routing.route(RouterIndex(0), address("10.0.1.1")), Some(Route::Local));
     assert_eq!(routing.route(RouterIndex(0), address("10.0.1.2")), None);
     assert_eq!(routing.interfaces().count(), 2);
+}
+
+#[test]
+fn at_an_uplink_the_gateway_hears_dhcp_servers_and_probes_and_so_do_others() {
+    let mut frame = Vec::new();
+    let packet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 7], [0xff; 6]);
+    packet.ipv4([192, 0, 2, 1], [255; 4], 64).udp(67, 68).write(&mut frame, &[0; 300]).unwrap();
+    let probe = [
+        &[0xff; 6][..],
+        &[2, 0, 0, 0, 0, 7, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 7, 0, 0, 0, 0],
+        &[0; 6],
+        &[192, 0, 2, 50],
+    ]
+    .concat();
+    for (is_outside, expected) in [(true, Concern::All), (false, Concern::Nobody)] {
+        let settings = InterfaceSettings { is_outside, ..interface(0, 0, &[]) };
+        let routing = Routing::compile([settings], []).unwrap();
+        for frame in [&frame, &probe] {
+            let contents =
+                parse(&frame[..frame.len().min(128)], u32::try_from(frame.len()).unwrap()).unwrap();
+            assert_eq!(routing.concern(network(0), frame, &contents, &neighbours()), expected);
+        }
+    }
 }

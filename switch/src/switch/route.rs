@@ -4,12 +4,13 @@ use super::Egress;
 use super::commit::Commit;
 use super::judge::{Admitted, Judged};
 use crate::decision::Lengths;
+use crate::dhcp::datagram::CLIENT_PORT;
 use crate::drops::DropReason;
 use crate::frame::{Frame, TakenTag};
 use crate::ids::NetworkIndex;
 use crate::nat::Translator;
 use crate::packet::{Contents, Icmp, IcmpMessage, Packet, Transport};
-use crate::router::{Arrival, Concern, Hop, Neighbours, Routing, Way, Why, rewrite};
+use crate::router::{Arrival, Concern, Hop, Neighbours, Routing, Way, Why, is_for_dhcp_client, rewrite};
 use crate::storm::StormClass;
 
 /// What it takes to route packets during a burst.
@@ -33,6 +34,15 @@ impl Routes<'_> {
         let Contents::Ip(packet) = contents else { return Err(DropReason::NotRoutable) };
         let arrival = self.arrival(network, frame, packet);
         Ok((*packet, self.routing.way(&arrival, self.neighbours, now_s)))
+    }
+
+    /// Whether a packet is for the gateway's DHCP client whatever its address is, which is one that the gateway has not got yet.
+    #[inline]
+    pub(super) fn is_for_dhcp_client(&self, network: NetworkIndex, packet: &Packet) -> bool {
+        // Looked at first, since it tells nearly all packets apart.
+        let is_answer = packet.ports().is_some_and(|ports| ports.destination == CLIENT_PORT);
+        let interface = || self.routing.interface(network);
+        is_answer && interface().is_some_and(|interface| is_for_dhcp_client(interface, packet))
     }
 
     /// A packet that came to the gateway of `network`.
@@ -69,6 +79,11 @@ impl<E> Commit<'_, E> {
             return;
         }
         if let Contents::Arp(_) = contents {
+            return self.hand_over(slot, frame, network, None);
+        }
+        if let Contents::Ip(packet) = contents
+            && routes.is_for_dhcp_client(network, packet)
+        {
             return self.hand_over(slot, frame, network, None);
         }
         if let (Contents::Ip(packet), Some(translator)) = (contents, routes.translator)

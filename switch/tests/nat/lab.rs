@@ -169,6 +169,7 @@ impl Lab {
             mac: gateway(index),
             mtu: [9000, 1500, 1500][index],
             serves: Serves::default(),
+            is_outside: false,
             addresses: addresses
                 .into_iter()
                 .map(|(address, length)| (address.into(), length))

@@ -149,6 +149,7 @@ impl Lab {
             mtu: [1500, 1400][of],
             addresses: vec![(v4(of, 1).into(), 24), (v6(of, 1).into(), 64)],
             serves: Serves { dhcp_v4: of == 0, dhcp_v6: of == 0, router_advertisements: true },
+            is_outside: false,
         });
         let routing = Routing::compile(interfaces, []).unwrap();
         let policy = Policy::compile(ports, networks).unwrap().with_routing(Arc::new(routing));

@@ -5,3 +5,4 @@
 mod discovery;
 mod home;
 mod kernel;
+mod leased;

@@ -88,6 +88,7 @@ fn snapshot() -> Snapshot {
         multicast: MulticastStatus::default(),
         stp: Vec::new(),
         bonds: Vec::new(),
+        outsides: Vec::new(),
         neighbours: Vec::new(),
         workers: vec![WorkerStatus {
             cpu: 0,

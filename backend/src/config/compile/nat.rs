@@ -13,7 +13,7 @@ use viaduct_switch::security::{Family, Prefix};
 use super::Numbered;
 use crate::config::{
     Config, Filtering, GatewaySettings, Mapping, Membership, Network, NetworkMode, Port, PortProtocol,
-    Publication, SourceTarget,
+    Publication, Router, SourceTarget,
 };
 
 impl Config {
@@ -79,6 +79,15 @@ impl Config {
             ports: nat.ports.0..=nat.ports.1,
             ports_per_guest: nat.port_limit.map(u32::from),
         })
+    }
+
+    /// The uplink by which packets of a network leave: its own, or that of a network with which a router joins it.
+    #[must_use]
+    pub fn uplink_of(&self, name: &str) -> Option<&str> {
+        let way_out = |name: &String| self.networks.get(name)?.way_out();
+        let is_joined = |router: &&Router| router.networks.iter().any(|other| other == name);
+        let joined = || self.routers.values().find(is_joined)?.networks.iter().find_map(way_out);
+        self.networks.get(name)?.way_out().or_else(joined)
     }
 
     /// The network of mode `nat` by whose uplink packets leave a network that has none.

@@ -27,6 +27,7 @@ fn routed() -> Dataplane {
         mtu: 1500,
         addresses,
         serves: Serves::default(),
+        is_outside: false,
     };
     let routing = Routing::compile([interface], []).unwrap();
     let policy = Policy::compile(ports, [(network(), settings)]).unwrap().with_routing(Arc::new(routing));

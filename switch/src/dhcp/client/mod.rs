@@ -17,16 +17,15 @@ mod answers;
 mod counters;
 mod lease;
 mod message;
+mod state;
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
 
 pub use counters::ClientCounters;
 pub use lease::Lease;
 pub use message::Outgoing;
+pub use state::{ClientEvent, ClientSettings, ClientState};
 
-use crate::domain::DomainName;
-use crate::mac::MacAddress;
 use crate::random::Random;
 use crate::time::Nanos;
 use message::Request;
@@ -55,51 +54,6 @@ const RENEW_WAIT_MIN_S: u64 = 60;
 
 /// How long the caller may take to probe for an address; after that it counts as free (RFC 5227, 1.1: it takes 5 to 7 s).
 const PROBE_MAX_S: u64 = 15;
-
-/// What a client is told.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClientSettings {
-    /// The interface's address.
-    pub mac: MacAddress,
-    /// What to be known by, 2 to 255 bytes; `None`: the interface's address.
-    pub client_id: Option<Vec<u8>>,
-    /// Our name, which many servers pass on to DNS.
-    pub host_name: Option<DomainName>,
-}
-
-/// Something that the caller has to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ClientEvent {
-    /// Find out whether somebody uses the address, and tell by [`Client::probed`].
-    Probe(Ipv4Addr),
-    /// Use this, instead of what was there before, and keep it.
-    Configured(Lease),
-    /// The address is ours no more.
-    Lost(Ipv4Addr),
-}
-
-/// Where the client stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ClientState {
-    /// There is no link.
-    Down,
-    /// It waits before it begins.
-    Waiting,
-    /// It looks for servers.
-    Selecting,
-    /// It asked for what a server offered.
-    Requesting,
-    /// It asked to go on with the lease of before.
-    Rebooting,
-    /// The caller finds out whether somebody uses the address.
-    Probing,
-    /// It has an address.
-    Bound,
-    /// It asked its server to go on.
-    Renewing,
-    /// It asked all servers to go on.
-    Rebinding,
-}
 
 /// A client on one interface.
 #[derive(Debug)]
@@ -143,6 +97,15 @@ impl Client {
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
             counters: ClientCounters::default(),
+        }
+    }
+
+    /// Uses the lease of before at once, while its server is asked: for a process that was away for so short a time that its
+    /// address is still its own. Who refuses it is obeyed.
+    pub fn resume(&mut self, now: Nanos) {
+        if let Some(kept) = self.lease.clone().filter(|kept| now < kept.until && !self.is_configured) {
+            self.is_configured = true;
+            self.events.push_back(ClientEvent::Configured(kept));
         }
     }
 

@@ -4,8 +4,10 @@ use super::super::server::{Parameters, Server, Settings};
 use super::*;
 use crate::dhcp::{Message, MessageType, Operation};
 use crate::ids::PortIndex;
+use crate::mac::MacAddress;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 const MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0, 0, 1]);
 const SERVER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xfe]);
@@ -231,6 +233,37 @@ fn a_lease_of_before_is_asked_for_and_used_where_nobody_answers() {
     assert_eq!((alone.address(), alone.client.state()), (Some(kept.address), ClientState::Bound));
     alone.run(4000, &mut never);
     assert_eq!(alone.address(), None, "it does not outlast its lease");
+}
+
+#[test]
+fn a_lease_of_before_that_is_resumed_counts_at_once_until_somebody_refuses_it() {
+    let mut link = Link::up();
+    link.run(10, &mut never);
+    let kept = link.client.lease().unwrap().clone();
+    let mut next = Link::new(Some(kept.clone()));
+    std::mem::swap(&mut next.server, &mut link.server);
+    next.client.resume(Nanos::from_seconds(20));
+    assert_eq!(next.address(), Some(kept.address), "before anybody is asked");
+    next.client.link_up(Nanos::from_seconds(20));
+    next.run(20, &mut never);
+    let told = |link: &Link| link.events.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>();
+    let confirmed = next.client.lease().unwrap().clone();
+    assert_eq!(told(&next), [ClientEvent::Configured(kept.clone()), ClientEvent::Configured(confirmed)]);
+    // Refused, it goes.
+    let mut moved = next.server.settings().clone();
+    moved.address = Ipv4Addr::new(10, 0, 1, 1);
+    moved.range = Some((Ipv4Addr::new(10, 0, 1, 100), Ipv4Addr::new(10, 0, 1, 199)));
+    let mut away = Link::new(Some(kept.clone()));
+    away.server = Server::new(moved).unwrap();
+    away.client.resume(Nanos::from_seconds(20));
+    away.client.link_up(Nanos::from_seconds(20));
+    away.run(60, &mut never);
+    assert_eq!(told(&away)[..2], [ClientEvent::Configured(kept.clone()), ClientEvent::Lost(kept.address)]);
+    assert_eq!(away.address().map(|address| address.octets()[2]), Some(1));
+    // One that has ended is not.
+    let mut late = Link::new(Some(kept.clone()));
+    late.client.resume(kept.until);
+    assert_eq!((late.address(), told(&late)), (None, vec![]));
 }
 
 #[test]

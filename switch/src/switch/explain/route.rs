@@ -36,6 +36,11 @@ impl Explainer<'_> {
         if let Contents::Arp(_) = contents {
             return self.hand_over(true, None);
         }
+        if let Contents::Ip(packet) = &contents
+            && routes.is_for_dhcp_client(network, packet)
+        {
+            return self.hand_over(false, None);
+        }
         if let (Contents::Ip(packet), Some(interface)) = (&contents, routes.routing.interface(network)) {
             let route = routes.routing.route(interface.router, packet.destination);
             self.notes.looked(|| Looked::Route(route));
