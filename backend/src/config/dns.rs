@@ -28,12 +28,29 @@ const HOST: &str = "an address in quotes, or a list of them, like \"10.0.0.53\""
 pub struct Dns {
     /// The domain of its stations' names.
     pub domain: Option<DomainName>,
-    /// The servers that are asked for all else; empty: those of this machine (resolv.conf(5)).
+    /// The servers that are asked for all else; empty: those that came with the uplink's address, or else those of this machine
+    /// (resolv.conf(5)).
     pub upstream: Vec<SocketAddr>,
+    /// By whose sockets they are asked; `None`: the uplink's, if packets of the network leave by one.
+    pub via: Option<AskedVia>,
     /// Domains in which stations look names up; empty: `domain`.
     pub search: Vec<DomainName>,
     /// Further names and their addresses.
     pub hosts: BTreeMap<DomainName, Vec<IpAddr>>,
+}
+
+/// By whose sockets other name servers are asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AskedVia {
+    /// The switch's own at the uplink, with its address there.
+    Uplink,
+    /// This machine's.
+    Host,
+}
+
+impl AskedVia {
+    /// All of them, by their name in the file.
+    pub const ALL: &'static [(&'static str, Self)] = &[("uplink", Self::Uplink), ("host", Self::Host)];
 }
 
 /// The name server as far as it is right; what is wrong is noted.
@@ -43,6 +60,7 @@ pub(super) fn read(network: &TableReader<'_>) -> Option<Dns> {
     Some(Dns {
         domain: table.read("domain", DOMAIN, dhcp::domain),
         upstream: upstream(&table),
+        via: table.read_word("via", AskedVia::ALL, &[]),
         search: dhcp::domains(&table, "search").unwrap_or_default(),
         hosts: hosts(&table),
     })

@@ -55,7 +55,7 @@ pub use addresses::Subnet;
 pub use addressing::Addressing;
 pub use dhcp::Dhcp;
 pub use dhcp6::{AdvertisingMode, Dhcp6};
-pub use dns::Dns;
+pub use dns::{AskedVia, Dns};
 pub use gateway::{GatewaySettings, Metadata};
 pub use groups::{DEFAULT_GROUP, Egress, Group, GroupRule};
 pub use host::{Host, InterfaceUse, ThisHost};

@@ -7,7 +7,7 @@ use viaduct_switch::security::{Family, Prefix};
 
 use super::addresses::{self, Subnet};
 use super::cross::Placed;
-use super::{Membership, Network, NetworkMode, Port, Router, Uplink};
+use super::{AskedVia, Membership, Network, NetworkMode, Port, Router, Uplink};
 
 type Networks<'a> = BTreeMap<&'a str, &'a Placed<'a, Network>>;
 type Uplinks<'a> = BTreeMap<&'a str, &'a Placed<'a, Uplink>>;
@@ -26,6 +26,7 @@ pub(super) fn check(
         let is_joined =
             routers.iter().any(|router| router.value.networks.iter().any(|name| name == placed.name));
         check_layer_two(placed, is_joined, &uplinks_by_name);
+        check_via(placed, is_joined);
     }
     for placed in ports {
         check_addresses(placed, &by_name);
@@ -67,6 +68,15 @@ fn pairs<'a>(
 ) -> impl Iterator<Item = (&'a Subnet, &'a Subnet)> {
     ones.flat_map(|one| others.iter().map(move |other| (one, other)))
         .filter(|(one, other)| addresses::overlap(one.prefix, other.prefix))
+}
+
+/// Name servers are asked by an uplink only where packets leave by one.
+fn check_via(placed: &Placed<'_, Network>, is_joined: bool) {
+    let via = placed.value.gateway.dns.as_ref().and_then(|dns| dns.via);
+    if via == Some(AskedVia::Uplink) && placed.value.way_out().is_none() && !is_joined {
+        let expected = "via = \"host\" there: packets of this network leave by no uplink";
+        placed.table.note("dns", "via = \"uplink\"".to_owned(), expected.to_owned());
+    }
 }
 
 /// Where an uplink with an address is bridged without a tag, the address is that network's gateway's.

@@ -317,7 +317,8 @@ pub const DNS: Table = Table {
     heading: "network.NAME.dns",
     fields: &[
         now("domain", "a domain's name", "none"),
-        now("upstream", "1 to 8 name servers", "this machine's own"),
+        now("upstream", "1 to 8 name servers", "the uplink's, if DHCP told of some, else this machine's own"),
+        now("via", "\"uplink\", \"host\"", "uplink where packets leave by one"),
         now("search", "a list of domains", "the domain"),
         now("hosts", "a table of names and addresses", "none"),
     ],

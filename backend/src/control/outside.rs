@@ -198,8 +198,8 @@ impl Controller {
     /// Tells the gateways of the policy, before the workers have it.
     pub(super) fn configure_gateways(&mut self, config: &Config, numbers: &Numbers) {
         let routing = self.policy.routing().cloned().unwrap_or_default();
-        let services = services::of(config, numbers, &routing);
-        let lending = services::lending(&Named { config, numbers, outsides: &self.outsides });
+        let named = Named { config, numbers, outsides: &self.outsides };
+        let (services, lending) = (services::of(&named, &routing), services::lending(&named));
         self.gateways.configure(Setup { routing, ports: routing::ports(config, numbers), services, lending });
     }
 }

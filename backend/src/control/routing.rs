@@ -20,7 +20,7 @@ const METADATA: [(IpAddr, u8); 2] = [
 ];
 
 /// The MTU of an uplink that nobody knows.
-const MTU: u16 = 1500;
+pub(super) const MTU: u16 = 1500;
 
 /// What is known of an uplink at which the switch has addresses, while its interface is there.
 #[derive(Clone, PartialEq, Eq, Debug)]

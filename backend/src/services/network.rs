@@ -79,7 +79,9 @@ impl Networks {
     fn follow_uplinks(&self, plan: &Plan) {
         let wanted = || plan.values().filter_map(|settings| settings.dns.as_ref()?.uplink.as_ref());
         let mut outsides = self.shared.outsides.lock();
-        outsides.retain(|network, _| wanted().any(|uplink| uplink.network == *network));
+        outsides.retain(|network, outside| {
+            wanted().any(|uplink| uplink.network == *network && uplink.mtu == outside.mtu())
+        });
         for uplink in wanted() {
             let new = || Arc::new(Outside::new(uplink, &self.shared));
             outsides.entry(uplink.network).or_insert_with(new);

@@ -36,6 +36,7 @@ const WINDOWS: Windows = Windows { receive: 16 << 10, send: 4 << 10 };
 /// The sockets at an uplink.
 pub(super) struct Outside {
     network: NetworkIndex,
+    mtu: u16,
     shared: Arc<Shared>,
     stack: Arc<Stack>,
     sockets: Mutex<HashMap<SocketAddr, Arc<Mutex<Queue>>>>,
@@ -52,10 +53,16 @@ impl Outside {
     pub(super) fn new(uplink: &Uplink, shared: &Arc<Shared>) -> Self {
         Self {
             network: uplink.network,
+            mtu: uplink.mtu,
             shared: Arc::clone(shared),
             stack: Stack::new(uplink.network, uplink.mtu, shared),
             sockets: Mutex::default(),
         }
+    }
+
+    /// The longest IP packet out there, in bytes.
+    pub(super) fn mtu(&self) -> u16 {
+        self.mtu
     }
 
     /// Whether a packet is for a socket here.

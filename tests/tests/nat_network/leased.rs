@@ -132,6 +132,22 @@ fn an_uplink_leases_its_address_keeps_it_over_kill_9_and_follows_its_server_to_a
 }
 
 #[test]
+fn names_are_asked_of_the_leases_name_server_with_the_uplinks_own_address() {
+    let town = Town::new("eth3");
+    let vm1 = town.station("vm1");
+    let server = server(&town, "dnsmasq", 50, &[]);
+    let daemon = town.start(&config(&[&vm1]), &["isp", "vm1"]);
+    vm1.configure("10.0.0.10/24", "10.0.0.1");
+    wait_until("an address to be leased", LEASE_LIMIT, || leased(&daemon).is_some());
+    let lookup = || vm1.namespace.run("busybox nslookup www.example.org 10.0.0.1 2>&1 || true");
+    wait_until("a name out there to resolve", LIMIT, || lookup().contains("203.0.113.9"));
+    let asked = format!("www.example.org from {}", leased(&daemon).unwrap());
+    // Questions have capital letters at random.
+    let told = server.output().to_lowercase();
+    assert!(told.contains(&asked), "no {asked} in\n{told}");
+}
+
+#[test]
 fn an_address_that_another_station_has_is_told_and_one_of_ipv6_is_not_used() {
     let town = Town::new("eth3");
     town.outside.ip("address add 192.168.99.108/32 dev lo");

@@ -106,6 +106,7 @@ pub(super) const NETWORKS: &[Case] = &[
     ("dns = { domain = 'a b' }", 8, "network.lab.dns.domain", "a b", "a domain's name"),
     ("dns = { upstream = [] }", 8, "network.lab.dns.upstream", "0 servers", "1 to 8"),
     ("dns = { upstream = ['9.9.9.9:0'] }", 8, "network.lab.dns.upstream[0]", "9.9.9.9:0", "a port if"),
+    ("dns = { via = 'x' }", 8, "network.lab.dns.via", "\"x\"", "one of \"uplink\", \"host\""),
     ("dns = { search = 'x' }", 8, "network.lab.dns.search", "\"x\"", "a list of at most 16"),
     ("dns = { hosts = 1 }", 8, "network.lab.dns.hosts", "1", "a table"),
     ("dns = { hosts = { 'a b' = '10.0.0.1' } }", 8, "network.lab.dns.hosts.a b", "a b", "a domain's name"),
