@@ -135,7 +135,8 @@ fn an_uplink_leases_its_address_keeps_it_over_kill_9_and_follows_its_server_to_a
 fn names_are_asked_of_the_leases_name_server_with_the_uplinks_own_address() {
     let town = Town::new("eth3");
     let vm1 = town.station("vm1");
-    let server = server(&town, "dnsmasq", 50, &[]);
+    // It is to be renewed after five seconds.
+    let server = server(&town, "dnsmasq", 50, &["--dhcp-option=option:T1,5".to_owned()]);
     let daemon = town.start(&config(&[&vm1]), &["isp", "vm1"]);
     vm1.configure("10.0.0.10/24", "10.0.0.1");
     wait_until("an address to be leased", LEASE_LIMIT, || leased(&daemon).is_some());
@@ -145,6 +146,8 @@ fn names_are_asked_of_the_leases_name_server_with_the_uplinks_own_address() {
     // Questions have capital letters at random.
     let told = server.output().to_lowercase();
     assert!(told.contains(&asked), "no {asked} in\n{told}");
+    wait_until("the lease to be renewed", LIMIT, || server.output().matches("DHCPACK(").count() >= 2);
+    wait_until("the renewal to be heard", LIMIT, || outside(&daemon)["dhcp"]["state"] == "bound");
 }
 
 #[test]
