@@ -207,13 +207,21 @@ fn routes(table: &TableReader<'_>) -> Vec<Route> {
 
 /// A prefix of IPv4 that must be written.
 pub(super) fn prefix_v4(table: &TableReader<'_>, field: &str) -> Option<Prefix> {
+    let expected = "a prefix of IPv4 in quotes, like \"10.9.0.0/16\"";
+    required_prefix(table, field, expected, |prefix| prefix.family() == Family::Ipv4)
+}
+
+/// A prefix that must be written. A text that is none is told why.
+pub(super) fn required_prefix(
+    table: &TableReader<'_>,
+    field: &str,
+    expected: &str,
+    is_right: impl Fn(&Prefix) -> bool,
+) -> Option<Prefix> {
     let written = table.text(field).map(str::parse::<Prefix>);
-    let expected = match written {
-        Some(Err(error)) => error.to_string(),
-        _ => "a prefix of IPv4 in quotes, like \"10.9.0.0/16\"".to_owned(),
-    };
-    let is_v4 = |prefix: &Prefix| prefix.family() == Family::Ipv4;
-    required(table, field, &expected, |_| written.and_then(Result::ok).filter(is_v4))
+    let reason = written.as_ref().and_then(|read| read.as_ref().err()).map(ToString::to_string);
+    let expected = reason.as_deref().unwrap_or(expected);
+    required(table, field, expected, |_| written.and_then(Result::ok).filter(is_right))
 }
 
 /// A field that must be written.

@@ -8,7 +8,7 @@ use viaduct_switch::nat::PORTS_DEFAULT;
 use viaduct_switch::security::{Family, Prefix};
 
 use super::addresses::{self, Subnet};
-use super::dhcp::{prefix_v4, required};
+use super::dhcp::{prefix_v4, required, required_prefix};
 use super::reader::TableReader;
 use super::{NetworkMode, name_of, schema, values};
 
@@ -211,13 +211,10 @@ fn prefixes(table: &TableReader<'_>, subnets: &[Subnet]) -> Vec<PrefixPair> {
 
 /// A prefix of IPv6 of at most 64 bits (RFC 6296, 3.4 and 3.5, treat longer ones differently).
 fn prefix_v6(table: &TableReader<'_>, field: &str) -> Option<Prefix> {
-    let written = table.text(field).map(str::parse::<Prefix>);
-    let expected = match written {
-        Some(Err(error)) => error.to_string(),
-        _ => "a prefix of IPv6 of 16 to 64 bits in quotes, like \"fd00:2::/64\"".to_owned(),
-    };
-    let is_right = |prefix: &Prefix| prefix.family() == Family::Ipv6 && (16..=64).contains(&prefix.length());
-    required(table, field, &expected, |_| written.and_then(Result::ok).filter(is_right))
+    let expected = "a prefix of IPv6 of 16 to 64 bits in quotes, like \"fd00:2::/64\"";
+    required_prefix(table, field, expected, |prefix| {
+        prefix.family() == Family::Ipv6 && (16..=64).contains(&prefix.length())
+    })
 }
 
 /// `snat` as far as it is right; what is wrong is noted.

@@ -38,6 +38,30 @@ fn wrong(text: &str) -> Vec<Problem> {
     parse(text.as_bytes(), "x.toml", &TestHost).unwrap_err().problems().to_vec()
 }
 
+/// A text, its line, field, part of what was found, part of what would be right.
+type Told = (&'static str, usize, &'static str, &'static str, &'static str);
+
+/// Each text has one mistake, which is told where it stands. All that are told otherwise are shown at once.
+fn assert_told<'t>(cases: impl IntoIterator<Item = (String, &'t Told)>) {
+    let mut missed = Vec::new();
+    for (text, (_, line, field, found, expected)) in cases {
+        let problems = wrong(&text);
+        let is_told = problems.len() == 1
+            && (problems[0].line, problems[0].field.as_str()) == (*line, *field)
+            && problems[0].found.contains(found)
+            && problems[0].expected.contains(expected);
+        if !is_told {
+            missed.push(format!("{text}\n{problems:#?}"));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n\n"));
+}
+
+/// What [`assert_told`] wants of texts that are whole as they stand.
+fn whole(cases: &[Told]) -> impl Iterator<Item = (String, &Told)> {
+    cases.iter().map(|case| (case.0.to_owned(), case))
+}
+
 const LAB: &str = "[network.lab]\n";
 
 #[test]

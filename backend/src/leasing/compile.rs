@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
-use viaduct_switch::dhcp6::server::{Fixed, Parameters, Settings};
+use viaduct_switch::dhcp6::server::{Parameters, Settings};
 use viaduct_switch::ra::{Advertisement, INTERVAL_MAX_S, Prefix};
 use viaduct_switch::router::link_local_of;
 use viaduct_switch::security::Family;
@@ -11,7 +11,7 @@ use viaduct_switch::{MacAddress, PortIndex};
 
 use super::plan::NetworkPlan;
 use crate::config::compile::Numbered;
-use crate::config::{AdvertisingMode, Attachment, Config, Dhcp6, Network, Port};
+use crate::config::{AdvertisingMode, Config, Dhcp6, Network};
 
 /// For how long a router is a default one: three of the longest intervals (RFC 4861, 6.2.1: AdvDefaultLifetime).
 const LIFETIME_S: u16 = 3 * INTERVAL_MAX_S;
@@ -30,10 +30,8 @@ impl NetworkPlan {
         let network = config.networks.get(name)?;
         let station = numbers.gateway(name);
         let v4 = config.dhcp_settings(name, numbers);
-        let v6 = network.gateway.dhcp6.as_ref().zip(station).map(|(dhcp6, mac)| {
-            let wide_ports = wide_ports(config, name, network, numbers);
-            settings(config, (name, network), (dhcp6, mac), wide_ports, numbers)
-        });
+        let dhcp6 = network.gateway.dhcp6.as_ref().zip(station);
+        let v6 = dhcp6.map(|dhcp6| settings(config, (name, network), dhcp6, numbers));
         let advertisement = network.gateway.advertising.zip(station);
         let advertisement =
             advertisement.map(|(mode, mac)| advertisement_of(config, (name, network), mode, mac));
@@ -47,13 +45,13 @@ fn settings(
     config: &Config,
     (name, network): (&str, &Network),
     (dhcp6, mac): (&Dhcp6, MacAddress),
-    wide_ports: BTreeSet<PortIndex>,
     numbers: &impl Numbered,
 ) -> Settings {
+    let wide_ports = config.wide_ports(name, numbers);
     let ports = config.ports.iter().filter(|(_, port)| port.membership.has(name));
     let indices: BTreeSet<PortIndex> = ports.filter_map(|(port, _)| numbers.port(port)).collect();
     let is_stateful = network.gateway.advertising == Some(AdvertisingMode::Stateful);
-    let fixed = if is_stateful { fixed(config, name, dhcp6, numbers) } else { BTreeMap::new() };
+    let fixed = if is_stateful { config.fixed(name, &dhcp6.subnet, numbers) } else { BTreeMap::new() };
     Settings {
         address: link_local(mac),
         mac,
@@ -71,41 +69,6 @@ fn settings(
             boot_url: None,
         },
     }
-}
-
-/// The address that belongs to each port: its first one in the server's subnet.
-fn fixed(config: &Config, name: &str, dhcp6: &Dhcp6, numbers: &impl Numbered) -> BTreeMap<PortIndex, Fixed> {
-    let ports = config.ports.iter().filter(|(_, port)| port.membership.has(name));
-    let fixed = |(name, port): (&String, &Port)| {
-        let mut addresses = port.addresses.iter().filter_map(|address| match address {
-            IpAddr::V4(_) => None,
-            IpAddr::V6(v6) => dhcp6.subnet.is_station(*address).then_some(*v6),
-        });
-        let fixed = Fixed { mac: station(port), address: addresses.next()?, host_name: name.parse().ok() };
-        Some((numbers.port(name)?, fixed))
-    };
-    ports.filter_map(fixed).collect()
-}
-
-/// The station behind a port, if the file says which it is.
-fn station(port: &Port) -> Option<MacAddress> {
-    match &port.attachment {
-        Attachment::VhostUser(guest) => Some(guest.mac),
-        Attachment::Interface(_) => port.security.as_ref().map(|security| security.mac),
-    }
-}
-
-/// Uplinks, and trunks, behind which is a switch.
-fn wide_ports(
-    config: &Config,
-    name: &str,
-    network: &Network,
-    numbers: &impl Numbered,
-) -> BTreeSet<PortIndex> {
-    let is_wide = |port: &Port| matches!(port.membership, crate::config::Membership::Trunk(_));
-    let trunks = config.ports.iter().filter(|(_, port)| port.membership.has(name) && is_wide(port));
-    let names = network.uplinks().chain(trunks.map(|(name, _)| name));
-    names.filter_map(|name| numbers.port(name)).collect()
 }
 
 /// The network's subnets of IPv6.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use viaduct_switch::PortIndex;
-use viaduct_switch::dhcp::server::{Fixed, Parameters, Settings};
+use viaduct_switch::dhcp::lending::{Address, Fixed};
+use viaduct_switch::dhcp::server::{Parameters, Settings};
 use viaduct_switch::domain::DomainName;
 
 use super::Numbered;
-use crate::config::{Attachment, Config, Dhcp, Membership, Network, Port};
+use crate::config::{Attachment, Config, Dhcp, Membership, Network, Port, Subnet};
 
 impl Config {
     /// What the DHCP server of a network is told; `None`: it has none.
@@ -26,28 +27,31 @@ impl Config {
             range: dhcp.range,
             lease_s: dhcp.lease_s,
             ports: lent,
-            wide_ports: self.wide_ports(name, network, numbers),
-            fixed: self.fixed(name, dhcp, numbers),
+            wide_ports: self.wide_ports(name, numbers),
+            fixed: self.fixed(name, &dhcp.subnet, numbers),
             parameters: self.parameters(name, network, dhcp, address),
         })
     }
 
     /// Uplinks, and trunks, behind which is a switch.
-    fn wide_ports(&self, name: &str, network: &Network, numbers: &impl Numbered) -> BTreeSet<PortIndex> {
+    pub(crate) fn wide_ports(&self, name: &str, numbers: &impl Numbered) -> BTreeSet<PortIndex> {
         let trunks = self.ports.iter().filter(|(_, port)| port.membership.has(name) && is_wide(port));
-        let names = network.uplinks().chain(trunks.map(|(name, _)| name));
+        let uplinks = self.networks.get(name).into_iter().flat_map(Network::uplinks);
+        let names = uplinks.chain(trunks.map(|(name, _)| name));
         names.filter_map(|name| numbers.port(name)).collect()
     }
 
     /// The addresses that belong to ports: the first one of each in the server's subnet.
-    fn fixed(&self, name: &str, dhcp: &Dhcp, numbers: &impl Numbered) -> BTreeMap<PortIndex, Fixed> {
+    pub(crate) fn fixed<A: Address>(
+        &self,
+        name: &str,
+        subnet: &Subnet,
+        numbers: &impl Numbered,
+    ) -> BTreeMap<PortIndex, Fixed<A>> {
         let ports = self.ports.iter().filter(|(_, port)| port.membership.has(name));
         let fixed = |(name, port): (&String, &Port)| {
-            let mut addresses = port.addresses.iter().filter_map(|address| match address {
-                IpAddr::V4(v4) => dhcp.subnet.is_station(*address).then_some(*v4),
-                IpAddr::V6(_) => None,
-            });
-            let fixed = Fixed { mac: mac_of(port), address: addresses.next()?, host_name: name.parse().ok() };
+            let address = port.addresses.iter().find(|address| subnet.is_station(**address))?;
+            let fixed = Fixed { mac: mac_of(port), address: A::of(*address)?, host_name: name.parse().ok() };
             Some((numbers.port(name)?, fixed))
         };
         ports.filter_map(fixed).collect()

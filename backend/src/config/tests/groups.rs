@@ -59,7 +59,7 @@ const RULES: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// Other tables: text, line, field, part of what was found, part of what would be right.
-const WRONG: &[(&str, usize, &str, &str, &str)] = &[
+const WRONG: &[Told] = &[
     ("group = 1", 1, "group", "1", "a table, as under [group]"),
     ("address_group = []", 1, "address_group", "an empty list", "a table"),
     ("[group.'a b']", 1, "group.a b", "a b", "a name"),
@@ -151,12 +151,7 @@ fn what_is_wrong_in_a_rule_is_told_with_its_place_and_its_remedy() {
 
 #[test]
 fn what_is_wrong_elsewhere_is_told_as_well() {
-    for (text, line, field, found, expected) in WRONG {
-        let problems = wrong(text);
-        let [problem] = problems.as_slice() else { panic!("{text}: {problems:?}") };
-        assert_eq!((problem.line, problem.field.as_str()), (*line, *field), "{text}");
-        assert!(problem.found.contains(found) && problem.expected.contains(expected), "{text}\n{problem}");
-    }
+    assert_told(whole(WRONG));
 }
 
 #[test]

@@ -6,10 +6,7 @@ use crate::config::host::InterfaceUse;
 const WAN: &str = "[uplink.wan]\ninterface = 'eth1'\n";
 const OFFICE: &str = "[network.office]\nmode = 'bridged'\nuplink = 'wan'\n";
 
-/// As `Case` without the column: text, line, field, part of what was found, part of what would be right.
-type Case = (&'static str, usize, &'static str, &'static str, &'static str);
-
-const WRONG: &[Case] = &[
+const WRONG: &[Told] = &[
     ("[uplink.wan]\ninterface = 'eth1'\nstorm = 5", 3, "uplink.wan.storm", "5", "a table"),
     ("uplink = 'eth1'", 1, "uplink", "\"eth1\"", "a table"),
     ("[uplink.'a b']\ninterface = 'eth1'", 1, "uplink.a b", "the name", "letters, digits"),
@@ -291,13 +288,7 @@ pub(super) fn has_case(path: &str) -> bool {
 
 #[test]
 fn every_mistake_is_told_where_it_stands() {
-    for (text, line, field, found, expected) in WRONG {
-        let problems = wrong(text);
-        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
-        let problem = &problems[0];
-        assert_eq!((problem.line, problem.field.as_str()), (*line, *field), "{text}: {problem}");
-        assert!(problem.found.contains(found) && problem.expected.contains(expected), "{text}: {problem}");
-    }
+    assert_told(whole(WRONG));
 }
 
 #[test]

@@ -2,11 +2,8 @@
 
 use super::*;
 
-/// As `Case` without the column: lines of a port, the line, field, part of what was found, part of what would be right.
-type Case = (&'static str, usize, &'static str, &'static str, &'static str);
-
-/// Every field wrong, and every rule between them broken.
-const WRONG: &[Case] = &[
+/// Every field wrong, and every rule between them broken: lines of a port in place of a text, and its fields alone.
+const WRONG: &[Told] = &[
     ("port_security = 1", 4, "port_security", "1", "true or false"),
     ("addresses = '10.0.0.1'", 4, "addresses", "\"10.0.0.1\"", "a list"),
     ("addresses = [1]", 4, "addresses[0]", "1", "an address of one station"),

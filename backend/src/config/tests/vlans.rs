@@ -2,11 +2,8 @@
 
 use super::*;
 
-/// As `Case` without the column: text, line, field, part of what was found, part of what would be right.
-type Case = (&'static str, usize, &'static str, &'static str, &'static str);
-
 /// Every field wrong, and every rule between networks and trunks broken.
-const WRONG: &[Case] = &[
+const WRONG: &[Told] = &[
     ("[network.lab]\nvlan = 0", 2, "network.lab.vlan", "0", "from 1 to 4094"),
     ("[network.lab]\nvlan = 4095", 2, "network.lab.vlan", "4095", "from 1 to 4094"),
     ("[network.lab]\nvlan = '10'", 2, "network.lab.vlan", "\"10\"", "from 1 to 4094"),
@@ -137,13 +134,7 @@ pub(super) fn has_case(path: &str) -> bool {
 
 #[test]
 fn every_mistake_is_told_where_it_stands() {
-    for (text, line, field, found, expected) in WRONG {
-        let problems = wrong(text);
-        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
-        let problem = &problems[0];
-        assert_eq!((problem.line, problem.field.as_str()), (*line, *field), "{text}: {problem}");
-        assert!(problem.found.contains(found) && problem.expected.contains(expected), "{text}: {problem}");
-    }
+    assert_told(whole(WRONG));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Whole texts: networks without a way out, subnets and uplinks' addresses.
 
-use super::Case;
+use super::Told;
 
 /// Whole texts.
-pub(super) const ALONE: &[Case] = &[
+pub(super) const ALONE: &[Told] = &[
     ("router = 1", 1, "router", "1", "a table"),
     (
         "[network.lab]\nmode = 'nat'\nsubnets = ['10.0.0.0/24']",

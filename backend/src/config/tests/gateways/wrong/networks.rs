@@ -1,9 +1,9 @@
 //! Fields of a network: what is served there, and translation.
 
-use super::Case;
+use super::Told;
 
-/// Behind a network of mode `nat`.
-pub(super) const NETWORKS: &[Case] = &[
+/// Behind [`HOME`](super::HOME) and [`SUBNETS`](super::SUBNETS): lines from 8.
+pub(super) const NETWORKS: &[Told] = &[
     ("mtu = 1279", 8, "network.lab.mtu", "1279", "from 1280"),
     ("mtu = '1500'", 8, "network.lab.mtu", "\"1500\"", "a number"),
     ("segment = 'isp2'", 8, "network.lab.segment", "\"isp2\"", "\"isp\", the nearest"),

@@ -1,9 +1,9 @@
 //! Ports' addresses and what the outside reaches of them, and routers.
 
-use super::Case;
+use super::Told;
 
-/// Behind a network of mode `nat`.
-pub(super) const OTHERS: &[Case] = &[
+/// Behind [`HOME`](super::HOME) and [`SUBNETS`](super::SUBNETS): lines from 8.
+pub(super) const OTHERS: &[Told] = &[
     // ports
     (
         "[port.vm1]\nnetwork = 'lab'\naddresses = ['10.0.1.5']",
