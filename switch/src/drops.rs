@@ -76,7 +76,7 @@ counted_kinds! {
     NeighbourUnresolved "neighbour-unresolved" "Nobody answers for the address of the next station on the packet's way; its sender was told so."
     NeighbourQueueFull "neighbour-queue-full" "Too many packets wait until the next station on their way is known."
     NeighbourTableFull "neighbour-table-full" "The port needs more neighbours than there is room for, so that the next station on the packet's way was forgotten."
-    GatewayBadMessage "gateway-bad-message" "The ARP, neighbour discovery or ICMP message to the gateway has a wrong checksum, contradicts itself, or claims an address that its sender cannot have."
+    GatewayBadMessage "gateway-bad-message" "The ARP, neighbour discovery, ICMP, TCP or UDP message to the gateway has a wrong checksum, contradicts itself, or claims an address that its sender cannot have."
     GatewayNotServed "gateway-not-served" "The packet is for the gateway itself, which does nothing with it: it is a fragment, of a protocol that is not spoken there, for a port where nothing listens, or for an address that is not used yet."
     NatUnsolicited "nat-unsolicited" "The packet came from outside to an address behind which stations of inside networks are, and nobody there has asked for it."
     NatFiltered "nat-filtered" "The packet came from outside to a station's mapping, and the station has not sent to its sender."

@@ -5,7 +5,9 @@ use super::discovery::{is_summed, mac_at};
 use super::reset::reset;
 use super::{Gateway, Moment, Offered};
 use crate::drops::DropReason;
+use crate::offload::checksum::{fold, sum};
 use crate::offload::layout::protocol;
+use crate::packet::datagram::{Datagram, NoDatagram};
 use crate::packet::{Address, Contents, Icmp, Packet, Transport, number, parse};
 use crate::router::{Interface, Route, is_link_local, is_nobodys};
 
@@ -84,6 +86,7 @@ impl Gateway {
     /// Whether an error may be sent about a packet (RFC 1122, 3.2.2; RFC 1812, 4.3.2.7; RFC 4443, 2.4 e). None is sent about any
     /// later fragment, not of IPv6 either, where it could be part of an error.
     fn may_be_told(&self, offered: &Offered<'_>, interface: &Interface, packet: &Packet) -> bool {
+        let is_sound = has_sound_header(offered.frame, packet);
         let is_to_many = packet.destination.is_group() || mac_at(offered.frame, 0).is_group();
         let is_from_one = !is_nobodys(packet.source)
             && !matches!(
@@ -98,7 +101,7 @@ impl Gateway {
             Transport::Icmp(Icmp { kind, .. }) => kind < 128 || kind == REDIRECT_V6,
             _ => false,
         };
-        !is_to_many && is_from_one && !is_about_error
+        is_sound && !is_to_many && is_from_one && !is_about_error
     }
 
     /// Answers an echo request (RFC 1122, 3.2.2.6; RFC 4443, 4.2), from the address to which it was sent. No option is copied.
@@ -150,11 +153,16 @@ impl Gateway {
 
     /// Answers a frame that no service wants, as [`super::Output::Local`] gave it: the sender of a datagram is told that nothing
     /// listens on that port (RFC 1122, 4.1.3.1; RFC 4443, 3.1), that of a TCP segment by a reset (RFC 9293, 3.10.7.1). The frame is
-    /// counted as dropped.
+    /// counted as dropped. A damaged one is not answered (RFC 1122, 4.1.3.4): nobody knows whose it is.
     pub fn refuse(&mut self, offered: &Offered<'_>, moment: Moment<'_>) {
-        self.drop(offered, DropReason::GatewayNotServed);
         let length = u32::try_from(offered.frame.len()).unwrap_or(u32::MAX);
-        let Ok(Contents::Ip(packet)) = parse(offered.frame, length) else { return };
+        let Ok(Contents::Ip(packet)) = parse(offered.frame, length) else {
+            return self.drop(offered, DropReason::GatewayNotServed);
+        };
+        if !has_sound_transport(offered.frame, &packet) {
+            return self.reject(offered);
+        }
+        self.drop(offered, DropReason::GatewayNotServed);
         let Transport::Tcp(tcp) = packet.transport else {
             return self.tell(offered, Problem::PortUnreachable, moment);
         };
@@ -164,7 +172,6 @@ impl Gateway {
         });
         if is_for_us
             && !is_nobodys(packet.source)
-            && is_summed(offered.frame, &packet)
             && self.meters.admit(offered.port, false, moment.now)
             && let Some(reset) = reset(&packet, &tcp)
         {
@@ -173,12 +180,33 @@ impl Gateway {
     }
 }
 
+/// The packet in a frame, without what stands behind it.
+fn packet_in<'a>(frame: &'a [u8], packet: &Packet) -> &'a [u8] {
+    let end = usize::try_from(packet.end_at).unwrap_or(usize::MAX);
+    frame.get(usize::from(packet.network_at)..end).unwrap_or_default()
+}
+
+/// Whether the header's own checksum is right, which IPv4 alone has (RFC 1812, 5.2.2).
+fn has_sound_header(frame: &[u8], packet: &Packet) -> bool {
+    let bytes = packet_in(frame, packet);
+    let length = bytes.first().map_or(0, |first| usize::from(first & 15) * 4);
+    !packet.source.is_v4() || bytes.get(..length).is_some_and(|header| fold(sum(header)) == 0xffff)
+}
+
+/// Whether the checksum of a TCP segment or a UDP datagram is right, as far as it has one; that of others nobody knows here.
+fn has_sound_transport(frame: &[u8], packet: &Packet) -> bool {
+    match packet.protocol {
+        number::TCP => is_summed(frame, packet),
+        number::UDP => !matches!(Datagram::open(packet_in(frame, packet)), Err(NoDatagram::Checksum(_))),
+        _ => true,
+    }
+}
+
 /// A packet with an error about the packet in `frame`, of which it quotes as much as there is room for.
 fn error(frame: &[u8], packet: &Packet, source: Address, problem: Problem) -> Vec<u8> {
     let is_v4 = packet.source.is_v4();
     let most = if is_v4 { ERROR_MAX_V4 - 28 } else { ERROR_MAX_V6 - 48 };
-    let (at, end) = (usize::from(packet.network_at), usize::try_from(packet.end_at).unwrap_or(usize::MAX));
-    let whole = frame.get(at..end).unwrap_or_default();
+    let whole = packet_in(frame, packet);
     let quote = &whole[..whole.len().min(most)];
     let (kind, rest) = problem.encode(packet, if is_v4 { 0 } else { names_protocol(whole) });
     let ends = (source, packet.source);

@@ -7,6 +7,7 @@ mod groups;
 mod hostile;
 mod neighbours;
 mod outside;
+mod silence;
 mod stations;
 
 use std::net::IpAddr;
