@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use toml::de::DeValue;
+use viaduct_switch::dhcp::server::LIST_MAX;
+use viaduct_switch::dhcp6::server::BOOT_URL_MAX;
 use viaduct_switch::domain::DomainName;
 use viaduct_switch::security::{Family, Prefix};
 
@@ -17,6 +20,8 @@ const SERVERS_MAX: usize = viaduct_switch::ra::LIST_MAX;
 
 const RANGE: &str = "the first and the last address in quotes, like \"fd00:2::100-fd00:2::1ff\", or \"none\"";
 const SERVERS: &str = "a list of at most 8 IPv6 addresses in quotes, like [\"fd00:2::53\"]";
+const TIME_SERVERS: &str = "a list of at most 16 IPv6 addresses in quotes, like [\"fd00:2::7b\"]";
+const BOOT_URL: &str = "a URL in quotes, like \"tftp://[fd00:2::2]/boot.efi\": printable ASCII without blanks, at most 255 bytes";
 
 /// What router advertisements say about how stations get their addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -60,6 +65,10 @@ pub struct Dhcp6 {
     pub dns_servers: Option<Vec<Ipv6Addr>>,
     /// Domains in which names are looked up; `None`: the name server's.
     pub search: Option<Vec<DomainName>>,
+    /// Time servers.
+    pub ntp_servers: Vec<Ipv6Addr>,
+    /// What to boot, as a URL.
+    pub boot_url: Option<String>,
 }
 
 /// `ra`, or what holds without: in networks whose packets leave by the gateway, stations make their addresses themselves, or have
@@ -129,8 +138,10 @@ pub(super) fn read(
         subnet: subnet.copied().unwrap_or(placeholder),
         range: written.unwrap_or_else(|| subnet.and_then(default_range)),
         lease_s: dhcp::lease(&table).unwrap_or(dhcp::LEASE_S),
-        dns_servers: servers(&table),
+        dns_servers: servers(&table, "dns_servers", SERVERS, SERVERS_MAX),
         search: dhcp::domains(&table, "search"),
+        ntp_servers: servers(&table, "ntp_servers", TIME_SERVERS, LIST_MAX).unwrap_or_default(),
+        boot_url: table.read("boot_url", BOOT_URL, boot_url),
     };
     subnet.is_some().then(|| Dhcp6 {
         range: read.range.filter(|_| advertising == Some(AdvertisingMode::Stateful)),
@@ -190,12 +201,26 @@ fn check_range(table: &TableReader<'_>, subnet: &Subnet, (first, last): (Ipv6Add
     }
 }
 
-fn servers(table: &TableReader<'_>) -> Option<Vec<Ipv6Addr>> {
-    let read = table.read_list("dns_servers", SERVERS, |value| {
+/// A list of at most so many addresses; `None` if it is left out.
+fn servers(table: &TableReader<'_>, field: &str, expected: &str, most: usize) -> Option<Vec<Ipv6Addr>> {
+    let read = table.read_list(field, expected, |value| {
         addresses::address_v6(value).ok_or_else(|| "an IPv6 address of one station in quotes".to_owned())
     })?;
-    if read.len() > SERVERS_MAX {
-        table.note("dns_servers", format!("{} items", read.len()), format!("at most {SERVERS_MAX}"));
+    if read.len() > most {
+        table.note(field, format!("{} items", read.len()), format!("at most {most}"));
     }
     Some(read)
+}
+
+/// A URL as firmware wants it (RFC 5970, 3.1): a scheme, and behind it something that is read as it stands.
+fn boot_url(value: &DeValue<'_>) -> Option<String> {
+    let text = values::text(value)?;
+    let (scheme, rest) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.chars().all(|one| one.is_ascii_alphanumeric() || "+-.".contains(one));
+    let is_right = is_scheme
+        && !rest.is_empty()
+        && rest.bytes().all(|byte| byte.is_ascii_graphic())
+        && text.len() <= BOOT_URL_MAX;
+    is_right.then(|| text.to_owned())
 }

@@ -309,6 +309,8 @@ pub const DHCP6: Table = Table {
         now("lease", "a duration from \"60s\" to \"3650d\"", "\"12h\""),
         now("dns_servers", "a list of IPv6 addresses", "the gateway"),
         now("search", "a list of domains", "that under dns"),
+        now("ntp_servers", "a list of IPv6 addresses", "[]"),
+        now("boot_url", "a URL of at most 255 bytes", "none"),
     ],
 };
 

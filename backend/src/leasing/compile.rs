@@ -65,8 +65,8 @@ fn settings(
             dns_servers: dns_servers(network),
             domain: network.gateway.dns.as_ref().and_then(|dns| dns.domain.clone()),
             search: dhcp6.search.clone().unwrap_or_else(|| network.search()),
-            ntp_servers: Vec::new(),
-            boot_url: None,
+            ntp_servers: dhcp6.ntp_servers.clone(),
+            boot_url: dhcp6.boot_url.clone(),
         },
     }
 }
@@ -200,8 +200,13 @@ mod tests {
         let v6 = stateful.v6.as_ref().unwrap();
         assert_eq!((v6.ports, v6.fixed.len(), v6.range.is_some()), (2, 1, true));
         assert!(stateful.v4.is_some());
-        let stateless = plan("ra = 'stateless'\ndhcp6 = {}").unwrap();
+        let stateless = plan(
+            "ra = 'stateless'\ndhcp6 = { ntp_servers = ['fd00:2::3'], boot_url = 'http://[fd00:2::2]/b' }",
+        )
+        .unwrap();
         let v6 = stateless.v6.as_ref().unwrap();
+        let told = &v6.parameters;
+        assert_eq!((told.ntp_servers.len(), told.boot_url.as_deref()), (1, Some("http://[fd00:2::2]/b")));
         assert!(!v6.lends() && stateless.advertisement.unwrap().has_other);
         for plan in [slaac.clone(), stateful] {
             super::super::Plan { networks: vec![plan], ports: BTreeMap::new() }.check().unwrap();

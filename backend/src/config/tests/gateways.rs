@@ -1,6 +1,6 @@
 //! Networks with a gateway: subnets, what is served there, uplinks' addresses, what the outside reaches, routers.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use viaduct_switch::security::Family;
 
@@ -60,7 +60,8 @@ fn everything_of_a_gateway_is_read_as_written() {
         "{HOME}subnets = ['10.0.0.254/24', '10.5.0.0/16', 'fd00:2::/64']\nmtu = 1400\nsegment = 'wire'\nvlan = 10\n\
          dhcp = {{ range = '10.5.1.0-10.5.1.255', lease = '1h', routers = ['10.5.0.9'], dns_servers = [], domain = 'a.b', search = \
          ['c.d'], ntp_servers = ['10.0.0.3'], mtu = 1300, routes = [{{ to = '10.9.0.0/16', via = '10.5.0.8' }}], boot = {{ server = \
-         '10.0.0.2', file = 'pxe' }} }}\ndhcp6 = {{ range = 'none', dns_servers = ['fd00::53'] }}\n\
+         '10.0.0.2', file = 'pxe' }} }}\ndhcp6 = {{ range = 'none', dns_servers = ['fd00::53'], ntp_servers = ['fd00::7b'], \
+         boot_url = 'http://[fd00::2]/b' }}\n\
          dns = {{ domain = 'Home.LAN', upstream = ['9.9.9.9', '[fd00::1]:5353'], search = ['lan'], hosts = {{ 'a.b' = '10.0.0.3', c = \
          ['10.0.0.4', 'fd00::4'] }} }}\nmetadata = '127.0.0.1:8775'\nnat = {{ filtering = 'endpoint-independent', port_limit = 500, \
          nptv6 = [{{ inside = 'fd00:2::/64', outside = '2001:db8::/64' }}] }}\n\
@@ -78,6 +79,8 @@ fn everything_of_a_gateway_is_read_as_written() {
     assert_eq!((dhcp.routes.len(), dhcp.boot.as_ref().unwrap().file.as_str()), (1, "pxe"));
     let dhcp6 = gateway.dhcp6.as_ref().unwrap();
     assert_eq!((gateway.advertising, dhcp6.range), (Some(AdvertisingMode::Stateful), None));
+    assert_eq!(dhcp6.ntp_servers, ["fd00::7b".parse::<Ipv6Addr>().unwrap()]);
+    assert_eq!(dhcp6.boot_url.as_deref(), Some("http://[fd00::2]/b"));
     let dns = gateway.dns.as_ref().unwrap();
     let upstream: Vec<String> = dns.upstream.iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -16,7 +16,7 @@ mod settings;
 
 use std::net::Ipv6Addr;
 
-pub use settings::{Fixed, Parameters, Settings, SettingsError};
+pub use settings::{BOOT_URL_MAX, Fixed, Parameters, Settings, SettingsError};
 
 use super::association::{self, Association, AssociationKind};
 use super::message::{Message, MessageType, Options, code, status};

@@ -14,7 +14,7 @@ use crate::ra::SEARCH_MAX;
 use crate::time::Nanos;
 
 /// The longest URL of something to boot, in bytes.
-const BOOT_URL_MAX: usize = 255;
+pub const BOOT_URL_MAX: usize = 255;
 
 /// The address that belongs to a port.
 pub type Fixed = lending::Fixed<Ipv6Addr>;

@@ -100,6 +100,16 @@ pub(super) const NETWORKS: &[Told] = &[
     ("dhcp6 = { lease = '1s' }", 8, "network.lab.dhcp6.lease", "1s", "from \"60s\""),
     ("dhcp6 = { dns_servers = ['10.0.0.1'] }", 8, "network.lab.dhcp6.dns_servers[0]", "10.0.0.1", "an IPv6"),
     ("dhcp6 = { dns_servers = 1 }", 8, "network.lab.dhcp6.dns_servers", "1", "at most 8"),
+    ("dhcp6 = { ntp_servers = 1 }", 8, "network.lab.dhcp6.ntp_servers", "1", "at most 16"),
+    ("dhcp6 = { ntp_servers = ['10.0.0.1'] }", 8, "network.lab.dhcp6.ntp_servers[0]", "10.0.0.1", "an IPv6"),
+    (
+        "dhcp6 = { boot_url = 'boot.efi' }",
+        8,
+        "network.lab.dhcp6.boot_url",
+        "boot.efi",
+        "\"tftp://[fd00:2::2]",
+    ),
+    ("dhcp6 = { boot_url = 'tftp://a b' }", 8, "network.lab.dhcp6.boot_url", "a b", "without blanks"),
     ("dhcp6 = { search = 1 }", 8, "network.lab.dhcp6.search", "1", "a list of at most 16"),
     // names
     ("dns = 'x'", 8, "network.lab.dns", "\"x\"", "a table"),
