@@ -10,7 +10,7 @@ use super::addresses::{self, Subnet};
 use super::reader::TableReader;
 use super::{
     AdvertisingMode, Config, Dhcp, Dhcp6, Dns, NatOptions, NetworkMode, SourceRule, dhcp, dhcp6, dns, nat,
-    values,
+    schema, values,
 };
 
 /// How many subnets a network may have: as many as a router advertisement names.
@@ -26,6 +26,8 @@ const MTU: u16 = 1500;
 const SUBNETS: &str = "a list of subnets in quotes, like [\"10.0.0.0/24\", \"fd00:2::/64\"]";
 const METADATA: &str =
     "\"unix:\" and the absolute path of a socket, or an address and a port, like \"127.0.0.1:8775\"";
+const METADATA_TABLE: &str = "\"unix:\" and the absolute path of a socket, an address and a port, like \"127.0.0.1:8775\", or a \
+                              table, like { to = \"127.0.0.1:8775\", proxy_protocol = false }";
 
 /// Fields that say something about a network's gateway or its stations' addresses: they need `subnets`.
 const OF_SUBNETS: &[&str] = &["mtu", "dhcp", "dhcp6", "ra", "dns", "metadata"];
@@ -53,9 +55,18 @@ pub struct GatewaySettings {
     pub source_rules: Vec<SourceRule>,
 }
 
-/// Where metadata comes from.
+/// Where metadata comes from, and how it is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Metadata {
+pub struct Metadata {
+    /// Who has it.
+    pub server: MetadataServer,
+    /// Whether a header of the PROXY protocol tells the server which guest asks.
+    pub proxy_protocol: bool,
+}
+
+/// A server that has metadata.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MetadataServer {
     /// A Unix socket.
     Unix(PathBuf),
     /// A TCP port.
@@ -63,6 +74,12 @@ pub enum Metadata {
 }
 
 impl std::fmt::Display for Metadata {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.server, if self.proxy_protocol { "" } else { " without proxy_protocol" })
+    }
+}
+
+impl std::fmt::Display for MetadataServer {
     /// As in a file.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -129,7 +146,7 @@ pub(super) fn read(table: &TableReader<'_>, mode: NetworkMode) -> GatewaySetting
         dhcp6: dhcp6::read(table, &subnets, advertising),
         advertising,
         dns,
-        metadata: table.read("metadata", METADATA, metadata),
+        metadata: metadata(table),
         nat: nat::options(table, mode, &subnets),
         source_rules: nat::source_rules(table, mode),
         subnets,
@@ -181,13 +198,27 @@ fn mtu(table: &TableReader<'_>, subnets: &[Subnet]) -> Option<u16> {
     table.read("mtu", &expected, |value| values::number(value, least..=u16::MAX))
 }
 
-fn metadata(value: &DeValue<'_>) -> Option<Metadata> {
+/// A server alone, or a table with it and how it is asked.
+fn metadata(network: &TableReader<'_>) -> Option<Metadata> {
+    if !network.is_table("metadata") {
+        let server = network.read("metadata", METADATA_TABLE, metadata_server)?;
+        return Some(Metadata { server, proxy_protocol: true });
+    }
+    let table = network.table("metadata")?;
+    table.check_fields(&schema::METADATA);
+    let proxy_protocol =
+        table.read("proxy_protocol", "true or false, without quotes", values::boolean).unwrap_or(true);
+    let server = dhcp::required(&table, "to", METADATA, metadata_server)?;
+    Some(Metadata { server, proxy_protocol })
+}
+
+fn metadata_server(value: &DeValue<'_>) -> Option<MetadataServer> {
     let text = values::text(value)?;
     if let Some(path) = text.strip_prefix("unix:") {
         let path = values::path_of(path).filter(|path| values::fits_peer(path));
-        return path.map(Metadata::Unix);
+        return path.map(MetadataServer::Unix);
     }
     let address: SocketAddr = text.parse().ok()?;
     let is_right = address.port() > 0 && !address.ip().is_multicast() && !address.ip().is_unspecified();
-    is_right.then_some(Metadata::Tcp(address))
+    is_right.then_some(MetadataServer::Tcp(address))
 }

@@ -56,7 +56,7 @@ pub use addressing::Addressing;
 pub use dhcp::Dhcp;
 pub use dhcp6::{AdvertisingMode, Dhcp6};
 pub use dns::{AskedVia, Dns};
-pub use gateway::{GatewaySettings, Metadata};
+pub use gateway::{GatewaySettings, Metadata, MetadataServer};
 pub use groups::{DEFAULT_GROUP, Egress, Group, GroupRule};
 pub use host::{Host, InterfaceUse, ThisHost};
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};

@@ -268,6 +268,11 @@ impl<'f> TableReader<'f> {
         tables
     }
 
+    /// Whether the field is written as a table, where it may be something else, too.
+    pub(super) fn is_table(&self, field: &str) -> bool {
+        matches!(self.table.get(field).map(Spanned::get_ref), Some(DeValue::Table(_)))
+    }
+
     /// The field as a table; `None` if it is left out, or not a table and now noted.
     pub(super) fn table(&self, field: &str) -> Option<TableReader<'f>> {
         let (key, value) = self.table.get_key_value(field)?;

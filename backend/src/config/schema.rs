@@ -123,7 +123,7 @@ pub const NETWORK: Table = Table {
         ),
         now("dhcp6", "a table", "none"),
         now("dns", "a table", "none"),
-        now("metadata", "\"unix:\" and a path, or an address and a port", "none"),
+        now("metadata", "\"unix:\" and a path, an address and a port, or a table", "none"),
         now("nat", "a table", "the defaults there"),
         now("snat", "a list of tables", "[]"),
         later("overlay"),
@@ -326,6 +326,15 @@ pub const DNS: Table = Table {
     ],
 };
 
+/// `[network.NAME.metadata]`
+pub const METADATA: Table = Table {
+    heading: "network.NAME.metadata",
+    fields: &[
+        now("to", "\"unix:\" and a path, or an address and a port", ""),
+        now("proxy_protocol", "true, false", "true"),
+    ],
+};
+
 /// `[network.NAME.nat]`
 pub const NAT: Table = Table {
     heading: "network.NAME.nat",
@@ -383,6 +392,7 @@ pub const TABLES: &[&Table] = &[
     &DHCP_BOOT,
     &DHCP6,
     &DNS,
+    &METADATA,
     &NAT,
     &NPTV6,
     &SNAT,

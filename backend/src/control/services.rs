@@ -8,7 +8,7 @@ use viaduct_switch::domain::DomainName;
 use viaduct_switch::router::Routing;
 
 use crate::config::compile::Numbered as _;
-use crate::config::{self, AskedVia, Config, Network};
+use crate::config::{self, AskedVia, Config, MetadataServer, Network};
 use crate::control::registry::Numbers;
 use crate::control::routing::{self, Named, Outside};
 use crate::leasing::{NetworkPlan, Plan};
@@ -69,11 +69,11 @@ fn socket_side(named: &Named<'_>, uplink: &str, outside: Option<&Outside>) -> Op
 }
 
 fn metadata(written: &config::Metadata) -> Metadata {
-    let target = match written {
-        config::Metadata::Unix(path) => Target::Unix(path.clone()),
-        config::Metadata::Tcp(address) => Target::Address(*address),
+    let target = match &written.server {
+        MetadataServer::Unix(path) => Target::Unix(path.clone()),
+        MetadataServer::Tcp(address) => Target::Address(*address),
     };
-    Metadata { target, announces_port: true }
+    Metadata { target, announces_port: written.proxy_protocol }
 }
 
 /// The names of all ports and uplinks.

@@ -88,7 +88,8 @@ fn everything_of_a_gateway_is_read_as_written() {
         (&["9.9.9.9:53".to_owned(), "[fd00::1]:5353".to_owned()][..], "home.lan")
     );
     assert_eq!(dns.hosts.values().map(Vec::len).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(gateway.metadata, Some(Metadata::Tcp("127.0.0.1:8775".parse().unwrap())));
+    let server = MetadataServer::Tcp("127.0.0.1:8775".parse().unwrap());
+    assert_eq!(gateway.metadata, Some(Metadata { server, proxy_protocol: true }));
     let rules: Vec<String> = gateway.source_rules.iter().map(ToString::to_string).collect();
     let first = "172.16.99.0/24 to 192.168.99.109-192.168.99.110";
     assert_eq!(rules, [first, "10.0.0.0/24 to masquerade"]);
@@ -97,6 +98,19 @@ fn everything_of_a_gateway_is_read_as_written() {
     assert_eq!(stations, [Ipv4Addr::new(10, 0, 0, 5), Ipv4Addr::new(10, 5, 0, 5)]);
     assert_eq!((port.floating.len(), port.publish.len()), (2, 3));
     assert_eq!(port.publish[2].inside, (9000, 9010));
+}
+
+#[test]
+fn a_metadata_server_that_knows_no_proxy_protocol_is_asked_without() {
+    let read = |text: &str| {
+        let metadata =
+            right(&format!("{HOME}{SUBNETS}metadata = {text}")).networks["lab"].gateway.metadata.clone();
+        metadata.unwrap().to_string()
+    };
+    assert_eq!(read("'unix:/run/m'"), "unix:/run/m");
+    assert_eq!(read("{ to = 'unix:/run/m' }"), "unix:/run/m");
+    assert_eq!(read("{ to = '[fd00::1]:80', proxy_protocol = true }"), "[fd00::1]:80");
+    assert_eq!(read("{ to = 'unix:/run/m', proxy_protocol = false }"), "unix:/run/m without proxy_protocol");
 }
 
 #[test]

@@ -125,6 +125,16 @@ pub(super) const NETWORKS: &[Told] = &[
     ("metadata = 'unix:x'", 8, "network.lab.metadata", "unix:x", "absolute path"),
     ("metadata = '127.0.0.1'", 8, "network.lab.metadata", "127.0.0.1", "a port"),
     ("metadata = '0.0.0.0:80'", 8, "network.lab.metadata", "0.0.0.0:80", "like \"127.0.0.1:8775\""),
+    ("metadata = 1", 8, "network.lab.metadata", "1", "proxy_protocol = false }"),
+    ("metadata = {}", 8, "network.lab.metadata.to", "nothing", "\"unix:\" and the absolute path"),
+    ("metadata = { to = 'x' }", 8, "network.lab.metadata.to", "\"x\"", "an address and a port"),
+    (
+        "metadata = { to = '127.0.0.1:80', proxy_protocol = 2 }",
+        8,
+        "network.lab.metadata.proxy_protocol",
+        "2",
+        "true or false",
+    ),
     // translation
     ("nat = 1", 8, "network.lab.nat", "1", "a table"),
     ("nat = { mapping = 'cone' }", 8, "network.lab.nat.mapping", "\"cone\"", "\"endpoint-independent\""),
