@@ -33,6 +33,12 @@ impl Addressing {
         is_written || (self.is_dhcp && family == Family::Ipv4)
     }
 
+    /// Whether nothing that is written is right.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.is_dhcp && self.addresses.is_empty()
+    }
+
     /// The next router of this version of IP.
     #[must_use]
     pub fn gateway(&self, family: Family) -> Option<IpAddr> {
@@ -69,7 +75,9 @@ pub(super) fn read(table: &TableReader<'_>) -> Option<Addressing> {
         return None;
     }
     let (is_dhcp, addresses) = addresses_of(table);
-    let gateways = gateways(table, is_dhcp, &addresses);
+    // What fits an address that is wrong nobody knows.
+    let is_known = table.list_len("address").unwrap_or(1) == addresses.len() + usize::from(is_dhcp);
+    let gateways = gateways(table, is_dhcp, is_known, &addresses);
     Some(Addressing { is_dhcp, addresses, gateways })
 }
 
@@ -108,7 +116,7 @@ fn addresses_of(table: &TableReader<'_>) -> (bool, Vec<Subnet>) {
     (is_dhcp, found)
 }
 
-fn gateways(table: &TableReader<'_>, is_dhcp: bool, addresses: &[Subnet]) -> Vec<IpAddr> {
+fn gateways(table: &TableReader<'_>, is_dhcp: bool, is_known: bool, addresses: &[Subnet]) -> Vec<IpAddr> {
     let mut found: Vec<IpAddr> = Vec::new();
     table.read_items("gateway", GATEWAY, |value| {
         let gateway = addresses::address(value).ok_or_else(|| GATEWAY.to_owned())?;
@@ -122,7 +130,8 @@ fn gateways(table: &TableReader<'_>, is_dhcp: bool, addresses: &[Subnet]) -> Vec
         if addresses.iter().any(|subnet| subnet.address == gateway) {
             return Err("the next router's address, not the uplink's own".to_owned());
         }
-        let is_near = gateway.is_ipv6() && addresses::is_link_local(gateway)
+        let is_near = !is_known
+            || gateway.is_ipv6() && addresses::is_link_local(gateway)
             || addresses.iter().any(|subnet| subnet.is_station(gateway));
         if is_near { Ok(()) } else { Err(reachable(gateway, addresses)) }
     });

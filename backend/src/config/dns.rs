@@ -21,6 +21,8 @@ const HOST_ADDRESSES_MAX: usize = 16;
 const HOSTS_MAX: usize = 4096;
 
 const UPSTREAM: &str = "a list of 1 to 8 name servers in quotes, with a port if it is not 53, like [\"9.9.9.9\", \"[fd00::53]:5353\"]";
+const TABLE: &str =
+    "a table, like { domain = \"home.lan\", upstream = [\"9.9.9.9\"] }, or {} for every default";
 const HOST: &str = "an address in quotes, or a list of them, like \"10.0.0.53\"";
 
 /// A network's name server.
@@ -55,6 +57,9 @@ impl AskedVia {
 
 /// The name server as far as it is right; what is wrong is noted.
 pub(super) fn read(network: &TableReader<'_>) -> Option<Dns> {
+    if network.has("dns") && !network.is_table("dns") {
+        return network.read("dns", TABLE, |_| None);
+    }
     let table = network.table("dns")?;
     table.check_fields(&schema::DNS);
     Some(Dns {

@@ -16,16 +16,26 @@ pub(crate) fn is_name(name: &str) -> bool {
     first && rest && name.len() <= 63
 }
 
-/// The known name that `found` was probably meant to be.
+/// How long a name must be to be seen within another one.
+const PART_MIN: usize = 4;
+
+/// The known name that `found` was probably meant to be: one that is typed wrong, or else one of which it has more or less, such as
+/// `lease_time` for `lease`.
 pub(super) fn nearest<'n>(found: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     // Names are short; a long text is no typing error, and comparing it would cost time for nothing.
-    let shortened: String = found.chars().take(64).collect();
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&shortened, name), name))
-        .filter(|(distance, name)| *distance <= name.len().max(3) / 3)
-        .min()
+    let shortened: String = found.chars().take(64).collect::<String>().to_lowercase();
+    let known: Vec<&str> = known.into_iter().collect();
+    let distances =
+        known.iter().map(|name| (strsim::damerau_levenshtein(&shortened, &name.to_lowercase()), *name));
+    let typed = distances.filter(|(distance, name)| *distance <= name.len().max(3) / 3).min();
+    let is_part = |name: &&&str| {
+        let (short, long) =
+            if name.len() < shortened.len() { (**name, &*shortened) } else { (&*shortened, **name) };
+        short.len() >= PART_MIN && long.contains(short)
+    };
+    typed
         .map(|(_, name)| name)
+        .or_else(|| known.iter().filter(is_part).max_by_key(|name| name.len()).copied())
 }
 
 /// The names in a sentence: `"a", "b"`, the first eight of them.
@@ -83,10 +93,20 @@ mod tests {
     }
 
     #[test]
+    fn a_name_with_more_or_less_finds_the_known_one() {
+        assert_eq!(nearest("lease_time", ["range", "lease"]), Some("lease"));
+        assert_eq!(nearest("next_server", ["server", "file", "server_name"]), Some("server"));
+        assert_eq!(nearest("upstreams_dns", ["upstream", "domain"]), Some("upstream"));
+        assert_eq!(nearest("snooping", ["multicast_snooping", "mtu"]), Some("multicast_snooping"));
+        assert_eq!(nearest("to_from", ["to", "via"]), None, "two letters are no hint");
+    }
+
+    #[test]
     fn a_typing_error_finds_its_name_and_nonsense_none() {
         assert_eq!(nearest("netwrok", ["mtu", "network"]), Some("network"));
         assert_eq!(nearest("lob", ["lab", "office"]), Some("lab"));
         assert_eq!(nearest("colour", ["mtu", "network"]), None);
+        assert_eq!(nearest("NAT", ["isolated", "nat"]), Some("nat"));
         assert_eq!(nearest(&"x".repeat(1 << 20), ["network"]), None);
     }
 }

@@ -19,7 +19,6 @@ const RULES_MAX: usize = 256;
 /// Ports that are given out unless said. The last 512 are never: they are left to the gateway's own sockets.
 const PORTS: (u16, u16) = (*PORTS_DEFAULT.start(), *PORTS_DEFAULT.end());
 
-const SNAT: &str = "tables, as under [[network.NAME.snat]]";
 const TO: &str = "an IPv4 address, a range of at most 256 like \"192.168.99.110-192.168.99.113\", \"masquerade\" or \"keep\"";
 const PORT_RANGE: &str =
     "a range of ports from 1 to 65023 in quotes, like \"1024-65023\": the last 512 are the gateway's own";
@@ -220,7 +219,8 @@ fn prefix_v6(table: &TableReader<'_>, field: &str) -> Option<Prefix> {
 /// `snat` as far as it is right; what is wrong is noted.
 pub(super) fn source_rules(network: &TableReader<'_>, mode: NetworkMode) -> Vec<SourceRule> {
     check_mode(network, mode, "snat");
-    let tables = network.read_tables("snat", SNAT);
+    let expected = format!("tables, as under [[{}]]", network.field_path("snat"));
+    let tables = network.read_tables("snat", &expected);
     if tables.len() > RULES_MAX {
         network.note("snat", format!("{} tables", tables.len()), format!("at most {RULES_MAX}"));
     }

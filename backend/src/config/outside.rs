@@ -67,6 +67,7 @@ fn outside_of<'o, 'a>(
         placed.table.note(field, found(), expected);
         return None;
     }
+    check_inside(placed, network);
     let stations = placed.value.addresses_in(&network.value).count();
     let needed = placed.value.floating.len().max(1);
     if stations < needed {
@@ -77,6 +78,26 @@ fn outside_of<'o, 'a>(
         placed.table.note(field, found, expected);
     }
     quietly(placed, networks, outsides)
+}
+
+/// What the outside reaches is no address of the network's own.
+fn check_inside(placed: &Placed<'_, Port>, network: &Placed<'_, Network>) {
+    let subnet = |address: Ipv4Addr| network.value.gateway.subnet_of(address.into());
+    let (name, line) = (network.name, network.table.line("subnets"));
+    let published = placed.value.publish.iter().filter_map(|publication| {
+        let address = publication.address?;
+        Some(("publish", address, publication.to_string()))
+    });
+    let floating = placed.value.floating.iter().map(|address| ("floating", *address, address.to_string()));
+    for (field, address, shown) in floating.chain(published) {
+        if let Some(subnet) = subnet(address) {
+            let expected = format!(
+                "an address by which the outside reaches it: those in {} are network.{name}'s own (line {line})",
+                subnet.prefix
+            );
+            placed.table.note(field, format!("\"{shown}\""), expected);
+        }
+    }
 }
 
 /// The same, without a note.

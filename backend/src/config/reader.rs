@@ -311,8 +311,12 @@ impl<'f> TableReader<'f> {
         if let DeValue::Table(table) = value {
             return Some(TableReader { path, at, table, problems: self.problems });
         }
-        let heading = format!("a table, as under [{path}]");
-        self.problems.note(at, &path, shown(value), heading);
+        let instead = match value {
+            DeValue::Boolean(true) => "; `{}` is one with every default",
+            DeValue::Boolean(false) => "; leave the field out to have none",
+            _ => "",
+        };
+        self.problems.note(at, &path, shown(value), format!("a table, as under [{path}]{instead}"));
         None
     }
 }

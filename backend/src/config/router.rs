@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use viaduct_switch::security::Prefix;
 
 use super::addresses;
-use super::dhcp::required;
+use super::dhcp::{required, required_prefix};
 use super::names::{choice, nearest};
 use super::reader::TableReader;
 use super::{schema, values};
@@ -88,12 +88,16 @@ fn routes(table: &TableReader<'_>) -> Vec<StaticRoute> {
 
 fn route(table: &TableReader<'_>) -> Option<StaticRoute> {
     table.check_fields(&schema::ROUTE);
-    let written = table.text("to").map(str::parse::<Prefix>);
-    let expected = match written {
-        Some(Err(error)) => error.to_string(),
-        _ => "a prefix in quotes, like \"10.9.0.0/16\"".to_owned(),
+    let to = if table.text("to") == Some("default") {
+        required(
+            table,
+            "to",
+            "\"0.0.0.0/0\" or \"::/0\", which is every address that no other route has",
+            |_| None,
+        )
+    } else {
+        required_prefix(table, "to", "a prefix in quotes, like \"10.9.0.0/16\"", |_| true)
     };
-    let to = required(table, "to", &expected, |_| written.and_then(Result::ok));
     let via = required(table, "via", VIA, addresses::address);
     let route = StaticRoute { to: to?, via: via? };
     if route.to.address().is_ipv4() != route.via.is_ipv4() {

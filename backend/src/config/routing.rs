@@ -7,7 +7,7 @@ use viaduct_switch::security::{Family, Prefix};
 
 use super::addresses::{self, Subnet};
 use super::cross::Placed;
-use super::{AskedVia, Membership, Network, NetworkMode, Port, Router, Uplink};
+use super::{Addressing, AskedVia, Membership, Network, NetworkMode, Port, Router, Uplink};
 
 type Networks<'a> = BTreeMap<&'a str, &'a Placed<'a, Network>>;
 type Uplinks<'a> = BTreeMap<&'a str, &'a Placed<'a, Uplink>>;
@@ -46,6 +46,11 @@ fn check_way_out(placed: &Placed<'_, Network>, uplinks: &Uplinks<'_>) {
     let (name, line) = (uplink.name, uplink.table.line(""));
     let needed = if network.mode == NetworkMode::Nat { "an IPv4 `address`" } else { "an `address`" };
     let has = |family| uplink.value.addressing.as_ref().is_some_and(|addressing| addressing.has(family));
+    let is_wrong = uplink.value.addressing.as_ref().is_some_and(Addressing::is_empty);
+    if is_wrong {
+        // Its address is, which was told.
+        return;
+    }
     if !has(Family::Ipv4) && (network.mode == NetworkMode::Nat || !has(Family::Ipv6)) {
         let expected = format!("an uplink with {needed} of its own: give uplink.{name} (line {line}) one");
         placed.table.note("uplink", format!("\"{name}\""), expected);
@@ -97,6 +102,10 @@ fn check_layer_two(placed: &Placed<'_, Network>, is_joined: bool, uplinks: &Upli
     }
     let Some(name) = taken else { return };
     if network.mode != NetworkMode::Bridged {
+        if !placed.table.has("segment") {
+            // The mode is wrong, or has no uplink, which was told.
+            return;
+        }
         let expected = format!(
             "a `vlan` beside it: what comes by uplink.{name} without a tag is for the uplink's own address"
         );

@@ -156,16 +156,16 @@ impl fmt::Debug for Prefix {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum InvalidPrefix {
     /// No address.
-    #[error("a prefix is an address and a length, like 10.0.0.0/8 or fd00::/64, or one address")]
+    #[error("a prefix: an address and a length, like 10.0.0.0/8 or fd00::/64, or one address")]
     Malformed,
     /// A length that no address of this version has.
-    #[error("{family} prefixes have lengths from 0 to {max}", max = family.bits())]
+    #[error("a length from 0 to {max}, as prefixes of {family} have", max = family.bits())]
     TooLong {
         /// The version of IP.
         family: Family,
     },
     /// Bits behind the prefix.
-    #[error("the address has bits set behind the prefix; {0} would be right")]
+    #[error("an address without bits set behind the prefix: {0} would be right")]
     HostBits(Prefix),
 }
 

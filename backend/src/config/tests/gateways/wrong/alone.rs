@@ -60,6 +60,30 @@ pub(super) const ALONE: &[Told] = &[
         "the field",
         "mode = \"nat\"",
     ),
+    // One mistake, told once.
+    (
+        "[uplink.isp]\ninterface = 'x'\naddress = '192.0.2.1'\ngateway = '192.0.2.9'\n[network.lab]\nmode = 'nat'\nuplink = \
+         'isp'\nsubnets = ['10.0.0.0/24']",
+        3,
+        "uplink.isp.address",
+        "192.0.2.1",
+        "\"192.168.99.108/24\"",
+    ),
+    (
+        "[uplink.isp]\ninterface = 'x'\naddress = '192.0.2.1/24'\n[network.lab]\nmode = 'NAT'\nuplink = 'isp'\nsubnets = \
+         ['10.0.0.0/24']",
+        5,
+        "network.lab.mode",
+        "\"NAT\"",
+        "\"nat\"?",
+    ),
+    (
+        "[uplink.isp]\ninterface = 'x'\naddress = '192.0.2.1/24'\n[network.lab]\nuplink = 'isp'",
+        5,
+        "network.lab.uplink",
+        "the field",
+        "mode = \"bridged\", \"nat\"",
+    ),
     (
         "[uplink.vm1]\ninterface = 'x'\naddress = '192.0.2.1'",
         3,

@@ -112,6 +112,24 @@ pub(super) const NETWORKS: &[Told] = &[
     ("dhcp6 = { boot_url = 'tftp://a b' }", 8, "network.lab.dhcp6.boot_url", "a b", "without blanks"),
     ("dhcp6 = { search = 1 }", 8, "network.lab.dhcp6.search", "1", "a list of at most 16"),
     // names
+    ("dns = ['9.9.9.9']", 8, "network.lab.dns", "a list", "upstream = [\"9.9.9.9\"]"),
+    ("dns = true", 8, "network.lab.dns", "true", "{} for every default"),
+    ("dhcp = true", 8, "network.lab.dhcp", "true", "`{}` is one with every default"),
+    ("dhcp = false", 8, "network.lab.dhcp", "false", "leave the field out"),
+    (
+        "dhcp = { lease_time = '1h' }",
+        8,
+        "network.lab.dhcp.lease_time",
+        "`lease_time`",
+        "`lease`, the nearest",
+    ),
+    (
+        "snat = [{ source = 'any', to = 'keep' }]",
+        8,
+        "network.lab.snat[0].source",
+        "\"any\"",
+        "a prefix: an address and a length",
+    ),
     ("dns = 'x'", 8, "network.lab.dns", "\"x\"", "a table"),
     ("dns = { domain = 'a b' }", 8, "network.lab.dns.domain", "a b", "a domain's name"),
     ("dns = { upstream = [] }", 8, "network.lab.dns.upstream", "0 servers", "1 to 8"),
@@ -172,7 +190,7 @@ pub(super) const NETWORKS: &[Told] = &[
         "fd00:3",
         "`subnets`",
     ),
-    ("snat = 1", 8, "network.lab.snat", "1", "[[network.NAME.snat]]"),
+    ("snat = 1", 8, "network.lab.snat", "1", "[[network.lab.snat]]"),
     ("snat = [{ to = 'masquerade' }]", 8, "network.lab.snat[0].source", "nothing", "a prefix of IPv4"),
     (
         "snat = [{ source = 'fd00::/64', to = '192.0.2.1' }]",

@@ -97,7 +97,28 @@ pub(super) const OTHERS: &[Told] = &[
         "the field",
         "is isolated",
     ),
+    (
+        "[port.a]\nnetwork = 'lab'\naddresses = ['10.0.0.5']\nfloating = '10.0.0.77'",
+        11,
+        "port.a.floating",
+        "10.0.0.77",
+        "those in 10.0.0.0/24 are network.lab's own (line 7)",
+    ),
+    (
+        "[port.a]\nnetwork = 'lab'\naddresses = ['10.0.0.5']\npublish = ['10.0.0.5:80:80']",
+        11,
+        "port.a.publish",
+        "10.0.0.5:80:80/tcp",
+        "those in 10.0.0.0/24 are network.lab's own (line 7)",
+    ),
     // routers
+    (
+        "[router.vm1]\nnetworks = ['lab']\nroutes = [{ to = 'default', via = '10.0.0.9' }]",
+        10,
+        "router.vm1.routes[0].to",
+        "\"default\"",
+        "\"0.0.0.0/0\" or \"::/0\"",
+    ),
     ("[router]\nvm1 = 1", 9, "router.vm1", "1", "a table"),
     ("[router.vm1]", 8, "router.vm1.networks", "nothing", "a list of networks' names"),
     ("[router.vm1]\nnetworks = []", 9, "router.vm1.networks", "no network", "a list of networks' names"),
