@@ -75,17 +75,7 @@ fn device(port: &GuestPort) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn port() -> GuestPort {
-        GuestPort {
-            name: "vm1".to_owned(),
-            socket: "/run/viaduct/vm1.sock".to_owned(),
-            listener: Listener::Switch,
-            mac: "52:54:00:00:00:01".to_owned(),
-            queues: 1,
-            mtu: 1500,
-        }
-    }
+    use crate::sample::port;
 
     fn values(port: &GuestPort) -> Vec<String> {
         qemu_args(port).into_iter().map(|arg| format!("{} {}", arg.option, arg.value)).collect()

@@ -41,3 +41,22 @@ const STANDARD_MTU: u16 = 1500;
 
 /// Entries of each ring: the most that QEMU offers a vhost-user NIC, so that bursts fit.
 const RING_SIZE: u16 = 1024;
+
+#[cfg(test)]
+mod sample {
+    //! A port for tests.
+
+    use super::{GuestPort, Listener};
+
+    /// A port at whose socket the switch listens, with everything as it is without being told.
+    pub(crate) fn port() -> GuestPort {
+        GuestPort {
+            name: "vm1".to_owned(),
+            socket: "/run/viaduct/vm1.sock".to_owned(),
+            listener: Listener::Switch,
+            mac: "52:54:00:00:00:01".to_owned(),
+            queues: 1,
+            mtu: 1500,
+        }
+    }
+}

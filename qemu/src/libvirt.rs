@@ -46,17 +46,7 @@ fn source(port: &GuestPort) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn port() -> GuestPort {
-        GuestPort {
-            name: "vm1".to_owned(),
-            socket: "/run/viaduct/vm1.sock".to_owned(),
-            listener: Listener::Switch,
-            mac: "52:54:00:00:00:01".to_owned(),
-            queues: 1,
-            mtu: 1500,
-        }
-    }
+    use crate::sample::port;
 
     #[test]
     fn libvirt_is_the_client_where_the_switch_listens() {

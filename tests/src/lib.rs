@@ -29,6 +29,7 @@ pub mod open_vswitch;
 pub mod process;
 pub mod qmp;
 pub mod raw;
+pub mod rounds;
 pub mod snapshot;
 pub mod stations;
 pub mod stream;

@@ -1,15 +1,13 @@
 //! Neighbours in a filtered network: hundreds of connections between two of them that go on all the time, while something
 //! happens to somebody else. Not one frame of theirs may be lost, doubled or dropped, and none of their connections end.
 
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::deadline::wait_until;
 use crate::driver::header::NetHeader;
 use crate::driver::nic::{Nic, NicOptions};
+use crate::rounds::{Pace, Rounds};
 use crate::stations::{Body, Family, Flags, frame};
 
 /// The first port of the clients; the server has one.
@@ -28,12 +26,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Connections of TCP from station `numbers[0]` to station `numbers[1]`, half of them by IPv6, in a thread of their own.
-pub struct Talks {
-    stop: Arc<AtomicBool>,
-    rounds: Arc<AtomicU64>,
-    worst_us: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Talks(Rounds);
 
 /// Both ends of all connections.
 struct Ends {
@@ -51,70 +44,27 @@ impl Talks {
         let options = NicOptions { queue_size: 1024, send_buffers: 1024, ..NicOptions::default() };
         let cards = sockets.map(|path| Nic::connect(&path, &options));
         let mut ends = Ends { cards, numbers, connections, sent: 0 };
-        let (stop, rounds, worst_us) =
-            (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let shared = (Arc::clone(&stop), Arc::clone(&rounds), Arc::clone(&worst_us));
-        let work = move || {
-            let (stop, rounds, worst_us) = shared;
+        let pace = Pace { who: "neighbours", pause: PAUSE, patience: 4 * LIMIT };
+        let talks = Self(Rounds::start(pace, move || {
             ends.open();
-            while !stop.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                ends.round();
-                worst_us.fetch_max(start.elapsed().as_micros() as u64, Ordering::Relaxed);
-                rounds.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(PAUSE);
-            }
-        };
-        let thread = Some(std::thread::Builder::new().name("talks".into()).spawn(work).unwrap());
-        let talks = Self { stop, rounds, worst_us, thread };
+            move || ends.round()
+        }));
         talks.wait_for_rounds(2);
         talks
     }
 
-    /// Rounds so far: in each both sides of every connection said something that came.
-    #[must_use]
-    pub fn rounds(&self) -> u64 {
-        self.rounds.load(Ordering::Relaxed)
-    }
-
-    /// The longest round so far.
-    #[must_use]
-    pub fn worst_round(&self) -> Duration {
-        Duration::from_micros(self.worst_us.load(Ordering::Relaxed))
-    }
-
-    /// Waits for `count` rounds more.
-    pub fn wait_for_rounds(&self, count: u64) {
-        let goal = self.rounds() + count;
-        wait_until(&format!("{count} more rounds of the neighbours' talks"), 4 * LIMIT, || {
-            let is_over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-            assert!(!is_over, "the neighbours lost a frame: see their panic above");
-            self.rounds() >= goal
-        });
-    }
-
-    /// How many rounds they have in a second, over `time`.
-    #[must_use]
-    pub fn rate(&self, time: Duration) -> f64 {
-        let (start, first) = (Instant::now(), self.rounds());
-        std::thread::sleep(time);
-        (self.rounds() - first) as f64 / start.elapsed().as_secs_f64()
-    }
-
     /// Ends them; panics if a frame was lost, changed or out of order.
-    pub fn finish(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().unwrap().join();
-        assert!(ended.is_ok(), "the neighbours lost a frame: see their panic above");
+    pub fn finish(self) {
+        self.0.finish();
     }
 }
 
-impl Drop for Talks {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+/// Rounds in each of which both sides of every connection said something that came.
+impl Deref for Talks {
+    type Target = Rounds;
+
+    fn deref(&self) -> &Rounds {
+        &self.0
     }
 }
 
