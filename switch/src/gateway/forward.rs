@@ -25,9 +25,8 @@ impl Gateway {
             Way::Gateway(Why::Unreachable) => {
                 self.fail(offered, Problem::NoRoute, DropReason::NoRoute, moment)
             }
-            Way::Gateway(Why::Exhausted) => {
-                self.fail(offered, Problem::Prohibited, DropReason::NatExhausted, moment);
-            }
+            // Who offers such a packet has counted it.
+            Way::Gateway(Why::Exhausted) => self.tell(offered, Problem::Prohibited, moment),
             Way::Gateway(Why::Unresolved { network, next }) => {
                 match why.and_then(|_| moment.neighbours.get(network, next)) {
                     Some(_) => self.again(offered, frame),

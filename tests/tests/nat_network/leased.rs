@@ -6,7 +6,7 @@ use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::process::Process;
 
-use crate::town::{OUTSIDE, Station, Town, ask, page};
+use viaduct_tests::town::{OUTSIDE, Station, Town, ask, page};
 
 /// How long an address may take: three probes of up to two seconds each, and what a client waits before it begins anew.
 const LEASE_LIMIT: Duration = Duration::from_secs(30);

@@ -2,7 +2,10 @@
 //! S4). Each test takes a few seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod crowd;
 mod discovery;
 mod home;
+mod hostile;
 mod kernel;
 mod leased;
+mod refusals;
