@@ -18,6 +18,9 @@ pub const OUTSIDE: &str = "192.168.99.1";
 /// The address of the machine behind that one.
 pub const FAR: &str = "198.51.100.2";
 
+/// The name of that machine, which the name server out there knows.
+pub const FAR_NAME: &str = "far.example.org";
+
 /// An example of the project, as it stands.
 ///
 /// # Panics
@@ -221,6 +224,19 @@ impl Town {
         far.ip("route add default via 2001:db8:51::1");
         self.outside.run("sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
         far
+    }
+
+    /// A name server out there, which knows [`FAR_NAME`].
+    #[must_use]
+    pub fn name_server(&self) -> Process {
+        let mut command = self.outside.command("dnsmasq");
+        command
+            .args("--keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root".split(' '));
+        let names = format!("--address=/{FAR_NAME}/{FAR}");
+        command.args(["--pid-file=", "--log-queries", "--log-facility=-", &names]);
+        let server = Process::spawn("dnsmasq", &command, self.folder.path());
+        await_listener(&self.outside, 53);
+        server
     }
 
     /// A UDP server in a namespace, which answers each datagram with the address that it sees.

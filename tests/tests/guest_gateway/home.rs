@@ -10,7 +10,7 @@ use viaduct_tests::guest::{Shell, iperf};
 use viaduct_tests::machine::{Guest, Machine};
 use viaduct_tests::namespace::Namespace;
 use viaduct_tests::process::Process;
-use viaduct_tests::town::{FAR, LIMIT, OUTSIDE, Station, Town, example, with_stations};
+use viaduct_tests::town::{FAR, FAR_NAME, LIMIT, OUTSIDE, Station, Town, example, with_stations};
 
 /// The uplink's own address, and others out there, as the example has them.
 const OWN: &str = "192.168.99.108";
@@ -48,6 +48,7 @@ struct Home {
     config: String,
     far: Namespace,
     daemon: Daemon,
+    name_server: Process,
     _servers: [Process; 4],
     town: Town,
 }
@@ -67,11 +68,12 @@ impl Home {
             town.iperf_server(&town.outside),
             town.iperf_server(&far),
         ];
+        let name_server = town.name_server();
         guests.iter_mut().for_each(|guest| guest.await_shell());
         let folder = town.folder.path();
         let clients = [Client::networkd(&vm2, folder), Client::dhcpcd(&vm4, folder)];
         let [vm1, web1] = guests;
-        Self { vm1, web1, vm2, vm3, vm4, clients, config, far, daemon, _servers: servers, town }
+        Self { vm1, web1, vm2, vm3, vm4, clients, config, far, daemon, name_server, _servers: servers, town }
     }
 
     /// The addresses that are lent, by port, with the time at which each lease ends.
@@ -148,6 +150,8 @@ fn names_resolve(home: &mut Home) {
         ("vm2.home.lan", vm2.as_str()),
         ("10.0.0.10", "web1.home.lan"),
         (vm2.as_str(), "vm2.home.lan"),
+        // Nobody of the network: the server out there is asked.
+        (FAR_NAME, FAR),
     ] {
         let told = home.vm1.try_run(GUEST_LIMIT, &format!("nslookup {question}")).output;
         assert!(told.contains(answer), "{question}: {told}");
@@ -156,6 +160,10 @@ fn names_resolve(home: &mut Home) {
     assert!(dig("vm1.home.lan A").contains(&own), "{}", dig("vm1.home.lan A"));
     assert!(dig(&format!("-x {own}")).contains("home.lan."), "{}", dig(&format!("-x {own}")));
     assert!(dig("nobody.home.lan A").contains("NXDOMAIN"));
+    // Queries come with capitals at random, against forgers.
+    let asked = home.name_server.output().to_lowercase();
+    assert!(asked.contains(&format!("query[a] {FAR_NAME} from {OWN}")), "by the uplink: {asked}");
+    assert!(!asked.contains("home.lan"), "own names are nobody else's business: {asked}");
 }
 
 fn guests_reach_the_outside(home: &mut Home) {
