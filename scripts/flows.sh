@@ -3,11 +3,12 @@
 # shellcheck shell=bash disable=SC2154
 
 # measure_flows START SWITCH FLOWS [ARGUMENT]...: millions a second, of frames or of new flows, noted and said. START is a function
-# that starts the switch of that name.
+# that starts the switch of that name; FLOWS may have the bytes of a frame, without FCS, and a colon before it.
 measure_flows() {
   local starter=$1 switch=$2 flows=$3 arguments report=$work/flows-report rate
   shift 3
-  arguments=(--flows "$flows" "$@")
+  arguments=(--flows "${flows#*:}" "$@")
+  [[ $flows != *:* ]] || arguments+=(--size "${flows%:*}")
   [[ $flows != new* ]] || arguments=(--new "$@")
   [[ $switch != ovs-* ]] || arguments+=(--listen)
   "$starter" "$switch"
