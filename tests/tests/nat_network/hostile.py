@@ -94,7 +94,7 @@ def send(packet, to):
     sent += 1
     # No faster than what a port may ask of its gateway.
     if sent % 20 == 0:
-        time.sleep(0.012)
+        time.sleep(0.025)
         drain()
 
 

@@ -122,7 +122,9 @@ fn hostile_messages_get_no_answer_that_is_forbidden_and_harm_nobody() {
     let shown = daemon.command(&["show", "neighbours", "--json"]);
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     let stations = shown["stations"].as_array().unwrap();
-    let known = stations.iter().filter(|station| station["port"] == "evil").count();
+    // Its own address the gateway has asked for itself.
+    let is_claimed = |station: &&Value| station["port"] == "evil" && station["address"] != "10.0.0.66";
+    let known = stations.iter().filter(is_claimed).count();
     assert!((1..=KNOWN_MAX).contains(&known), "{known} stations are known behind evil");
     assert!(stations.iter().any(|station| station["address"] == address.as_str()), "vm1 is known: {shown}");
     assert_served(&vm1, &town, Some(&address));

@@ -124,7 +124,8 @@ fn stations_are_told_of_lengths_and_exhaustion_and_not_of_forged_errors() {
     wait_until("the server to listen", LIMIT, || town.outside.run("ss -Hlun").contains(":7000 "));
     let daemon = town.start(CONFIG, &["isp", "vm1", "vm2"]);
     vm1.await_reach(OUTSIDE);
-    vm2.await_reach(OUTSIDE);
+    // Its own ports are few, and a ping to the outside would take one.
+    vm2.await_reach("10.0.0.1");
     assert_right(&vm1, &town, "lengths");
     assert_right(&vm1, &town, "forged");
     assert_right(&vm2, &town, "exhaustion");
