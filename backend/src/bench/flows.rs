@@ -197,7 +197,8 @@ impl<'c> Talk<'c> {
             ends: work.ends.stand(),
             templates: [const { Vec::new() }; 2],
             bytes: work.bytes,
-            seen_ports: (0..flows).map(|flow| source_port(ports(flow, 0))).collect(),
+            // At least that of the first flow, which both ends begin with.
+            seen_ports: (0..flows.max(1)).map(|flow| source_port(ports(flow, 0))).collect(),
             is_noting: true,
         }
     }
