@@ -250,15 +250,15 @@ impl Policy {
         Self { filtering, ..self.clone() }
     }
 
-    /// The same ports and networks, with these routes between networks that have gateways. No kept decision depends on them: they
-    /// are asked for each frame.
+    /// The same ports and networks, with these routes between networks that have gateways. No record of the flow cache depends
+    /// on them; the ways that packets went do, and end with them.
     #[must_use]
     pub fn with_routing(&self, routing: Arc<Routing>) -> Self {
         Self { routing: Some(routing), ..self.clone() }
     }
 
-    /// The same ports, networks and routes, with this translation of addresses, which was compiled with the same routes. No kept
-    /// decision depends on it.
+    /// The same ports, networks and routes, with this translation of addresses, which was compiled with the same routes. No
+    /// record of the flow cache depends on it; the ways that packets went do.
     #[must_use]
     pub fn with_nat(&self, nat: Arc<Nat>) -> Self {
         Self { nat: Some(nat), ..self.clone() }
@@ -302,6 +302,17 @@ impl Policy {
     /// Whether decisions made by the one hold by the other: only what groups say differs, and that is asked for each frame.
     pub(crate) fn decides_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.forwarding, &other.forwarding) && self.filtering.is_about_same(&other.filtering)
+    }
+
+    /// Whether packets that gateways get go the same ways by the one as by the other: beside all that decisions depend on, routes and
+    /// translations are the same.
+    pub(crate) fn leads_as(&self, other: &Self) -> bool {
+        fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+            one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
+        }
+        self.decides_as(other)
+            && is_same(self.routing.as_ref(), other.routing.as_ref())
+            && is_same(self.nat.as_ref(), other.nat.as_ref())
     }
 
     /// Whether any network has a gateway.

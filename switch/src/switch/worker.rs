@@ -60,6 +60,8 @@ impl WorkerState {
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         if !policy.decides_as(&self.policy) {
             self.flows.start_epoch();
+        }
+        if !policy.leads_as(&self.policy) {
             self.paths.start_epoch();
         }
         self.policy = policy;

@@ -478,3 +478,32 @@ fn what_is_no_ip_is_not_routed() {
     lab.send(0, &frame);
     assert_eq!(lab.drops(0, DropReason::NotRoutable), 2);
 }
+
+/// What an earlier packet's way was says nothing any more as soon as routes are others, whatever else stays as it is.
+#[test]
+fn another_table_of_routes_counts_from_the_next_packet_on() {
+    for relies in [true, false] {
+        for to in [IpAddr::from(station_v4(1)), station_v6(1).into()] {
+            let mut lab = Lab::new();
+            lab.switch.set_verification(!relies);
+            for _ in 0..3 {
+                assert_eq!(lab.send(0, &udp(0, to, 9)).sent.len(), 1);
+            }
+            let apart = [0, 1].map(|of| InterfaceSettings {
+                network: network(of),
+                router: RouterIndex(of as u16),
+                mac: gateway(of),
+                mtu: 1500,
+                addresses: vec![(v4(of, 1).into(), 24), (v6(of, 1).into(), 64)],
+                serves: Serves::default(),
+                is_outside: false,
+            });
+            let routing = Arc::new(Routing::compile(apart, []).unwrap());
+            lab.worker.set_policy(Arc::new(lab.policy.with_routing(routing)));
+            let outside = lab.send(0, &udp(0, to, 9));
+            assert!(outside.sent.is_empty(), "{to} by a route that is no more");
+            assert_eq!(outside.offered.len(), 1, "the gateway says that it is unreachable");
+            assert_eq!(lab.worker.flow_counters().snapshot().mismatched, 0);
+        }
+    }
+}
