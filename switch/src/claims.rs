@@ -1,5 +1,6 @@
 //! What a guest claims about a frame (virtio 1.2, 5.1.6): raw until it is checked.
 
+use crate::counters::Volume;
 use crate::drops::DropReason;
 use crate::frame::{Claims, ETHERNET, Gso, GsoKind, PartialChecksum};
 use crate::packet::{Contents, Packet, TcpFlags, Transport, number};
@@ -101,6 +102,20 @@ impl Claims {
     pub fn wire_length(&self, head: &[u8], length: u32) -> u32 {
         let (Some(gso), Some(checksum)) = (self.gso, self.checksum) else { return length };
         segment_length(gso, checksum.start, head).min(length)
+    }
+
+    /// What a frame of `length` bytes that begins with `head` is on a wire: of a super-frame, all segments with their headers.
+    #[must_use]
+    #[inline]
+    pub fn wire_volume(&self, head: &[u8], length: u32) -> Volume {
+        let (Some(gso), Some(checksum)) = (self.gso, self.checksum) else {
+            return Volume { frames: 1, bytes: length.into() };
+        };
+        let size = u32::from(gso.size.max(1));
+        let header = segment_length(gso, checksum.start, head).saturating_sub(size);
+        let segments = length.saturating_sub(header).div_ceil(size).max(1);
+        let bytes = u64::from(length) + u64::from(header) * u64::from(segments - 1);
+        Volume { frames: segments.into(), bytes }
     }
 
     /// Whether they are about what the head was read as: whoever finishes the checksum then, or cuts the super-frame, changes

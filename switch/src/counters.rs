@@ -1,5 +1,6 @@
 //! Counters of each port and of the address table: written relaxed, read at any time.
 
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::drops::{DROP_REASONS, DropReason};
@@ -44,6 +45,14 @@ impl Volume {
     pub fn add(&mut self, length: u32) {
         self.frames += 1;
         self.bytes += u64::from(length);
+    }
+}
+
+impl AddAssign for Volume {
+    #[inline]
+    fn add_assign(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
     }
 }
 

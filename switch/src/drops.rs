@@ -11,6 +11,7 @@ counted_kinds! {
     BadSource "bad-source" "The source address is a group address or all zero."
     BadOffload "bad-offload" "The virtio-net header asks for a checksum or segmentation that does not fit the frame."
     BadChain "bad-chain" "The descriptor chain is malformed, or points outside of the guest's memory."
+    Policed "policed" "The port sends more than its QoS lets it, by bits or by packets."
     NoNetwork "no-network" "The port belongs to no network."
     VlanOnAccess "vlan-on-access" "The frame has a VLAN tag, and its port is an access port, which takes none but priority tags."
     VlanNotAllowed "vlan-not-allowed" "The frame has a VLAN tag of a type or VLAN id that its trunk does not carry."

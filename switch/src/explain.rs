@@ -7,9 +7,11 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 
 use crate::conntrack;
+use crate::counters::Volume;
 use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
+use crate::meter::{Colour, Dscp};
 use crate::nat::Cause;
 use crate::packet::{Contents, Icmp, IcmpMessage, Ports, Transport};
 use crate::router::{Route, Why};
@@ -68,6 +70,8 @@ pub struct ExplainedStep {
 /// A step's place on the way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
+    /// The port's meter.
+    Meter,
     /// The tags tell the network.
     Classification,
     /// The port's guest may send from its own addresses only.
@@ -91,6 +95,7 @@ impl Place {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Meter => "meter",
             Self::Classification => "classification",
             Self::PortSecurity => "port-security",
             Self::Stage(stage) => stage.name(),
@@ -115,6 +120,8 @@ pub enum Looked {
         /// The priority code point.
         priority: u8,
     },
+    /// What the frame is on a wire: of a super-frame, all segments with their headers.
+    OnTheWire(Volume),
     /// That no tag stands there.
     Untagged,
     /// The frame's length in bytes, and the limit that it was compared with.
@@ -205,6 +212,10 @@ pub enum Outcome {
         /// What they said; `None`: the port's own.
         priority: Option<Priority>,
     },
+    /// What the port's meter says of it.
+    Coloured(Colour),
+    /// It goes on with this code point.
+    Marked(Dscp),
     /// The source address is noted at the port.
     Learns(MacAddress),
     /// The frame counts among those of the class.

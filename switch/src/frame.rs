@@ -1,5 +1,6 @@
 //! What the switch may look at and change of a frame: a private copy of its head.
 
+use crate::counters::Volume;
 use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::vlan::{Priority, TAG_LEN, TAGS_MAX, TagStack};
@@ -154,6 +155,13 @@ impl Metadata {
 }
 
 impl<P> Frame<P> {
+    /// What it is on a wire: of a super-frame, all segments with their headers.
+    #[must_use]
+    #[inline]
+    pub fn wire_volume(&self) -> Volume {
+        self.meta.claims.wire_volume(self.head.bytes(), self.meta.length)
+    }
+
     /// Takes `len` bytes of tags off.
     ///
     /// # Errors

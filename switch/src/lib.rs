@@ -34,6 +34,7 @@ mod kinds;
 pub mod lacp;
 pub mod lldp;
 pub mod mac;
+pub mod meter;
 mod multicast;
 pub mod nat;
 pub mod offload;

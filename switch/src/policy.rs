@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::control::ControlPolicy;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
+use crate::meter::Meter;
 use crate::nat::Nat;
 use crate::router::Routing;
 use crate::security::{SecurityPolicy, SourceGuard};
@@ -53,6 +54,8 @@ pub struct PortPolicy {
     pub guard: Option<Arc<SourceGuard>>,
     /// How much of what security groups have to be asked about it may send.
     pub judging: JudgeLimits,
+    /// How much it may send, whatever it is; `None`: any amount. Ports that share a meter share what it lets pass.
+    pub police: Option<Arc<Meter>>,
 }
 
 impl PortPolicy {
@@ -84,6 +87,7 @@ impl PortPolicy {
             states,
             guard: None,
             judging,
+            police: None,
         }
     }
 }

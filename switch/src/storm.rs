@@ -1,16 +1,14 @@
 //! Storm control: how many frames a second a port may send to many receivers at once.
 //!
 //! One frame that is flooded costs every port of its network one, so each port has a token bucket for each
-//! [`StormClass`]. A bucket is one word: the moment at which the next frame would be due if frames came
-//! evenly (the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371, annex A). All
-//! workers share it without a lock.
+//! [`StormClass`], which all workers share without a lock (`meter/bucket.rs`).
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::control::CONTROL_RATE;
 use crate::drops::DropReason;
 use crate::ids::{PORTS_MAX, PortIndex};
+use crate::meter::bucket::{self, Terms};
 use crate::time::Nanos;
 
 /// A bucket that is further ahead than its rate explains by this much was filled at an earlier, slower
@@ -84,6 +82,11 @@ impl FrameRate {
     /// The time between two frames that come evenly, in nanoseconds.
     fn interval_ns(self) -> u64 {
         1_000_000_000 / u64::from(self.0.get())
+    }
+
+    /// How much a bucket of this rate holds.
+    fn terms(self) -> Terms {
+        Terms { depth: self.interval_ns() * u64::from(self.burst()), slack: STALE_NS }
     }
 
     /// How many frames may come at once.
@@ -276,29 +279,20 @@ impl StormMeters {
     }
 }
 
-/// When the next frame would be due if frames came evenly, in nanoseconds.
+/// One bucket, in frames and nanoseconds.
 #[derive(Debug, Default)]
-pub(crate) struct Bucket(AtomicU64);
+pub(crate) struct Bucket(bucket::Bucket);
 
 impl Bucket {
     /// Whether a frame may come now; counts it if so.
     pub(crate) fn admits(&self, rate: FrameRate, now_ns: u64) -> bool {
-        self.0.fetch_update(Relaxed, Relaxed, |due| next_due(due, rate, now_ns)).is_ok()
+        self.0.take(rate.interval_ns(), rate.terms(), now_ns)
     }
 
     /// Whether a frame would be admitted that came now.
     fn would_admit(&self, rate: FrameRate, now_ns: u64) -> bool {
-        next_due(self.0.load(Relaxed), rate, now_ns).is_some()
+        self.0.has(rate.interval_ns(), rate.terms(), now_ns)
     }
-}
-
-/// When the next frame is due if one comes now, and is admitted.
-fn next_due(due: u64, rate: FrameRate, now_ns: u64) -> Option<u64> {
-    let interval = rate.interval_ns();
-    let latest = now_ns.saturating_add(interval * u64::from(rate.burst() - 1));
-    let is_stale = due > latest.saturating_add(interval + STALE_NS);
-    let due = if is_stale { latest } else { due.max(now_ns) };
-    (due <= latest).then(|| due.saturating_add(interval))
 }
 
 #[cfg(test)]

@@ -178,6 +178,7 @@ impl Switch {
             receivers,
             readings,
             paths,
+            policed,
             tally,
             has_cache,
         } = worker;
@@ -185,6 +186,8 @@ impl Switch {
         let source = first.meta.source;
         scratch.begin();
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
+        // First of all: what a port sends too much costs next to nothing, and what is marked is read with its mark.
+        let policed = if decided.is_none() { police(&scene, burst, now, policed) } else { &[] };
         let ingress = policy.ingress(source);
         let guard = scene.port.and_then(|port| port.guard.as_deref());
         let rules = policy.security().map(|security| self.rules(security, &scene, now));
@@ -228,11 +231,12 @@ impl Switch {
             once: None,
         };
         debug_assert!(burst.iter().all(|frame| frame.meta.source == source), "a burst comes from one port");
-        run.burst(burst, guard);
+        run.burst(burst, guard, policed);
         if verifies {
             run.counted.mismatched += run.commit.paths.take_mismatched();
         }
-        flow_counters.add(burst.len(), &run.counted);
+        let refused = policed.iter().filter(|refused| **refused).count();
+        flow_counters.add(burst.len() - refused, &run.counted);
         self.counters.port(source).add_entered(run.commit.tally);
     }
 
@@ -395,6 +399,19 @@ impl Switch {
     pub fn fdb_counters(&self) -> FdbSnapshot {
         self.counters.fdb.snapshot()
     }
+}
+
+/// Meters a burst, if its port is policed; gives which of its frames are to be dropped, or nothing if none is.
+#[inline]
+fn police<'a, P>(
+    scene: &Scene<'_>,
+    burst: &mut [Frame<P>],
+    now: Nanos,
+    refused: &'a mut Vec<bool>,
+) -> &'a [bool] {
+    let Some(meter) = scene.port.and_then(|port| port.police.as_deref()) else { return &[] };
+    meter.police(burst, now, refused);
+    refused
 }
 
 #[cfg(test)]

@@ -157,6 +157,9 @@ impl Words<'_> {
             Looked::Tag { kind, vlan, priority } => {
                 field("tag", format!("0x{kind:04x} VLAN {vlan} priority {priority}"))
             }
+            Looked::OnTheWire(volume) => {
+                field("on the wire", format!("{} packets, {} bytes", volume.frames, volume.bytes))
+            }
             Looked::Untagged => field("tag", "none"),
             Looked::Length { bytes, limit } => field("length", against(*bytes, *limit)),
             Looked::WireLength { bytes, limit } => field("length on the wire", against(*bytes, *limit)),
@@ -211,6 +214,8 @@ impl Words<'_> {
                     .map_or_else(String::new, |priority| format!(", priority {}", priority.code_point()));
                 format!("belongs to network {} by its tag{priority}", self.network(*network))
             }
+            Outcome::Coloured(colour) => format!("{colour} to the meter of {}", self.port(self.source)),
+            Outcome::Marked(dscp) => format!("goes on with DSCP {dscp}"),
             Outcome::Learns(mac) => format!("{mac} is noted at {}", self.port(self.source)),
             Outcome::Metered(class) => {
                 format!("counts among the {} frames of {}", class_name(*class), self.port(self.source))

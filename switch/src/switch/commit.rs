@@ -57,19 +57,39 @@ pub(super) struct Run<'a, E> {
 }
 
 impl<E> Run<'_, E> {
-    /// Takes in all frames of a burst.
+    /// Takes in all frames of a burst but those that are `refused`, if any is.
     #[inline(always)]
-    pub(super) fn burst<P>(&mut self, burst: &mut [Frame<P>], guard: Option<&SourceGuard>)
+    pub(super) fn burst<P>(&mut self, burst: &mut [Frame<P>], guard: Option<&SourceGuard>, refused: &[bool])
     where
         E: Egress<P>,
     {
-        if let Some(guard) = guard {
+        if !refused.is_empty() {
+            self.policed_burst(burst, guard, refused);
+        } else if let Some(guard) = guard {
             for (slot, frame) in burst.iter_mut().enumerate() {
                 self.guarded(slot, frame, guard);
             }
         } else {
             for (slot, frame) in burst.iter_mut().enumerate() {
                 self.frame(slot, frame);
+            }
+        }
+    }
+
+    /// The same of a burst with which the port sends more than it may: what is `refused` is dropped.
+    #[inline(never)]
+    fn policed_burst<P>(&mut self, burst: &mut [Frame<P>], guard: Option<&SourceGuard>, refused: &[bool])
+    where
+        E: Egress<P>,
+    {
+        for (slot, (frame, is_refused)) in burst.iter_mut().zip(refused).enumerate() {
+            match guard {
+                _ if *is_refused => {
+                    self.commit.tally.received(frame.meta.length);
+                    self.commit.drop(slot, frame, DropReason::Policed);
+                }
+                Some(guard) => self.guarded(slot, frame, guard),
+                None => self.frame(slot, frame),
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::drops::DropReason;
 use crate::explain::{Departure, Explanation, Fate, Looked, Notes, Observer, Outcome, Place};
 use crate::frame::{Frame, Metadata};
 use crate::ids::{NetworkIndex, PortIndex};
+use crate::meter;
 use crate::multicast::{Class, Scratch, Snooping, Verdict, classify};
 use crate::packet::parse;
 use crate::policy::Policy;
@@ -48,6 +49,10 @@ struct Explainer<'a> {
 
 impl Explainer<'_> {
     fn explain(self, mut frame: Frame<&[u8]>) -> Explanation {
+        if self.police(&mut frame) == meter::Fate::Refused {
+            let fate = Fate::Dropped(DropReason::Policed);
+            return Explanation { steps: self.notes.into_steps(), network: None, fate };
+        }
         let guard = self.scene.port.and_then(|port| port.guard.as_deref());
         let home = self.classify(&mut frame).and_then(|network| match guard {
             Some(guard) => self.admit(guard, &frame).map(|()| network),
@@ -58,6 +63,27 @@ impl Explainer<'_> {
         let decision = stages::decide_observed(&self.scene, &subject, &self.notes);
         let fate = self.carry_out(&decision, &frame, home.ok());
         Explanation { steps: self.notes.into_steps(), network: home.ok(), fate }
+    }
+
+    /// What the port's meter says, whose mark is written.
+    fn police(&self, frame: &mut Frame<&[u8]>) -> meter::Fate {
+        let Some(meter) = self.scene.port.and_then(|port| port.police.as_deref()) else {
+            return meter::Fate::Conforms;
+        };
+        self.notes.enter(Place::Meter);
+        self.notes.looked(|| Looked::OnTheWire(frame.wire_volume()));
+        let (colour, fate) = meter.assess(frame, self.now);
+        self.notes.outcome(|| Outcome::Coloured(colour));
+        match fate {
+            meter::Fate::Conforms | meter::Fate::Exceeds(None) => {}
+            meter::Fate::Exceeds(Some(dscp)) => {
+                if dscp.write(frame.head.bytes_mut()) {
+                    self.notes.outcome(|| Outcome::Marked(dscp));
+                }
+            }
+            meter::Fate::Refused => self.notes.outcome(|| Outcome::Dropped(DropReason::Policed)),
+        }
+        fate
     }
 
     fn classify(&self, frame: &mut Frame<&[u8]>) -> Result<NetworkIndex, DropReason> {

@@ -7,6 +7,7 @@ use super::readings::Readings;
 use crate::counters::{FlowCacheCounters, Tally};
 use crate::flow_cache::FlowCache;
 use crate::multicast::Scratch;
+use crate::offload::BURST_MAX;
 use crate::policy::Policy;
 use crate::router::Paths;
 
@@ -25,6 +26,8 @@ pub struct WorkerState {
     pub(super) receivers: Receivers,
     pub(super) readings: Readings,
     pub(super) paths: Paths,
+    /// Which frames of a burst exceed what their port may send; empty if none does.
+    pub(super) policed: Vec<bool>,
     /// What the burst adds to its port's counters; here, so that a burst does not have to clear room for every reason there is.
     pub(super) tally: Tally,
 }
@@ -51,6 +54,7 @@ impl WorkerState {
             receivers,
             readings,
             paths: Paths::none(),
+            policed: Vec::with_capacity(BURST_MAX),
             tally: Tally::default(),
         }
     }

@@ -1,0 +1,153 @@
+//! A rate with its bucket: bytes or packets, in ticks of time.
+
+use super::bucket::{Bucket, Terms};
+use super::plan::{Allowance, Limits};
+use crate::counters::Volume;
+use crate::time::Nanos;
+
+/// Ticks a nanosecond has: 64 bytes at 400 Gbit/s last 1.28 ns, and are counted to a thousandth.
+const TICK_BITS: u32 = 10;
+
+/// Bits behind the point of [`Pace`].
+const FRACTION_BITS: u32 = 24;
+
+/// Nanoseconds of a second.
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Workers read the clock apart from each other by far less than a second.
+const SLACK: u64 = SECOND_NS << TICK_BITS;
+
+/// The moment in ticks, which wrap every 208 days; [`Bucket::settle`] is called far more often.
+#[inline]
+pub(super) fn ticks(now: Nanos) -> u64 {
+    now.0 << TICK_BITS
+}
+
+/// How long a unit lasts: ticks, with [`FRACTION_BITS`] bits behind the point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Pace(u64);
+
+impl Pace {
+    /// So that `per_second` of `parts` make a unit. It is rounded up, so that never more than the rate passes: by three parts in a
+    /// thousand million at most.
+    fn new(per_second: u64, parts: u64) -> Self {
+        let second = u128::from(SECOND_NS) << (TICK_BITS + FRACTION_BITS);
+        let unit = (second * u128::from(parts)).div_ceil(u128::from(per_second.max(1)));
+        Self(u64::try_from(unit).unwrap_or(u64::MAX))
+    }
+
+    /// How long as many units last.
+    #[inline]
+    fn ticks(self, units: u64) -> u64 {
+        let ticks = (u128::from(units) * u128::from(self.0) + ((1 << FRACTION_BITS) - 1)) >> FRACTION_BITS;
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    /// How many units come in this time.
+    fn units(self, ticks: u64) -> u64 {
+        let units = (u128::from(ticks) << FRACTION_BITS) / u128::from(self.0.max(1));
+        u64::try_from(units).unwrap_or(u64::MAX)
+    }
+}
+
+/// One rate and what was taken of it.
+#[derive(Debug)]
+struct Gauge {
+    pace: Pace,
+    terms: Terms,
+    bucket: Bucket,
+}
+
+impl Gauge {
+    /// `parts` of what the rate counts are one unit of what is taken. It is full, or holds what an earlier one did.
+    fn new(allowance: Allowance, parts: u64, earlier: Option<&Self>, now: u64) -> Self {
+        let pace = Pace::new(allowance.per_second, parts);
+        let terms = Terms { depth: pace.ticks(allowance.burst).min(Terms::DEPTH_MAX), slack: SLACK };
+        let held = earlier.map_or(terms.depth, |earlier| pace.ticks(earlier.held(now)).min(terms.depth));
+        Self { pace, terms, bucket: Bucket::lacking(terms.depth - held, now) }
+    }
+
+    /// The units that it holds.
+    fn held(&self, now: u64) -> u64 {
+        self.pace.units(self.terms.depth - self.bucket.debt(self.terms, now))
+    }
+
+    #[inline]
+    fn take(&self, units: u64, now: u64) -> bool {
+        self.bucket.take(self.pace.ticks(units), self.terms, now)
+    }
+
+    #[inline]
+    fn has(&self, units: u64, now: u64) -> bool {
+        self.bucket.has(self.pace.ticks(units), self.terms, now)
+    }
+
+    #[inline]
+    fn give_back(&self, units: u64) {
+        self.bucket.give_back(self.pace.ticks(units));
+    }
+}
+
+/// A rate in bits, one in packets, or both: who passes keeps within both.
+#[derive(Debug)]
+pub(super) struct Pair {
+    bytes: Option<Gauge>,
+    packets: Option<Gauge>,
+}
+
+impl Pair {
+    /// Full ones, but for what earlier ones lacked.
+    pub(super) fn new(limits: &Limits, earlier: Option<&Self>, now: u64) -> Self {
+        let gauge = |allowance: Option<Allowance>, parts, earlier| {
+            allowance.map(|allowance| Gauge::new(allowance, parts, earlier, now))
+        };
+        let (bytes, packets) =
+            earlier.map_or((None, None), |pair| (pair.bytes.as_ref(), pair.packets.as_ref()));
+        Self { bytes: gauge(limits.bits, 8, bytes), packets: gauge(limits.packets, 1, packets) }
+    }
+
+    /// Takes this volume of both or of none; says whether there was as much. Two workers that ask in the same moment may both be
+    /// refused what one of them could have had, where there are two rates: never more than there was is given.
+    #[inline]
+    pub(super) fn take(&self, volume: Volume, now: u64) -> bool {
+        match (&self.bytes, &self.packets) {
+            (Some(bytes), None) => bytes.take(volume.bytes, now),
+            (None, Some(packets)) => packets.take(volume.frames, now),
+            (None, None) => true,
+            (Some(bytes), Some(packets)) => {
+                if !packets.has(volume.frames, now) || !bytes.take(volume.bytes, now) {
+                    return false;
+                }
+                let takes = packets.take(volume.frames, now);
+                if !takes {
+                    bytes.give_back(volume.bytes);
+                }
+                takes
+            }
+        }
+    }
+
+    /// Whether there is as much; takes nothing.
+    #[inline]
+    pub(super) fn has(&self, volume: Volume, now: u64) -> bool {
+        self.bytes.as_ref().is_none_or(|bytes| bytes.has(volume.bytes, now))
+            && self.packets.as_ref().is_none_or(|packets| packets.has(volume.frames, now))
+    }
+
+    /// Gives back what was taken in this very moment.
+    pub(super) fn give_back(&self, volume: Volume) {
+        if let Some(bytes) = &self.bytes {
+            bytes.give_back(volume.bytes);
+        }
+        if let Some(packets) = &self.packets {
+            packets.give_back(volume.frames);
+        }
+    }
+
+    /// See [`Bucket::settle`].
+    pub(super) fn settle(&self, now: u64) {
+        for gauge in self.bytes.iter().chain(&self.packets) {
+            gauge.bucket.settle(now);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Meters: exact whatever comes whenever, by any number of workers.
+
+mod bits;
+mod interleavings;
+mod marking;
+mod rates;
