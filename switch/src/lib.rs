@@ -40,6 +40,7 @@ pub mod nat;
 pub mod offload;
 pub mod packet;
 pub mod policy;
+pub mod qos;
 pub mod ra;
 mod random;
 pub mod router;

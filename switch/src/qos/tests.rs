@@ -1,0 +1,5 @@
+//! Trees in simulated time.
+
+mod htb;
+mod support;
+mod tbf;

@@ -1,0 +1,179 @@
+//! A tree, and who sends through it in simulated time.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::drops::DropReason;
+use crate::qos::*;
+use crate::time::Nanos;
+
+pub(super) const SECOND: u64 = 1_000_000_000;
+
+pub(super) fn rate(bits: u64) -> BitRate {
+    BitRate::new(bits).unwrap()
+}
+
+pub(super) fn burst(bytes: u32) -> Burst {
+    Burst::new(bytes).unwrap()
+}
+
+pub(super) fn class(place: usize) -> ClassIndex {
+    ClassIndex::new(place).unwrap()
+}
+
+pub(super) fn of_queue(queue: QueuePlan) -> TreePlan {
+    TreePlan {
+        root: RootPlan::Queue(queue),
+        filters: Vec::new(),
+        overhead_bytes: 0,
+        limits: TreeLimits { frames: 1 << 16, bytes: 1 << 32 },
+    }
+}
+
+pub(super) fn fifo(frames: u32) -> QueuePlan {
+    QueuePlan::Fifo(FifoPlan { frames, bytes: u64::MAX })
+}
+
+pub(super) fn item(ticket: u32, length: u32) -> Item {
+    Item { ticket, length, flow: 0, dscp: 0, ecn: Ecn::NotCapable, arrived: Nanos(0), marked: false }
+}
+
+/// What a station has sent, and got.
+#[derive(Clone, Debug)]
+pub(super) struct Departure {
+    pub(super) at: Nanos,
+    pub(super) class: usize,
+    pub(super) item: Item,
+}
+
+/// A tree beside which it is written down what is in it.
+pub(super) struct Lab {
+    pub(super) tree: Tree,
+    pub(super) now: Nanos,
+    next_ticket: u32,
+    inside: HashSet<u32>,
+    class_of: Vec<usize>,
+    pub(super) departed: Vec<Departure>,
+    pub(super) dropped: Dropped,
+    /// How many of `dropped` are not in `inside` any more.
+    accounted: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Dropped(pub(super) Vec<(Item, DropReason)>);
+
+impl Sink for Dropped {
+    fn dropped(&mut self, item: Item, reason: DropReason) {
+        self.0.push((item, reason));
+    }
+}
+
+impl Lab {
+    pub(super) fn new(plan: &TreePlan) -> Self {
+        Self {
+            tree: Tree::new(plan, 7, Nanos(0)).unwrap(),
+            now: Nanos(0),
+            next_ticket: 0,
+            inside: HashSet::new(),
+            class_of: Vec::new(),
+            departed: Vec::new(),
+            dropped: Dropped::default(),
+            accounted: 0,
+        }
+    }
+
+    /// Sends a frame as the data path does: at once if it may, else by the queue. Gives its ticket.
+    pub(super) fn send(&mut self, place: usize, like: Item) -> u32 {
+        let item = Item { ticket: self.next_ticket, arrived: self.now, ..like };
+        self.next_ticket += 1;
+        self.class_of.push(place);
+        if self.tree.admit(self.now, class(place), item.length) {
+            self.departed.push(Departure { at: self.now, class: place, item });
+        } else {
+            assert!(self.inside.insert(item.ticket));
+            self.tree.enqueue(self.now, class(place), item, &mut self.dropped);
+            self.account();
+        }
+        item.ticket
+    }
+
+    /// What was dropped is not inside any more; nothing is dropped that was not inside.
+    fn account(&mut self) {
+        for (item, _) in &self.dropped.0[self.accounted..] {
+            assert!(self.inside.remove(&item.ticket), "{item:?} was dropped twice or never put in");
+        }
+        self.accounted = self.dropped.0.len();
+        assert_eq!(self.tree.backlog().frames as usize, self.inside.len());
+    }
+
+    /// Asks the tree once, and notes what departs.
+    fn dequeue(&mut self) -> Next {
+        let next = self.tree.dequeue(self.now, &mut self.dropped);
+        if let Next::Item(item) = next {
+            assert!(self.inside.remove(&item.ticket), "{item:?} departed twice or was never put in");
+            let class = self.class_of[item.ticket as usize];
+            self.departed.push(Departure { at: self.now, class, item });
+        }
+        self.account();
+        next
+    }
+
+    /// Takes out what departs up to `until`, each at its time.
+    pub(super) fn run(&mut self, until: Nanos) {
+        loop {
+            match self.dequeue() {
+                Next::Item(_) => {}
+                Next::At(at) if at <= until => {
+                    assert!(at > self.now, "{at:?} is not in the future of {:?}", self.now);
+                    self.now = at;
+                }
+                Next::At(_) | Next::Empty => break,
+            }
+        }
+        self.now = until;
+    }
+
+    /// Keeps each of `sources` (class, frame) with some frames waiting until `until`.
+    pub(super) fn keep_busy(&mut self, sources: &[(usize, Item)], until: Nanos) {
+        let mut waiting: Vec<VecDeque<u32>> = vec![VecDeque::new(); sources.len()];
+        loop {
+            for ((place, like), waiting) in sources.iter().zip(&mut waiting) {
+                waiting.retain(|ticket| self.inside.contains(ticket));
+                while waiting.len() < 4 {
+                    let ticket = self.send(*place, *like);
+                    if self.inside.contains(&ticket) {
+                        waiting.push_back(ticket);
+                    }
+                }
+            }
+            match self.dequeue() {
+                Next::Item(_) => {}
+                Next::At(at) if at <= until => self.now = at,
+                Next::At(_) | Next::Empty => break,
+            }
+        }
+        self.now = until;
+    }
+
+    /// Bytes of `place` that departed in `from..until`.
+    pub(super) fn bytes(&self, place: usize, from: Nanos, until: Nanos) -> u64 {
+        let within = self.departed.iter().filter(|departure| departure.class == place);
+        let within = within.filter(|departure| (from..until).contains(&departure.at));
+        within.map(|departure| u64::from(departure.item.length)).sum()
+    }
+}
+
+/// Classes with a parent, a rate and a ceil each below a root of `bits` a second. They wait in FIFOs of 1000 frames.
+pub(super) fn htb(bits: u64, classes: &[(Option<usize>, u64, u64)]) -> TreePlan {
+    let plan = |(place, (parent, bits, ceil)): (usize, &(Option<usize>, u64, u64))| ClassPlan {
+        name: format!("class{place}").into(),
+        parent: parent.map(class),
+        shares: Shares::new(rate(*bits), rate(*ceil)),
+        quantum: None,
+        priority: 0,
+        queue: fifo(1000),
+    };
+    let classes: Vec<ClassPlan> = classes.iter().enumerate().map(plan).collect();
+    let default = class(classes.len() - 1);
+    let root = Shares::new(rate(bits), rate(bits));
+    TreePlan { root: RootPlan::Htb(HtbPlan { root, classes, default }), ..of_queue(fifo(1)) }
+}

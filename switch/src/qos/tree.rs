@@ -1,0 +1,303 @@
+//! A tree: classes, their queues, and what they may send.
+
+use super::discipline::{Backlog, Discipline, Next, Queue, Sink, Work};
+use super::filter::{Subject, class_of};
+use super::htb::{Htb, Pick};
+use super::item::{Item, Items};
+use super::plan::{ClassIndex, ClassPlan, PlanError, RootPlan, TreePlan};
+use super::rate::RateMeter;
+use crate::counters::Volume;
+use crate::drops::DropReason;
+use crate::time::Nanos;
+
+mod change;
+mod report;
+
+pub use report::{ClassReport, Report};
+
+/// So much every class may have waiting, however little is left for all, as long as that is not nothing: two super-frames.
+const GUARANTEED_BYTES: u64 = 128 << 10;
+
+/// How often a queue is asked to let something go in favour of one newcomer.
+const SHEDDING_MAX: usize = 8;
+
+/// A tree of classes, or one queue. See [`TreePlan`].
+#[derive(Debug)]
+pub struct Tree {
+    plan: TreePlan,
+    seed: u64,
+    items: Items,
+    /// Those of the plan, in its order, and the root behind them.
+    classes: Vec<Class>,
+    /// Who of them sends next; `None`: there is but one.
+    htb: Option<Htb>,
+    /// What waits in all classes.
+    backlog: Backlog,
+}
+
+/// A class, or the root.
+#[derive(Debug)]
+struct Class {
+    /// `None`: it has classes below it.
+    queue: Option<Queue>,
+    /// The place of the class above it.
+    parent: Option<usize>,
+    counters: ClassCounters,
+    meter: RateMeter,
+}
+
+/// What happened in a class.
+#[derive(Clone, Copy, Debug, Default)]
+struct ClassCounters {
+    sent: Volume,
+    dropped: u64,
+    marked: u64,
+    overlimits: u64,
+}
+
+/// Who counts what a class drops.
+struct Counted<'a> {
+    sink: &'a mut dyn Sink,
+    dropped: &'a mut u64,
+}
+
+impl Sink for Counted<'_> {
+    fn dropped(&mut self, item: Item, reason: DropReason) {
+        *self.dropped += 1;
+        self.sink.dropped(item, reason);
+    }
+}
+
+impl Tree {
+    /// An empty tree. `seed` spreads flows over buckets, so that nobody outside can foresee which share one.
+    ///
+    /// # Errors
+    /// What [`TreePlan::check`] says.
+    pub fn new(plan: &TreePlan, seed: u64, now: Nanos) -> Result<Self, PlanError> {
+        plan.check()?;
+        Ok(Self {
+            items: Items::new(plan.limits.frames),
+            classes: classes_of(plan, seed, now),
+            htb: htb_of(plan, now),
+            plan: plan.clone(),
+            seed,
+            backlog: Backlog::default(),
+        })
+    }
+
+    /// The bytes that a frame takes on the wire: `bytes` in all, sent as `segments` frames, each of which has the plan's
+    /// overhead.
+    #[must_use]
+    pub fn wire_length(&self, bytes: u32, segments: u32) -> u32 {
+        let overhead = i64::from(self.plan.overhead_bytes) * i64::from(segments);
+        u32::try_from((i64::from(bytes) + overhead).max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// The class of a frame. The same as long as the plan is the same, so that it may be kept with a decision.
+    #[must_use]
+    pub fn class_of(&self, subject: &Subject<'_>) -> ClassIndex {
+        class_of(&self.plan.filters, subject).unwrap_or_else(|| self.default_class())
+    }
+
+    /// The bytes on the wire that a super-frame of this class should have at most, so that it is no more than may leave
+    /// at once; longer ones should be cut.
+    #[must_use]
+    pub fn longest(&self, class: ClassIndex) -> u32 {
+        self.plan.longest(class)
+    }
+
+    /// Whether a frame of `length` bytes on the wire that comes now would depart now. If so it is reckoned as departed, and
+    /// need not be put in.
+    pub fn admit(&mut self, now: Nanos, class: ClassIndex, length: u32) -> bool {
+        let place = self.place_of(class);
+        let lender = match &mut self.htb {
+            Some(htb) => htb.lender_of(now, place),
+            None => Some(place),
+        };
+        let Some(queue) = self.classes.get_mut(place).and_then(|class| class.queue.as_mut()) else {
+            return false;
+        };
+        let Some(lender) = lender.filter(|_| queue.as_discipline_mut().admit(now, length)) else {
+            return false;
+        };
+        if let Some(htb) = &mut self.htb {
+            htb.charge(now, place, lender, length);
+        }
+        self.count_sent(now, place, length, false);
+        true
+    }
+
+    /// Takes `item`, or drops it or others in its favour.
+    pub fn enqueue(&mut self, now: Nanos, class: ClassIndex, item: Item, sink: &mut dyn Sink) {
+        let place = self.place_of(class);
+        let Some(Class { queue: Some(queue), counters, .. }) = self.classes.get_mut(place) else {
+            return sink.dropped(item, DropReason::QueueMemory);
+        };
+        let before = queue.as_discipline().backlog();
+        let mut counted = Counted { sink, dropped: &mut counters.dropped };
+        let mut work = Work { now, items: &mut self.items, sink: &mut counted };
+        let left = self.plan.limits.bytes.saturating_sub(self.backlog.bytes - before.bytes);
+        if make_room(queue.as_discipline_mut(), &item, left, &mut work) {
+            queue.as_discipline_mut().enqueue(item, &mut work);
+        } else {
+            work.drop(item, DropReason::QueueMemory);
+        }
+        let after = queue.as_discipline().backlog();
+        self.note_backlog(before, after);
+        if let Some(htb) = self.htb.as_mut().filter(|_| after.frames > 0) {
+            htb.activate(now, place);
+        }
+    }
+
+    /// Gives what departs now, or says when to ask again.
+    pub fn dequeue(&mut self, now: Nanos, sink: &mut dyn Sink) -> Next {
+        // Each time round, a class has nothing more to send, or not for now.
+        while self.backlog.frames > 0 {
+            let pick = match &mut self.htb {
+                Some(htb) => htb.pick(now),
+                None => Pick::Leaf { place: 0, lender: 0 },
+            };
+            let (place, lender) = match pick {
+                Pick::Leaf { place, lender } => (place, lender),
+                Pick::At(at) => return Next::At(at),
+                Pick::Nobody => return Next::Empty,
+            };
+            match self.dequeue_class(now, place, sink) {
+                Next::Item(item) => {
+                    self.note_sent(now, place, lender, &item);
+                    return Next::Item(item);
+                }
+                Next::At(at) => match &mut self.htb {
+                    Some(htb) => htb.park(place, at),
+                    None => return Next::At(at),
+                },
+                Next::Empty => {
+                    if let Some(htb) = &mut self.htb {
+                        htb.deactivate(place);
+                    }
+                }
+            }
+        }
+        Next::Empty
+    }
+
+    /// Notes that a class's queue gave `item` with tokens of `lender`.
+    fn note_sent(&mut self, now: Nanos, place: usize, lender: usize, item: &Item) {
+        if let Some(htb) = &mut self.htb {
+            if self.classes[place].backlog().frames == 0 {
+                htb.deactivate(place);
+            }
+            htb.charge(now, place, lender, item.length);
+        }
+        self.count_sent(now, place, item.length, item.marked);
+    }
+
+    fn dequeue_class(&mut self, now: Nanos, place: usize, sink: &mut dyn Sink) -> Next {
+        let Some(Class { queue: Some(queue), counters, .. }) = self.classes.get_mut(place) else {
+            return Next::Empty;
+        };
+        let before = queue.as_discipline().backlog();
+        let mut counted = Counted { sink, dropped: &mut counters.dropped };
+        let mut work = Work { now, items: &mut self.items, sink: &mut counted };
+        let next = queue.as_discipline_mut().dequeue(&mut work);
+        counters.overlimits += u64::from(matches!(next, Next::At(_)));
+        let after = queue.as_discipline().backlog();
+        self.note_backlog(before, after);
+        next
+    }
+
+    /// Takes out something that waits whether or not it is due, each flow in its order: for a tree that ends.
+    pub fn drain(&mut self) -> Option<Item> {
+        let Self { classes, items, backlog, .. } = self;
+        let item =
+            classes.iter_mut().find_map(|class| class.queue.as_mut()?.as_discipline_mut().drain(items))?;
+        backlog.remove(&item);
+        Some(item)
+    }
+
+    /// What waits in all classes.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.backlog
+    }
+
+    fn default_class(&self) -> ClassIndex {
+        match &self.plan.root {
+            RootPlan::Queue(_) => ClassIndex::default(),
+            RootPlan::Htb(htb) => htb.default,
+        }
+    }
+
+    /// The place of `class`; of the default class, if that is none that has a queue.
+    fn place_of(&self, class: ClassIndex) -> usize {
+        let has_queue = self.classes.get(class.get()).is_some_and(|class| class.queue.is_some());
+        if has_queue { class.get() } else { self.default_class().get() }
+    }
+
+    /// Notes that what waits in one class was `before` and is `after`.
+    fn note_backlog(&mut self, before: Backlog, after: Backlog) {
+        self.backlog.frames = self.backlog.frames + after.frames - before.frames;
+        self.backlog.bytes = self.backlog.bytes + after.bytes - before.bytes;
+    }
+
+    /// Counts what departed for the class and all above it.
+    fn count_sent(&mut self, now: Nanos, place: usize, length: u32, marked: bool) {
+        let mut at = Some(place);
+        while let Some(class) = at.and_then(|at| self.classes.get_mut(at)) {
+            class.counters.sent.add(length);
+            class.counters.marked += u64::from(marked);
+            class.meter.add(now, length);
+            at = class.parent;
+        }
+    }
+}
+
+impl Class {
+    fn new(queue: Option<Queue>, parent: Option<usize>) -> Self {
+        Self { queue, parent, counters: ClassCounters::default(), meter: RateMeter::default() }
+    }
+
+    fn backlog(&self) -> Backlog {
+        self.queue.as_ref().map_or_else(Backlog::default, |queue| queue.as_discipline().backlog())
+    }
+}
+
+/// Whether there is room for `item` in a queue's class and the tree, if need be after the queue let others go. `left` is
+/// what other classes leave to this one, in bytes.
+fn make_room(queue: &mut dyn Discipline, item: &Item, left: u64, work: &mut Work<'_>) -> bool {
+    for _ in 0..SHEDDING_MAX {
+        let own = queue.backlog().bytes;
+        let free = left.saturating_sub(own);
+        let fits = own <= free.max(GUARANTEED_BYTES) && u64::from(item.length) <= free;
+        if fits && !work.items.is_full() {
+            return true;
+        }
+        if !queue.shed(work) {
+            return false;
+        }
+    }
+    false
+}
+
+/// The classes of a plan, and its root behind them.
+fn classes_of(plan: &TreePlan, seed: u64, now: Nanos) -> Vec<Class> {
+    match &plan.root {
+        RootPlan::Queue(queue) => vec![Class::new(Some(Queue::new(queue, seed, now)), None)],
+        RootPlan::Htb(htb) => {
+            let root = htb.classes.len();
+            let parent = |class: &ClassPlan| Some(class.parent.map_or(root, ClassIndex::get));
+            let is_leaf = htb.leaves();
+            let classes = htb.classes.iter().zip(is_leaf).map(|(class, is_leaf)| {
+                Class::new(is_leaf.then(|| Queue::new(&class.queue, seed, now)), parent(class))
+            });
+            classes.chain([Class::new(None, None)]).collect()
+        }
+    }
+}
+
+fn htb_of(plan: &TreePlan, now: Nanos) -> Option<Htb> {
+    match &plan.root {
+        RootPlan::Queue(_) => None,
+        RootPlan::Htb(plan) => Some(Htb::new(plan, now)),
+    }
+}
