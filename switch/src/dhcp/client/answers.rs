@@ -83,7 +83,7 @@ impl Client {
             return;
         }
         self.counters.acknowledged += 1;
-        if self.is_extending() { self.configure(lease) } else { self.probe(now, lease) }
+        if self.is_extending() { self.configure(now, lease) } else { self.probe(now, lease) }
     }
 
     fn hear_nak(&mut self, now: Nanos) {

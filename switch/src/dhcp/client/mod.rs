@@ -200,7 +200,7 @@ impl Client {
             return;
         }
         let Some(lease) = self.wanted.take() else { return };
-        if is_in_use { self.decline(now, lease) } else { self.configure(lease) }
+        if is_in_use { self.decline(now, lease) } else { self.configure(now, lease) }
     }
 
     /// Tells that somebody else uses our address, and that it cannot be defended (RFC 5227, 2.4).
@@ -296,7 +296,7 @@ impl Client {
 
     fn probe(&mut self, now: Nanos, lease: Lease) {
         if self.is_configured && self.lease.as_ref().is_some_and(|own| own.address == lease.address) {
-            return self.configure(lease);
+            return self.configure(now, lease);
         }
         self.events.push_back(ClientEvent::Probe(lease.address));
         self.state = ClientState::Probing;
@@ -304,9 +304,11 @@ impl Client {
         self.next = Some(Nanos(now.0.saturating_add(PROBE_MAX_S * SECOND_NS)));
     }
 
-    fn configure(&mut self, lease: Lease) {
+    /// Uses the lease. It is renewed a second later at the earliest: a short one may be due when probing for its address ends,
+    /// and the request to go on with it leaves by that address, which the caller has to configure first.
+    fn configure(&mut self, now: Nanos, lease: Lease) {
         self.state = ClientState::Bound;
-        self.next = Some(lease.renew_at);
+        self.next = Some(lease.renew_at.max(now + Nanos::from_seconds(1)));
         self.wanted = None;
         self.is_configured = true;
         self.events.push_back(ClientEvent::Configured(lease.clone()));

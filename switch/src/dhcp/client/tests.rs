@@ -178,6 +178,16 @@ fn it_renews_at_half_of_the_lease_and_asks_all_when_its_server_is_gone() {
 }
 
 #[test]
+fn a_lease_that_is_due_when_its_probe_ends_is_renewed_a_second_later() {
+    let mut link = Link::up();
+    link.run(2, &mut never);
+    let lease = link.client.lease().unwrap().clone();
+    let probed = lease.renew_at + Nanos::from_seconds(3);
+    link.client.configure(probed, lease);
+    assert_eq!(link.client.due(), Some(probed + Nanos::from_seconds(1)));
+}
+
+#[test]
 fn servers_are_looked_for_ever_less_often() {
     let mut link = Link::up();
     link.is_server_there = false;
