@@ -2,6 +2,27 @@
 # compare-peers share that consist of them. Sourced after peers.sh.
 # shellcheck shell=bash disable=SC2154
 
+# Connections that the switches have room for: a port of Viaduct may open a quarter of them.
+connections=4194304
+
+# start_ovs_with_flows TAG COMMAND...: Open vSwitch with two ports, of the VLAN with this tag if there is one, and the flows that the
+# command prints.
+start_ovs_with_flows() {
+  local tag=$1 port control details
+  shift
+  start_ovs
+  for port in a b; do
+    details=(options:vhost-server-path="$work/$port.sock")
+    [ -z "$tag" ] || details+=(-- set Port "$port" tag="$tag")
+    ovs_port "$port" dpdkvhostuserclient "${details[@]}"
+  done
+  ovs-ofctl del-flows wire
+  "$@" >"$work/flows"
+  ovs-ofctl add-flows wire "$work/flows"
+  control=("$work"/*vswitchd*.ctl)
+  ovs-appctl -t "${control[0]}" dpctl/ct-set-maxconns "$connections" >/dev/null
+}
+
 # measure_flows START SWITCH FLOWS [ARGUMENT]...: millions a second, of frames or of new flows, noted and said. START is a function
 # that starts the switch of that name; FLOWS may have the bytes of a frame, without FCS, and a colon before it.
 measure_flows() {

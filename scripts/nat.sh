@@ -75,23 +75,12 @@ nat_flows() {
   echo "table=2,priority=0,actions=drop"
 }
 
-start_ovs_with_nat() {
-  local port control
-  start_ovs
-  for port in a b; do ovs_port "$port" dpdkvhostuserclient options:vhost-server-path="$work/$port.sock"; done
-  ovs-ofctl del-flows wire
-  nat_flows >"$work/flows"
-  ovs-ofctl add-flows wire "$work/flows"
-  control=("$work"/*vswitchd*.ctl)
-  ovs-appctl -t "${control[0]}" dpctl/ct-set-maxconns "$connections" >/dev/null
-}
-
 # start_gateway SWITCH
 start_gateway() {
   rm -f "$work"/*.sock
   log=$work/$1.log
   case $1 in
-    ovs-nat) start_ovs_with_nat; return ;;
+    ovs-nat) start_ovs_with_flows '' nat_flows; return ;;
     bridged) start_viaduct ;;
     routed) start_gateway_of_viaduct routed ;;
     masqueraded) start_gateway_of_viaduct nat ;;

@@ -7,8 +7,6 @@
 tenant_macs=(02:76:64:00:00:00 02:76:64:00:00:01)
 tenant_addresses=(192.0.2.1 192.0.2.2)
 groups=4
-# Connections that the switches have room for: a port of Viaduct may open a quarter of them.
-connections=4194304
 
 # prefix GROUP RULE, service GROUP RULE: whom a rule is for, and which TCP port.
 prefix() { echo "10.$(($2 % 200)).$(($1 * 16)).0/20"; }
@@ -83,18 +81,7 @@ tenant_flows() {
   echo "table=2,priority=0,actions=drop"
 }
 
-start_ovs_with_tenants() {
-  local port control
-  start_ovs
-  for port in a b; do
-    ovs_port "$port" dpdkvhostuserclient options:vhost-server-path="$work/$port.sock" -- set Port "$port" tag=10
-  done
-  ovs-ofctl del-flows wire
-  tenant_flows 50 >"$work/flows"
-  ovs-ofctl add-flows wire "$work/flows"
-  control=("$work"/*vswitchd*.ctl)
-  ovs-appctl -t "${control[0]}" dpctl/ct-set-maxconns "$connections" >/dev/null
-}
+start_ovs_with_tenants() { start_ovs_with_flows 10 tenant_flows 50; }
 
 # start_tenants SWITCH: a switch with tenants.
 start_tenants() {
