@@ -49,6 +49,7 @@ pub mod spanning_tree;
 mod stages;
 pub mod storm;
 pub mod switch;
+mod tags;
 pub mod time;
 pub mod timer_wheel;
 pub mod vlan;

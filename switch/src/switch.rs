@@ -29,7 +29,7 @@ use crate::router::{Neighbours, Why};
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
-use commit::{Commit, Run};
+use commit::{Commit, Recent, Run};
 use judge::Rules;
 use readings::read_ahead;
 use route::Routes;
@@ -228,7 +228,7 @@ impl Switch {
             verifies,
             counted: FlowTally::default(),
             steady: None,
-            once: None,
+            recent: Recent::Unknown,
         };
         debug_assert!(burst.iter().all(|frame| frame.meta.source == source), "a burst comes from one port");
         run.burst(burst, guard, policed);

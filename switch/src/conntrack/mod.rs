@@ -294,6 +294,12 @@ impl Conntrack {
         tracked
     }
 
+    /// Loads what taking note of a packet looks at.
+    #[inline]
+    pub(crate) fn touch(&self, id: ConnectionId) -> u64 {
+        self.backs.get(id.entry as usize).map_or(0, Back::touch)
+    }
+
     /// Takes note of a packet as [`Conntrack::track`] does, if it belongs to the connection; says whether it does. For whoever
     /// looks it up anew if not, and counts it then.
     #[inline]

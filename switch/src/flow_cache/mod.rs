@@ -22,22 +22,16 @@ pub(crate) use verification::Verification;
 use crate::decision::Lengths;
 use crate::fdb::Fdb;
 use crate::ids::{PORTS_MAX, PortIndex};
-
-/// How many records share a bucket.
-const SLOTS: usize = 16;
+use crate::tags::{SLOTS, Tags};
 
 /// Of how many newcomers to a full bucket one displaces a record.
 const DISPLACE_EVERY: u32 = 16;
-
-/// A byte with a value in each byte.
-const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// What tells about a bucket's records without looking at them: one cache line.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Bucket {
-    /// Eight bits of each record's hash, never 0; 0 where there is no record.
-    tags: [u64; SLOTS / 8],
+    tags: Tags,
     /// The port whose frames each record is about.
     ports: [u16; SLOTS],
     /// The epoch of all of them; none counts in any other.
@@ -83,7 +77,7 @@ impl FlowCache {
     /// has room for none.
     pub(crate) fn new(entries: usize) -> Self {
         let buckets = if entries == 0 { 0 } else { entries.max(SLOTS).next_power_of_two() / SLOTS };
-        let bucket = Bucket { tags: [0; SLOTS / 8], ports: [0; SLOTS], epoch: 0 };
+        let bucket = Bucket { tags: Tags::default(), ports: [0; SLOTS], epoch: 0 };
         Self {
             buckets: vec![bucket; buckets].into(),
             entries: vec![Entry::default(); buckets * SLOTS].into(),
@@ -110,18 +104,10 @@ impl FlowCache {
         if bucket.epoch != self.epoch {
             return None;
         }
-        let pattern = tag_of(hash) * EACH;
-        for (half, tags) in bucket.tags.iter().enumerate() {
-            let mut matching = zero_bytes(tags ^ pattern);
-            while matching != 0 {
-                let place = number * SLOTS + half * 8 + lowest_byte(matching);
-                if self.entries[place].is_about(key, lengths) {
-                    return Some(Place(place));
-                }
-                matching &= matching - 1;
-            }
-        }
-        None
+        bucket.tags.find(hash, |slot| {
+            let place = number * SLOTS + slot;
+            self.entries[place].is_about(key, lengths).then_some(Place(place))
+        })
     }
 
     /// The record in `place`, if it is still about such frames: what [`FlowCache::find`] found may have been
@@ -135,7 +121,7 @@ impl FlowCache {
     pub(crate) fn remove(&mut self, place: Place) {
         let (number, slot) = (place.0 / SLOTS, place.0 % SLOTS);
         let bucket = &mut self.buckets[number];
-        bucket.tags[slot / 8] &= !(0xff << (slot % 8 * 8));
+        bucket.tags.clear(slot);
         let port = bucket.ports[slot];
         self.take_from(port);
     }
@@ -152,20 +138,18 @@ impl FlowCache {
         let number = self.bucket_of(hash)?;
         let bucket = &mut self.buckets[number];
         if bucket.epoch != self.epoch {
-            (bucket.epoch, bucket.tags) = (self.epoch, [0; SLOTS / 8]);
+            (bucket.epoch, bucket.tags) = (self.epoch, Tags::default());
         }
-        let (slot, kept) = match bucket.tags.map(zero_bytes) {
-            [0, 0] => (self.victim(number, port, fdb, now_s)?, Kept::Displaced),
-            [0, second] => (8 + lowest_byte(second), Kept::Inserted),
-            [first, _] => (lowest_byte(first), Kept::Inserted),
+        let (slot, kept) = match bucket.tags.free() {
+            Some(free) => (free, Kept::Inserted),
+            None => (self.victim(number, port, fdb, now_s)?, Kept::Displaced),
         };
         if kept == Kept::Displaced {
             self.take_from(self.buckets[number].ports[slot]);
         }
         self.give_to(port.raw());
         let bucket = &mut self.buckets[number];
-        let (tags, shift) = (&mut bucket.tags[slot / 8], slot % 8 * 8);
-        *tags = *tags & !(0xff << shift) | tag_of(hash) << shift;
+        bucket.tags.set(slot, hash);
         bucket.ports[slot] = port.raw();
         Some((Place(number * SLOTS + slot), kept))
     }
@@ -217,27 +201,6 @@ impl FlowCache {
         let mask = self.buckets.len().checked_sub(1)?;
         usize::try_from(hash & mask as u64).ok()
     }
-}
-
-/// The tag of a record with this hash: its upper bits, of which the bucket's number has none. It differs from that of an
-/// empty place, 0, in more than the lowest bit: [`zero_bytes`] may mark what differs in that alone, and what stands in an
-/// empty place is a record of an earlier epoch.
-#[inline]
-fn tag_of(hash: u64) -> u64 {
-    (hash >> 56).max(2)
-}
-
-/// Bit 7 of each byte of `word` that is zero. A 1 above a zero byte may be marked too: whoever asks looks at the record
-/// itself, or at the lowest mark only.
-#[inline]
-fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(EACH) & !word & (EACH << 7)
-}
-
-/// The number of the lowest byte that is marked.
-#[inline]
-fn lowest_byte(marks: u64) -> usize {
-    (marks.trailing_zeros() / 8) as usize
 }
 
 #[cfg(test)]

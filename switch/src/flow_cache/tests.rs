@@ -1,7 +1,5 @@
 //! The cache alone: what a key covers, epochs, bounds, fairness.
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::decision::{Decision, Learned};
 use crate::fdb::Limits;
@@ -229,19 +227,4 @@ fn a_key_covers_the_source_port() {
 fn a_frame_shorter_than_two_tags_has_no_key() {
     assert!(FlowKey::untagged(port(0), &[0; 21]).is_none());
     assert!(FlowKey::untagged(port(0), &[0; 22]).is_some());
-}
-
-proptest! {
-    /// A mark stands at every zero byte, and the lowest mark stands at one.
-    #[test]
-    fn zero_bytes_are_marked(bytes: [u8; 8], zeros: u8) {
-        let bytes: [u8; 8] = std::array::from_fn(|at| if zeros >> at & 1 == 1 { 0 } else { bytes[at] });
-        let marks = zero_bytes(u64::from_le_bytes(bytes));
-        for (at, &byte) in bytes.iter().enumerate() {
-            prop_assert!(byte != 0 || marks >> (8 * at + 7) & 1 == 1);
-        }
-        if marks != 0 {
-            prop_assert_eq!(bytes[lowest_byte(marks)], 0);
-        }
-    }
 }

@@ -7,8 +7,12 @@
 //! address and of its port. Another policy ends all paths. Who goes by one still takes note of each packet in the table of
 //! connections, which says whether its connection lives.
 
-use std::hash::{BuildHasher, Hasher};
+mod table;
+
+use std::hash::Hasher;
 use std::net::Ipv4Addr;
+
+pub(crate) use table::{Paths, Sought};
 
 use super::{Hop, Neighbours};
 use crate::conntrack::{Reference, Tuple};
@@ -16,20 +20,11 @@ use crate::fdb::{Fdb, Seen};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::packet::{Packet, TcpFlags, Transport};
 
-/// How many paths a worker has room for. Each takes 128 bytes.
-const PATHS: usize = 32_768;
-
-/// How many a bucket has.
-const WAYS: usize = 2;
-
 /// The bytes of an Ethernet header, which no MTU counts.
 const ETHERNET: u32 = 14;
 
 /// Where addresses are translated: a bit of [`PathKey::origin`].
 const OF_CONNECTION: u64 = 1 << 40;
-
-/// Of newcomers that find no room, only every so manieth takes some other one's.
-const LET_IN: u32 = 16;
 
 /// What a path is found by: whatever its answer depends on in a packet, but for what [`Path::admits`] asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -78,6 +73,13 @@ impl PathKey {
 }
 
 impl PathKey {
+    #[inline]
+    fn hash_into(&self, hasher: &mut impl Hasher) {
+        hasher.write_u128(self.source);
+        hasher.write_u128(self.destination);
+        hasher.write_u64(self.origin ^ u64::from(self.ports) << 32);
+    }
+
     /// Whether its packet's connection matters.
     #[inline]
     pub(crate) fn is_of_connection(&self) -> bool {
@@ -128,124 +130,6 @@ impl Path {
     #[inline]
     pub(crate) fn admits(&self, packet: &Packet, wire_length: u32) -> bool {
         packet.hop_limit > 1 && wire_length <= u32::from(self.hop.mtu) + ETHERNET
-    }
-}
-
-#[derive(Clone, Debug)]
-#[repr(align(128))]
-struct Record {
-    key: PathKey,
-    /// The second in which it was found out, and the policy's epoch; 0: never.
-    at_s: u32,
-    epoch: u32,
-    path: Option<Path>,
-}
-
-/// A worker's paths.
-#[derive(Debug)]
-pub(crate) struct Paths {
-    /// None until the first gateway.
-    records: Box<[Record]>,
-    hasher: foldhash::fast::FixedState,
-    epoch: u32,
-    refused: u32,
-    /// Answers that were found to be wrong when they were verified.
-    mismatched: u32,
-}
-
-/// Where a path may stand.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct PathPlace(u32);
-
-impl Paths {
-    /// No room for any.
-    pub(crate) fn none() -> Self {
-        let hasher = foldhash::fast::FixedState::with_seed(0);
-        Self { records: Box::default(), hasher, epoch: 1, refused: 0, mismatched: 0 }
-    }
-
-    /// Takes the memory for all that there may be, if it has none. `seed` must be random and secret: guests choose addresses.
-    pub(crate) fn make_room(&mut self, seed: u64) {
-        if self.records.is_empty() {
-            let record = Record { key: PathKey::default(), at_s: 0, epoch: 0, path: None };
-            self.records = vec![record; PATHS].into();
-            self.hasher = foldhash::fast::FixedState::with_seed(seed);
-        }
-    }
-
-    /// Whether there is room for any.
-    #[inline]
-    pub(crate) fn has_room(&self) -> bool {
-        !self.records.is_empty()
-    }
-
-    /// Ends all paths.
-    pub(crate) fn start_epoch(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1).max(1);
-        if self.epoch == 1 {
-            self.records.iter_mut().for_each(|record| record.epoch = 0);
-        }
-    }
-
-    /// Where the path of a key may stand.
-    #[inline]
-    pub(crate) fn place(&self, key: &PathKey) -> PathPlace {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_u128(key.source);
-        hasher.write_u128(key.destination);
-        hasher.write_u64(key.origin ^ u64::from(key.ports) << 32);
-        // Masked to less than the number of records.
-        PathPlace(u32::try_from(hasher.finish() & (PATHS - WAYS) as u64).unwrap_or(0))
-    }
-
-    /// Loads what stands there.
-    #[inline]
-    pub(crate) fn touch(&self, place: PathPlace) -> u32 {
-        let bucket = self.bucket(place);
-        bucket.iter().fold(0, |sum, record| sum ^ record.at_s)
-    }
-
-    #[inline]
-    fn bucket(&self, PathPlace(place): PathPlace) -> &[Record] {
-        self.records.get(place as usize..place as usize + WAYS).unwrap_or_default()
-    }
-
-    /// The path of a key that was found out in this second.
-    #[inline]
-    pub(crate) fn find(&self, place: PathPlace, key: &PathKey, now_s: u32) -> Option<&Path> {
-        let record = self
-            .bucket(place)
-            .iter()
-            .find(|record| record.key == *key && record.at_s == now_s && record.epoch == self.epoch)?;
-        record.path.as_ref()
-    }
-
-    /// Notes a path. One of an earlier second gives way to it, and every so often one of this second: so flows that come often get
-    /// in soon, and a guest that makes a new flow of each packet displaces few that others follow.
-    pub(crate) fn keep(&mut self, key: PathKey, path: Path, now_s: u32) {
-        let PathPlace(place) = self.place(&key);
-        let epoch = self.epoch;
-        let Some(bucket) = self.records.get_mut(place as usize..place as usize + WAYS) else { return };
-        let is_free = |record: &Record| record.key == key || record.at_s != now_s || record.epoch != epoch;
-        let room = bucket.iter().position(is_free).or_else(|| {
-            self.refused = self.refused.wrapping_add(1);
-            let is_even = (self.refused / LET_IN).is_multiple_of(2);
-            self.refused.is_multiple_of(LET_IN).then_some(usize::from(is_even))
-        });
-        if let Some(record) = room.and_then(|room| bucket.get_mut(room)) {
-            *record = Record { key, at_s: now_s, epoch, path: Some(path) };
-        }
-    }
-
-    /// Counts an answer that verification found to be wrong.
-    #[cold]
-    pub(crate) fn mismatch(&mut self) {
-        self.mismatched += 1;
-    }
-
-    /// How many there were since the last call.
-    pub(crate) fn take_mismatched(&mut self) -> u32 {
-        std::mem::take(&mut self.mismatched)
     }
 }
 

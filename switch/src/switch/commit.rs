@@ -27,12 +27,30 @@ struct Wanted {
     hash: u64,
 }
 
-/// What becomes of a kind of frame from one known station to another, found to hold in this burst.
+/// Where a kind of frame from a known station goes, found to hold in this burst: to a known station's port, or to the gateway of
+/// its network.
 #[derive(Clone, Copy)]
-pub(super) struct Steady {
+pub(super) struct Steady<T> {
     key: FlowKey,
     covered: Covered,
-    to: PortIndex,
+    to: T,
+}
+
+impl<T> Steady<T> {
+    #[inline(always)]
+    fn is_about(&self, key: FlowKey, lengths: Lengths) -> bool {
+        self.key.is(key) && self.covered.contains(lengths)
+    }
+}
+
+/// What became of the frame before this one, if it was none that went to a known station.
+pub(super) enum Recent {
+    /// What may come again costs a look at the cache.
+    Unknown,
+    /// This was decided, once only.
+    Once(Entry),
+    /// It was for the gateway.
+    Routed(Steady<NetworkIndex>),
 }
 
 /// The network to which a frame belongs, or why it belongs to none or may not be sent.
@@ -51,9 +69,9 @@ pub(super) struct Run<'a, E> {
     pub(super) counted: FlowTally,
     /// What became of the burst's last frame: the next one is mostly of its kind, and no time passes within a
     /// burst.
-    pub(super) steady: Option<Steady>,
-    /// What was decided, once only, about the frame before this one.
-    pub(super) once: Option<Entry>,
+    pub(super) steady: Option<Steady<PortIndex>>,
+    /// What else is known of the frame before this one.
+    pub(super) recent: Recent,
 }
 
 impl<E> Run<'_, E> {
@@ -107,7 +125,7 @@ impl<E> Run<'_, E> {
         let lengths = Lengths::of(head, &frame.meta);
         match self.steady {
             // Never true of a frame with a tag: the key of a kind that has one says its network as well.
-            Some(steady) if steady.key.is(key) && steady.covered.contains(lengths) => {
+            Some(steady) if steady.is_about(key, lengths) => {
                 self.commit.forward(slot, frame, steady.to);
             }
             _ if key.is_tagged() => self.enter(slot, frame),
@@ -164,7 +182,7 @@ impl<E> Run<'_, E> {
         let lengths = Lengths::of(head, &frame.meta);
         let key = home.ok().and_then(|network| FlowKey::classified(frame.meta.source, network, head));
         match (key, self.steady) {
-            (Some(key), Some(steady)) if steady.key.is(key) && steady.covered.contains(lengths) => {
+            (Some(key), Some(steady)) if steady.is_about(key, lengths) => {
                 self.commit.forward(slot, frame, steady.to);
             }
             (Some(key), _) => self.replay(slot, frame, lengths, key, home),
@@ -179,9 +197,15 @@ impl<E> Run<'_, E> {
         E: Egress<P>,
     {
         self.steady = None;
-        if let Some(once) = self.once.as_mut().filter(|once| once.is_about(key, lengths)) {
-            self.counted.misses += 1;
-            return self.commit.frame(slot, frame, once.decision.actions(), &mut once.learned);
+        match &mut self.recent {
+            Recent::Once(once) if once.is_about(key, lengths) => {
+                self.counted.misses += 1;
+                return self.commit.frame(slot, frame, once.decision.actions(), &mut once.learned);
+            }
+            Recent::Routed(routed) if routed.is_about(key, lengths) => {
+                return self.commit.lead(slot, frame, routed.to);
+            }
+            _ => {}
         }
         let hash = key.hash(self.hasher);
         let Some(place) = self.flows.find(hash, key, lengths) else {
@@ -192,13 +216,19 @@ impl<E> Run<'_, E> {
         if self.verifies || !entry.decision.is_current(scene.fdb, scene.now_s) {
             return self.doubt(slot, frame, lengths, place, home);
         }
-        self.once = None;
+        self.recent = Recent::Unknown;
         // By far the most frames: from one known station to another.
         if let &[Action::Learn(_), Action::Output(to)] = entry.decision.actions()
             && entry.learned.is_known(scene)
         {
             self.steady = Some(Steady { key, covered: entry.decision.covered(), to });
             return self.commit.forward(slot, frame, to);
+        }
+        if let &[Action::Learn(_), Action::Route(to)] = entry.decision.actions()
+            && entry.learned.is_known(scene)
+        {
+            self.recent = Recent::Routed(Steady { key, covered: entry.decision.covered(), to });
+            return self.commit.lead(slot, frame, to);
         }
         self.commit.frame(slot, frame, entry.decision.actions(), &mut entry.learned);
     }
@@ -209,8 +239,7 @@ impl<E> Run<'_, E> {
     where
         E: Egress<P>,
     {
-        self.steady = None;
-        self.once = None;
+        (self.steady, self.recent) = (None, Recent::Unknown);
         self.make(slot, frame, lengths, home);
     }
 
@@ -223,9 +252,11 @@ impl<E> Run<'_, E> {
         E: Egress<P>,
     {
         let (decision, learned) = self.make(slot, frame, lengths, home);
-        self.once = None;
+        self.recent = Recent::Unknown;
         if !decision.is_cacheable() {
-            self.once = (!self.verifies).then(|| Entry::new(wanted.key, decision, learned));
+            if !self.verifies {
+                self.recent = Recent::Once(Entry::new(wanted.key, decision, learned));
+            }
             return;
         }
         let Scene { source, fdb, now_s, .. } = *self.commit.scene;
@@ -249,7 +280,7 @@ impl<E> Run<'_, E> {
             return self.verify(slot, frame, lengths, place, home);
         }
         self.counted.invalidated += 1;
-        self.once = None;
+        self.recent = Recent::Unknown;
         let (decision, learned) = self.make(slot, frame, lengths, home);
         if decision.is_cacheable() {
             self.flows.at(place).renew(decision, learned);
@@ -356,6 +387,17 @@ impl<E> Commit<'_, E> {
         // Another frame's address stands between what was learned before and what comes next.
         self.learned = None;
         self.egress.send(to, slot, frame);
+    }
+
+    /// Has a frame routed that teaches nothing.
+    #[inline(always)]
+    fn lead<P>(&mut self, slot: usize, frame: &mut Frame<P>, network: NetworkIndex)
+    where
+        E: Egress<P>,
+    {
+        self.tally.received(frame.meta.length);
+        self.learned = None;
+        self.route(slot, frame, network);
     }
 
     /// Counts a frame that is not delivered, and tells whoever listens.

@@ -9,7 +9,7 @@ use crate::frame::{Frame, TakenTag};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::nat::{Belongs, Change, Plan, rewrite as addresses};
 use crate::packet::{Contents, Packet};
-use crate::router::{Hop, Leaving, Path, PathKey, PathPlace, Way, rewrite};
+use crate::router::{Hop, Leaving, Path, PathKey, Sought, Way, rewrite};
 
 impl Routes<'_> {
     /// By what the path of a packet is found that entered at `port` and that the gateway of `network` gets.
@@ -21,6 +21,13 @@ impl Routes<'_> {
             None => false,
         };
         PathKey::of(port, network, packet, is_translated)
+    }
+
+    /// Loads what is known of the connection of packets that go this way.
+    #[inline]
+    pub(super) fn touch_connection(&self, path: &Path) -> u64 {
+        let (Some(translator), Some((found, _))) = (self.translator, path.translation) else { return 0 };
+        translator.conntrack.touch(found.id)
     }
 }
 
@@ -37,9 +44,9 @@ impl<E> Commit<'_, E> {
     where
         E: Egress<P>,
     {
-        let Some(path) = self.readings.path(slot) else { return false };
+        let Some(sought) = self.readings.path(slot) else { return false };
         let Some(packet) = Packet::plain_of(frame) else { return false };
-        self.follow(slot, frame, (network, &packet), path, routes)
+        self.follow(slot, frame, (network, &packet), sought, routes)
     }
 
     /// The same for what was read with care, and for which nobody has looked.
@@ -58,7 +65,7 @@ impl<E> Commit<'_, E> {
             return false;
         }
         let Some(key) = routes.key(self.scene.source, network, packet) else { return false };
-        self.follow(slot, frame, (network, packet), (key, self.paths.place(&key)), routes)
+        self.follow(slot, frame, (network, packet), &self.paths.seek(key), routes)
     }
 
     /// Sends a packet on by its flow's path, if there is one that holds for it; says whether there was.
@@ -68,13 +75,13 @@ impl<E> Commit<'_, E> {
         slot: usize,
         frame: &mut Frame<P>,
         (network, packet): (NetworkIndex, &Packet),
-        (key, place): (PathKey, PathPlace),
+        sought: &Sought,
         routes: &Routes<'_>,
     ) -> bool
     where
         E: Egress<P>,
     {
-        let Some(&path) = self.paths.find(place, &key, self.scene.now_s) else { return false };
+        let Some(path) = self.paths.find(sought, self.scene.now_s) else { return false };
         let head = frame.head.bytes();
         if !path.is_current(routes.neighbours, self.scene.fdb)
             || !path.admits(packet, Lengths::of(head, &frame.meta).wire)
@@ -82,7 +89,7 @@ impl<E> Commit<'_, E> {
         {
             return false;
         }
-        if self.verifies && !self.is_right(frame, (network, packet), &path, routes) {
+        if self.verifies && !self.is_right(frame, (network, packet), path, routes) {
             self.paths.mismatch();
             return false;
         }

@@ -11,7 +11,7 @@ use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
 use crate::packet::{Contents, Packet};
-use crate::router::{PathKey, PathPlace, Paths};
+use crate::router::{Paths, Sought};
 use crate::vlan::{TYPE_FIELD, is_tag_at};
 
 /// The most frames of a burst that are read ahead, a bit of a word for each; those behind are read when they are asked about.
@@ -33,7 +33,7 @@ pub(super) enum Reading {
 pub(super) struct Readings {
     heads: Vec<Reading>,
     hints: Vec<Hint>,
-    paths: Vec<Option<(PathKey, PathPlace)>>,
+    paths: Vec<Option<Sought>>,
     /// Packets that the gateway gets and whose paths are not known, the burst's first one in the lowest bit.
     unknown: u64,
 }
@@ -92,15 +92,21 @@ impl Readings {
                 return None;
             }
             concerned |= 1 << slot;
-            let key = routes.key(port, zone, &Packet::plain_of(frame)?)?;
-            Some((key, paths.place(&key)))
+            Some(paths.seek(routes.key(port, zone, &Packet::plain_of(frame)?)?))
         }));
-        let places = self.paths.iter().flatten();
-        black_box(places.fold(0, |sum, (_, place)| sum ^ paths.touch(*place)));
-        self.unknown = self.paths.iter().enumerate().fold(concerned, |unknown, (slot, path)| match path {
-            Some((key, place)) if paths.find(*place, key, now_s).is_some() => unknown & !(1 << slot),
-            _ => unknown,
+        let sought = self.paths.iter().flatten();
+        black_box(sought.fold(0, |sum, sought| sum ^ paths.touch_bucket(sought)));
+        let sought = self.paths.iter_mut().flatten();
+        black_box(sought.fold(0, |sum, sought| sum ^ paths.locate(sought)));
+        let mut touched = 0_u64;
+        self.unknown = self.paths.iter().enumerate().fold(concerned, |unknown, (slot, sought)| {
+            let Some(path) = sought.as_ref().and_then(|sought| paths.find(sought, now_s)) else {
+                return unknown;
+            };
+            touched ^= routes.touch_connection(path);
+            unknown & !(1 << slot)
         });
+        black_box(touched);
     }
 
     /// Whether the gateway gets packets whose paths are not known.
@@ -143,10 +149,10 @@ impl Readings {
         }
     }
 
-    /// By what its path is found.
+    /// Its path, which was looked for.
     #[inline]
-    pub(super) fn path(&self, slot: usize) -> Option<(PathKey, PathPlace)> {
-        self.paths.get(slot).copied().flatten()
+    pub(super) fn path(&self, slot: usize) -> Option<&Sought> {
+        self.paths.get(slot)?.as_ref()
     }
 
     /// Where its connection may stand.

@@ -45,7 +45,11 @@ fn table() -> Paths {
 }
 
 fn found(paths: &Paths, key: &PathKey, now_s: u32) -> Option<PortIndex> {
-    paths.find(paths.place(key), key, now_s).map(|path| path.to)
+    let mut sought = paths.seek(*key);
+    let before = paths.find(&sought, now_s).map(|path| path.to);
+    paths.locate(&mut sought);
+    assert_eq!(paths.find(&sought, now_s).map(|path| path.to), before, "looking ahead finds the same");
+    before
 }
 
 #[test]
@@ -113,6 +117,19 @@ fn a_key_tells_apart_whatever_the_answer_depends_on() {
     assert!(own.is_of_connection() && !of(1, 0, &packet, false).is_of_connection());
     let tagged = Packet { network_at: 18, ..packet };
     assert_eq!(PathKey::of(port(1), network(0), &tagged, false), None);
+}
+
+/// Both directions of 10,000 flows: hardly a bucket has more of them than it has room for.
+#[test]
+fn as_many_flows_as_there_is_room_for_have_paths() {
+    let (mut paths, neighbours) = (table(), Neighbours::new(16, 1));
+    let path = path(&neighbours, 3);
+    let keys: Vec<PathKey> = (0..20_000).map(key).collect();
+    for now_s in [5, 6] {
+        keys.iter().for_each(|key| paths.keep(*key, path, now_s));
+        let known = keys.iter().filter(|key| found(&paths, key, now_s).is_some()).count();
+        assert!(known > 19_800, "{known} of 20,000 in second {now_s}");
+    }
 }
 
 /// Who makes a new flow of each packet displaces few of those that others follow.
