@@ -3,8 +3,8 @@
 use std::ops::Add;
 
 use super::item::{Item, Items};
-use super::plan::{FifoPlan, QueuePlan};
-use super::{Fifo, Tbf};
+use super::plan::QueuePlan;
+use super::{Fifo, FqCodel, Prio, Sfq, Tbf};
 use crate::drops::DropReason;
 use crate::time::Nanos;
 
@@ -95,7 +95,10 @@ pub(crate) trait Discipline {
 #[derive(Debug)]
 pub(crate) enum Queue {
     Fifo(Fifo),
+    Sfq(Box<Sfq>),
+    FqCodel(Box<FqCodel>),
     Tbf(Box<Tbf>),
+    Prio(Box<Prio>),
 }
 
 impl Queue {
@@ -104,23 +107,32 @@ impl Queue {
         match plan {
             QueuePlan::Fifo(plan) => Self::Fifo(Fifo::new(plan)),
             QueuePlan::Tbf(plan) => Self::Tbf(Box::new(Tbf::new(plan, seed, now))),
-            QueuePlan::Sfq(_) | QueuePlan::FqCodel(_) | QueuePlan::Prio(_) => {
-                Self::Fifo(Fifo::new(&FifoPlan::default()))
-            }
+            QueuePlan::Prio(plan) => Self::Prio(Box::new(Prio::new(plan, seed, now))),
+            QueuePlan::Sfq(plan) => Self::Sfq(Box::new(Sfq::new(plan, seed, now))),
+            QueuePlan::FqCodel(plan) => Self::FqCodel(Box::new(FqCodel::new(plan, seed))),
         }
     }
 
     /// The queue by another plan, with what waits in it.
     pub(crate) fn changed(self, plan: &QueuePlan, seed: u64, work: &mut Work<'_>) -> Self {
-        match (self, plan) {
-            (Self::Fifo(queue), QueuePlan::Fifo(plan)) if queue.plan() == plan => Self::Fifo(queue),
-            (Self::Tbf(queue), QueuePlan::Tbf(plan)) => Self::Tbf(Box::new(queue.changed(plan, seed, work))),
-            (before, plan) => {
-                let mut queue = Self::new(plan, seed, work.now);
-                queue.take_all(before, work);
-                queue
+        let before = match (self, plan) {
+            (Self::Fifo(queue), QueuePlan::Fifo(plan)) if queue.plan() == plan => return Self::Fifo(queue),
+            (Self::Sfq(queue), QueuePlan::Sfq(plan)) if queue.plan() == plan => return Self::Sfq(queue),
+            (Self::FqCodel(queue), QueuePlan::FqCodel(plan)) if queue.plan() == plan => {
+                return Self::FqCodel(queue);
             }
-        }
+            (Self::Tbf(queue), QueuePlan::Tbf(plan)) => {
+                return Self::Tbf(Box::new(queue.changed(plan, seed, work)));
+            }
+            (Self::Prio(queue), QueuePlan::Prio(plan)) => match queue.changed(plan, seed, work) {
+                Ok(queue) => return Self::Prio(Box::new(queue)),
+                Err(queue) => Self::Prio(Box::new(queue)),
+            },
+            (before, _) => before,
+        };
+        let mut queue = Self::new(plan, seed, work.now);
+        queue.take_all(before, work);
+        queue
     }
 
     /// Puts in all that waits in another one.
@@ -134,7 +146,10 @@ impl Queue {
     pub(crate) fn as_discipline(&self) -> &dyn Discipline {
         match self {
             Self::Fifo(queue) => queue,
+            Self::Sfq(queue) => &**queue,
+            Self::FqCodel(queue) => &**queue,
             Self::Tbf(queue) => &**queue,
+            Self::Prio(queue) => &**queue,
         }
     }
 
@@ -142,7 +157,10 @@ impl Queue {
     pub(crate) fn as_discipline_mut(&mut self) -> &mut dyn Discipline {
         match self {
             Self::Fifo(queue) => queue,
+            Self::Sfq(queue) => &mut **queue,
+            Self::FqCodel(queue) => &mut **queue,
             Self::Tbf(queue) => &mut **queue,
+            Self::Prio(queue) => &mut **queue,
         }
     }
 }

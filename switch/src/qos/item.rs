@@ -110,11 +110,14 @@ pub(crate) struct Chain {
 
 impl Default for Chain {
     fn default() -> Self {
-        Self { first: NONE, last: NONE }
+        Self::EMPTY
     }
 }
 
 impl Chain {
+    /// Nothing.
+    pub(crate) const EMPTY: Self = Self { first: NONE, last: NONE };
+
     /// Whether nothing is in it.
     #[inline]
     pub(crate) fn is_empty(self) -> bool {

@@ -13,14 +13,18 @@
 //! Nothing here has a clock: the time is an argument, and [`Next::At`] says when to ask again. What a frame costs does
 //! not depend on how many classes there are, or how much waits in them.
 
+mod codel;
 mod discipline;
 mod fifo;
 pub mod filter;
+mod fq_codel;
 mod htb;
 pub mod item;
 pub mod plan;
+mod prio;
 pub mod priomap;
 pub mod rate;
+mod sfq;
 mod steps;
 mod tbf;
 mod tree;
@@ -37,7 +41,18 @@ pub use rate::{BitRate, Burst, Tokens};
 pub use tree::{ClassReport, Report, Tree};
 
 use fifo::Fifo;
+use fq_codel::FqCodel;
+use prio::Prio;
+use sfq::Sfq;
 use tbf::Tbf;
+
+/// The bucket among `count` of an item's flow; another one with another `seed`.
+#[inline]
+fn bucket_of(item: &Item, seed: u64, count: usize) -> usize {
+    let mixed = (u64::from(item.flow) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = u128::from(mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93) & u128::from(u64::MAX);
+    usize::try_from((mixed * count as u128) >> 64).unwrap_or(0)
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,10 @@
 //! Trees in simulated time.
 
+mod fq_codel;
 mod htb;
+mod prio;
+mod properties;
+mod reconfigure;
+mod sfq;
 mod support;
 mod tbf;

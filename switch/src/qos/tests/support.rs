@@ -173,7 +173,40 @@ pub(super) fn htb(bits: u64, classes: &[(Option<usize>, u64, u64)]) -> TreePlan 
         queue: fifo(1000),
     };
     let classes: Vec<ClassPlan> = classes.iter().enumerate().map(plan).collect();
-    let default = class(classes.len() - 1);
+    let default = class(classes.len().saturating_sub(1));
     let root = Shares::new(rate(bits), rate(bits));
     TreePlan { root: RootPlan::Htb(HtbPlan { root, classes, default }), ..of_queue(fifo(1)) }
+}
+
+/// A frame of `flow`.
+pub(super) fn of_flow(flow: u32, length: u32) -> Item {
+    // Spread as a hash is.
+    Item { flow: flow.wrapping_mul(0x9e37_79b1), ..item(0, length) }
+}
+
+/// `queue` behind a token bucket.
+pub(super) fn shaped(bits: u64, queue: QueuePlan) -> TreePlan {
+    let plan = TbfPlan { rate: rate(bits), burst: burst(1600), peak: None, queue };
+    of_queue(QueuePlan::Tbf(Box::new(plan)))
+}
+
+impl Lab {
+    /// Of each frame of this flow that departed, how long it waited.
+    pub(super) fn waits(&self, flow: u32) -> Vec<u64> {
+        let flow = of_flow(flow, 0).flow;
+        let departed = self.departed.iter().filter(|departure| departure.item.flow == flow);
+        departed.map(|departure| departure.at.0 - departure.item.arrived.0).collect()
+    }
+
+    /// That the frames of each flow departed in the order in which they came.
+    pub(super) fn assert_in_order(&self) {
+        let mut last = std::collections::HashMap::new();
+        for departure in &self.departed {
+            let before = last.insert((departure.class, departure.item.flow), departure.item.ticket);
+            assert!(
+                before.is_none_or(|before| before < departure.item.ticket),
+                "{departure:?} after {before:?}"
+            );
+        }
+    }
 }

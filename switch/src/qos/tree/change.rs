@@ -36,12 +36,19 @@ impl Tree {
 
     /// Moves what waits to the places where its classes are now.
     fn move_queues(&mut self, before: Vec<Class>, places: &[Option<usize>], now: Nanos, sink: &mut dyn Sink) {
-        let mut homeless = Vec::new();
+        let (mut homeless, mut dropped) = (Vec::new(), 0);
         for (class, place) in before.into_iter().zip(places) {
             match place {
-                Some(place) => self.move_class(class, *place, now, sink),
-                None => homeless.extend(class.queue),
+                Some(place) => homeless.extend(self.move_class(class, *place, now, sink)),
+                None => {
+                    dropped += class.counters.dropped;
+                    homeless.extend(class.queue);
+                }
             }
+        }
+        // What ended classes dropped is the root's from now on.
+        if let Some(root) = self.classes.last_mut() {
+            root.counters.dropped += dropped;
         }
         let default = self.default_class().get();
         for queue in homeless {
@@ -74,22 +81,19 @@ impl Tree {
         (0..count).map(|place| places.get(&self.plan.name(place)).copied()).collect()
     }
 
-    /// Makes `before` the class at `place`, as the plan now wants it.
-    fn move_class(&mut self, before: Class, place: usize, now: Nanos, sink: &mut dyn Sink) {
+    /// Makes `before` the class at `place`, as the plan now wants it. Gives its queue back if that has none, since others are
+    /// below it now.
+    fn move_class(&mut self, before: Class, place: usize, now: Nanos, sink: &mut dyn Sink) -> Option<Queue> {
         let seed = self.seed;
-        let Some(class) = self.classes.get_mut(place) else { return };
+        let class = self.classes.get_mut(place)?;
         class.counters = before.counters;
         class.meter = before.meter;
-        let Some(queue) = before.queue else { return };
-        match self.plan.queue(place) {
-            Some(plan) if class.queue.is_some() => {
-                let mut counted = Counted { sink, dropped: &mut class.counters.dropped };
-                let mut work = Work { now, items: &mut self.items, sink: &mut counted };
-                class.queue = Some(queue.changed(plan, seed, &mut work));
-            }
-            // The class has others below it now.
-            _ => self.pour(queue, self.default_class().get(), now, sink),
-        }
+        let queue = before.queue?;
+        let Some(plan) = self.plan.queue(place).filter(|_| class.queue.is_some()) else { return Some(queue) };
+        let mut counted = Counted { sink, dropped: &mut class.counters.dropped };
+        let mut work = Work { now, items: &mut self.items, sink: &mut counted };
+        class.queue = Some(queue.changed(plan, seed, &mut work));
+        None
     }
 
     /// Puts all that waits in `from` into the queue of the class at `place`.
