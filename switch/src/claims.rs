@@ -42,7 +42,8 @@ pub struct RawClaims {
 impl RawClaims {
     /// Checks the claims against the frame's length in bytes. Flags that have no meaning for a sender are
     /// ignored (virtio 1.2, 5.1.6.2.2: "The device MUST ignore flag bits that it does not recognize"),
-    /// except for receive coalescing, which gives other fields another meaning.
+    /// except for receive coalescing, which gives other fields another meaning. A super-frame of one segment is none: nothing is
+    /// left of it but its checksum, as Linux takes it (`virtio_net_hdr_to_skb`: "Too small packets are not really GSO ones").
     ///
     /// # Errors
     /// [`DropReason::BadOffload`] if they do not fit the frame, or contradict each other.
@@ -55,12 +56,12 @@ impl RawClaims {
             return Err(DropReason::BadOffload);
         }
         let checksum = self.check_checksum(length)?;
-        let gso = self.check_gso(length)?;
-        // virtio 1.2, 5.1.6.2.1: a driver that sets a GSO type must set NEEDS_CSUM as well.
-        if gso.is_some() && checksum.is_none() {
-            Err(DropReason::BadOffload)
-        } else {
-            Ok(Claims { checksum, gso })
+        let gso = self.check_gso()?;
+        match (checksum, gso) {
+            // virtio 1.2, 5.1.6.2.1: a driver that sets a GSO type must set NEEDS_CSUM as well.
+            (None, Some(_)) => Err(DropReason::BadOffload),
+            (Some(sum), Some(gso)) if gso.is_one_segment(sum.start, length) => Ok(Claims { checksum, gso: None }),
+            _ => Ok(Claims { checksum, gso }),
         }
     }
 
@@ -75,7 +76,7 @@ impl RawClaims {
         Ok(Some(PartialChecksum { start: self.csum_start, offset: self.csum_offset }))
     }
 
-    fn check_gso(self, length: u32) -> Result<Option<Gso>, DropReason> {
+    fn check_gso(self) -> Result<Option<Gso>, DropReason> {
         let kind = match self.gso_type & !GSO_ECN {
             GSO_NONE if self.gso_type == GSO_NONE => return Ok(None),
             GSO_TCP4 => GsoKind::Tcp4,
@@ -87,10 +88,30 @@ impl RawClaims {
         let ecn = self.gso_type & GSO_ECN != 0;
         // virtio 1.2, 5.1.6.2.1: ECN goes with TCP only.
         let is_tcp = matches!(kind, GsoKind::Tcp4 | GsoKind::Tcp6);
-        if self.gso_size == 0 || u32::from(self.gso_size) >= length || (ecn && !is_tcp) {
+        if self.gso_size == 0 || (ecn && !is_tcp) {
             return Err(DropReason::BadOffload);
         }
         Ok(Some(Gso { kind, size: self.gso_size, ecn }))
+    }
+}
+
+impl Gso {
+    /// Whether nothing is left to be cut from a frame of `length` bytes whose transport header begins at `start`. That of TCP
+    /// counts without options, since not all of it may have been read.
+    #[inline]
+    fn is_one_segment(self, start: u16, length: u32) -> bool {
+        length <= u32::from(start) + least_header(self.kind) + u32::from(self.size)
+    }
+}
+
+/// The length in bytes of the smallest transport header of which a segment's size does not speak.
+#[inline]
+fn least_header(kind: GsoKind) -> u32 {
+    match kind {
+        GsoKind::Tcp4 | GsoKind::Tcp6 => 20,
+        GsoKind::Udp => 8,
+        // Fragments carry `size` bytes after the network header, the first one's UDP header among them.
+        GsoKind::UdpFragment => 0,
     }
 }
 
@@ -221,13 +242,10 @@ fn tcp_header(head: &[u8], start: u16) -> u16 {
 fn segment_length(gso: Gso, start: u16, head: &[u8]) -> u32 {
     let header = match gso.kind {
         // RFC 9293, 3.1: the data offset counts words of 32 bits and stands in the upper half of byte 12.
-        GsoKind::Tcp4 | GsoKind::Tcp6 => {
-            head.get(usize::from(start) + 12).map_or(20, |byte| u32::from(byte >> 4) * 4)
-        }
-        GsoKind::Udp => 8,
-        // Fragments carry `size` bytes after the network header, the first one's UDP header among them.
-        GsoKind::UdpFragment => 0,
+        GsoKind::Tcp4 | GsoKind::Tcp6 => head.get(usize::from(start) + 12).map(|byte| u32::from(byte >> 4) * 4),
+        GsoKind::Udp | GsoKind::UdpFragment => None,
     };
+    let header = header.unwrap_or(least_header(gso.kind));
     u32::from(start) + header + u32::from(gso.size)
 }
 
@@ -262,7 +280,6 @@ mod tests {
             RawClaims { csum_start: u16::MAX, csum_offset: u16::MAX, ..TSO },
             RawClaims { csum_start: 13, ..TSO },
             RawClaims { gso_size: 0, ..TSO },
-            RawClaims { gso_size: 9000, ..TSO },
             RawClaims { gso_type: 2, ..TSO },
             RawClaims { gso_type: 6, ..TSO },
             RawClaims { gso_type: GSO_ECN, ..TSO },
@@ -272,6 +289,22 @@ mod tests {
         for lie in lies {
             assert_eq!(lie.check(9000), Err(DropReason::BadOffload), "{lie:?}");
         }
+    }
+
+    #[test]
+    fn a_super_frame_of_one_segment_is_a_frame_with_its_checksum_left_open() {
+        // The kind, the checksum's offset, and how long the headers are behind which one segment may begin.
+        let kinds = [(GSO_TCP4, 16, 54), (GSO_TCP4 | GSO_ECN, 16, 54), (GSO_UDP, 6, 42), (GSO_UDP_FRAGMENT, 6, 34)];
+        for (gso_type, csum_offset, headers) in kinds {
+            let raw = RawClaims { gso_type, csum_offset, gso_size: 1000, ..TSO };
+            let checksum = Some(PartialChecksum { start: 34, offset: csum_offset });
+            for length in [54, 60, 999, 1000, headers + 1000] {
+                assert_eq!(raw.check(length), Ok(Claims { checksum, gso: None }), "{gso_type} of {length}");
+            }
+            let more = raw.check(headers + 1001).unwrap();
+            assert_eq!(more.gso.unwrap().size, 1000, "{gso_type} of one byte more");
+        }
+        assert_eq!(RawClaims { flags: 0, ..TSO }.check(60), Err(DropReason::BadOffload));
     }
 
     #[test]

@@ -186,7 +186,9 @@ fn send(card: &mut Card, mut packet: Vec<u8>, numbers: &mut Numbers) {
     let is_long = packet.len() > 1500;
     match numbers.below(3) {
         0 if !is_long => {
-            let header = unfinished(&mut packet, None);
+            // A super-frame of one segment is an unfinished packet.
+            let size = (numbers.below(2) == 0).then_some(1472);
+            let header = unfinished(&mut packet, size);
             card.send(header, &packet);
         }
         1 if !is_long => card.send(NetHeader::default(), &packet),
