@@ -65,6 +65,27 @@ impl Translated<'_> {
         }
     }
 
+    /// Gives a packet the addresses that it leaves with.
+    #[inline]
+    fn rewrite<P>(&self, frame: &mut Frame<P>, packet: &Packet, leave: &Leave) {
+        let (head, claims) = (frame.head.bytes_mut(), &frame.meta.claims);
+        match &leave.change {
+            Change::Packet(leaving) => {
+                let opened = self.opened.map(|opened| opened.leaving());
+                if let Some(leaving) = Leaving::of(opened.as_ref().unwrap_or(leaving)) {
+                    addresses::translate(head, packet, &leaving, claims);
+                }
+            }
+            Change::Error(ends, quoted) => {
+                addresses::translate_error(head, packet, *ends, quoted, claims);
+            }
+        }
+        let hop = leave.hop;
+        rewrite::pass(head, packet, hop.source, hop.destination);
+        let priority = frame.meta.tag.and_then(|tag| tag.priority);
+        frame.meta.tag = Some(TakenTag { network: hop.network, priority });
+    }
+
     /// Gives back what was taken for a packet that does not pass.
     pub(super) fn give_back(&self) {
         if let Some(opened) = &self.opened {
@@ -145,65 +166,58 @@ impl<'a, E> Commit<'a, E> {
         let opened = match belongs {
             Belongs::New(opening) => match translator.allocate(&opening, port, now) {
                 Ok(opened) => Some(opened),
-                Err(DropReason::NatExhausted) => {
-                    return self.stay(slot, frame, network, (contents, admitted), Why::Exhausted);
-                }
-                Err(reason) => {
-                    self.refuse(admitted, contents, reason);
-                    return self.drop(slot, frame, reason);
-                }
+                Err(reason) => return self.turn_away(slot, frame, network, (contents, admitted), reason),
             },
             Belongs::To(_) | Belongs::About(_) => None,
         };
         let translated = Translated { translator, belongs, opened, port, now };
         let place = self.scene.station(hop.network, hop.destination);
         let station = place.map(|(port, _)| port);
-        let is_judged = self.is_judged(station, hop.network);
-        if !is_judged {
-            let noted = translated.note_unfiltered(packet).map_err(DropReason::from);
-            if let Some(filter) = self.filter {
-                self.settle(filter, admitted, contents, noted);
-            }
-            if let Err(reason) = noted {
-                return self.drop(slot, frame, reason);
-            }
-        }
-        let (head, claims) = (frame.head.bytes_mut(), &frame.meta.claims);
-        match change {
-            Change::Packet(leaving) => {
-                let leaving = opened.map_or(leaving, |opened| opened.leaving());
-                if let Some(leaving) = Leaving::of(&leaving) {
-                    addresses::translate(head, packet, &leaving, claims);
-                }
-            }
-            Change::Error(ends, quoted) => {
-                addresses::translate_error(head, packet, ends, &quoted, claims);
-            }
-        }
-        rewrite::pass(head, packet, hop.source, hop.destination);
-        let priority = frame.meta.tag.and_then(|tag| tag.priority);
-        frame.meta.tag = Some(TakenTag { network: hop.network, priority });
         let networks = [network, hop.network];
-        if !is_judged {
-            return match place {
-                Some(place) => {
-                    if let (Change::Packet(leaving), Belongs::To(found)) = (change, belongs) {
-                        self.keep_path((network, packet), (hop, Some((found, leaving))), place);
-                    }
-                    self.egress.send(place.0, slot, frame);
-                }
-                None => self.pass_to_all(slot, frame, networks, None),
+        if self.is_judged(station, hop.network) {
+            translated.rewrite(frame, packet, &leave);
+            let seen = match Contents::of(frame) {
+                Ok(Contents::Ip(seen)) => seen,
+                _ => *packet,
+            };
+            let judged = Judged { contents, admitted, translated: Some((translated, &seen)) };
+            return match station {
+                Some(to) => self.judge_admitted(slot, frame, networks, to, judged),
+                None => self.pass_to_all(slot, frame, networks, Some(judged)),
             };
         }
-        let seen = match Contents::of(frame) {
-            Ok(Contents::Ip(seen)) => seen,
-            _ => *packet,
-        };
-        let judged = Judged { contents, admitted, translated: Some((translated, &seen)) };
-        match station {
-            Some(to) => self.judge_admitted(slot, frame, networks, to, judged),
-            None => self.pass_to_all(slot, frame, networks, Some(judged)),
+        let noted = translated.note_unfiltered(packet).map_err(DropReason::from);
+        if let Some(filter) = self.filter {
+            self.settle(filter, admitted, contents, noted);
         }
+        if let Err(reason) = noted {
+            return self.drop(slot, frame, reason);
+        }
+        translated.rewrite(frame, packet, &leave);
+        let Some(place) = place else { return self.pass_to_all(slot, frame, networks, None) };
+        if let (Change::Packet(leaving), Belongs::To(found)) = (change, belongs) {
+            self.keep_path((network, packet), (hop, Some((found, leaving))), place);
+        }
+        self.egress.send(place.0, slot, frame);
+    }
+
+    /// Has no packet pass for which there is no address or port to stand for its sender.
+    #[cold]
+    fn turn_away<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        network: NetworkIndex,
+        (contents, admitted): (&Contents, Admitted),
+        reason: DropReason,
+    ) where
+        E: Egress<P>,
+    {
+        if reason == DropReason::NatExhausted {
+            return self.stay(slot, frame, network, (contents, admitted), Why::Exhausted);
+        }
+        self.refuse(admitted, contents, reason);
+        self.drop(slot, frame, reason);
     }
 
     /// Whether rules are asked about a packet that leaves for this station, whose place may be unknown.
