@@ -60,7 +60,9 @@ impl RawClaims {
         match (checksum, gso) {
             // virtio 1.2, 5.1.6.2.1: a driver that sets a GSO type must set NEEDS_CSUM as well.
             (None, Some(_)) => Err(DropReason::BadOffload),
-            (Some(sum), Some(gso)) if gso.is_one_segment(sum.start, length) => Ok(Claims { checksum, gso: None }),
+            (Some(sum), Some(gso)) if gso.is_one_segment(sum.start, length) => {
+                Ok(Claims { checksum, gso: None })
+            }
             _ => Ok(Claims { checksum, gso }),
         }
     }
@@ -242,7 +244,9 @@ fn tcp_header(head: &[u8], start: u16) -> u16 {
 fn segment_length(gso: Gso, start: u16, head: &[u8]) -> u32 {
     let header = match gso.kind {
         // RFC 9293, 3.1: the data offset counts words of 32 bits and stands in the upper half of byte 12.
-        GsoKind::Tcp4 | GsoKind::Tcp6 => head.get(usize::from(start) + 12).map(|byte| u32::from(byte >> 4) * 4),
+        GsoKind::Tcp4 | GsoKind::Tcp6 => {
+            head.get(usize::from(start) + 12).map(|byte| u32::from(byte >> 4) * 4)
+        }
         GsoKind::Udp | GsoKind::UdpFragment => None,
     };
     let header = header.unwrap_or(least_header(gso.kind));
@@ -294,7 +298,8 @@ mod tests {
     #[test]
     fn a_super_frame_of_one_segment_is_a_frame_with_its_checksum_left_open() {
         // The kind, the checksum's offset, and how long the headers are behind which one segment may begin.
-        let kinds = [(GSO_TCP4, 16, 54), (GSO_TCP4 | GSO_ECN, 16, 54), (GSO_UDP, 6, 42), (GSO_UDP_FRAGMENT, 6, 34)];
+        let kinds =
+            [(GSO_TCP4, 16, 54), (GSO_TCP4 | GSO_ECN, 16, 54), (GSO_UDP, 6, 42), (GSO_UDP_FRAGMENT, 6, 34)];
         for (gso_type, csum_offset, headers) in kinds {
             let raw = RawClaims { gso_type, csum_offset, gso_size: 1000, ..TSO };
             let checksum = Some(PartialChecksum { start: 34, offset: csum_offset });

@@ -36,6 +36,7 @@ fn server(last: u8) -> Server {
         lease_s: 3600,
         ports: 0,
         wide_ports,
+        held_ports: [].into(),
         fixed,
         parameters,
     };

@@ -50,6 +50,7 @@ fn settings(
     let wide_ports = config.wide_ports(name, numbers);
     let ports = config.ports.iter().filter(|(_, port)| port.membership.has(name));
     let indices: BTreeSet<PortIndex> = ports.filter_map(|(port, _)| numbers.port(port)).collect();
+    let held_ports = config.held_ports(name, dhcp6.range, numbers);
     let is_stateful = network.gateway.advertising == Some(AdvertisingMode::Stateful);
     let fixed = if is_stateful { config.fixed(name, &dhcp6.subnet, numbers) } else { BTreeMap::new() };
     Settings {
@@ -58,8 +59,9 @@ fn settings(
         prefixes: prefixes(network).collect(),
         range: dhcp6.range,
         lease_s: dhcp6.lease_s,
-        ports: indices.difference(&wide_ports).count(),
+        ports: indices.iter().filter(|port| !wide_ports.contains(port) && !held_ports.contains(port)).count(),
         wide_ports,
+        held_ports,
         fixed,
         parameters: Parameters {
             dns_servers: dns_servers(network),
@@ -198,7 +200,7 @@ mod tests {
         assert!(said.is_managed && said.has_other && !said.prefixes[0].is_autonomous);
         assert_eq!((said.dns_servers.len(), said.search.len()), (1, 1));
         let v6 = stateful.v6.as_ref().unwrap();
-        assert_eq!((v6.ports, v6.fixed.len(), v6.range.is_some()), (2, 1, true));
+        assert_eq!((v6.ports, v6.fixed.len(), v6.range.is_some()), (1, 1, true));
         assert!(stateful.v4.is_some());
         let stateless = plan(
             "ra = 'stateless'\ndhcp6 = { ntp_servers = ['fd00:2::3'], boot_url = 'http://[fd00:2::2]/b' }",

@@ -43,6 +43,7 @@ fn v4() -> Settings {
         lease_s: 3600,
         ports: 4,
         wide_ports: [port(9)].into(),
+        held_ports: [].into(),
         fixed: BTreeMap::new(),
         parameters: Parameters::default(),
     }

@@ -20,6 +20,7 @@ counted_kinds! {
     Confirm "confirm" "A client of DHCPv6 asked whether its addresses are still ones of its link."
     NoAddress "no-address" "A client got no offer: every address is lent."
     ShareExceeded "share-exceeded" "A client got no offer: its port holds its share of the addresses."
+    HeldToOthers "held-to-others" "A client got no offer: its port is held to addresses of its own (port_security), of which none is to be lent."
     Malformed "malformed" "The frame or the message is wrong."
     NotForUs "not-for-us" "The message is for another server, by its addresses, and is no broadcast."
     NotARequest "not-a-request" "The message is a server's, or of a type that only servers send."

@@ -9,7 +9,7 @@ use viaduct_switch::dhcp::server::{Parameters, Settings};
 use viaduct_switch::domain::DomainName;
 
 use super::Numbered;
-use crate::config::{Attachment, Config, Dhcp, Membership, Network, Port, Subnet};
+use crate::config::{AddressPair, Attachment, Config, Dhcp, Membership, Network, Port, Subnet};
 
 impl Config {
     /// What the DHCP server of a network is told; `None`: it has none.
@@ -18,8 +18,8 @@ impl Config {
         let network = self.networks.get(name)?;
         let dhcp = network.gateway.dhcp.as_ref()?;
         let IpAddr::V4(address) = dhcp.subnet.address else { return None };
-        let ports = || self.ports.values().filter(|port| port.membership.has(name));
-        let lent = ports().filter(|port| !is_wide(port)).count();
+        let ports = self.ports.values().filter(|port| port.membership.has(name));
+        let lent = ports.filter(|port| !is_wide(port) && !is_held(port, dhcp.range)).count();
         Some(Settings {
             address,
             mac: numbers.gateway(name)?,
@@ -28,6 +28,7 @@ impl Config {
             lease_s: dhcp.lease_s,
             ports: lent,
             wide_ports: self.wide_ports(name, numbers),
+            held_ports: self.held_ports(name, dhcp.range, numbers),
             fixed: self.fixed(name, &dhcp.subnet, numbers),
             parameters: self.parameters(name, network, dhcp, address),
         })
@@ -39,6 +40,17 @@ impl Config {
         let uplinks = self.networks.get(name).into_iter().flat_map(Network::uplinks);
         let names = uplinks.chain(trunks.map(|(name, _)| name));
         names.filter_map(|name| numbers.port(name)).collect()
+    }
+
+    /// Ports of a network that port security holds to addresses other than those of `range`.
+    pub(crate) fn held_ports<A: Into<IpAddr> + Copy>(
+        &self,
+        name: &str,
+        range: Option<(A, A)>,
+        numbers: &impl Numbered,
+    ) -> BTreeSet<PortIndex> {
+        let ports = self.ports.iter().filter(|(_, port)| port.membership.has(name) && is_held(port, range));
+        ports.filter_map(|(name, _)| numbers.port(name)).collect()
     }
 
     /// The addresses that belong to ports: the first one of each in the server's subnet.
@@ -86,6 +98,17 @@ impl Network {
 /// Whether many stations are behind the port.
 fn is_wide(port: &Port) -> bool {
     matches!(port.membership, Membership::Trunk(_))
+}
+
+/// Whether port security holds the port to addresses of its own, and lets it use not all of `range` beside them.
+fn is_held<A: Into<IpAddr> + Copy>(port: &Port, range: Option<(A, A)>) -> bool {
+    let Some(security) = port.security.as_ref().filter(|security| !security.addresses.is_empty()) else {
+        return false;
+    };
+    let covers = |pair: &AddressPair| {
+        range.is_some_and(|(first, last)| [first, last].iter().all(|end| pair.prefix.contains((*end).into())))
+    };
+    !security.pairs.iter().any(covers)
 }
 
 /// The station behind a port, if the file says which it is.

@@ -116,7 +116,7 @@ fn a_dhcp_server_is_told_what_follows_from_the_rest() {
     let gateway = Ipv4Addr::new(10, 0, 0, 1);
     assert_eq!(
         (settings.address, settings.prefix, settings.lease_s, settings.ports),
-        (gateway, 24, 43_200, 3)
+        (gateway, 24, 43_200, 2)
     );
     let parameters = &settings.parameters;
     assert_eq!((&parameters.routers[..], &parameters.dns_servers[..]), (&[gateway][..], &[gateway][..]));
@@ -145,6 +145,28 @@ fn a_dhcp_server_that_routes_nothing_names_no_router_and_no_name_server() {
     assert_eq!((parameters.search.len(), parameters.mtu, settings.ports), (1, Some(1400), 1));
     let wide = ["t", "wire"].map(|name| names.port(name).unwrap());
     assert_eq!(settings.wide_ports, wide.into());
+}
+
+/// Only who is held to addresses, none of which is of the range, could use none of it.
+#[test]
+fn ports_that_could_not_use_what_is_lent_are_named() {
+    let config = read(
+        "[network.home]\nmode = 'isolated'\nsubnets = ['10.0.0.0/24', 'fd00:2::/64']\ndhcp = {}\n\
+         dhcp6 = { range = 'fd00:2::100-fd00:2::1ff' }\nra = 'stateful'\n\
+         [port.free]\nnetwork = 'home'\n\
+         [port.four]\nnetwork = 'home'\naddresses = ['10.0.0.4']\n\
+         [port.mac]\nnetwork = 'home'\nport_security = true\n\
+         [port.open]\nnetwork = 'home'\naddresses = ['10.0.0.6']\nport_security = false\n\
+         [port.pair]\nnetwork = 'home'\naddresses = ['10.0.0.5']\n\
+         allowed_address_pairs = [{ address = 'fd00:2::/64' }]\n",
+    );
+    let names = Names(&config);
+    let numbers = |held: &[&str]| held.iter().map(|name| names.port(name).unwrap()).collect();
+    let v4 = config.dhcp_settings("home", &names).unwrap();
+    assert_eq!((v4.held_ports, v4.ports), (numbers(&["four", "pair"]), 3));
+    let plan = crate::leasing::NetworkPlan::of(&config, "home", &names).unwrap();
+    let v6 = plan.v6.unwrap();
+    assert_eq!((v6.held_ports, v6.ports), (numbers(&["four"]), 4));
 }
 
 /// What every example says is taken by those to whom it is said.

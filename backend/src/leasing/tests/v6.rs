@@ -16,6 +16,7 @@ fn settings() -> SettingsV6 {
         lease_s: 3600,
         ports: 4,
         wide_ports: [port(9)].into(),
+        held_ports: [].into(),
         fixed: BTreeMap::new(),
         parameters: dhcp6::server::Parameters::default(),
     }

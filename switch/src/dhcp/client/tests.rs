@@ -26,6 +26,7 @@ fn server() -> Server {
         lease_s: 3600,
         ports: 0,
         wide_ports: BTreeSet::new(),
+        held_ports: [].into(),
         fixed: BTreeMap::new(),
         parameters: Parameters {
             routers: vec![SERVER],

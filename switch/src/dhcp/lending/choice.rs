@@ -73,10 +73,13 @@ impl<A: Address> Lender<A> {
         self.table.unused_from(start).or_else(|| self.table.longest_idle())
     }
 
-    /// Whether a port may hold one more address of the pool. One that holds none always may, if need be at the expense of
+    /// Whether a port may hold one more address of the pool. One that is held to its own never may. One that holds none always may, if need be at the expense of
     /// an offer. Of what is free, one address is kept for each port that holds none; one that has some may hold no more
     /// than are left for others then, so that the share falls as addresses get scarce.
     pub(crate) fn admit(&mut self, now: Nanos, client: &Client) -> Result<(), Event> {
+        if self.rules.held_ports.contains(&client.port) {
+            return Err(Event::HeldToOthers);
+        }
         let (held, free) = (self.table.held_by(client.port), self.table.free());
         if held == 0 {
             return if free > 0 || self.displace(now) { Ok(()) } else { Err(Event::NoAddress) };

@@ -62,6 +62,8 @@ pub struct Rules<A> {
     pub ports: usize,
     /// Ports with many stations behind them, such as uplinks: these may hold whatever is not kept for others.
     pub wide_ports: BTreeSet<PortIndex>,
+    /// Ports that are held to addresses of their own, and so could use none of the range.
+    pub held_ports: BTreeSet<PortIndex>,
     /// Addresses that belong to ports.
     pub fixed: BTreeMap<PortIndex, Fixed<A>>,
 }
@@ -107,7 +109,10 @@ impl<A: Address> Lender<A> {
 
     fn adopt(&mut self, address: A, binding: Binding) -> bool {
         let own = binding.holder.as_ref().and_then(|holder| self.fixed(holder));
-        let may_have = own.map_or_else(|| self.table.is_unused(address), |own| own.address == address);
+        let is_held =
+            binding.holder.as_ref().is_some_and(|holder| self.rules.held_ports.contains(&holder.port));
+        let may_have =
+            own.map_or_else(|| !is_held && self.table.is_unused(address), |own| own.address == address);
         let has_other = |holder: &Client| self.table.of_client(&holder.key()).is_some();
         let fits =
             may_have && self.table.get(address).is_none() && !binding.holder.as_ref().is_some_and(has_other);

@@ -39,6 +39,7 @@ fn settings() -> Settings {
         lease_s: 3600,
         ports: 4,
         wide_ports: BTreeSet::new(),
+        held_ports: [].into(),
         fixed: [(port(7), fixed)].into(),
         parameters: Parameters { routers: vec![SERVER], ..Parameters::default() },
     }

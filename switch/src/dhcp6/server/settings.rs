@@ -36,6 +36,8 @@ pub struct Settings {
     pub ports: usize,
     /// Ports with many stations behind them, such as uplinks: these may hold whatever is not kept for others.
     pub wide_ports: BTreeSet<PortIndex>,
+    /// Ports that are held to addresses of their own, and so could use none of the range.
+    pub held_ports: BTreeSet<PortIndex>,
     /// Addresses that belong to ports.
     pub fixed: BTreeMap<PortIndex, Fixed>,
     /// What clients are told beside their address.
@@ -163,7 +165,13 @@ impl ServerSettings for Settings {
         for address in self.parameters.dns_servers.iter().chain(fixed).chain(routers) {
             pool.remove(address);
         }
-        Rules { pool, ports: self.ports, wide_ports: self.wide_ports.clone(), fixed: self.fixed.clone() }
+        Rules {
+            pool,
+            ports: self.ports,
+            wide_ports: self.wide_ports.clone(),
+            held_ports: self.held_ports.clone(),
+            fixed: self.fixed.clone(),
+        }
     }
 
     fn answer(

@@ -34,6 +34,7 @@ fn settings() -> Settings {
         lease_s: 3600,
         ports: 4,
         wide_ports: [].into(),
+        held_ports: [].into(),
         fixed: [(port(7), fixed)].into(),
         parameters: Parameters {
             dns_servers: vec![address(1)],

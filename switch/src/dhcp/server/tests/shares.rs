@@ -53,6 +53,16 @@ fn who_declines_everything_spoils_his_own_share_alone() {
 }
 
 #[test]
+fn a_port_that_could_use_none_of_the_range_is_offered_nothing() {
+    let mut settings = settings();
+    settings.held_ports.insert(port(1));
+    let mut server = Server::new(settings).unwrap();
+    assert_eq!((offered(&mut server, 0, 1), count(&server, Event::HeldToOthers)), (None, 1));
+    assert_eq!(answer_to(&mut server, 0, 1, &booting(1, address(100))), None);
+    assert!(lent(&mut server, 0, 2).is_some());
+}
+
+#[test]
 fn a_port_behind_which_many_stations_are_may_hold_all_but_what_is_kept() {
     let mut settings = settings();
     settings.wide_ports.insert(port(1));

@@ -46,6 +46,24 @@ fn a_ports_own_address_is_had_by_its_station_alone() {
 }
 
 #[test]
+fn a_port_that_could_use_none_of_the_range_is_told_that_there_is_none() {
+    let mut server = server();
+    let before = lent(&mut server, 0, 1).unwrap();
+    let held = Settings { held_ports: [port(1), port(7)].into(), ..settings() };
+    server.reconfigure(held, &Some).unwrap();
+    assert_eq!(server.lender().lease(before), None);
+    for kind in [MessageType::Solicit, MessageType::Renew] {
+        let answer = ask(&mut server, 1, 1, &question(1, kind, &[before])).unwrap();
+        let told = if kind == MessageType::Solicit { status::NO_ADDRESS } else { status::NO_BINDING };
+        assert_eq!((granted(&answer), status_of(&answer, code::IA_NA)), (vec![], Some(told)));
+    }
+    assert_eq!(count(&server, Event::HeldToOthers), 1);
+    // What is its own it gets, and others all that is there.
+    assert_eq!(lent(&mut server, 2, 7), Some(address(0x10)));
+    assert!(lent(&mut server, 2, 2).is_some());
+}
+
+#[test]
 fn temporary_addresses_and_prefixes_are_not_lent() {
     let mut server = server();
     for (kind, name, prefix) in [
