@@ -16,7 +16,7 @@ pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourSta
 pub use connection::{Cleared, ConnectionPage, ConnectionStatus};
 pub use gateway::{
     ClaimStatus, DhcpClientStatus, LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, NeighbourTables,
-    OutsideStatus, RouteStatus, StationStatus,
+    OutsideStatus, RouteStatus, ServiceEventStatus, StationStatus,
 };
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};

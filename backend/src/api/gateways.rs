@@ -1,4 +1,4 @@
-//! `/v1/routes`, `/v1/neighbours` and `/v1/leases`: what gateways know.
+//! `/v1/routes`, `/v1/neighbours`, `/v1/leases` and `/v1/services`: what gateways know.
 
 use std::sync::Arc;
 
@@ -28,6 +28,10 @@ pub(super) async fn routes(State(shared): Api) -> Result<Response, Refused> {
 
 pub(super) async fn leases(State(shared): Api) -> Result<Response, Refused> {
     read(&shared, Tables::leases).await
+}
+
+pub(super) async fn services(State(shared): Api) -> Result<Response, Refused> {
+    read(&shared, Tables::service_events).await
 }
 
 /// Mappings of NAT by pages, with what there is in all.

@@ -1,4 +1,6 @@
-//! `viaduct show routes`, `neighbours` and `leases`: what gateways know.
+//! `viaduct show routes`, `neighbours`, `leases` and `services`: what gateways know.
+
+use std::collections::BTreeMap;
 
 use super::connections::{Paging, path};
 use super::failure::Failure;
@@ -7,7 +9,9 @@ use super::show::What;
 use super::table::{Align, Table};
 use super::{Style, json, units};
 use crate::api::Client;
-use crate::model::{LeaseStatus, MappingStatus, NatStatus, NeighbourTables, RouteStatus, StationStatus};
+use crate::model::{
+    LeaseStatus, MappingStatus, NatStatus, NeighbourTables, RouteStatus, ServiceEventStatus, StationStatus,
+};
 
 /// Asks the daemon for one of these tables; with a name, for what belongs to that router, network or uplink.
 pub(super) fn show(client: &Client, what: What, name: Option<&str>, style: Style) -> Result<String, Failure> {
@@ -22,6 +26,11 @@ pub(super) fn show(client: &Client, what: What, name: Option<&str>, style: Style
             let mut leases: Vec<LeaseStatus> = client.get("/v1/leases")?;
             leases.retain(|lease| is_meant(&lease.network));
             if style.json { json(&leases) } else { Ok(lease_text(&leases, style.colour)) }
+        }
+        What::Services => {
+            let mut events: Vec<ServiceEventStatus> = client.get("/v1/services")?;
+            events.retain(|event| name.is_none() || event.network.as_deref() == name);
+            if style.json { json(&events) } else { Ok(event_text(&events, style.colour)) }
         }
         _ => {
             let mut tables: NeighbourTables = client.get("/v1/neighbours")?;
@@ -146,6 +155,34 @@ fn lease_text(leases: &[LeaseStatus], colour: bool) -> String {
     table.render(colour)
 }
 
+fn event_text(events: &[ServiceEventStatus], colour: bool) -> String {
+    if events.is_empty() {
+        return "nothing has happened yet; networks with `dhcp`, `dhcp6`, `dns` or `metadata` have services\n"
+            .to_owned();
+    }
+    let mut table = Table::new(&[
+        ("SERVICE", Align::Left),
+        ("NETWORK", Align::Left),
+        ("COUNT", Align::Right),
+        ("EVENT", Align::Left),
+    ]);
+    let mut sentences = BTreeMap::new();
+    for event in events {
+        table.row([
+            event.service.as_str().into(),
+            event.network.as_deref().unwrap_or("all").into(),
+            units::count(event.count).into(),
+            event.event.as_str().into(),
+        ]);
+        sentences.insert(&event.event, &event.meaning);
+    }
+    let mut text = table.render(colour) + "\n";
+    for (event, sentence) in sentences {
+        text.push_str(&format!("{event}: {sentence}\n"));
+    }
+    text
+}
+
 fn neighbours_text(tables: &NeighbourTables, colour: bool) -> String {
     match (tables.stations.as_slice(), tables.lldp.as_slice()) {
         ([], lldp) => neighbour_text(lldp, colour),
@@ -215,6 +252,18 @@ mod tests {
         };
         let text = lease_text(&[lease], false);
         assert!(text.contains("home     10.0.0.5  bound  vm1   52:54:00:00:00:01  debian"), "{text}");
+        let event = ServiceEventStatus {
+            service: "dhcp".to_owned(),
+            network: Some("home".to_owned()),
+            event: "no-address".to_owned(),
+            meaning: "A client got no offer.".to_owned(),
+            count: 3,
+        };
+        let other = ServiceEventStatus { service: "services".to_owned(), network: None, ..event.clone() };
+        let text = event_text(&[event, other], false);
+        assert!(text.contains("dhcp      home         3  no-address\nservices  all          3"), "{text}");
+        assert!(text.ends_with("\nno-address: A client got no offer.\n"), "{text}");
+        assert!(event_text(&[], false).contains("nothing"));
         assert!(lease_text(&[], false).contains("dhcp") && route_text(&[], false).contains("subnets"));
     }
 }

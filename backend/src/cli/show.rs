@@ -33,6 +33,8 @@ pub(super) enum What {
     Routes,
     /// Addresses that are lent by DHCP
     Leases,
+    /// What happened at DHCP, DHCPv6, name and metadata servers
+    Services,
     /// Outside ports that stand for stations', by pages
     Nat,
     /// Networks and their ports
@@ -63,7 +65,7 @@ pub(super) fn show(
     if what == Some(What::Groups) {
         return show_groups(client, name, style);
     }
-    if let Some(what @ (What::Routes | What::Leases | What::Neighbours)) = what {
+    if let Some(what @ (What::Routes | What::Leases | What::Services | What::Neighbours)) = what {
         return gateways::show(client, what, name, style);
     }
     let snapshot: Snapshot = client.get("/v1/status")?;
@@ -137,9 +139,9 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         Some(What::Multicast) => json(&snapshot.multicast_groups),
         Some(What::Stp) => json(&snapshot.stp),
         // Asked for elsewhere: see `connections` and `gateways`.
-        Some(What::Connections | What::Neighbours | What::Routes | What::Leases | What::Nat) => {
-            Ok(String::new())
-        }
+        Some(
+            What::Connections | What::Neighbours | What::Routes | What::Leases | What::Services | What::Nat,
+        ) => Ok(String::new()),
         Some(What::Workers) => json(&snapshot.workers),
         Some(What::Drops) => json(&all_drops(snapshot).collect::<Vec<_>>()),
     }
@@ -158,9 +160,17 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
         (Some(What::Multicast), _) => multicast_text(snapshot, colour),
         (Some(What::Stp), _) => stp_text(&snapshot.stp, colour),
-        (Some(What::Connections | What::Neighbours | What::Routes | What::Leases | What::Nat), _) => {
-            String::new()
-        }
+        (
+            Some(
+                What::Connections
+                | What::Neighbours
+                | What::Routes
+                | What::Leases
+                | What::Services
+                | What::Nat,
+            ),
+            _,
+        ) => String::new(),
         (Some(What::Workers), _) => worker_table(&snapshot.workers).render(colour),
         (Some(What::Drops), _) => drop_text(snapshot, colour),
     }

@@ -14,7 +14,9 @@ use viaduct_switch::{Nanos, NetworkIndex};
 use crate::control::tables::protocol_name;
 use crate::control::{ControlGone, PAGE_MAX, Tables};
 use crate::leasing::{LeaseState, LeaseView};
-use crate::model::{LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, RouteStatus, StationStatus};
+use crate::model::{
+    LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, RouteStatus, ServiceEventStatus, StationStatus,
+};
 
 /// How long an answer of the gateways' threads is waited for, which take microseconds, or what a disk takes.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -85,6 +87,16 @@ impl Tables {
         let (now, leases): (Nanos, Vec<LeaseView>) = wait(&told)?;
         let lent = leases.into_iter().map(|lease| lease_status(lease, now));
         Ok(lent.chain(self.own_leases.iter().cloned()).collect())
+    }
+
+    /// What happened at the services of gateways: of DHCP and DHCPv6 by network, of all others together.
+    ///
+    /// # Errors
+    /// The thread that lends does not answer.
+    pub fn service_events(&self) -> Result<Vec<ServiceEventStatus>, ControlGone> {
+        let (answer, told) = sync_channel(1);
+        self.gateways.events(answer);
+        wait(&told)
     }
 
     /// What translates addresses, with at most `limit` mappings from where an earlier page ended, or from 0.

@@ -12,11 +12,12 @@ use std::{fmt, io};
 
 use tracing::warn;
 use viaduct_switch::packet::Address;
-use viaduct_switch::{MacAddress, Nanos, NetworkIndex, PortIndex, Switch};
+use viaduct_switch::{MacAddress, Nanos, NetworkIndex, PortIndex, Switch, dhcp};
 
 use super::{Handle, News, Tell, Ticket};
 use crate::dhcp_clients::{self, ClientPlan, Clients};
 use crate::leasing::{LeaseView, Leasing, NameChange, NameKind, Outgoing, Plan};
+use crate::model::ServiceEventStatus;
 use crate::services;
 
 /// Frames that may wait for the thread: each port sends its gateway a thousand a second at most.
@@ -34,6 +35,7 @@ enum Order {
     Claimed { network: NetworkIndex, port: PortIndex, address: Ipv4Addr, mac: MacAddress },
     ForgetPort(PortIndex),
     Leases(SyncSender<(Nanos, Vec<LeaseView>)>),
+    Events(SyncSender<Vec<ServiceEventStatus>>),
     Stop,
 }
 
@@ -121,6 +123,10 @@ impl Lending {
 
     pub(super) fn leases(&self, answer: SyncSender<(Nanos, Vec<LeaseView>)>) {
         self.say(Order::Leases(answer));
+    }
+
+    pub(super) fn events(&self, answer: SyncSender<Vec<ServiceEventStatus>>) {
+        self.say(Order::Events(answer));
     }
 }
 
@@ -227,9 +233,34 @@ impl Lender {
             Order::ForgetPort(port) => self.leasing.forget_port(port, moment),
             // Whoever asked may have stopped waiting.
             Order::Leases(answer) => drop(answer.try_send((moment, self.leasing.leases()))),
+            Order::Events(answer) => drop(answer.try_send(self.events())),
             Order::Stop => {}
         }
         self.tell();
+    }
+
+    /// What happened at the servers that lend, by network, and at all others.
+    fn events(&self) -> Vec<ServiceEventStatus> {
+        let status = |service: &str, network: Option<&str>, (event, meaning): (&str, &str), count| {
+            ServiceEventStatus {
+                service: service.to_owned(),
+                network: network.map(str::to_owned),
+                event: event.to_owned(),
+                meaning: meaning.to_owned(),
+                count,
+            }
+        };
+        let lent = self.leasing.counters().flat_map(|(network, version, counters)| {
+            let service = if version == 4 { "dhcp" } else { "dhcp6" };
+            let words = |event: &dhcp::Event| (event.name(), event.sentence());
+            dhcp::Event::ALL
+                .iter()
+                .map(move |event| status(service, Some(network), words(event), counters.get(*event)))
+        });
+        let others = self.tools.services.counters().into_iter();
+        let others =
+            others.map(|(event, count)| status("services", None, (event.name(), event.sentence()), count));
+        lent.chain(others).filter(|event| event.count > 0).collect()
     }
 
     /// Sends what was not asked for, and tells of names and of uplinks' addresses.

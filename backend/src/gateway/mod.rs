@@ -31,6 +31,7 @@ use viaduct_switch::{MacAddress, Nanos, NetworkIndex, PortIndex, Switch};
 use crate::dataplane::{Injector, Offers};
 use crate::dhcp_clients::{ClientPlan, ClientReports};
 use crate::leasing::{LeaseView, Plan};
+use crate::model::ServiceEventStatus;
 use crate::services::{NetworkServices, Services};
 use lending::{Lending, Tools};
 use router::{Router, Served};
@@ -119,6 +120,8 @@ enum Letter {
     LinkUp(NetworkIndex),
     /// Tell of all leases.
     Leases(SyncSender<(Nanos, Vec<LeaseView>)>),
+    /// Tell what services counted.
+    Events(SyncSender<Vec<ServiceEventStatus>>),
     /// Tell of all neighbours.
     Neighbours(SyncSender<(Nanos, Vec<Neighbour>)>),
     /// End.
@@ -170,6 +173,11 @@ impl Handle {
     /// Has all leases told, with the time.
     pub fn leases(&self, answer: SyncSender<(Nanos, Vec<LeaseView>)>) {
         self.say(Letter::Leases(answer));
+    }
+
+    /// Has told what services counted: events that did happen.
+    pub fn events(&self, answer: SyncSender<Vec<ServiceEventStatus>>) {
+        self.say(Letter::Events(answer));
     }
 
     /// Sends a packet of IP of a service's; says whether there was room for it.

@@ -115,6 +115,7 @@ impl Router {
                 self.served.lending.forget_port(port);
             }
             Letter::Leases(answer) => self.served.lending.leases(answer),
+            Letter::Events(answer) => self.served.lending.events(answer),
             Letter::Packet(network, packet, _place) => {
                 if let Err(reason) = self.machine.originate(network, &packet, moment) {
                     self.count(network, reason);

@@ -72,6 +72,21 @@ pub struct LeaseStatus {
     pub until_s: u64,
 }
 
+/// How often something happened at a service of gateways.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ServiceEventStatus {
+    /// `dhcp`, `dhcp6`, or `services`: names, metadata and the connections with them.
+    pub service: String,
+    /// The network; nothing for what is counted of all networks together.
+    pub network: Option<String>,
+    /// The event's name.
+    pub event: String,
+    /// The event in a sentence.
+    pub meaning: String,
+    /// How often, since the process began; of `dhcp` and `dhcp6` since the network has such a server.
+    pub count: u64,
+}
+
 /// What the switch itself is at an uplink, while its interface is there.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct OutsideStatus {

@@ -123,6 +123,10 @@ fn all_lease_addresses_at_once(home: &mut Home) {
     home.vm1.finish("udhcpc", GUEST_LIMIT);
     home.web1.finish("dhclient", GUEST_LIMIT);
     wait_until("four leases", LIMIT, || home.leases().len() == 4);
+    let output = home.daemon.command(&["show", "services", "home", "--json"]);
+    let events: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let acknowledged = events.as_array().unwrap().iter().find(|event| event["event"] == "ack").unwrap();
+    assert!(acknowledged["service"] == "dhcp" && acknowledged["count"].as_u64() >= Some(4), "{events}");
     assert_eq!(address(&mut home.web1), "10.0.0.10", "the server's own");
     for station in [&home.vm2, &home.vm4] {
         wait_until("a station to have its address", LIMIT, || {
