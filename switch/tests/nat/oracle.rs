@@ -2,7 +2,7 @@
 //! computed anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 use viaduct_switch::nat::{Floating, NatSettings, Published};
@@ -11,6 +11,7 @@ use viaduct_switch::{Claims, Nanos};
 
 use crate::lab::*;
 use crate::plain::{Kind, Plain, Point, error};
+use crate::prefixes;
 
 const FLOATING: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 120);
 const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
@@ -32,9 +33,13 @@ enum Way {
     HairpinToFloating,
     HairpinToPublished,
     HairpinFromFloating,
+    /// By IPv6, whose prefix is translated (RFC 6296).
+    PrefixedOut,
+    PrefixedIn,
+    PrefixedHairpin,
 }
 
-const WAYS: [Way; 9] = [
+const WAYS: [Way; 12] = [
     Way::MasqueradedNear,
     Way::MasqueradedOther,
     Way::MasqueradedFar,
@@ -44,31 +49,62 @@ const WAYS: [Way; 9] = [
     Way::HairpinToFloating,
     Way::HairpinToPublished,
     Way::HairpinFromFloating,
+    Way::PrefixedOut,
+    Way::PrefixedIn,
+    Way::PrefixedHairpin,
 ];
 
 impl Way {
     /// The stations, their own addresses, and the address by which the second is asked.
-    fn ends(self) -> ([usize; 2], [Ipv4Addr; 2], Ipv4Addr) {
+    fn ends(self) -> ([usize; 2], [IpAddr; 2], IpAddr) {
         let (stations, asked) = match self {
             Self::MasqueradedNear => ([B, PEER], v4(PEER)),
             Self::MasqueradedOther => ([C, OTHER], v4(OTHER)),
-            Self::MasqueradedFar => return ([C, ROUTER], [v4(C), FAR], FAR),
+            Self::MasqueradedFar => return ([C, ROUTER], [v4(C), FAR].map(IpAddr::from), FAR.into()),
             Self::FloatingOut => ([A, PEER], v4(PEER)),
             Self::FloatingIn => ([PEER, A], FLOATING),
             Self::PublishedIn => ([PEER, B], OUTSIDE),
             Self::HairpinToFloating => ([C, A], FLOATING),
             Self::HairpinToPublished => ([C, B], OUTSIDE),
             Self::HairpinFromFloating => ([A, B], OUTSIDE),
+            Self::PrefixedOut => return Self::ends_v6([A, PEER]),
+            Self::PrefixedIn => return Self::ends_v6([PEER, A]),
+            Self::PrefixedHairpin => return Self::ends_v6([A, B]),
         };
-        (stations, stations.map(v4), asked)
+        (stations, stations.map(|station| v4(station).into()), asked.into())
+    }
+
+    fn ends_v6(stations: [usize; 2]) -> ([usize; 2], [IpAddr; 2], IpAddr) {
+        let own = stations.map(|station| prefixes::address(station).into());
+        (stations, own, standing(own[1]))
+    }
+
+    fn is_v6(self) -> bool {
+        self.ends().2.is_ipv6()
     }
 
     fn is_published(self) -> bool {
-        self.ends().2 == OUTSIDE
+        self.ends().2 == IpAddr::from(OUTSIDE)
     }
 
     fn is_masqueraded(self) -> bool {
-        matches!(self.ends().0[0], B | C)
+        !self.is_v6() && matches!(self.ends().0[0], B | C)
+    }
+}
+
+/// The address that always stands for this one: a floating address, or one whose prefix is another and whose words have the same
+/// sum (RFC 6296, 3.1); else itself.
+fn standing(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(own) if own == v4(A) => FLOATING.into(),
+        IpAddr::V6(own) if own.segments()[..3] == [0xfd00, 0, 0] => {
+            let total = |words: [u16; 8]| words.iter().map(|word| u32::from(*word)).sum::<u32>() % 0xffff;
+            let [.., a, b, c, d] = own.segments();
+            let rest = total([0x2001, 0xdb8, 1, 0, a, b, c, d]);
+            let word = (total(own.segments()) + 0xffff - rest) % 0xffff;
+            Ipv6Addr::new(0x2001, 0xdb8, 1, word as u16, a, b, c, d).into()
+        }
+        other => other,
     }
 }
 
@@ -164,9 +200,11 @@ impl Oracle {
             station: v4(B),
             station_port: 80,
         });
-        let settings = NatSettings { floating, published: published.into(), ..Lab::new().settings };
+        let prefixes = vec![prefixes::translation()];
+        let settings = NatSettings { floating, published: published.into(), prefixes, ..Lab::new().settings };
         let mut lab = Lab::with(settings);
         lab.add_addresses(&[FLOATING]);
+        prefixes::introduce(&lab);
         if is_filtered {
             lab.filter(&[(1, SERVICE_MAX), (PUBLISHED, PUBLISHED)]);
         }
@@ -178,7 +216,12 @@ impl Oracle {
     fn carry(&mut self, talk: &Talk) {
         // Time for what meters let pass.
         self.lab.now = self.lab.now + Nanos::from_millis(20);
-        let kind = if talk.kind == 3 && talk.way.is_published() { 1 } else { talk.kind };
+        let kind = match talk.kind {
+            3 if talk.way.is_published() => 1,
+            // Over IPv6 each datagram has a checksum (RFC 8200, 8.1).
+            2 if talk.way.is_v6() => 1,
+            kind => kind,
+        };
         let key = (talk.way, kind, talk.ports);
         let Some(flow) = self.flow(key, talk) else { return };
         for side in [0, 1] {
@@ -215,7 +258,7 @@ impl Oracle {
             tos,
             id: self.id,
             is_whole,
-            options,
+            options: if talk.way.is_v6() { 0 } else { options },
             payload: talk.payload.clone(),
         }
     }
@@ -228,11 +271,8 @@ impl Oracle {
         let (way, kind, ports) = key;
         let (stations, addresses, asked) = way.ends();
         let (service, real) = if way.is_published() { (PUBLISHED, 80) } else { (ports[1], ports[1]) };
-        let mut own = [(addresses[0].into(), ports[0]), (addresses[1].into(), real)];
-        let mut seen = [own[0], (asked.into(), service)];
-        if way.ends().0[0] == A {
-            seen[0].0 = FLOATING.into();
-        }
+        let mut own = [(addresses[0], ports[0]), (addresses[1], real)];
+        let mut seen = [(standing(addresses[0]), ports[0]), (asked, service)];
         if kind == 3 {
             // An echo has one identifier.
             (own[1].1, seen[1].1) = (own[0].1, own[0].1);
@@ -242,7 +282,7 @@ impl Oracle {
             first.kind = Kind::Tcp(999, 0, 2);
         }
         let outside = self.lab.send(stations[0], &framed(stations[0], &first.bytes()));
-        if self.is_forbidden(stations, [seen[1].1, own[1].1], kind) {
+        if self.is_forbidden(way, [seen[1].1, own[1].1], kind) {
             assert!(outside.sent.is_empty() && !outside.dropped.is_empty(), "{way:?} {ports:?}");
             return None;
         }
@@ -268,11 +308,12 @@ impl Oracle {
         Some(flow)
     }
 
-    /// Each side is judged by what it sees: who asks by the service asked for, who is asked by its own.
-    fn is_forbidden(&self, stations: [usize; 2], services: [u16; 2], kind: usize) -> bool {
+    /// Each side is judged by what it sees: who asks by the service asked for, who is asked by its own. No rule allows IPv6.
+    fn is_forbidden(&self, way: Way, services: [u16; 2], kind: usize) -> bool {
         let is_allowed = |service| service <= SERVICE_MAX || service == PUBLISHED;
-        let mut sides = stations.into_iter().zip(services);
-        self.is_filtered && kind != 3 && sides.any(|(station, service)| station <= C && !is_allowed(service))
+        let mut sides = way.ends().0.into_iter().zip(services);
+        let has_other = || sides.any(|(station, service)| station <= C && !is_allowed(service));
+        self.is_filtered && (way.is_v6() || kind != 3 && has_other())
     }
 
     /// What stands for a masqueraded end: what stood for it before, or what nobody else has.
@@ -335,13 +376,21 @@ impl Oracle {
         let other = 1 - side;
         let station = flow.stations[other];
         let is_inside = station <= C;
-        let (station, reporter) = match (is_router, is_inside) {
-            (false, _) => (station, flow.own[other].0),
-            (true, true) => (station, Ipv4Addr::new(10, 0, NETWORK_OF[station] as u8, 200).into()),
-            (true, false) => (ROUTER, FAR_ROUTER.into()),
+        let is_v6 = packet.from.0.is_ipv6();
+        let (station, reporter) = match (is_router, is_inside, is_v6) {
+            (false, ..) => (station, flow.own[other].0),
+            (true, true, false) => (station, Ipv4Addr::new(10, 0, NETWORK_OF[station] as u8, 200).into()),
+            (true, true, true) => (station, prefixes::ROUTER_INSIDE.into()),
+            (true, false, false) => (ROUTER, FAR_ROUTER.into()),
+            (true, false, true) => (ROUTER, prefixes::ROUTER_OUTSIDE.into()),
         };
-        // Of stations inside others see what stands for the station that the packet went to.
-        let reported = if is_inside { flow.seen[other].0 } else { reporter };
+        // Of stations inside others see what stands for the station that the packet went to, or always for the one that reports.
+        let reported = match (is_inside, is_v6) {
+            (true, false) => flow.seen[other].0,
+            (_, true) => standing(reporter),
+            (false, false) => reporter,
+        };
+        let kind = if is_v6 { kind_v6(kind) } else { kind };
         let arrived = arriving(flow, side, packet);
         let quote = |plain: &Plain| {
             let bytes = plain.bytes();
@@ -352,6 +401,17 @@ impl Oracle {
         let sent = quote(&Plain { ttl: arrived.ttl, ..packet.clone() });
         let expected = error(reported, flow.own[side].0, 63, kind, &sent);
         expect(flow, other, &outside, &expected);
+    }
+}
+
+/// The kind of error of ICMPv6 that says the same (RFC 4443, 3).
+fn kind_v6(kind: (u8, u8)) -> (u8, u8) {
+    match kind {
+        (3, 4) => (2, 0),
+        (3, 3) => (1, 4),
+        (3, _) => (1, 0),
+        (11, _) => (3, 0),
+        _ => (4, 0),
     }
 }
 

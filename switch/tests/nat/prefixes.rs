@@ -12,21 +12,41 @@ fn v6(text: &str) -> Ipv6Addr {
 }
 
 const A6: &str = "fd00:0:0:1::10";
+const B6: &str = "fd00:0:0:1::11";
 const PEER6: &str = "2001:db8:99::10";
 
-/// A's network and the outside have prefixes of IPv6, of which the first appears as another one, or not.
-fn lab(is_translated: bool) -> Lab {
-    let prefix = PrefixNat {
+/// Routers that are no stations of ours, in A's network and outside.
+pub(crate) const ROUTER_INSIDE: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 0x200);
+pub(crate) const ROUTER_OUTSIDE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 9);
+
+/// A station's address.
+pub(crate) fn address(station: usize) -> Ipv6Addr {
+    v6([A6, B6, "", PEER6][station])
+}
+
+/// The prefix of A's network, and the one that it has out there.
+pub(crate) fn translation() -> PrefixNat {
+    PrefixNat {
         inside: network(0),
         inner: "fd00::/48".parse().unwrap(),
         outside: network(2),
         outer: "2001:db8:1::/48".parse().unwrap(),
-    };
-    let prefixes = if is_translated { vec![prefix] } else { Vec::new() };
-    let lab = Lab::with(NatSettings { prefixes, ..Lab::new().settings });
-    for (of, address, station) in [(0, A6, A), (0, "fd00:0:0:1::11", B), (2, PEER6, PEER)] {
-        assert!(lab.switch.neighbours().set(network(of), Address::from(v6(address)), mac(station), 1));
     }
+}
+
+/// Has stations known by their addresses of IPv6.
+pub(crate) fn introduce(lab: &Lab) {
+    for station in [A, B, PEER] {
+        let of = network(NETWORK_OF[station]);
+        assert!(lab.switch.neighbours().set(of, Address::from(address(station)), mac(station), 1));
+    }
+}
+
+/// A's network and the outside have prefixes of IPv6, of which the first appears as another one, or not.
+fn lab(is_translated: bool) -> Lab {
+    let prefixes = if is_translated { vec![translation()] } else { Vec::new() };
+    let lab = Lab::with(NatSettings { prefixes, ..Lab::new().settings });
+    introduce(&lab);
     lab
 }
 
@@ -70,7 +90,7 @@ fn ipv6_prefixes_are_translated_both_ways_without_a_change_of_checksums() {
     // A neighbour that is asked by its outer address sees the asker's.
     let neighbour = Ipv6Addr::from_bits(outer.to_bits() + 1);
     let (to, seen) = send6(&mut lab, A, &udp6(A, v6(A6), neighbour));
-    assert_eq!((to, ends6(&seen)), (B, (outer, v6("fd00:0:0:1::11"))));
+    assert_eq!((to, ends6(&seen)), (B, (outer, v6(B6))));
 }
 
 #[test]
