@@ -1,6 +1,7 @@
 //! What stations are told of packets that cannot pass, and what they are not told: errors that somebody made up.
 
 use viaduct_tests::deadline::wait_until;
+use viaduct_tests::namespace::Namespace;
 use viaduct_tests::process::{Process, tail};
 
 use viaduct_tests::town::{LIMIT, OUTSIDE, Station, Town};
@@ -11,13 +12,27 @@ const UPLINK_MTU: u32 = 1400;
 const CONFIG: &str = r#"
 [uplink.isp]
 interface = "eth3"
-address = "192.168.99.108/24"
+address = ["192.168.99.108/24", "2001:db8:99::108/64"]
 gateway = "192.168.99.1"
 [network.home]
 mode = "nat"
 uplink = "isp"
 subnets = ["10.0.0.0/24"]
 nat = { port_limit = 4 }
+[network.narrow]
+mode = "nat"
+uplink = "isp"
+subnets = ["10.0.1.0/24", "fd00:3::/64"]
+mtu = 1300
+dhcp = {}
+ra = "slaac"
+[port.vm3]
+network = "narrow"
+type = "veth"
+interface = "v-vm3"
+addresses = ["10.0.1.10"]
+port_security = false
+publish = ["7003:7000/udp"]
 [port.vm1]
 network = "home"
 type = "veth"
@@ -31,9 +46,9 @@ interface = "v-vm2"
 /// Returns datagrams. To one that says "forge" it has errors about packets that were never sent come first, and for one that
 /// says "refuse" a true one comes instead.
 const SERVER: &str = r#"
-import socket, struct
+import socket, struct, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("192.168.99.1", 7000))
+s.bind((sys.argv[1], 7000))
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 def total(data):
     t = sum(struct.unpack("!%dH" % (len(data) // 2), data))
@@ -56,14 +71,15 @@ while True:
     else: s.sendto(data, (address, port))
 "#;
 
-/// What a station's programs see of all that; it ends with "right".
+/// What a station's programs see of all that; it ends with "right". Lengths are those of the longest packet of its own card, and of the
+/// way to an address and a port.
 const CLIENT: &str = r#"
 import errno, socket, struct, sys
 def connected(*options):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for option, value in options: s.setsockopt(socket.IPPROTO_IP, option, value)
     s.settimeout(5)
-    s.connect(("192.168.99.1", 7000))
+    s.connect(peer)
     return s
 def returned(s, data):
     s.send(data)
@@ -74,11 +90,12 @@ def refused(s, data, expected):
     except OSError as error: assert error.errno == expected, error
 DISCOVER, WITHOUT_DF, WITH_DF, MTU, RECVERR = 10, 0, 2, 14, 11
 def lengths():
-    returned(connected((DISCOVER, WITHOUT_DF)), b"l" * 1472)
+    own, way = int(sys.argv[4]), int(sys.argv[5])
+    returned(connected((DISCOVER, WITHOUT_DF)), b"l" * (own - 28))
     s = connected((DISCOVER, WITH_DF))
-    refused(s, b"l" * 1472, errno.EMSGSIZE)
-    assert s.getsockopt(socket.IPPROTO_IP, MTU) == 1400, s.getsockopt(socket.IPPROTO_IP, MTU)
-    returned(s, b"l" * 1372)
+    refused(s, b"l" * (own - 28), errno.EMSGSIZE)
+    assert s.getsockopt(socket.IPPROTO_IP, MTU) == way, s.getsockopt(socket.IPPROTO_IP, MTU)
+    returned(s, b"l" * (way - 28))
 def forged():
     s = connected()
     returned(s, b"forge")
@@ -95,17 +112,39 @@ def exhaustion():
     assert (kind, code) == (3, 13), (kind, code)
     assert socket.inet_ntoa(told[20:24]) == "10.0.0.1", told
     for s in kept: returned(s, b"still mine")
+peer = (sys.argv[2], int(sys.argv[3]))
 {"lengths": lengths, "forged": forged, "exhaustion": exhaustion}[sys.argv[1]]()
 print("right")
 "#;
 
-/// A station's program finds all as it should be.
-fn assert_right(station: &Station, town: &Town, what: &str) {
-    let mut client = station.namespace.command("python3");
-    client.args(["-c", CLIENT, what]);
-    let mut client = Process::spawn(&format!("{}-{what}", station.name), &client, town.folder.path());
+/// The machine out there, and its server.
+const OUT_THERE: &[&str] = &[OUTSIDE, "7000"];
+
+/// A program finds all as it should be.
+fn assert_right(place: &Namespace, town: &Town, what: &str, words: &[&str]) {
+    let mut client = place.command("python3");
+    client.args(["-c", CLIENT, what]).args(words);
+    let mut client = Process::spawn(&format!("{}-{what}", place.name()), &client, town.folder.path());
     client.wait(LIMIT);
     assert!(client.output().ends_with("right\n"), "{what}:\n{}", tail(&client.output(), 20));
+}
+
+/// A server at an address of a machine's.
+fn serve(place: &Namespace, town: &Town, address: &str) -> Process {
+    let mut server = place.command("python3");
+    server.args(["-c", SERVER, address]);
+    let server = Process::spawn(&format!("server-{address}"), &server, town.folder.path());
+    wait_until("the server to listen", LIMIT, || place.run("ss -Hlun").contains(":7000 "));
+    server
+}
+
+/// The longest packet that the network's gateway tells of, to who asks by DHCP and to all by router advertisements.
+fn assert_told_of_lengths(station: &Station, town: &Town) {
+    let of_v6 = || station.namespace.run("cat /proc/sys/net/ipv6/conf/eth0/mtu");
+    wait_until("a router's advertisement", LIMIT, || of_v6() == "1300\n");
+    assert_eq!(station.namespace.run("cat /sys/class/net/eth0/mtu"), "1500\n");
+    let told = station.lease(town.folder.path());
+    assert!(told.lines().any(|line| line == "mtu=1300"), "{told}");
 }
 
 /// RFC 4787, 12, REQ-13; RFC 5508, REQ-8; and quotes that are nobody's are ignored.
@@ -115,20 +154,21 @@ fn stations_are_told_of_lengths_and_exhaustion_and_not_of_forged_errors() {
     for (place, interface) in [(&town.host, "eth3"), (&town.outside, "eth0")] {
         place.ip(&format!("link set {interface} mtu {UPLINK_MTU}"));
     }
-    let [vm1, vm2] = ["vm1", "vm2"].map(|name| town.station(name));
+    let [vm1, vm2, vm3] = ["vm1", "vm2", "vm3"].map(|name| town.station(name));
     vm1.configure("10.0.0.11/24", "10.0.0.1");
     vm2.configure("10.0.0.12/24", "10.0.0.1");
-    let mut server = town.outside.command("python3");
-    server.args(["-c", SERVER]);
-    let _server = Process::spawn("server", &server, town.folder.path());
-    wait_until("the server to listen", LIMIT, || town.outside.run("ss -Hlun").contains(":7000 "));
-    let daemon = town.start(CONFIG, &["isp", "vm1", "vm2"]);
+    let daemon = town.start(CONFIG, &["isp", "vm1", "vm2", "vm3"]);
+    assert_told_of_lengths(&vm3, &town);
+    let _servers = [serve(&town.outside, &town, OUTSIDE), serve(&vm3.namespace, &town, "10.0.1.10")];
     vm1.await_reach(OUTSIDE);
     // Its own ports are few, and a ping to the outside would take one.
     vm2.await_reach("10.0.0.1");
-    assert_right(&vm1, &town, "lengths");
-    assert_right(&vm1, &town, "forged");
-    assert_right(&vm2, &town, "exhaustion");
+    assert_right(&vm1.namespace, &town, "lengths", &[OUTSIDE, "7000", "1500", "1400"]);
+    // The other way a network in here is the narrow one.
+    let published = ["192.168.99.108", "7003", "1400", "1300"];
+    assert_right(&town.outside, &town, "lengths", &published);
+    assert_right(&vm1.namespace, &town, "forged", OUT_THERE);
+    assert_right(&vm2.namespace, &town, "exhaustion", OUT_THERE);
     assert_eq!(daemon.show().port("vm2").dropped("nat-exhausted"), 1);
     assert_eq!(daemon.show().port("vm1").dropped("nat-exhausted"), 0, "another station's ports are its own");
     assert_eq!(town.outside.wrong_packets(), []);
