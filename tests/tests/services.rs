@@ -12,6 +12,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -95,13 +96,18 @@ impl Lab {
         lab.outside.ip("route add 192.0.2.2 dev up0");
         lab.exits.lock().unwrap().push(("192.0.2.1".parse().unwrap(), tun.file()));
         lab.tuns.push(tun);
-        let mut wanted = settings(Target::Unix(lab.folder.path().join("metadata")));
-        let dns = wanted.dns.as_mut().unwrap();
-        dns.upstream = vec!["192.0.2.1:53".parse().unwrap()];
-        dns.uplink =
-            Some(Uplink { network: uplink(), addresses: vec!["192.0.2.2".parse().unwrap()], mtu: 1400 });
-        lab.services.handle().configure(vec![wanted]);
+        let own = Uplink { network: uplink(), addresses: vec!["192.0.2.2".parse().unwrap()], mtu: 1400 };
+        lab.ask_at("192.0.2.1:53", Some(own));
         lab
+    }
+
+    /// Has this name server asked, by an uplink if there is one.
+    fn ask_at(&self, server: &str, uplink: Option<Uplink>) {
+        let mut wanted = settings(Target::Unix(self.folder.path().join("metadata")));
+        let dns = wanted.dns.as_mut().unwrap();
+        dns.upstream = vec![server.parse().unwrap()];
+        dns.uplink = uplink;
+        self.services.handle().configure(vec![wanted]);
     }
 
     fn with(
@@ -254,6 +260,8 @@ fn dig_finds_names_of_the_network_and_of_the_world_by_udp_and_tcp() {
             && lab.count(Event::TcpOpened) > 4
     );
     assert_eq!(lab.guests[0].checksum_errors(), 0, "Linux found wrong checksums");
+    lab.ask_at("127.0.0.1:5300", None);
+    assert_forgers_are_not_believed(&lab, ["127.0.0.1", "127.0.0.3"]);
 }
 
 #[test]
@@ -277,6 +285,58 @@ fn an_uplinks_own_address_asks_for_what_is_out_there_by_udp_and_tcp() {
     let mut bytes = Vec::new();
     packet.write(&mut bytes, &[]).unwrap();
     assert_eq!(handle.packet(port(7), uplink(), bytes), Taking::NotServed);
+    let own = Uplink { network: uplink(), addresses: vec!["192.0.2.2".parse().unwrap()], mtu: 1400 };
+    lab.ask_at("192.0.2.1:5300", Some(own));
+    lab.outside.ip("address add 192.0.2.3/32 dev lo");
+    assert_forgers_are_not_believed(&lab, ["192.0.2.1", "192.0.2.3"]);
+}
+
+/// The address that right answers tell, and the one of forged ones.
+const RIGHT: [u8; 4] = [192, 0, 2, 99];
+const FORGED: [u8; 4] = [203, 0, 113, 66];
+
+/// A name server's right answer comes behind forged ones: with another number, about another name, with other capitals, from another
+/// port of the server's, from another machine. The guest gets the right one.
+fn assert_forgers_are_not_believed(lab: &Lab, [server, stranger]: [&str; 2]) {
+    let sockets = within(&lab.outside, || {
+        [(server, 5300), (server, 5301), (stranger, 5300)].map(|end| UdpSocket::bind(end).unwrap())
+    });
+    sockets[0].set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let (is_over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = [0; 1500];
+            while !is_over.load(Ordering::Relaxed) {
+                let Ok((length, asker)) = sockets[0].recv_from(&mut buffer) else { continue };
+                asked.fetch_add(1, Ordering::Relaxed);
+                for (socket, answer) in forged_and_right(&buffer[..length]) {
+                    sockets[socket].send_to(&answer, asker).unwrap();
+                }
+            }
+        });
+        let told: Vec<String> =
+            (0..5).map(|number| lab.dig(0, &format!("@10.0.0.1 host{number}.example.com +short"))).collect();
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(told, vec!["192.0.2.99\n"; 5]);
+    });
+    assert_eq!(asked.into_inner(), 5, "each question was answered at once");
+}
+
+/// What is answered to a question, each by the number of the socket that sends it.
+fn forged_and_right(question: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    let end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+    let answer = |address: [u8; 4]| {
+        let counts = [0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+        let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4];
+        [&question[..2], &counts, &question[12..end], &record, &address].concat()
+    };
+    let (mut number, mut name, mut capitals) = (answer(FORGED), answer(FORGED), answer(FORGED));
+    number[1] ^= 1;
+    // Behind the length of the first label, which begins with "host".
+    name[14] ^= 1;
+    capitals[13] ^= 0x20;
+    let (elsewhere, right) = (answer(FORGED), answer(RIGHT));
+    vec![(0, number), (0, name), (0, capitals), (1, elsewhere.clone()), (2, elsewhere), (0, right)]
 }
 
 #[test]
