@@ -312,8 +312,8 @@ impl Oracle {
     fn is_forbidden(&self, way: Way, services: [u16; 2], kind: usize) -> bool {
         let is_allowed = |service| service <= SERVICE_MAX || service == PUBLISHED;
         let mut sides = way.ends().0.into_iter().zip(services);
-        let has_other = || sides.any(|(station, service)| station <= C && !is_allowed(service));
-        self.is_filtered && (way.is_v6() || kind != 3 && has_other())
+        let has_other = sides.any(|(station, service)| station <= C && !is_allowed(service));
+        self.is_filtered && (way.is_v6() || kind != 3 && has_other)
     }
 
     /// What stands for a masqueraded end: what stood for it before, or what nobody else has.
@@ -372,6 +372,8 @@ impl Oracle {
     /// Somebody on the way, or the receiver, reports an error about what arrived, or about its first fragment.
     fn refused(&mut self, flow: &Flow, side: usize, packet: &Plain, form: &Form) {
         let Form::Refused { kind, quoted, is_router } = *form else { return };
+        // Over IPv6 at least the ports are quoted (RFC 4443, 2.4: as much as fits).
+        let quoted = if packet.from.0.is_ipv6() { quoted.max(48) } else { quoted };
         self.whole(flow, side, packet);
         let other = 1 - side;
         let station = flow.stations[other];

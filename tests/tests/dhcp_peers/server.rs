@@ -50,6 +50,7 @@ fn settings() -> Settings {
         lease_s: 600,
         ports: 3,
         wide_ports: BTreeSet::new(),
+        held_ports: [].into(),
         fixed: BTreeMap::from([(port(1), own)]),
         parameters: Parameters {
             routers: vec![SERVER],
