@@ -2,12 +2,14 @@
 
 mod collector;
 mod merging;
+mod shaped;
 
 pub(super) use collector::{Collector, Released};
+pub(super) use shaped::Passing;
 
 use std::hash::{BuildHasher, RandomState};
 
-use viaduct_switch::offload::{Checksums, Segmenter, Treatment, finish_checksum};
+use viaduct_switch::offload::{Capabilities, Checksums, Segmenter, Treatment, finish_checksum};
 use viaduct_switch::{Claims, DropReason, Frame, Policy, PortIndex, RawClaims, Switch, TagStack, TagsOf};
 
 use viaduct_switch::vlan::{TAG_LEN, TAGS_MAX};
@@ -174,6 +176,39 @@ impl Workshop {
     }
 }
 
+/// What takes frames in the form of their receiver: its queue, or what stands before that.
+pub(super) trait Taker {
+    /// Takes one frame. `rest` must stay where it is until the visit ends.
+    fn take(
+        &mut self,
+        header: &[u8; 12],
+        head: &[u8],
+        rest: &[Segment],
+        length: u32,
+        outcome: &mut Outcome,
+    ) -> Result<(), DropReason>;
+
+    /// What is to be done with a frame before it is taken, for a receiver of these capabilities.
+    #[inline]
+    fn treatment(&self, receiver: Capabilities, claims: &Claims, head: &[u8]) -> Treatment {
+        receiver.treatment(claims, head)
+    }
+}
+
+impl Taker for ReceiveQueue {
+    #[inline]
+    fn take(
+        &mut self,
+        header: &[u8; 12],
+        head: &[u8],
+        rest: &[Segment],
+        length: u32,
+        outcome: &mut Outcome,
+    ) -> Result<(), DropReason> {
+        self.send(header, head, rest, length, outcome)
+    }
+}
+
 /// What delivering a burst needs.
 pub(super) struct Delivered<'a> {
     pub(super) switch: &'a Switch,
@@ -257,14 +292,14 @@ impl Delivered<'_> {
     fn one(
         &mut self,
         outlet: &Outlet,
-        queue: &mut ReceiveQueue,
+        taker: &mut impl Taker,
         send: &Send,
         outcome: &mut Outcome,
         tags: Option<&TagsOf<'_>>,
     ) -> Result<(), DropReason> {
         match tags {
-            None => self.frame(outlet, queue, send, outcome),
-            Some(tags) => self.tagged(outlet, queue, send, outcome, tags),
+            None => self.frame(outlet, taker, send, outcome),
+            Some(tags) => self.tagged(outlet, taker, send, outcome, tags),
         }
     }
 
@@ -281,7 +316,7 @@ impl Delivered<'_> {
     fn frame(
         &mut self,
         outlet: &Outlet,
-        queue: &mut ReceiveQueue,
+        taker: &mut impl Taker,
         send: &Send,
         outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
@@ -289,19 +324,19 @@ impl Delivered<'_> {
         let (claims, head) = (frame.meta.claims, frame.head.bytes());
         let rest = self.segments.get(frame.payload.first as usize, frame.payload.count as usize);
         if claims == Claims::default() {
-            return queue.send(&[0; 12], head, rest, frame.meta.length, outcome);
+            return taker.take(&[0; 12], head, rest, frame.meta.length, outcome);
         }
-        match outlet.capabilities.treatment(&claims, head) {
+        match taker.treatment(outlet.capabilities, &claims, head) {
             Treatment::AsIs => {
-                queue.send(&header_of(claims.to_raw(head)), head, rest, frame.meta.length, outcome)
+                taker.take(&header_of(claims.to_raw(head)), head, rest, frame.meta.length, outcome)
             }
             Treatment::FinishChecksum => {
                 self.workshop.collect(head, rest);
-                self.finished(queue, claims, outcome)
+                self.finished(taker, claims, outcome)
             }
             Treatment::Segment(checksums) => {
                 self.workshop.collect(head, rest);
-                self.cut(queue, claims, checksums, outcome)
+                self.cut(taker, claims, checksums, outcome)
             }
         }
     }
@@ -311,7 +346,7 @@ impl Delivered<'_> {
     fn tagged(
         &mut self,
         outlet: &Outlet,
-        queue: &mut ReceiveQueue,
+        taker: &mut impl Taker,
         send: &Send,
         outcome: &mut Outcome,
         tags: &TagsOf<'_>,
@@ -319,7 +354,7 @@ impl Delivered<'_> {
         let Some(frame) = self.frames.get_mut(usize::from(send.slot)) else { return Ok(()) };
         let tags = tags.of(&frame.meta).ok_or(DropReason::NoNetwork)?;
         frame.put_tags(&tags)?;
-        let delivered = self.frame(outlet, queue, send, outcome);
+        let delivered = self.frame(outlet, taker, send, outcome);
         if let Some(frame) = self.frames.get_mut(usize::from(send.slot)) {
             frame.take_back(&tags);
         }
@@ -329,7 +364,7 @@ impl Delivered<'_> {
     /// Delivers the frame in the workshop to a receiver that wants its checksum finished.
     fn finished(
         &mut self,
-        queue: &mut ReceiveQueue,
+        taker: &mut impl Taker,
         claims: Claims,
         outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
@@ -337,13 +372,13 @@ impl Delivered<'_> {
         if let Some(checksum) = claims.checksum {
             finish_checksum(whole, checksum)?;
         }
-        queue.send(&[0; 12], whole, &[], length_of(whole), outcome)
+        taker.take(&[0; 12], whole, &[], length_of(whole), outcome)
     }
 
     /// Delivers the frame in the workshop to a receiver that can't take super-frames of its kind.
     fn cut(
         &mut self,
-        queue: &mut ReceiveQueue,
+        taker: &mut impl Taker,
         claims: Claims,
         checksums: Checksums,
         outcome: &mut Outcome,
@@ -353,7 +388,7 @@ impl Delivered<'_> {
         let mut segmenter = Segmenter::new(whole, &claims, checksums, *fragment_id)?;
         while let Some(next) = segmenter.next_into(segment)? {
             let bytes = segment.get(..next.length).unwrap_or_default();
-            queue.send(&header_of(next.claims.to_raw(bytes)), bytes, &[], length_of(bytes), outcome)?;
+            taker.take(&header_of(next.claims.to_raw(bytes)), bytes, &[], length_of(bytes), outcome)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use viaduct_switch::qos::PlanError;
 use viaduct_switch::{DropReason, FlowCacheCounters, Nanos, Policy, PortIndex, Switch, WorkerState};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -31,8 +32,12 @@ use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal
 
 mod links;
 mod purge;
+mod trees;
 mod upkeep;
 
+pub use self::trees::{ShapingReport, TreeSetup};
+
+use self::trees::Trees;
 use crate::config::Polling;
 use crate::device::{Device, DeviceQueue};
 use crate::memory::{DirtyLog, GuestMemory};
@@ -83,6 +88,8 @@ pub struct Dataplane {
     announced: HashMap<PortIndex, Instant>,
     /// Frames that waited for ports which are detached just now.
     parked: HashMap<PortIndex, Parked>,
+    /// Trees of queues before the ports' own.
+    trees: Trees,
     ticks: u64,
     reporter: Reporter,
     events: Receiver<DataplaneEvent>,
@@ -151,19 +158,20 @@ impl Dataplane {
             measured: started,
             announced: HashMap::new(),
             parked: HashMap::new(),
+            trees: Trees::default(),
             ticks: 0,
             reporter,
             events,
             punted,
         };
         for &cpu in cpus {
-            let worker = dataplane.start_worker(cpu, polling);
+            let worker = dataplane.start_worker(dataplane.workers.len(), cpu, polling);
             dataplane.workers.push(worker.map_err(|error| DataplaneError::Start { cpu, error })?);
         }
         Ok(dataplane)
     }
 
-    fn start_worker(&self, cpu: usize, polling: Polling) -> io::Result<WorkerHandle> {
+    fn start_worker(&self, number: usize, cpu: usize, polling: Polling) -> io::Result<WorkerHandle> {
         let bell = Bell::new()?;
         let poller = Poller::new()?;
         poller.add(bell.descriptor(), Wake::Mailbox)?;
@@ -173,6 +181,7 @@ impl Dataplane {
         let state = WorkerState::new(Arc::clone(&self.policy));
         let flow_cache = Arc::clone(state.flow_counters());
         let parts = WorkerParts {
+            number,
             switch: Arc::clone(&self.switch),
             state,
             polling,
@@ -412,6 +421,14 @@ impl Datapath for Dataplane {
             worker.postbox.post(Message::Tap(tap));
         }
         (watch, counters)
+    }
+
+    fn set_shaping(&mut self, wanted: Vec<TreeSetup>) -> Vec<(Arc<str>, PlanError)> {
+        self.change_trees(wanted)
+    }
+
+    fn shaping(&self) -> Vec<ShapingReport> {
+        self.report_trees()
     }
 
     fn set_polling(&mut self, polling: Polling) {

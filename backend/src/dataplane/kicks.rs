@@ -116,10 +116,13 @@ impl Worker {
 
     /// How long there is nothing to do; `None`: until something happens.
     fn may_sleep_for(&self) -> Option<Duration> {
-        let foreseen = self.foreseen.map(|(next, _)| next.saturating_duration_since(Instant::now()));
+        let foreseen = self.foreseen.map(|(next, _)| next);
+        let departure = self.shaping.next().map(|next| self.started + Duration::from_nanos(next.0));
+        let next = foreseen.into_iter().chain(departure).min();
+        let next = next.map(|next| next.saturating_duration_since(Instant::now()));
         match self.kickless {
-            true => Some(foreseen.map_or(KICKLESS_INTERVAL, |next| next.min(KICKLESS_INTERVAL))),
-            false => foreseen,
+            true => Some(next.map_or(KICKLESS_INTERVAL, |next| next.min(KICKLESS_INTERVAL))),
+            false => next,
         }
     }
 

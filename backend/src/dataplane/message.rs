@@ -3,11 +3,12 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use viaduct_switch::{NetworkIndex, Policy, PortIndex};
+use viaduct_switch::{Nanos, NetworkIndex, Policy, PortIndex};
 
 use super::injector::Ticket;
 use super::inlet::Inlet;
 use super::outlet::Outlet;
+use super::shaping::Table;
 use super::sync::mailbox::Acknowledge;
 use super::tap::Tap;
 use crate::config::Polling;
@@ -40,6 +41,10 @@ pub(super) enum Message {
     Emit { port: PortIndex, link: u8, frame: Vec<u8> },
     /// Take samples.
     Tap(Tap),
+    /// Know these trees before ports' queues.
+    SetTrees { table: Arc<Table>, acknowledge: Done },
+    /// See to this tree, which the worker owns, at this time at the latest.
+    Depart { tree: u32, at: Nanos },
     /// End.
     Stop,
 }

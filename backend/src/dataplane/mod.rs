@@ -6,6 +6,7 @@
 
 mod assignment;
 mod backlog;
+mod buffers;
 mod build;
 mod deferral;
 mod delivery;
@@ -23,6 +24,7 @@ mod pace;
 mod poller;
 mod punts;
 mod replicator;
+mod shaping;
 mod shared;
 mod signal;
 mod steering;
@@ -36,9 +38,10 @@ mod worker;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use viaduct_switch::qos::PlanError;
 use viaduct_switch::{Policy, PortIndex};
 
-pub use self::handle::{Dataplane, DataplaneError};
+pub use self::handle::{Dataplane, DataplaneError, ShapingReport, TreeSetup};
 pub use self::injector::Injector;
 pub use self::offers::{OfferedFrame, Offers};
 pub use self::punts::ControlFrame;
@@ -77,6 +80,19 @@ pub trait Datapath {
 
     /// Makes every worker use `policy`; returns once they do.
     fn set_policy(&mut self, policy: Arc<Policy>);
+
+    /// Has these trees of queues, and no others, stand before ports' own; returns once every worker knows. A tree of a name that was
+    /// there keeps what waits in it; one that is gone passes that on first, in its order. Gives the trees whose plans are no good,
+    /// with the reason; where one of that name was, it goes on.
+    fn set_shaping(&mut self, wanted: Vec<TreeSetup>) -> Vec<(Arc<str>, PlanError)> {
+        let _ = wanted;
+        Vec::new()
+    }
+
+    /// What the trees did so far.
+    fn shaping(&self) -> Vec<ShapingReport> {
+        Vec::new()
+    }
 
     /// Makes every worker wait for frames in this way; returns once they do.
     fn set_polling(&mut self, polling: Polling);

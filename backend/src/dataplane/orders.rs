@@ -41,6 +41,11 @@ impl Worker {
                     drop(ticket);
                 }
                 Message::Emit { port, link, mut frame } => self.emit(port, link, &mut frame),
+                Message::SetTrees { table, acknowledge } => {
+                    self.shaping.set_table(table);
+                    acknowledge.done(Vec::new());
+                }
+                Message::Depart { tree, at } => self.shaping.bring(tree, at),
                 Message::Tap(tap) => self.taps.add(tap),
                 Message::Stop => return true,
             }
@@ -56,6 +61,8 @@ impl Worker {
             self.watch_outlet(outlet);
         }
         if let Some(outlet) = outlet {
+            // What was due while the driver did not run goes then.
+            self.shaping.look_after(outlet.port);
             self.put_outlet(outlet);
         }
         self.count_rings();

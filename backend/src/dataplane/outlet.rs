@@ -148,7 +148,7 @@ pub(super) struct ReceiveQueue {
 }
 
 /// What became of the frames of one visit to a queue.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Outcome {
     pub(super) sent: Volume,
     /// Those of them that had waited.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
-use viaduct_switch::PortIndex;
+use viaduct_switch::{Nanos, PortIndex};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::DataplaneEvent;
@@ -29,6 +30,12 @@ pub(super) struct WorkerShared {
 #[inline]
 pub(super) fn add(counter: &AtomicU64, count: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+}
+
+/// The switch's time at `now`, which began at `started`.
+#[inline]
+pub(super) fn elapsed(started: Instant, now: Instant) -> Nanos {
+    Nanos(u64::try_from((now - started).as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// How a worker tells the control thread that something happened.

@@ -3,21 +3,22 @@
 
 use std::time::Instant;
 
-use viaduct_switch::{Carried, DropReason, Nanos, NetworkIndex, Policy, PortIndex};
+use viaduct_switch::{Carried, DropReason, NetworkIndex, Policy, PortIndex};
 
 use super::delivery::{Collector, Released};
 use super::held::{Held, count_lost};
+use super::shared::elapsed;
 use super::worker::Worker;
 use crate::config::Polling;
 
 impl Worker {
     /// Lets the switch decide about the burst, and delivers it.
     pub(super) fn switch_burst(&mut self, link: u8, now: Instant, decided: Option<Carried>) {
-        let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
+        let elapsed = elapsed(self.started, now);
         self.outbox.clear();
         let (frames, segments) = self.burst.parts();
         let is_watched = !self.taps.is_empty();
-        let notes = if is_watched { self.taps.begin(frames, Nanos(elapsed)) } else { None };
+        let notes = if is_watched { self.taps.begin(frames, elapsed) } else { None };
         let mut collector = Collector {
             notes,
             outbox: &mut self.outbox,
@@ -31,10 +32,10 @@ impl Worker {
             held: &self.held,
             released: &mut self.released,
         };
-        let (state, now_ns) = (&mut self.state, Nanos(elapsed));
+        let state = &mut self.state;
         match decided {
-            None => self.switch.process(state, now_ns, frames, &mut collector),
-            Some(decided) => self.switch.process_decided(state, now_ns, frames, &mut collector, decided),
+            None => self.switch.process(state, elapsed, frames, &mut collector),
+            Some(decided) => self.switch.process_decided(state, elapsed, frames, &mut collector, decided),
         }
         let refused = collector.refused;
         if is_watched {
@@ -43,7 +44,7 @@ impl Worker {
         self.catch_up(refused, now);
         let addressees = self.deliver(now, None);
         if is_watched {
-            self.taps.end(self.burst.frames().0, self.state.policy(), Nanos(elapsed));
+            self.taps.end(self.burst.frames().0, self.state.policy(), elapsed);
         }
         if self.polling == Polling::Adaptive && now >= self.crowded {
             for (port, queue) in addressees.into_iter().flatten() {

@@ -18,6 +18,7 @@ mod devices;
 mod floods;
 mod fragments;
 mod gateway;
+mod shaping;
 mod sharing;
 mod waiting;
 mod wakeups;

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use viaduct_switch::PortIndex;
 
-use super::delivery::{Delivered, Send};
+use super::delivery::{Delivered, Passing, Send};
 use super::outlet::{Outcome, Outlet};
-use super::shared::{Reporter, WorkerShared, add};
+use super::shaping::{Leaving, Shaper, Shaping, Untold};
+use super::shared::{Reporter, WorkerShared, add, elapsed};
 use super::sync::turn;
 use crate::ring::BURST_FRAMES;
 
@@ -24,16 +25,22 @@ pub(super) struct Delivery<'a> {
     pub(super) outlets: &'a [Option<Arc<Outlet>>],
     /// The queue by which all frames leave, if that was said.
     pub(super) link: Option<u16>,
+    /// The trees before ports' queues.
+    pub(super) shaping: &'a mut Shaping,
     pub(super) shared: &'a WorkerShared,
     pub(super) reporter: &'a Reporter,
     pub(super) waiting: &'a mut Vec<(PortIndex, u16, Instant)>,
     pub(super) now: Instant,
+    /// When the switch's time began.
+    pub(super) started: Instant,
     pub(super) now_s: u16,
     /// The frames that go to all ports of their network, a bit each, and those of them that met a receiver.
     pub(super) flooded: u64,
     pub(super) reached: u64,
     /// Some of those who alone got a frame, and may answer: the port, and the queue that it went to.
     pub(super) addressees: [Option<(PortIndex, u16)>; ADDRESSEES],
+    /// While a tree is locked: visits whose guests have to be told, which a peer may make slow.
+    pub(super) untold: Option<Untold>,
 }
 
 impl Delivery<'_> {
@@ -66,10 +73,47 @@ impl Delivery<'_> {
         if let Some(link) = self.link {
             return self.visit(outlet, link, group, wait);
         }
+        match self.shaping.of(outlet.port).cloned() {
+            None => self.pass(outlet, group, wait),
+            Some(tree) => self.shape(outlet, &tree, group, wait),
+        }
+    }
+
+    /// Delivers one group of frames that nothing is in the way of; says whether it did.
+    #[inline]
+    fn pass(&mut self, outlet: &Outlet, group: &[Send], wait: bool) -> bool {
         if outlet.is_steered() {
             return self.steer(outlet, group, wait);
         }
         self.visit(outlet, 0, group, wait)
+    }
+
+    /// Brings one group to the tree before a port's queues, and what passes to these; says whether it did.
+    #[inline(never)]
+    fn shape(&mut self, outlet: &Outlet, tree: &Shaper, group: &[Send], wait: bool) -> bool {
+        let now = elapsed(self.started, self.now);
+        let (Some(&first), Some(mut visit)) = (group.first(), tree.visit(now, wait)) else {
+            add(&self.shared.contended, 1);
+            return false;
+        };
+        let leaving = Leaving { switch: self.to.switch, outlets: self.outlets, now, now_s: self.now_s };
+        let mut untold = self.shaping.take_untold();
+        visit.resume(&leaving, &mut untold);
+        let mut passing = Passing::new(first);
+        self.to.admit(outlet, &mut visit, group, &mut passing);
+        if self.flooded != 0 {
+            self.reached |= group.iter().fold(0, |bits, send| bits | send.bit());
+        }
+        // The tree stays locked meanwhile: what departs must not overtake what passes.
+        if !passing.sends().is_empty() {
+            self.untold = Some(untold);
+            self.pass(outlet, passing.sends(), true);
+            untold = self.untold.take().unwrap_or_default();
+        }
+        visit.end(self.shaping, &leaving, &mut untold);
+        let mut visited = visitor(self.shared, self.reporter, self.waiting, self.now);
+        self.shaping.tell(untold, self.outlets, &mut visited);
+        true
     }
 
     /// Delivers frames of one group to the queue `number`; says whether it did.
@@ -89,6 +133,10 @@ impl Delivery<'_> {
             *place = Some((outlet.port, number));
         }
         let outcome = self.to.deliver(outlet, queue, group);
+        if let Some(untold) = &mut self.untold {
+            untold.note(outlet, number, &outcome);
+            return true;
+        }
         after_visit(self.shared, self.reporter, outlet, number, &outcome);
         if outcome.waiting {
             self.waiting.push((outlet.port, number, self.now));
@@ -124,6 +172,21 @@ impl Delivery<'_> {
             count += 1;
         }
         self.visit(outlet, number, part.get(..count).unwrap_or_default(), true);
+    }
+}
+
+/// What follows each visit to a receiver of which a worker's own frames are not the cause.
+pub(super) fn visitor(
+    shared: &WorkerShared,
+    reporter: &Reporter,
+    waiting: &mut Vec<(PortIndex, u16, Instant)>,
+    now: Instant,
+) -> impl FnMut(&Outlet, u16, &Outcome) {
+    move |outlet, queue, outcome| {
+        after_visit(shared, reporter, outlet, queue, outcome);
+        if outcome.waiting {
+            waiting.push((outlet.port, queue, now));
+        }
     }
 }
 

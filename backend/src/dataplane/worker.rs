@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use viaduct_switch::{DropReason, Nanos, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
+use viaduct_switch::{DropReason, PortIndex, Switch, WorkerState, ids::PORTS_MAX};
 
 use super::delivery::{Delivered, Outbox, Released, Workshop, count};
 use super::held::HeldFragments;
@@ -17,7 +17,8 @@ use super::message::Message;
 use super::outlet::{Kick, Outcome, Outlet};
 use super::poller::{Poller, Wake};
 use super::replicator::{FloodMemory, Replicator};
-use super::shared::{Reporter, WorkerShared, add};
+use super::shaping::Shaping;
+use super::shared::{Reporter, WorkerShared, add, elapsed};
 use super::steering::seconds;
 use super::sync::mailbox::Mailbox;
 use super::tap::Taps;
@@ -76,6 +77,8 @@ pub(super) struct Worker {
     pub(super) crowded: Instant,
     /// Who watches.
     pub(super) taps: Taps,
+    /// The trees before ports' queues.
+    pub(super) shaping: Shaping,
     /// Fragments that wait for the first one of their datagram, and those that wait no longer.
     pub(super) held: Arc<HeldFragments>,
     pub(super) released: Vec<Released>,
@@ -83,6 +86,8 @@ pub(super) struct Worker {
 
 /// What a worker is started with.
 pub(super) struct WorkerParts {
+    /// Its number.
+    pub(super) number: usize,
     pub(super) switch: Arc<Switch>,
     pub(super) state: WorkerState,
     pub(super) polling: Polling,
@@ -124,6 +129,7 @@ impl Worker {
             round: parts.started,
             crowded: parts.started,
             taps: Taps::default(),
+            shaping: Shaping::new(parts.number),
             held: parts.held,
             released: Vec::with_capacity(BURST_FRAMES),
         })
@@ -139,6 +145,7 @@ impl Worker {
             self.notice_absence(now);
             self.poll_inlets(now);
             self.replicate(now);
+            self.see_to_trees(now);
             self.retry_waiting(now);
             self.look_for_kicks(now);
         }
@@ -199,8 +206,7 @@ impl Worker {
         let (port, counters) = (inlet.port, self.switch.counters().port(inlet.port));
         let mut dropped = self.burst.dropped.iter().filter(|(_, frames)| *frames > 0).peekable();
         if dropped.peek().is_some() && !self.taps.is_empty() {
-            let elapsed = u64::try_from((now - self.started).as_nanos()).unwrap_or(u64::MAX);
-            self.taps.leave_unread(port, &self.burst.dropped, Nanos(elapsed));
+            self.taps.leave_unread(port, &self.burst.dropped, elapsed(self.started, now));
         }
         for (reason, frames) in dropped {
             counters.add_drops(*reason, *frames);
@@ -231,14 +237,17 @@ impl Worker {
             },
             outlets: &self.outlets,
             link,
+            shaping: &mut self.shaping,
             shared: &self.shared,
             reporter: &self.reporter,
             waiting: &mut self.waiting,
             now,
+            started: self.started,
             now_s: seconds(now - self.started),
             flooded,
             reached: 0,
             addressees: [None; ADDRESSEES],
+            untold: None,
         };
         delivery.all(self.outbox.groups());
         let (reached, addressees) = (delivery.reached, delivery.addressees);

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
+use viaduct_switch::qos::PlanError;
 use viaduct_switch::{Nanos, Policy, PortIndex};
 
 use crate::config::Polling;
 use crate::dataplane::{
-    ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition, TapCounters, Wanted, Watch,
+    ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition, ShapingReport, TapCounters,
+    TreeSetup, Wanted, Watch,
 };
 use crate::device::{Device, DeviceFault, DeviceQueue};
 use crate::model::WorkerStatus;
@@ -223,6 +225,17 @@ impl PatchBay {
     /// Makes every worker use `policy`.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         self.engine.set_policy(policy);
+    }
+
+    /// Has these trees of queues, and no others, stand before ports' own; gives those whose plans are no good.
+    pub fn set_shaping(&mut self, wanted: Vec<TreeSetup>) -> Vec<(Arc<str>, PlanError)> {
+        self.engine.set_shaping(wanted)
+    }
+
+    /// What the trees did so far.
+    #[must_use]
+    pub fn shaping(&self) -> Vec<ShapingReport> {
+        self.engine.shaping()
     }
 
     /// Makes every worker wait for frames in this way.

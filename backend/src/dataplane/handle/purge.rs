@@ -24,6 +24,10 @@ impl Dataplane {
         let Some(queue) = outlet.and_then(|outlet| outlet.queue(queue)) else { return };
         let frames = queue.lock().backlog.clear();
         self.switch.counters().port(port).add_drops(reason, frames);
+        // What waits before a bond goes by its other links.
+        if outlet.is_some_and(|outlet| outlet.bond.is_none()) {
+            self.purge_tree(port, reason);
+        }
     }
 
     /// Throws away what waits at ports that forwarded under `before` and do not now: neighbours are told next that they

@@ -34,8 +34,10 @@ impl Dataplane {
         self.switch.expire(self.now(), &self.policy, EXPIRE_BUDGET);
         self.expire_connections();
         self.rebalance();
+        self.sweep_trees();
         if self.ticks.is_multiple_of(BACKLOG_TICKS) {
             self.tidy_backlogs();
+            self.tidy_trees();
         }
         let guests =
             self.attached.iter_mut().filter_map(|(port, attached)| Some((*port, attached.guest.as_mut()?)));

@@ -1,13 +1,19 @@
 //! Flooded frames that wait together, since they go to the same receivers.
 
+use std::sync::Arc;
+
+use viaduct_switch::frame::HEAD_MAX;
 use viaduct_switch::offload::Treatment;
-use viaduct_switch::{Claims, DropReason, NetworkIndex, Policy, PortIndex, Priority, Switch, TagStack};
+use viaduct_switch::{
+    Claims, DropReason, Nanos, NetworkIndex, Policy, PortIndex, Priority, Switch, TagStack,
+};
 
 use super::form::Form;
 use super::pool::Pool;
 use super::tagged::Tagged;
-use crate::dataplane::delivery::{Workshop, count, header_of, length_of};
-use crate::dataplane::outlet::{Outcome, Outlet, ReceiveQueue};
+use crate::dataplane::delivery::{Taker, Workshop, count, header_of, length_of};
+use crate::dataplane::outlet::{NO_QUEUE, Outcome, Outlet};
+use crate::dataplane::shaping::{Leaving, Newcomer, Shaper, Shaping, Verdict};
 use crate::dataplane::sync::turn;
 use crate::memory::Segment;
 use crate::ring::BURST_FRAMES;
@@ -58,8 +64,11 @@ pub(super) struct Means<'a> {
     pub(super) switch: &'a Switch,
     pub(super) policy: &'a Policy,
     pub(super) source: PortIndex,
+    pub(super) outlets: &'a [Option<Arc<Outlet>>],
     pub(super) workshop: &'a mut Workshop,
+    pub(super) shaping: &'a mut Shaping,
     pub(super) pool: &'a Pool,
+    pub(super) now: Nanos,
     pub(super) now_s: u16,
     /// What the source holds, in bytes: grows with the forms that are kept.
     pub(super) held: usize,
@@ -144,16 +153,67 @@ impl Batch {
         visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) {
         self.reached = true;
+        if let Some(tree) = means.shaping.of(outlet.port).cloned() {
+            return self.shape(outlet, &tree, means, visited);
+        }
         let mut numbers = [0; BURST_FRAMES];
         outlet.choose(self.copies.iter().map(Copied::bytes), means.now_s, &mut numbers);
+        self.visit_each(outlet, &numbers, means, visited);
+    }
+
+    /// Puts each copy into the queue with its number.
+    fn visit_each(
+        &mut self,
+        outlet: &Outlet,
+        numbers: &[u16; BURST_FRAMES],
+        means: &mut Means<'_>,
+        visited: &mut impl FnMut(&Outlet, u16, &Outcome),
+    ) {
         let used = numbers.get(..self.copies.len()).unwrap_or_default();
         for (place, &number) in used.iter().enumerate() {
             let is_first = used.iter().position(|known| *known == number) == Some(place);
-            if is_first {
-                let outcome = self.visit(outlet, number, &numbers, means);
+            if is_first && number != NO_QUEUE {
+                let outcome = self.visit(outlet, number, numbers, means);
                 visited(outlet, number, &outcome);
             }
         }
+    }
+
+    /// Brings the copies to the tree before a receiver's queues, and there what passes it.
+    fn shape(
+        &mut self,
+        outlet: &Outlet,
+        tree: &Shaper,
+        means: &mut Means<'_>,
+        visited: &mut impl FnMut(&Outlet, u16, &Outcome),
+    ) {
+        let Some(mut visit) = tree.visit(means.now, true) else { return };
+        let Means { switch, outlets, now, now_s, .. } = *means;
+        let leaving = Leaving { switch, outlets, now, now_s };
+        let mut untold = means.shaping.take_untold();
+        visit.resume(&leaving, &mut untold);
+        let mut numbers = [0; BURST_FRAMES];
+        outlet.choose(self.copies.iter().map(Copied::bytes), now_s, &mut numbers);
+        let wanted = self.network.zip(means.policy.tags_of(outlet.port));
+        let own = means.policy.port(means.source).map(|source| source.priority).unwrap_or_default();
+        for (copied, number) in self.copies.iter_mut().zip(&mut numbers) {
+            let tags = wanted.map_or(TagStack::default(), |(network, tags)| {
+                tags.frame(network, copied.priority.unwrap_or(own))
+            });
+            let newcomer = copied.newcomer(means.source, self.network, &tags);
+            let Verdict::Waits(place) = visit.admit(&newcomer, Some(means.policy)) else { continue };
+            *number = NO_QUEUE;
+            let mut taker = visit.keep(place, outlet, switch);
+            let mut to = Place { outlet, taker: &mut taker, outcome: &mut Outcome::default() };
+            if let Err(reason) = copied.put(&mut to, &tags, means) {
+                switch.counters().port(outlet.port).add_drops(reason, 1);
+            }
+        }
+        self.visit_each(outlet, &numbers, means, &mut |outlet, queue, outcome| {
+            untold.note(outlet, queue, outcome);
+        });
+        visit.end(means.shaping, &leaving, &mut untold);
+        means.shaping.tell(untold, leaving.outlets, visited);
     }
 
     /// Puts those copies into the queue `number` whose number that is.
@@ -170,7 +230,7 @@ impl Batch {
             let tags = wanted.map_or(TagStack::default(), |(network, tags)| {
                 tags.frame(network, copied.priority.unwrap_or(own))
             });
-            let mut to = Place { outlet, queue: &mut queue, outcome: &mut outcome };
+            let mut to = Place { outlet, taker: &mut *queue, outcome: &mut outcome };
             if let Err(reason) = copied.put(&mut to, &tags, means) {
                 means.switch.counters().port(outlet.port).add_drops(reason, 1);
             }
@@ -183,22 +243,35 @@ impl Batch {
     }
 }
 
-/// A receiver's queue, and what becomes of this visit to it.
-struct Place<'a> {
+/// What takes frames for a receiver, and what becomes of this visit to it.
+struct Place<'a, T> {
     outlet: &'a Outlet,
-    queue: &'a mut ReceiveQueue,
+    taker: &'a mut T,
     outcome: &'a mut Outcome,
 }
 
 impl Copied {
+    /// The frame as a tree sees it.
+    fn newcomer(&self, source: PortIndex, network: Option<NetworkIndex>, tags: &TagStack) -> Newcomer<'_> {
+        let bytes = self.bytes();
+        let head = bytes.get(..HEAD_MAX).unwrap_or(bytes);
+        let (claims, tags_len) = (self.claims, tags.len());
+        Newcomer { head, length: length_of(bytes), claims, source, network, tags_len }
+    }
+
     fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.length).unwrap_or_default()
     }
 
     /// Puts the frame, with `tags` before it, into a receiver's queue in the form that it takes.
-    fn put(&mut self, to: &mut Place<'_>, tags: &TagStack, means: &mut Means<'_>) -> Result<(), DropReason> {
+    fn put(
+        &mut self,
+        to: &mut Place<'_, impl Taker>,
+        tags: &TagStack,
+        means: &mut Means<'_>,
+    ) -> Result<(), DropReason> {
         // No treatment depends on tags.
-        let treatment = to.outlet.capabilities.treatment(&self.claims, self.bytes());
+        let treatment = to.taker.treatment(to.outlet.capabilities, &self.claims, self.bytes());
         if treatment != Treatment::AsIs {
             return self.put_form(to, tags, treatment, means);
         }
@@ -208,13 +281,13 @@ impl Copied {
         let bytes = self.bytes();
         means.cost += bytes.len();
         let header = header_of(self.claims.to_raw(bytes));
-        to.queue.send(&header, bytes, &[], length_of(bytes), to.outcome)
+        to.taker.take(&header, bytes, &[], length_of(bytes), to.outcome)
     }
 
     /// Puts the frame as it is, behind its addresses and the tags, which are put together beside it.
     fn put_tagged(
         &mut self,
-        to: &mut Place<'_>,
+        to: &mut Place<'_, impl Taker>,
         tags: &TagStack,
         means: &mut Means<'_>,
     ) -> Result<(), DropReason> {
@@ -225,12 +298,12 @@ impl Copied {
         let header = header_of(claims.to_raw(head.bytes()));
         let rest = self.buffer.get_mut(head.taken..self.length).unwrap_or_default();
         let rest = Segment { host: rest.as_mut_ptr(), len: length_of(rest) };
-        to.queue.send(&header, head.bytes(), &[rest], length, to.outcome)
+        to.taker.take(&header, head.bytes(), &[rest], length, to.outcome)
     }
 
     fn put_form(
         &mut self,
-        to: &mut Place<'_>,
+        to: &mut Place<'_, impl Taker>,
         tags: &TagStack,
         treatment: Treatment,
         means: &mut Means<'_>,
@@ -238,13 +311,13 @@ impl Copied {
         let wanted = (treatment, *tags);
         if let Some(form) = self.forms.iter().find(|form| form.made_for == wanted) {
             means.cost += form.cost();
-            return form.put(to.queue, to.outcome);
+            return form.put(to.taker, to.outcome);
         }
         let bytes = self.bytes();
         let form = Form::make(bytes, self.claims, wanted, means.workshop);
         *means.forms_made += 1;
         means.cost += bytes.len() + form.cost();
-        let put = form.put(to.queue, to.outcome);
+        let put = form.put(to.taker, to.outcome);
         let size = form.size();
         if means.pool.take(size, means.held) {
             means.held += size;

@@ -3,8 +3,8 @@
 use viaduct_switch::offload::{Checksums, Segmenter, Treatment, finish_checksum};
 use viaduct_switch::{Claims, DropReason, TagStack};
 
-use crate::dataplane::delivery::{Workshop, header_of, length_of};
-use crate::dataplane::outlet::{Outcome, ReceiveQueue};
+use crate::dataplane::delivery::{Taker, Workshop, header_of, length_of};
+use crate::dataplane::outlet::Outcome;
 
 /// What a piece costs beside its bytes: its place in a ring.
 const PIECE_COST: usize = 64;
@@ -89,11 +89,11 @@ impl Form {
         self.bytes.capacity() + self.pieces.capacity() * size_of::<Piece>()
     }
 
-    /// Puts the form into a receiver's queue.
-    pub(super) fn put(&self, queue: &mut ReceiveQueue, outcome: &mut Outcome) -> Result<(), DropReason> {
+    /// Lets a receiver's queue, or what stands before it, take the form.
+    pub(super) fn put(&self, taker: &mut impl Taker, outcome: &mut Outcome) -> Result<(), DropReason> {
         for piece in &self.pieces {
             let bytes = self.bytes.get(piece.start..piece.start + piece.len).unwrap_or_default();
-            queue.send(&piece.header, bytes, &[], length_of(bytes), outcome)?;
+            taker.take(&piece.header, bytes, &[], length_of(bytes), outcome)?;
         }
         self.refused.map_or(Ok(()), Err)
     }

@@ -17,13 +17,15 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use viaduct_switch::{DropReason, Metadata, NetworkIndex, Policy, PortIndex, Switch};
+use viaduct_switch::{DropReason, Metadata, Nanos, NetworkIndex, Policy, PortIndex, Switch};
 
 use self::batch::{Batch, Copied, Means};
 pub(super) use self::pool::FloodMemory;
 use self::pool::Pool;
+use super::buffers::length_for;
 use super::delivery::Workshop;
 use super::outlet::{Outcome, Outlet};
+use super::shaping::Shaping;
 use crate::memory::{Segment, copy_out};
 
 /// What one round may cost, in bytes written; the last visit may go beyond by what it writes, which the next rounds
@@ -72,6 +74,8 @@ pub(super) struct Receivers<'a> {
     pub(super) policy: &'a Policy,
     pub(super) outlets: &'a [Option<Arc<Outlet>>],
     pub(super) workshop: &'a mut Workshop,
+    pub(super) shaping: &'a mut Shaping,
+    pub(super) now: Nanos,
     /// The time in seconds, for the choice of a receiver's queue.
     pub(super) now_s: u16,
 }
@@ -119,7 +123,7 @@ impl Replicator {
     pub(super) fn take(&mut self, flood: &Flood<'_>) -> bool {
         let Metadata { source: port, claims, tag, .. } = *flood.meta;
         let length = flood.head.len() + flood.rest.iter().map(|part| part.len as usize).sum::<usize>();
-        let Some(room) = Pool::length_for(length) else { return false };
+        let Some(room) = length_for(length) else { return false };
         if self.sources.len() <= port.get() {
             self.sources.resize_with(port.get() + 1, Source::default);
         }
@@ -223,8 +227,11 @@ impl Replicator {
             switch: receivers.switch,
             policy: receivers.policy,
             source: port,
+            outlets: receivers.outlets,
             workshop: receivers.workshop,
+            shaping: receivers.shaping,
             pool: &self.pool,
+            now: receivers.now,
             now_s: receivers.now_s,
             held: source.held,
             cost: 0,

@@ -5,9 +5,9 @@ use std::time::Instant;
 use viaduct_switch::{DropReason, PortIndex};
 
 use super::Receivers;
-use crate::dataplane::outlet::{Outcome, Outlet};
+use crate::dataplane::shared::elapsed;
 use crate::dataplane::steering::seconds;
-use crate::dataplane::visits::after_visit;
+use crate::dataplane::visits::visitor;
 use crate::dataplane::worker::Worker;
 
 impl Worker {
@@ -34,17 +34,12 @@ impl Worker {
     }
 
     fn replicate_to(&mut self, source: Option<PortIndex>, now: Instant) {
-        let (shared, reporter, waiting) = (&self.shared, &self.reporter, &mut self.waiting);
-        let mut visited = |outlet: &Outlet, queue: u16, outcome: &Outcome| {
-            after_visit(shared, reporter, outlet, queue, outcome);
-            if outcome.waiting {
-                waiting.push((outlet.port, queue, now));
-            }
-        };
+        let mut visited = visitor(&self.shared, &self.reporter, &mut self.waiting, now);
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
         let policy = self.state.policy();
-        let now_s = seconds(now - self.started);
-        let mut receivers = Receivers { switch, policy, outlets, workshop, now_s };
+        let (now, now_s) = (elapsed(self.started, now), seconds(now - self.started));
+        let shaping = &mut self.shaping;
+        let mut receivers = Receivers { switch, policy, outlets, workshop, shaping, now, now_s };
         let Some(source) = source else { return self.replicator.serve(&mut receivers, &mut visited) };
         self.replicator.serve_first(source, self.outbox.receivers(), &mut receivers, &mut visited);
     }

@@ -198,7 +198,9 @@ impl Herd {
         let mut visited = |outlet: &Outlet, _: u16, _: &Outcome| seen.push(outlet.port.get());
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
         let policy = &self.policy;
-        self.replicator.serve(&mut Receivers { switch, policy, outlets, workshop, now_s: 0 }, &mut visited);
+        let (shaping, now) = (&mut Shaping::new(0), Nanos::default());
+        let mut receivers = Receivers { switch, policy, outlets, workshop, shaping, now, now_s: 0 };
+        self.replicator.serve(&mut receivers, &mut visited);
         seen
     }
 
@@ -217,7 +219,8 @@ impl Herd {
     fn serve_first(&mut self, source: usize, first: impl IntoIterator<Item = usize>) -> (usize, i64) {
         let (switch, outlets, workshop) = (&self.switch, &self.outlets, &mut self.workshop);
         let policy = &self.policy;
-        let mut receivers = Receivers { switch, policy, outlets, workshop, now_s: 0 };
+        let (shaping, now) = (&mut Shaping::new(0), Nanos::default());
+        let mut receivers = Receivers { switch, policy, outlets, workshop, shaping, now, now_s: 0 };
         let (mut visits, first) = (0, first.into_iter().map(port));
         let cost =
             self.replicator.serve_first(port(source), first, &mut receivers, &mut |_, _, _| visits += 1);

@@ -1,0 +1,73 @@
+//! Frames of a group for a port that has a tree before its queues.
+
+use viaduct_switch::Policy;
+
+use super::{Delivered, Outcome, Outlet, Send};
+use crate::dataplane::shaping::{Newcomer, Verdict, Visit};
+use crate::ring::BURST_FRAMES;
+
+/// Frames of a group that pass a tree without waiting.
+pub(in crate::dataplane) struct Passing {
+    sends: [Send; BURST_FRAMES],
+    count: usize,
+}
+
+impl Passing {
+    /// None, with room for those of a group whose first one is `first`.
+    pub(in crate::dataplane) fn new(first: Send) -> Self {
+        Self { sends: [first; BURST_FRAMES], count: 0 }
+    }
+
+    fn push(&mut self, send: Send) {
+        if let Some(place) = self.sends.get_mut(self.count) {
+            *place = send;
+            self.count += 1;
+        }
+    }
+
+    pub(in crate::dataplane) fn sends(&self) -> &[Send] {
+        self.sends.get(..self.count).unwrap_or_default()
+    }
+}
+
+impl Delivered<'_> {
+    /// Asks a tree about the frames of a group: those that wait are put there in the form that the receiver takes.
+    pub(in crate::dataplane) fn admit(
+        &mut self,
+        outlet: &Outlet,
+        visit: &mut Visit<'_>,
+        group: &[Send],
+        passing: &mut Passing,
+    ) {
+        for send in group {
+            match self.verdict(outlet, visit, *send) {
+                Some(Verdict::Passes) => passing.push(*send),
+                Some(Verdict::Waits(place)) => {
+                    let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port));
+                    let mut keeping = visit.keep(place, outlet, self.switch);
+                    let mut outcome = Outcome::default();
+                    if let Err(reason) = self.one(outlet, &mut keeping, send, &mut outcome, tags.as_ref()) {
+                        self.lose(outlet.port, &[send.slot], reason);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn verdict(&self, outlet: &Outlet, visit: &mut Visit<'_>, send: Send) -> Option<Verdict> {
+        let frame = self.frames.get(usize::from(send.slot))?;
+        let meta = &frame.meta;
+        let native = |policy: &Policy| policy.port(meta.source)?.native();
+        let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port)?.of(meta));
+        let newcomer = Newcomer {
+            head: frame.head.bytes(),
+            length: meta.length,
+            claims: meta.claims,
+            source: meta.source,
+            network: meta.tag.map(|tag| tag.network).or_else(|| self.policy.and_then(native)),
+            tags_len: tags.map_or(0, |tags| tags.len()),
+        };
+        Some(visit.admit(&newcomer, self.policy))
+    }
+}
