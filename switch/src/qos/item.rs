@@ -72,10 +72,10 @@ impl Items {
         Self { nodes: Vec::with_capacity(limit as usize), free: NONE, used: 0, limit }
     }
 
-    /// Whether there is no room for one more.
+    /// How many more there is room for.
     #[inline]
-    pub(crate) fn is_full(&self) -> bool {
-        self.used >= self.limit
+    pub(crate) fn free(&self) -> u32 {
+        self.limit.saturating_sub(self.used)
     }
 
     /// Another limit; what is above it stays until it leaves.
@@ -90,7 +90,7 @@ impl Items {
         let at = if let Some(free) = self.nodes.get_mut(self.free as usize) {
             let next = std::mem::replace(free, node).next;
             std::mem::replace(&mut self.free, next)
-        } else if self.is_full() {
+        } else if self.free() == 0 {
             return None;
         } else {
             self.nodes.push(node);

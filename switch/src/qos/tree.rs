@@ -15,9 +15,6 @@ mod report;
 
 pub use report::{ClassReport, Report};
 
-/// So much every class may have waiting, however little is left for all, as long as that is not nothing: two super-frames.
-const GUARANTEED_BYTES: u64 = 128 << 10;
-
 /// How often a queue is asked to let something go in favour of one newcomer.
 const SHEDDING_MAX: usize = 8;
 
@@ -262,14 +259,15 @@ impl Class {
     }
 }
 
-/// Whether there is room for `item` in a queue's class and the tree, if need be after the queue let others go. `left` is
-/// what other classes leave to this one, in bytes.
-fn make_room(queue: &mut dyn Discipline, item: &Item, left: u64, work: &mut Work<'_>) -> bool {
+/// Whether there is room for `item`, if need be after its queue let others go. `left_bytes` is what other classes leave to
+/// this one, of which it may have half: a threshold that falls as memory gets scarce (Choudhury and Hahne, "Dynamic
+/// Queue Length Thresholds", 1998), so that a class that had nothing waiting finds room beside any others.
+fn make_room(queue: &mut dyn Discipline, item: &Item, left_bytes: u64, work: &mut Work<'_>) -> bool {
     for _ in 0..SHEDDING_MAX {
-        let own = queue.backlog().bytes;
-        let free = left.saturating_sub(own);
-        let fits = own <= free.max(GUARANTEED_BYTES) && u64::from(item.length) <= free;
-        if fits && !work.items.is_full() {
+        let own = queue.backlog();
+        let (free_bytes, free_frames) = (left_bytes.saturating_sub(own.bytes), work.items.free());
+        let is_modest = own.bytes <= free_bytes && own.frames <= free_frames;
+        if is_modest && u64::from(item.length) <= free_bytes && free_frames > 0 {
             return true;
         }
         if !queue.shed(work) {

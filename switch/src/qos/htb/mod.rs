@@ -6,10 +6,11 @@
 //! above, and to `rate` from the class on that lent. Who may send goes first at the lowest level; there the lowest priority;
 //! there in turns by `quantum`. Leaves are at level 0, the root at level 7, classes between one below the one above them.
 //!
-//! Three things are different. An inner class has its turns among its siblings by its own quantum, where Linux gives it as
+//! Four things are different. An inner class has its turns among its siblings by its own quantum, where Linux gives it as
 //! many as it has classes below it: so what is lent goes in proportion to rates at every level. A quantum that is
-//! left out is in proportion to the rate among siblings, whatever the rate. And a class's mode is looked at anew when
-//! something comes for it, so that events of idle classes may be late.
+//! left out is in proportion to the rate among siblings, whatever the rate. What a super-frame is longer than a quantum is paid
+//! back in later turns. And a class's mode is looked at anew when something comes for it, so that events of idle
+//! classes may be late.
 
 mod feeds;
 mod quantum;

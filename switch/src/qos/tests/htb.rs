@@ -86,3 +86,144 @@ fn what_a_frame_costs_does_not_depend_on_the_number_of_classes() {
     let steps = [10, 100, 1000, 10_000].map(steps_of);
     assert!(steps.iter().all(|steps| *steps <= 30), "{steps:?}");
 }
+
+/// Scenario S6 as it is written, in all but speed: short FIFOs, and fair queueing with perturbation.
+#[test]
+fn the_noisy_neighbour_leaves_everybody_his_share() {
+    let mut plan = shared();
+    let RootPlan::Htb(tree) = &mut plan.root else { unreachable!() };
+    tree.classes[0].queue = fifo(5);
+    tree.classes[1].queue = fifo(5);
+    let perturb = Some(Nanos::from_seconds(10));
+    tree.classes[2].queue = QueuePlan::Sfq(SfqPlan { perturb, ..SfqPlan::default() });
+    assert_near(&rates(&plan, &[0, 1, 2], 1518), &[30 * MBIT, 10 * MBIT, 60 * MBIT], 10);
+    assert_near(&rates(&plan, &[0, 2], 1518), &[100 * MBIT / 3, 0, 200 * MBIT / 3], 10);
+    assert_near(&rates(&plan, &[1], 1518), &[0, 100 * MBIT, 0], 1);
+}
+
+#[test]
+fn what_is_left_goes_to_the_first_priority() {
+    let mut plan = shared();
+    let RootPlan::Htb(tree) = &mut plan.root else { unreachable!() };
+    // The second takes all that the third leaves idle.
+    tree.classes[0].priority = 1;
+    assert_near(&rates(&plan, &[0, 1], 1518), &[30 * MBIT, 70 * MBIT, 0], 10);
+    // What is guaranteed is so whatever the priority.
+    assert_near(&rates(&plan, &[0, 1, 2], 1518), &[30 * MBIT, 10 * MBIT, 60 * MBIT], 10);
+}
+
+/// Two customers of 60 and 40 mbit with two stations each, of which one has classes.
+fn three_levels() -> TreePlan {
+    let customer = |bits| (None, bits * MBIT, 100 * MBIT);
+    let station = |parent, bits: u64| (Some(parent), bits * MBIT, 100 * MBIT);
+    let classes = [
+        customer(60),
+        customer(40),
+        station(0, 40),
+        station(0, 20),
+        station(1, 30),
+        station(1, 10),
+        station(2, 30),
+        station(2, 10),
+    ];
+    htb(100 * MBIT, &classes)
+}
+
+#[test]
+fn what_is_left_is_lent_within_a_branch_first_and_in_proportion_at_every_level() {
+    let of = |busy: &[usize]| rates(&three_levels(), busy, 1000);
+    let expect = |busy: &[usize], expected: [u64; 5]| {
+        let got = of(busy);
+        let leaves = [got[3], got[4], got[5], got[6], got[7]];
+        assert_near(&leaves, &expected.map(|tenths| tenths * MBIT / 10), 15);
+    };
+    expect(&[3, 4, 5, 6, 7], [200, 300, 100, 300, 100]);
+    // The classes of station 2 share what is its own.
+    expect(&[3, 4, 5, 7], [200, 300, 100, 0, 400]);
+    // The first customer's stations share what is his.
+    expect(&[3, 4, 5], [600, 300, 100, 0, 0]);
+    // With the second customer's second station idle, the first one takes his share.
+    expect(&[3, 4, 6, 7], [200, 400, 0, 300, 100]);
+    // A customer that is idle leaves his share to the other, whose stations have it by their rates: 2 of 3 and 1 of 3.
+    expect(&[3, 6, 7], [333, 0, 0, 500, 167]);
+}
+
+#[test]
+fn who_borrowed_and_who_lent_is_told() {
+    let mut lab = Lab::new(&shared());
+    lab.keep_busy(&[(0, item(0, 1000))], Nanos::from_seconds(4));
+    let report = lab.tree.report(lab.now);
+    let class = &report.classes[0];
+    let bytes = |mbit: u64| mbit * MBIT / 8 * 4;
+    let near =
+        |got: u64, expected: u64| assert!(got.abs_diff(expected) < expected / 50, "{got} for {expected}");
+    near(class.sent.bytes, bytes(100));
+    near(class.borrowed_bytes, bytes(70));
+    assert_eq!(report.root.lent_bytes, class.borrowed_bytes);
+    assert_eq!(report.root.sent, class.sent);
+    near(class.bits_per_second, 100 * MBIT);
+    near(report.root.bits_per_second, 100 * MBIT);
+    assert_eq!((report.root.backlog, &*report.root.name), (class.backlog, "root"));
+    assert_eq!(report.classes[1].sent.frames, 0);
+    // What was is not what is.
+    assert_eq!(lab.tree.report(Nanos::from_seconds(400)).classes[0].bits_per_second / MBIT, 0);
+}
+
+#[test]
+fn a_class_whose_queue_holds_back_leaves_its_share_to_others() {
+    let mut plan = shared();
+    let RootPlan::Htb(tree) = &mut plan.root else { unreachable!() };
+    let slow = TbfPlan { rate: rate(5 * MBIT), burst: burst(2000), peak: None, queue: fifo(1000) };
+    tree.classes[2].queue = QueuePlan::Tbf(Box::new(slow));
+    let rates = rates(&plan, &[0, 1, 2], 1000);
+    assert_near(&rates, &[95 * MBIT * 3 / 4, 95 * MBIT / 4, 5 * MBIT], 15);
+}
+
+#[test]
+fn a_thousand_trees_with_ten_thousand_classes_cost_a_frame_no_more_than_one() {
+    let steps_of = |trees: usize, classes: usize| {
+        let specs: Vec<_> = (0..classes).map(|_| (None, 100 * MBIT / classes as u64, 100 * MBIT)).collect();
+        let mut plan = htb(100 * MBIT, &specs);
+        let RootPlan::Htb(tree) = &mut plan.root else { unreachable!() };
+        let flows = FqCodelPlan { flows: 64, ..FqCodelPlan::default() };
+        tree.classes.iter_mut().for_each(|class| class.queue = QueuePlan::FqCodel(flows));
+        let mut labs: Vec<_> = (0..trees).map(|_| Lab::new(&plan)).collect();
+        let before = crate::qos::steps::so_far();
+        for lab in &mut labs {
+            let sources: Vec<_> = (0..classes).map(|place| (place, item(0, 1500))).collect();
+            lab.keep_busy(&sources, Nanos::from_millis(20));
+        }
+        let departed: usize = labs.iter().map(|lab| lab.departed.len()).sum();
+        (crate::qos::steps::so_far() - before) / departed as u64
+    };
+    let (one, many) = (steps_of(1, 10), steps_of(1000, 10));
+    assert!(one <= 40 && many <= one, "{one}, {many}");
+}
+
+#[test]
+fn a_flood_to_all_classes_takes_no_more_memory_than_is_set_aside_and_a_quiet_class_has_room() {
+    let classes: Vec<_> = (0..100).map(|_| (None, MBIT, 100 * MBIT)).collect();
+    let mut plan = htb(100 * MBIT, &classes);
+    plan.limits = TreeLimits { frames: 5000, bytes: 4 << 20 };
+    // One that runs into the limit of bytes, one into that of frames.
+    for length in [1500, 64] {
+        let mut lab = Lab::new(&plan);
+        let mut lost = 0;
+        for tick in 0..200_u32 {
+            for number in 0..3000 / length * 99 {
+                lab.send(1 + number as usize % 99, item(0, length));
+            }
+            let before = lab.dropped.0.len();
+            // 0.6 mbit.
+            if tick % 20 == 19 {
+                lab.send(0, item(0, 1500));
+            }
+            lost += lab.dropped.0.len() - before;
+            let backlog = lab.tree.backlog();
+            assert!(backlog.frames <= 5000 && backlog.bytes <= 4 << 20, "{backlog:?} at {tick}");
+            lab.run(lab.now + Nanos::from_millis(1));
+        }
+        assert!(lab.dropped.0.len() > 10_000);
+        assert_eq!(lost, 0);
+    }
+}
