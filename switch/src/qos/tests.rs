@@ -2,6 +2,7 @@
 
 mod fq_codel;
 mod htb;
+mod linux;
 mod plans;
 mod prio;
 mod properties;
