@@ -197,15 +197,8 @@ impl<E> Run<'_, E> {
         E: Egress<P>,
     {
         self.steady = None;
-        match &mut self.recent {
-            Recent::Once(once) if once.is_about(key, lengths) => {
-                self.counted.misses += 1;
-                return self.commit.frame(slot, frame, once.decision.actions(), &mut once.learned);
-            }
-            Recent::Routed(routed) if routed.is_about(key, lengths) => {
-                return self.commit.lead(slot, frame, routed.to);
-            }
-            _ => {}
+        if !matches!(self.recent, Recent::Unknown) && self.recall(slot, frame, lengths, key) {
+            return;
         }
         let hash = key.hash(self.hasher);
         let Some(place) = self.flows.find(hash, key, lengths) else {
@@ -216,7 +209,6 @@ impl<E> Run<'_, E> {
         if self.verifies || !entry.decision.is_current(scene.fdb, scene.now_s) {
             return self.doubt(slot, frame, lengths, place, home);
         }
-        self.recent = Recent::Unknown;
         // By far the most frames: from one known station to another.
         if let &[Action::Learn(_), Action::Output(to)] = entry.decision.actions()
             && entry.learned.is_known(scene)
@@ -231,6 +223,28 @@ impl<E> Run<'_, E> {
             return self.commit.lead(slot, frame, to);
         }
         self.commit.frame(slot, frame, entry.decision.actions(), &mut entry.learned);
+    }
+
+    /// Does with a frame what became of the one before it, if it is of the same kind; says whether it is.
+    #[inline(never)]
+    fn recall<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, key: FlowKey) -> bool
+    where
+        E: Egress<P>,
+    {
+        match &mut self.recent {
+            Recent::Once(once) if once.is_about(key, lengths) => {
+                self.counted.misses += 1;
+                self.commit.frame(slot, frame, once.decision.actions(), &mut once.learned);
+            }
+            Recent::Routed(routed) if routed.is_about(key, lengths) => {
+                self.commit.lead(slot, frame, routed.to);
+            }
+            _ => {
+                self.recent = Recent::Unknown;
+                return false;
+            }
+        }
+        true
     }
 
     /// Decides about a frame that has no key.
@@ -252,7 +266,6 @@ impl<E> Run<'_, E> {
         E: Egress<P>,
     {
         let (decision, learned) = self.make(slot, frame, lengths, home);
-        self.recent = Recent::Unknown;
         if !decision.is_cacheable() {
             if !self.verifies {
                 self.recent = Recent::Once(Entry::new(wanted.key, decision, learned));
@@ -280,7 +293,6 @@ impl<E> Run<'_, E> {
             return self.verify(slot, frame, lengths, place, home);
         }
         self.counted.invalidated += 1;
-        self.recent = Recent::Unknown;
         let (decision, learned) = self.make(slot, frame, lengths, home);
         if decision.is_cacheable() {
             self.flows.at(place).renew(decision, learned);

@@ -2,6 +2,7 @@
 
 use super::Egress;
 use super::commit::Commit;
+use super::readings::Plain;
 use super::route::Routes;
 use crate::conntrack::{Reference, Tuple, Verdict};
 use crate::decision::Lengths;
@@ -44,9 +45,9 @@ impl<E> Commit<'_, E> {
     where
         E: Egress<P>,
     {
-        let Some(sought) = self.readings.path(slot) else { return false };
-        let Some(packet) = Packet::plain_of(frame) else { return false };
-        self.follow(slot, frame, (network, &packet), sought, routes)
+        let readings = self.readings;
+        let Some(Plain { packet, sought }) = readings.plain(slot) else { return false };
+        self.follow(slot, frame, (network, packet), sought, routes)
     }
 
     /// The same for what was read with care, and for which nobody has looked.
@@ -61,7 +62,7 @@ impl<E> Commit<'_, E> {
         E: Egress<P>,
     {
         let Contents::Ip(packet) = contents else { return false };
-        if !self.paths.has_room() || self.readings.path(slot).is_some() {
+        if !self.paths.has_room() || self.readings.plain(slot).is_some() {
             return false;
         }
         let Some(key) = routes.key(self.scene.source, network, packet) else { return false };

@@ -28,12 +28,19 @@ pub(super) enum Reading {
     Unreadable(DropReason),
 }
 
+/// A plain packet that the gateway gets, and its path, which was looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain {
+    pub(super) packet: Packet,
+    pub(super) sought: Sought,
+}
+
 /// A burst's heads; reused from burst to burst.
 #[derive(Debug)]
 pub(super) struct Readings {
     heads: Vec<Reading>,
     hints: Vec<Hint>,
-    paths: Vec<Option<Sought>>,
+    plain: Vec<Option<Plain>>,
     /// Packets that the gateway gets and whose paths are not known, the burst's first one in the lowest bit.
     unknown: u64,
 }
@@ -50,7 +57,7 @@ pub(super) enum Wanted {
 impl Default for Readings {
     fn default() -> Self {
         let (heads, hints) = (Vec::with_capacity(AHEAD_MAX), Vec::with_capacity(AHEAD_MAX));
-        Self { heads, hints, paths: Vec::with_capacity(AHEAD_MAX), unknown: 0 }
+        Self { heads, hints, plain: Vec::with_capacity(AHEAD_MAX), unknown: 0 }
     }
 }
 
@@ -60,7 +67,7 @@ impl Readings {
     pub(super) fn clear(&mut self) {
         self.heads.clear();
         self.hints.clear();
-        self.paths.clear();
+        self.plain.clear();
         self.unknown = 0;
     }
 
@@ -87,20 +94,21 @@ impl Readings {
         now_s: u32,
     ) {
         let mut concerned = 0_u64;
-        self.paths.extend(burst.iter().take(AHEAD_MAX).enumerate().map(|(slot, frame)| {
+        self.plain.extend(burst.iter().take(AHEAD_MAX).enumerate().map(|(slot, frame)| {
             if !frame.head.bytes().starts_with(&gateway.0) {
                 return None;
             }
             concerned |= 1 << slot;
-            Some(paths.seek(routes.key(port, zone, &Packet::plain_of(frame)?)?))
+            let packet = Packet::plain_of(frame)?;
+            Some(Plain { packet, sought: paths.seek(routes.key(port, zone, &packet)?) })
         }));
-        let sought = self.paths.iter().flatten();
-        black_box(sought.fold(0, |sum, sought| sum ^ paths.touch_bucket(sought)));
-        let sought = self.paths.iter_mut().flatten();
-        black_box(sought.fold(0, |sum, sought| sum ^ paths.locate(sought)));
+        let plain = self.plain.iter().flatten();
+        black_box(plain.fold(0, |sum, plain| sum ^ paths.touch_bucket(&plain.sought)));
+        let plain = self.plain.iter_mut().flatten();
+        black_box(plain.fold(0, |sum, plain| sum ^ paths.locate(&mut plain.sought)));
         let mut touched = 0_u64;
-        self.unknown = self.paths.iter().enumerate().fold(concerned, |unknown, (slot, sought)| {
-            let Some(path) = sought.as_ref().and_then(|sought| paths.find(sought, now_s)) else {
+        self.unknown = self.plain.iter().enumerate().fold(concerned, |unknown, (slot, plain)| {
+            let Some(path) = plain.as_ref().and_then(|plain| paths.find(&plain.sought, now_s)) else {
                 return unknown;
             };
             touched ^= routes.touch_connection(path);
@@ -149,10 +157,10 @@ impl Readings {
         }
     }
 
-    /// Its path, which was looked for.
+    /// The packet in the frame at this position, if it is a plain one for the gateway whose path was looked for.
     #[inline]
-    pub(super) fn path(&self, slot: usize) -> Option<&Sought> {
-        self.paths.get(slot)?.as_ref()
+    pub(super) fn plain(&self, slot: usize) -> Option<&Plain> {
+        self.plain.get(slot)?.as_ref()
     }
 
     /// Where its connection may stand.
