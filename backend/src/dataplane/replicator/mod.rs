@@ -41,6 +41,9 @@ const STEP_COST: i64 = 16;
 /// What one burst's receivers may cost that have earlier frames of its source first.
 const FIRST_BUDGET: i64 = 64 << 10;
 
+/// The least room that a frame is reckoned with, so that nobody has thousands of small ones waiting.
+const ROOM_MIN: usize = 2048;
+
 /// What looking for a receiver in a batch costs.
 const LOOKUP_COST: i64 = 128;
 
@@ -123,7 +126,7 @@ impl Replicator {
     pub(super) fn take(&mut self, flood: &Flood<'_>) -> bool {
         let Metadata { source: port, claims, tag, .. } = *flood.meta;
         let length = flood.head.len() + flood.rest.iter().map(|part| part.len as usize).sum::<usize>();
-        let Some(room) = length_for(length) else { return false };
+        let Some(room) = length_for(length.max(ROOM_MIN)) else { return false };
         if self.sources.len() <= port.get() {
             self.sources.resize_with(port.get() + 1, Source::default);
         }

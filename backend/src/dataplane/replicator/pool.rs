@@ -9,8 +9,8 @@ use crate::dataplane::buffers::{Bounds, LENGTHS, SharedMemory, Spares, buffer};
 /// frame or two and the list of its receivers: with 4096 ports that is 48 MiB more.
 const BOUNDS: Bounds = Bounds { total: 64 << 20, each: 1 << 20, minimum: 12 << 10 };
 
-/// Buffers of each length that a worker keeps for the next flood: at most 808 KiB.
-const KEPT: [usize; LENGTHS.len()] = [128, 128, 16, 4];
+/// Buffers of each length that a worker keeps for the next flood: at most 776 KiB.
+const KEPT: [usize; LENGTHS.len()] = [0, 128, 16, 4];
 
 /// Empty batches that a worker keeps.
 const KEPT_BATCHES: usize = 32;
