@@ -3,6 +3,7 @@
 mod bond;
 mod connection;
 mod gateway;
+mod qos;
 mod security;
 mod spanning_tree;
 mod trace;
@@ -18,6 +19,7 @@ pub use gateway::{
     ClaimStatus, DhcpClientStatus, LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, NeighbourTables,
     OutsideStatus, RouteStatus, ServiceEventStatus, StationStatus,
 };
+pub use qos::{CountedStatus, MeterStatus, QosStatus};
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
 pub use trace::{
@@ -51,6 +53,9 @@ pub struct Snapshot {
     pub outsides: Vec<OutsideStatus>,
     /// Neighbours that were heard by LLDP, by uplink and interface.
     pub neighbours: Vec<NeighbourStatus>,
+    /// What QoS lets through.
+    #[serde(default)]
+    pub qos: QosStatus,
     /// The data path's workers.
     pub workers: Vec<WorkerStatus>,
 }

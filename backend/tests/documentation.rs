@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use serde_json::Value;
 use viaduct::model::{
     AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, DhcpClientStatus, DropStatus, FdbStatus,
-    GroupPort, GroupStatus, InterfaceStatus, LacpLinkStatus, LinkState, MemberStatus, MulticastGroupStatus,
-    MulticastStatus, NeighbourStatus, NetworkStatus, OutsideStatus, PortState, PortStatus, RuleStatus,
-    SecurityStatus, Snapshot, StpPortStatus, StpStatus, Traffic, WorkerStatus,
+    GroupPort, GroupStatus, InterfaceStatus, LacpLinkStatus, LinkState, MemberStatus, MeterStatus,
+    MulticastGroupStatus, MulticastStatus, NeighbourStatus, NetworkStatus, OutsideStatus, PortState,
+    PortStatus, QosStatus, RuleStatus, SecurityStatus, Snapshot, StpPortStatus, StpStatus, Traffic,
+    WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -153,6 +154,7 @@ fn every_field_of_an_answer_is_named() {
             ..BondStatus::default()
         }],
         multicast: MulticastStatus::default(),
+        qos: QosStatus { meters: vec![MeterStatus::default()] },
         workers: vec![WorkerStatus::default()],
     };
     let mut fields = Vec::new();
@@ -160,8 +162,19 @@ fn every_field_of_an_answer_is_named() {
     names(&serde_json::to_value(&snapshot).unwrap(), &mut fields);
     assert!(fields.contains(&"peer_pid".to_owned()));
     for field in fields.iter().filter(|field| {
-        !["ports", "networks", "fdb", "address_groups", "multicast", "stp", "bonds", "neighbours", "workers"]
-            .contains(&field.as_str())
+        ![
+            "ports",
+            "networks",
+            "fdb",
+            "address_groups",
+            "multicast",
+            "stp",
+            "bonds",
+            "neighbours",
+            "workers",
+            "qos",
+        ]
+        .contains(&field.as_str())
     }) {
         assert!(API.contains(&format!("`{field}`")), "docs/api.md does not name `{field}`");
     }

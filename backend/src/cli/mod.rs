@@ -23,6 +23,7 @@ mod log;
 mod neighbours;
 mod plug;
 mod port;
+mod qos;
 mod run;
 mod set;
 mod show;

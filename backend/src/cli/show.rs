@@ -10,6 +10,7 @@ use super::check::counted;
 use super::failure::Failure;
 use super::groups::show_groups;
 use super::port::one_port;
+use super::qos::qos_text;
 use super::spanning_tree::stp_text;
 use super::uplinks::{outside_text, uplink_text};
 use super::{Style, gateways, json, units};
@@ -49,6 +50,8 @@ pub(super) enum What {
     Multicast,
     /// Spanning trees: roles, states and the root
     Stp,
+    /// What QoS lets through: policed ports
+    Qos,
     /// The data path's workers
     Workers,
     /// Frames that were not delivered, and why
@@ -77,6 +80,7 @@ pub(super) fn show(
         (Some(What::Nat), _) => {
             return Err(Failure::new("mappings have no names; leave the name out"));
         }
+        (Some(What::Qos), Some(name)) => only_qos(snapshot, name)?,
         (Some(What::Workers), Some(_)) => {
             return Err(Failure::new("workers have no names; leave the name out"));
         }
@@ -102,6 +106,15 @@ fn only_uplink(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> 
     snapshot.outsides.retain(|outside| outside.uplink == name);
     let missing = || Failure::new(format!("there is no uplink {name}; `viaduct show uplinks` lists all"));
     (!snapshot.ports.is_empty()).then_some(snapshot).ok_or_else(missing)
+}
+
+fn only_qos(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
+    snapshot.qos.meters.retain(|meter| meter.qos == name || meter.ports.iter().any(|port| port == name));
+    let missing = || {
+        let missing = format!("no QoS and no port {name} is policed; `viaduct show qos` lists all that is");
+        Failure::new(missing)
+    };
+    (!snapshot.qos.meters.is_empty()).then_some(snapshot).ok_or_else(missing)
 }
 
 fn only_network(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
@@ -142,6 +155,7 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         Some(
             What::Connections | What::Neighbours | What::Routes | What::Leases | What::Services | What::Nat,
         ) => Ok(String::new()),
+        Some(What::Qos) => json(&snapshot.qos),
         Some(What::Workers) => json(&snapshot.workers),
         Some(What::Drops) => json(&all_drops(snapshot).collect::<Vec<_>>()),
     }
@@ -171,6 +185,7 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
             ),
             _,
         ) => String::new(),
+        (Some(What::Qos), _) => qos_text(&snapshot.qos, colour),
         (Some(What::Workers), _) => worker_table(&snapshot.workers).render(colour),
         (Some(What::Drops), _) => drop_text(snapshot, colour),
     }

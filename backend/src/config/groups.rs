@@ -18,8 +18,8 @@ pub const DEFAULT_GROUP: &str = "default";
 
 const SWITCH: &str = "true or false, without quotes";
 const RULES: &str = "a list of tables, like [{ direction = \"ingress\", protocol = \"tcp\", ports = 80 }]";
-const PORTS: &str = "a port from 1 to 65535, or a range in quotes, like 80 or \"8000-8080\"";
-const PREFIX: &str = "a prefix or an IP address in quotes, like \"10.0.0.0/8\" or \"fd00::1\"";
+pub(super) const PORTS: &str = "a port from 1 to 65535, or a range in quotes, like 80 or \"8000-8080\"";
+pub(super) const PREFIX: &str = "a prefix or an IP address in quotes, like \"10.0.0.0/8\" or \"fd00::1\"";
 const REMOTES: [&str; 3] = ["remote", "remote_group", "remote_address_group"];
 
 /// `[group.NAME]`: what ports in it allow.
@@ -152,7 +152,7 @@ pub(super) fn read_addresses(table: &TableReader<'_>) -> Vec<Prefix> {
     read.unwrap_or_default()
 }
 
-fn of_prefix(error: InvalidPrefix) -> String {
+pub(super) fn of_prefix(error: InvalidPrefix) -> String {
     match error {
         InvalidPrefix::Malformed => PREFIX.to_owned(),
         _ => error.to_string(),
@@ -230,7 +230,7 @@ fn note(table: &TableReader<'_>, error: RuleError) {
     table.note(field, format!("`{field}` as it stands"), format!("something else: {error}"));
 }
 
-fn protocol(table: &TableReader<'_>) -> Option<Protocol> {
+pub(super) fn protocol(table: &TableReader<'_>) -> Option<Protocol> {
     let names = || Protocol::NAMES.iter().map(|(name, _)| *name);
     let near = table.text("protocol").and_then(|text| nearest(text, names()));
     let expected = match near {
@@ -244,13 +244,16 @@ fn protocol(table: &TableReader<'_>) -> Option<Protocol> {
 }
 
 fn ports(table: &TableReader<'_>) -> Option<(u16, u16)> {
-    table.read("ports", PORTS, |value| {
-        if let DeValue::String(text) = value {
-            let (first, last) = text.split_once('-').unwrap_or((text, text));
-            return Some((port(first)?, port(last)?));
-        }
-        values::number(value, 0..=u16::MAX).map(|port| (port, port))
-    })
+    table.read("ports", PORTS, port_range)
+}
+
+/// A port, or a range of them.
+pub(super) fn port_range(value: &DeValue<'_>) -> Option<(u16, u16)> {
+    if let DeValue::String(text) = value {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        return Some((port(first)?, port(last)?));
+    }
+    values::number(value, 0..=u16::MAX).map(|port| (port, port))
 }
 
 fn port(text: &str) -> Option<u16> {

@@ -16,7 +16,7 @@ use super::names::{NAME_RULE, is_name};
 use super::problem::{ConfigError, Problem, WrongFile};
 use super::reader::{Problems, TableReader};
 use super::values::shortened;
-use super::{Config, groups, network, port, router, schema, spanning_tree, switch, uplink};
+use super::{Config, groups, network, port, qos, router, schema, spanning_tree, switch, uplink};
 
 /// The longest file that is read, in bytes.
 pub const FILE_SIZE_MAX: usize = 16 << 20;
@@ -119,18 +119,22 @@ fn note_syntax_errors(text: &str, errors: &[toml::de::Error], problems: &Problem
 fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<String>) -> Config {
     top.check_fields(&schema::TOP);
     let settings = switch::read(top.table("switch").as_ref(), host, warnings);
-    let uplinks = placed(top, "uplink", PORTS_MAX, |name, table| uplink::read(name, table, host, warnings));
+    let qos_names = names_under(top, "qos");
+    let uplinks =
+        placed(top, "uplink", PORTS_MAX, |name, table| uplink::read(name, table, host, &qos_names, warnings));
     let known = names_of(&uplinks);
     let networks = placed(top, "network", NETWORKS_MAX, |_, table| network::read(table, &known));
     let known = names_of(&networks);
     let group_names = names_under(top, "group");
     let address_group_names = names_under(top, "address_group");
     let named = Known { groups: &group_names, address_groups: &address_group_names };
+    let of_ports = port::Known { networks: &known, groups: &group_names, qos: &qos_names };
+    let ends = names_under(top, "port").union(&names_under(top, "uplink")).copied().collect();
+    let of_qos = qos::Known { networks: &known, ports: &ends, groups: &group_names };
+    let qos = placed(top, "qos", PORTS_MAX, |_, table| qos::read(table, &of_qos));
     let groups = placed(top, "group", GROUPS_MAX, |_, table| groups::read(table, &named));
     let address_groups = placed(top, "address_group", GROUPS_MAX, |_, table| groups::read_addresses(table));
-    let ports = placed(top, "port", PORTS_MAX, |name, table| {
-        port::read(name, table, &settings, &known, &group_names)
-    });
+    let ports = placed(top, "port", PORTS_MAX, |name, table| port::read(name, table, &settings, &of_ports));
     let routers = placed(top, "router", NETWORKS_MAX, |_, table| router::read(table, &known));
     cross::check(&ports, &networks, &uplinks, &routers, &settings);
     warnings.extend(spanning_tree::warnings(&networks));
@@ -140,6 +144,7 @@ fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<Stri
         ports: by_name(ports),
         uplinks: by_name(uplinks),
         routers: by_name(routers),
+        qos: by_name(qos),
         groups: by_name(groups),
         address_groups: by_name(address_groups),
     }

@@ -36,6 +36,7 @@ mod port;
 mod port_security;
 mod problem;
 mod publish;
+mod qos;
 mod reader;
 mod router;
 mod routing;
@@ -68,6 +69,7 @@ pub use port::{default_mac, type_name};
 pub use port_security::{AddressPair, PortSecurity};
 pub use problem::{ConfigError, Problem, WrongFile};
 pub use publish::{PortProtocol, Publication};
+pub use qos::{Filter, Police, Qos, Tree};
 pub use router::{Router, StaticRoute};
 pub(crate) use storm::{written as written_limit, written_in as written_limit_in};
 
@@ -90,6 +92,8 @@ pub struct Config {
     pub uplinks: BTreeMap<String, Uplink>,
     /// Routers between networks by name.
     pub routers: BTreeMap<String, Router>,
+    /// What ports are held to, by name.
+    pub qos: BTreeMap<String, Qos>,
     /// Security groups by name.
     pub groups: BTreeMap<String, Group>,
     /// Address groups by name.
@@ -269,6 +273,8 @@ pub struct Port {
     pub storm: StormLimits,
     /// What of it may have rules of security groups asked.
     pub judging: JudgeLimits,
+    /// What it is held to, by name; `None`: to nothing.
+    pub qos: Option<String>,
     /// Whether a multicast router may be behind it.
     pub multicast_router: bool,
     /// The addresses that it is held to; `None`: it may send what it likes.
@@ -395,6 +401,8 @@ pub struct Uplink {
     pub storm: StormLimits,
     /// What from there may have rules of security groups asked.
     pub judging: JudgeLimits,
+    /// What it is held to, by name; `None`: to nothing.
+    pub qos: Option<String>,
     /// Whether a multicast router may be behind it.
     pub multicast_router: bool,
     /// What it is in its networks' spanning tree.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use viaduct_switch::{JudgeLimits, MacAddress};
 
+use super::names::reference;
 use super::reader::TableReader;
 use super::{
     Attachment, Driver, Port, Role, SwitchSettings, VhostUser, groups, interface, membership, port_security,
@@ -34,13 +35,19 @@ const TYPES: &[(&str, Option<Driver>)] = &[
 const OF_GUESTS: &[&str] = &["socket", "role"];
 const OF_INTERFACES: &[&str] = &["interface", "netns", "gro"];
 
+/// The names that a port may use.
+pub(super) struct Known<'a> {
+    pub(super) networks: &'a BTreeSet<&'a str>,
+    pub(super) groups: &'a BTreeSet<&'a str>,
+    pub(super) qos: &'a BTreeSet<&'a str>,
+}
+
 /// The port as far as it is right; what is wrong is noted.
 pub(super) fn read(
     name: &str,
     table: &TableReader<'_>,
     settings: &SwitchSettings,
-    networks: &BTreeSet<&str>,
-    known_groups: &BTreeSet<&str>,
+    known: &Known<'_>,
 ) -> Port {
     table.check_fields(&schema::PORT);
     let kind = table.read_word("type", TYPES, &[]);
@@ -55,10 +62,10 @@ pub(super) fn read(
         Attachment::VhostUser(guest) => Some(guest.mac),
         Attachment::Interface(_) => mac(table),
     };
-    let groups = groups::of_port(table, known_groups);
+    let groups = groups::of_port(table, known.groups);
     let addresses = port_security::addresses(table);
     Port {
-        membership: membership::read(table, networks),
+        membership: membership::read(table, known.networks),
         priority: membership::priority(table),
         attachment,
         mtu: table
@@ -66,6 +73,7 @@ pub(super) fn read(
             .unwrap_or(1500),
         storm: storm::read(table, settings.storm),
         judging: storm::judging(table, JudgeLimits::default()),
+        qos: reference(table, "qos", "qos", known.qos),
         multicast_router: table
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(false),

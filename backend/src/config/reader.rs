@@ -113,6 +113,11 @@ impl<'f> TableReader<'f> {
         self.problems.note(self.at(field), &self.field_path(field), found, expected);
     }
 
+    /// How many problems were noted so far, anywhere.
+    pub(super) fn noted(&self) -> usize {
+        self.problems.found.borrow().len()
+    }
+
     /// Notes a problem with the table's own name.
     pub(super) fn note_self(&self, found: String, expected: String) {
         self.problems.note(self.at, &self.path, found, expected);

@@ -42,14 +42,7 @@ fn limit(value: &DeValue<'_>, unit: &str) -> Option<Option<FrameRate>> {
     if text == "unlimited" {
         return Some(None);
     }
-    let (digits, written) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let factor = match written.strip_suffix(unit)? {
-        "" => 1,
-        "k" => 1_000,
-        "m" => 1_000_000,
-        _ => return None,
-    };
-    let per_second = digits.parse::<u32>().ok()?.checked_mul(factor)?;
+    let per_second = u32::try_from(values::scaled(text, unit)?).ok()?;
     FrameRate::new(per_second).map(Some)
 }
 

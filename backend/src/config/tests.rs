@@ -14,6 +14,7 @@ mod groups;
 mod interfaces;
 mod limits;
 mod port_security;
+mod qos;
 mod trees;
 mod vlans;
 mod wrong;
@@ -95,7 +96,8 @@ fn every_field_of_the_schema_is_wrong_in_some_case() {
                     || trees::has_case(&path)
                     || port_security::has_case(&path)
                     || groups::has_case(&path)
-                    || gateways::has_case(&path),
+                    || gateways::has_case(&path)
+                    || qos::has_case(&path),
                 "no case for {path}"
             );
         }
@@ -184,6 +186,7 @@ fn the_smallest_file_gets_every_default() {
         mtu: 1500,
         storm: StormLimits::default(),
         judging: viaduct_switch::JudgeLimits::default(),
+        qos: None,
         multicast_router: false,
         security: None,
         groups: None,

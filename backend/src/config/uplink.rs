@@ -1,8 +1,11 @@
 //! `[uplink.NAME]`: an interface by which networks reach the outside.
 
+use std::collections::BTreeSet;
+
 use viaduct_switch::{FrameRate, JudgeLimits, StormLimits};
 
 use super::host::Host;
+use super::names::reference;
 use super::reader::TableReader;
 use super::{Driver, Uplink, addressing, bond, membership, schema, spanning_tree, storm, values};
 
@@ -22,6 +25,7 @@ pub(super) fn read(
     name: &str,
     table: &TableReader<'_>,
     host: &dyn Host,
+    qos: &BTreeSet<&str>,
     warnings: &mut Vec<String>,
 ) -> Uplink {
     table.check_fields(&schema::UPLINK);
@@ -43,6 +47,7 @@ pub(super) fn read(
             .read("mtu", "a number from 68 to 65535", |value| values::number(value, MTU_MIN..=u16::MAX)),
         storm: storm::read(table, STORM),
         judging: storm::judging(table, JudgeLimits::UNLIMITED),
+        qos: reference(table, "qos", "qos", qos),
         multicast_router: table
             .read("multicast_router", "true or false, without quotes", values::boolean)
             .unwrap_or(true),

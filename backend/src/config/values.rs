@@ -46,6 +46,19 @@ pub(super) fn duration(value: &DeValue<'_>) -> Option<Duration> {
     digits.parse::<u64>().ok()?.checked_mul(unit_ms).map(Duration::from_millis)
 }
 
+/// A number and this unit without a space, which may stand for a thousand, a million or a thousand million: `10kpps`.
+pub(super) fn scaled(text: &str, unit: &str) -> Option<u64> {
+    let (digits, written) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let factor = match written.strip_suffix(unit)? {
+        "" => 1,
+        "k" => 1_000,
+        "m" => 1_000_000,
+        "g" => 1_000_000_000,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
 /// An absolute path without `..` and without control characters.
 pub(super) fn path(value: &DeValue<'_>) -> Option<PathBuf> {
     path_of(text(value)?)

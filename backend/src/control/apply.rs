@@ -18,6 +18,7 @@ use crate::control::controller::{Controller, unwatch};
 use crate::control::interface::Wanted;
 use crate::control::plan::{self, Plan, Step};
 use crate::control::port::{Link, Port};
+use crate::control::qos::Meters;
 use crate::control::registry::Numbers;
 use crate::control::timer::Deadline;
 use crate::control::token::Token;
@@ -30,6 +31,7 @@ struct Prepared {
     wanted: Config,
     numbers: Numbers,
     policy: Arc<Policy>,
+    meters: Meters,
     access: Access,
     /// New listeners, watched already, by the port's name.
     listeners: BTreeMap<String, Listener>,
@@ -60,19 +62,20 @@ impl Controller {
     fn check(&self, wanted: Config) -> Result<Prepared, ApplyError> {
         let plan = plan::diff(&self.config, &wanted)?;
         let numbers = self.numbers.for_config(&wanted).ok_or_else(|| self.too_many(&wanted))?;
-        let policy = self.forwarding(&wanted, &numbers)?;
+        let (policy, meters) = self.forwarding(&wanted, &numbers)?;
         let settings = &wanted.switch;
         let access = Access::new(settings.socket_mode, settings.socket_group.as_deref());
         let access = access.map_err(ApplyError::Access)?;
-        Ok(Prepared { plan, wanted, numbers, policy, access, listeners: BTreeMap::new() })
+        Ok(Prepared { plan, wanted, numbers, policy, meters, access, listeners: BTreeMap::new() })
     }
 
-    /// The policy but for groups: as it is, if nothing else changes, so that decisions that are kept hold.
-    fn forwarding(&self, wanted: &Config, numbers: &Numbers) -> Result<Arc<Policy>, ApplyError> {
+    /// The policy but for groups, and its meters: as they are, if nothing else changes, so that decisions that are kept hold.
+    fn forwarding(&self, wanted: &Config, numbers: &Numbers) -> Result<(Arc<Policy>, Meters), ApplyError> {
         if self.generation > 0 && *numbers == self.numbers && plan::forwards_alike(&self.config, wanted) {
-            return Ok(Arc::clone(&self.policy));
+            return Ok((Arc::clone(&self.policy), self.meters.clone()));
         }
-        Ok(Arc::new(numbers.compile(wanted, &self.seen(wanted, numbers))?))
+        let seen = self.seen(wanted, numbers);
+        Ok((Arc::new(numbers.compile(wanted, &seen)?), seen.meters))
     }
 
     /// Those who leave keep their numbers until they have left: both sides together must fit.
@@ -154,7 +157,7 @@ impl Controller {
 
     /// Does it. Nothing here can fail.
     fn commit(&mut self, prepared: Prepared, ops: &mut EventOps) {
-        let Prepared { plan, wanted, numbers, policy, access, mut listeners } = prepared;
+        let Prepared { plan, wanted, numbers, policy, meters, access, mut listeners } = prepared;
         let mut free: BTreeMap<PathBuf, Listener> = BTreeMap::new();
         for (name, step) in &plan.ports {
             if let Step::Remove = step
@@ -175,6 +178,7 @@ impl Controller {
         }
         self.security.apply(&wanted, &numbers.ports);
         self.policy = self.secured(&policy);
+        self.meters = meters;
         self.configure_gateways(&wanted, &numbers);
         self.bay.set_policy(Arc::clone(&self.policy));
         if self.config.switch.polling != wanted.switch.polling {

@@ -18,6 +18,7 @@ use crate::control::interfaces::{Interfaces, Opener};
 use crate::control::links::Links;
 use crate::control::neighbours::Neighbours;
 use crate::control::outside::UplinkNews;
+use crate::control::qos::Meters;
 use crate::control::registry::{Numbers, Ports};
 use crate::control::routing::Outsides;
 use crate::control::security::Security;
@@ -66,6 +67,8 @@ pub(super) struct Controller {
     pub(super) trees: Trees,
     pub(super) bonds: Bonds,
     pub(super) neighbours: Neighbours,
+    /// What ports may send, as the policy has it.
+    pub(super) meters: Meters,
     pub(super) gateways: gateway::Handle,
     /// Uplinks at which the switch has addresses, as the policy has them.
     pub(super) outsides: Outsides,
@@ -105,6 +108,7 @@ impl Controller {
             trees: Trees::default(),
             bonds: Bonds::default(),
             neighbours: Neighbours::default(),
+            meters: Meters::default(),
             gateways,
             outsides: Outsides::default(),
             uplinks: UplinkNews::default(),
@@ -211,6 +215,7 @@ impl Controller {
             match deadline {
                 Deadline::Tick => {
                     self.bay.tick();
+                    self.meters.settle(self.bay.now());
                     self.report_mismatch();
                     self.measure_interfaces();
                     self.look_at_carriers();

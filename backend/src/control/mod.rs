@@ -24,6 +24,7 @@ mod notify;
 mod outside;
 mod plan;
 mod port;
+mod qos;
 mod registry;
 mod routing;
 mod security;

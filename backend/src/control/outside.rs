@@ -60,7 +60,9 @@ impl UplinkNews {
 impl Controller {
     /// What the tables of a configuration depend on beside it.
     pub(super) fn seen(&self, config: &Config, numbers: &Numbers) -> Seen {
-        Seen { states: self.trees.states(config, numbers), outsides: self.outsides_of(config, numbers) }
+        let meters = self.meters.for_config(config, self.bay.now());
+        let states = self.trees.states(config, numbers);
+        Seen { states, outsides: self.outsides_of(config, numbers), meters }
     }
 
     /// What is known now of the uplinks at which the switch has addresses.

@@ -70,6 +70,10 @@ pub(super) fn diff(running: &Config, wanted: &Config) -> Result<Plan, ApplyError
         let (running, wanted) = (running.groups.get(name), wanted.groups.get(name));
         plan.object("group", name, (running, wanted), group_differences);
     }
+    for name in names(&running.qos, &wanted.qos) {
+        let (running, wanted) = (running.qos.get(name), wanted.qos.get(name));
+        plan.object("qos", name, (running, wanted), ports::qos_differences);
+    }
     for name in names(&running.routers, &wanted.routers) {
         let (running, wanted) = (running.routers.get(name), wanted.routers.get(name));
         plan.object("router", name, (running, wanted), addresses::router_differences);
@@ -135,6 +139,7 @@ pub(super) fn forwards_alike(one: &Config, other: &Config) -> bool {
         config.networks.iter().map(|(name, one)| (name.clone(), network(one))).collect::<Vec<_>>()
     };
     one.uplinks == other.uplinks
+        && one.qos == other.qos
         && one.routers == other.routers
         && networks(one) == networks(other)
         && ports(one) == ports(other)

@@ -13,6 +13,7 @@ use viaduct_switch::{
 use crate::config::{self, BondMode, Config};
 use crate::control::ApplyError;
 use crate::control::port::Port;
+use crate::control::qos::Meters;
 use crate::control::routing::{self, Named, Outsides};
 use crate::control::trees::States;
 
@@ -23,6 +24,8 @@ pub(super) struct Seen {
     pub(super) states: States,
     /// What is known of uplinks at which the switch has addresses.
     pub(super) outsides: Outsides,
+    /// What ports may send, and did.
+    pub(super) meters: Meters,
 }
 
 /// Names and numbers of a configuration's networks, and of its ports and uplinks, which are ports to the data path.
@@ -50,7 +53,7 @@ impl Numbers {
 
     /// The tables of the data path for `config`, whose names all have numbers.
     pub(super) fn compile(&self, config: &Config, seen: &Seen) -> Result<Policy, ApplyError> {
-        let Seen { states, outsides } = seen;
+        let Seen { outsides, meters, .. } = seen;
         let gateway = |name: &str| routing::gateway(config, self, outsides, name);
         let ports = config.ports.iter().filter_map(|(name, port)| {
             Some((
@@ -62,6 +65,7 @@ impl Numbers {
                     control: ControlPolicy::GUEST,
                     priority: port.priority,
                     guard: port.security.as_ref().map(guard),
+                    police: meters.of(config, name, port.qos.as_ref()),
                     ..PortPolicy::of(self.membership(&port.membership)?, port.mtu)
                 },
             ))
@@ -84,7 +88,7 @@ impl Numbers {
         // A gateway's own frames are as long as its network takes them, which the gateway sees to.
         let gateways = routing::ports(config, self).into_iter();
         let gateways = gateways.map(|(network, port)| (port, PortPolicy::new(network, u16::MAX)));
-        let ports = ports.chain(self.uplinks(config, states)).chain(gateways);
+        let ports = ports.chain(self.uplinks(config, seen)).chain(gateways);
         let policy = Policy::compile(ports, networks.chain(own))?;
         let routing = routing::compile(config, self, outsides)?;
         // Whoever has no gateway pays nothing for it.
@@ -122,7 +126,8 @@ impl Numbers {
 
     /// The uplinks that carry networks: trunks of them, where the one without a VLAN id has no tag. Those in `states`
     /// take part in a spanning tree.
-    fn uplinks(&self, config: &Config, states: &States) -> impl Iterator<Item = (PortIndex, PortPolicy)> {
+    fn uplinks(&self, config: &Config, seen: &Seen) -> impl Iterator<Item = (PortIndex, PortPolicy)> {
+        let Seen { states, meters, .. } = seen;
         config.uplinks.iter().filter_map(|(name, settings)| {
             let is_over = |network: &config::Network| network.uplinks().any(|uplink| uplink == name);
             let over = config.networks.iter().filter(|(_, network)| is_over(network));
@@ -148,6 +153,7 @@ impl Numbers {
                 multicast_router: settings.multicast_router,
                 control,
                 priority: settings.priority,
+                police: meters.of(config, name, settings.qos.as_ref()),
                 ..PortPolicy::trunk(trunk, mtu)
             };
             let port = *self.ports.get(name)?;

@@ -41,6 +41,7 @@ pub(super) fn port(end: VhostUser) -> Port {
         mtu: 1500,
         storm: StormLimits::default(),
         judging: JudgeLimits::default(),
+        qos: None,
         multicast_router: false,
         security: None,
         groups: None,

@@ -6,7 +6,8 @@ use viaduct_switch::{FdbEntry, NetworkIndex, PortIndex, VlanId};
 
 use crate::control::controller::Controller;
 use crate::model::{
-    FdbStatus, MemberStatus, MulticastGroupStatus, MulticastStatus, NetworkStatus, PortStatus, Snapshot,
+    FdbStatus, MemberStatus, MulticastGroupStatus, MulticastStatus, NetworkStatus, PortStatus, QosStatus,
+    Snapshot,
 };
 
 impl Controller {
@@ -33,6 +34,7 @@ impl Controller {
             outsides: self.outside_statuses(),
             neighbours: self.neighbour_statuses(),
             bonds: self.bonds.statuses(|port| Some(&self.interfaces.get(&port)?.name)),
+            qos: QosStatus { meters: self.meters.statuses(&self.config) },
             workers: self.bay.workers(),
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::model::{
     FdbStatus, FlowCacheStatus, InterfaceStatus, LinkState, MemberStatus, MulticastGroupStatus,
-    MulticastStatus, NetworkStatus, PortState, PortStatus, Traffic, WorkerStatus,
+    MulticastStatus, NetworkStatus, PortState, PortStatus, QosStatus, Traffic, WorkerStatus,
 };
 
 fn port(name: &str, state: PortState) -> PortStatus {
@@ -89,6 +89,7 @@ fn snapshot() -> Snapshot {
         stp: Vec::new(),
         bonds: Vec::new(),
         outsides: Vec::new(),
+        qos: QosStatus::default(),
         neighbours: Vec::new(),
         workers: vec![WorkerStatus {
             cpu: 0,

@@ -209,14 +209,6 @@ pub(super) const WRONG: &[Case] = &[
         "`socket`",
     ),
     (
-        "[network.lab]\n[port.vm1]\nnetwork = 'lab'\nqos = 'gold'",
-        4,
-        1,
-        "port.vm1.qos",
-        "`qos`",
-        "cannot do `qos` yet",
-    ),
-    (
         "[network.lab]\n[port.'../x']\nnetwork = 'lab'",
         2,
         7,
@@ -333,7 +325,6 @@ pub(super) const WRONG: &[Case] = &[
     ),
     // top level
     ("[netwrok.lab]", 1, 2, "netwrok", "`netwrok`", "`network`, the nearest"),
-    ("[qos.q1]\nkind = 'htb'", 1, 2, "qos", "`qos`", "this version cannot do `qos` yet"),
     // not TOML
     ("[network.lab", 1, 13, "", "the end of the file", "TOML"),
     ("[network.lab]\n[network.lab]", 2, 10, "", "lab]", "duplicate key"),

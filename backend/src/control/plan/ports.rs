@@ -4,7 +4,7 @@ use viaduct_switch::{FrameRate, JudgeLimits, StormLimits};
 
 use super::{addresses, difference, written_groups, written_vlan};
 use crate::config::{
-    Interface, Port, PortSecurity, Uplink, VhostUser, type_name, written_limit, written_limit_in,
+    Interface, Port, PortSecurity, Qos, Uplink, VhostUser, type_name, written_limit, written_limit_in,
     written_tag_types,
 };
 
@@ -27,6 +27,23 @@ fn judging_differences(running: JudgeLimits, wanted: JudgeLimits) -> [Option<Str
         limit("new_connections", "cps", running.new_connections, wanted.new_connections),
         limit("judged_packets", "pps", running.judged_packets, wanted.judged_packets),
     ]
+}
+
+/// A QoS by its name.
+fn named(qos: Option<&String>) -> &str {
+    qos.map_or("none", String::as_str)
+}
+
+pub(super) fn qos_differences(running: &Qos, wanted: &Qos) -> Vec<String> {
+    let ingress = |qos: &Qos| qos.ingress.map_or("none".to_owned(), |police| police.to_string());
+    let tree = |qos: &Qos| qos.tree.as_ref().map_or("none".to_owned(), ToString::to_string);
+    let mut differences: Vec<String> =
+        difference("ingress", ingress(running), ingress(wanted)).into_iter().collect();
+    if running.tree != wanted.tree {
+        let words = difference("tree", tree(running), tree(wanted));
+        differences.push(words.unwrap_or_else(|| "tree: other classes, queues or filters".to_owned()));
+    }
+    differences
 }
 
 fn written_queues(interface: Option<&Interface>) -> String {
@@ -66,6 +83,7 @@ pub(super) fn uplink_differences(running: &Uplink, wanted: &Uplink) -> Vec<Strin
         difference("stp_edge", running.stp.edge_name(), wanted.stp.edge_name()),
         difference("bond", written_bond(running), written_bond(wanted)),
         difference("lldp", running.lldp, wanted.lldp),
+        difference("qos", named(running.qos.as_ref()), named(wanted.qos.as_ref())),
     ];
     interface_differences(Some(&running.interface), Some(&wanted.interface))
         .into_iter()
@@ -137,6 +155,7 @@ pub(super) fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
         difference("mtu", running.mtu, wanted.mtu),
     ];
     let router = difference("multicast_router", running.multicast_router, wanted.multicast_router);
+    let qos = difference("qos", named(running.qos.as_ref()), named(wanted.qos.as_ref()));
     let security = security_differences(running.security.as_ref(), wanted.security.as_ref());
     // The driver is what the type says.
     let [interface, netns, _, queues, gro] = interface_differences(running.interface(), wanted.interface());
@@ -144,7 +163,7 @@ pub(super) fn port_differences(running: &Port, wanted: &Port) -> Vec<String> {
         .chain([interface, netns, queues, gro])
         .chain(storm_differences(&running.storm, &wanted.storm))
         .chain(judging_differences(running.judging, wanted.judging))
-        .chain([router])
+        .chain([router, qos])
         .chain(security)
         .chain(addresses::port_differences(running, wanted))
         .chain([difference("groups", written_groups(running), written_groups(wanted))])

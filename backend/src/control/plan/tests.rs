@@ -32,6 +32,7 @@ fn with_uplink(mut config: Config, interface: &str) -> Config {
         mtu: None,
         storm: StormLimits::default(),
         judging: JudgeLimits::UNLIMITED,
+        qos: None,
         multicast_router: true,
         stp: UplinkStp::default(),
         addressing: None,

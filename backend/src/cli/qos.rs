@@ -1,0 +1,43 @@
+//! `viaduct show qos`: what is let through, and what is not.
+
+use super::table::{Align, Cell, Colour, Table};
+use super::units;
+use crate::model::{CountedStatus, MeterStatus, QosStatus};
+
+/// The meters, a line each.
+pub(super) fn qos_text(qos: &QosStatus, colour: bool) -> String {
+    if qos.meters.is_empty() {
+        return "no port has a QoS; set qos = \"NAME\" in [port.NAME], and declare [qos.NAME] (docs/configuration.md)\n"
+            .to_owned();
+    }
+    meter_table(&qos.meters).render(colour)
+}
+
+fn meter_table(meters: &[MeterStatus]) -> Table {
+    let mut table = Table::new(&[
+        ("METER", Align::Left),
+        ("PORTS", Align::Left),
+        ("LIMITS", Align::Left),
+        ("CONFORMING", Align::Right),
+        ("EXCEEDING", Align::Right),
+        ("DROPPED", Align::Right),
+    ]);
+    for meter in meters {
+        let dropped = counted(&meter.dropped);
+        let is_dropping = meter.dropped.packets > 0;
+        table.row([
+            meter.qos.as_str().into(),
+            meter.ports.join(", ").into(),
+            meter.limits.as_str().into(),
+            counted(&meter.conforming).into(),
+            counted(&meter.exceeding).into(),
+            if is_dropping { Cell::coloured(dropped, Colour::Yellow) } else { dropped.into() },
+        ]);
+    }
+    table
+}
+
+/// Packets and bytes.
+fn counted(counted: &CountedStatus) -> String {
+    format!("{} / {}", units::count(counted.packets), units::bytes(counted.bytes))
+}
