@@ -8,8 +8,8 @@ use viaduct::model::{
     AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, DhcpClientStatus, DropStatus, FdbStatus,
     GroupPort, GroupStatus, InterfaceStatus, LacpLinkStatus, LinkState, MemberStatus, MeterStatus,
     MulticastGroupStatus, MulticastStatus, NeighbourStatus, NetworkStatus, OutsideStatus, PortState,
-    PortStatus, QosStatus, RuleStatus, SecurityStatus, Snapshot, StpPortStatus, StpStatus, Traffic,
-    WorkerStatus,
+    PortStatus, QosStatus, RuleStatus, SecurityStatus, ShapingClassStatus, ShapingStatus, Snapshot,
+    StpPortStatus, StpStatus, Traffic, WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -154,7 +154,13 @@ fn every_field_of_an_answer_is_named() {
             ..BondStatus::default()
         }],
         multicast: MulticastStatus::default(),
-        qos: QosStatus { meters: vec![MeterStatus::default()] },
+        qos: QosStatus {
+            meters: vec![MeterStatus::default()],
+            trees: vec![ShapingStatus {
+                classes: vec![ShapingClassStatus::default()],
+                ..ShapingStatus::default()
+            }],
+        },
         workers: vec![WorkerStatus::default()],
     };
     let mut fields = Vec::new();

@@ -26,6 +26,7 @@ mod port;
 mod qos;
 mod run;
 mod set;
+mod shaping;
 mod show;
 mod spanning_tree;
 mod table;

@@ -1,16 +1,20 @@
 //! `viaduct show qos`: what is let through, and what is not.
 
+use super::shaping::shaping_text;
 use super::table::{Align, Cell, Colour, Table};
 use super::units;
 use crate::model::{CountedStatus, MeterStatus, QosStatus};
 
 /// The meters, a line each.
 pub(super) fn qos_text(qos: &QosStatus, colour: bool) -> String {
-    if qos.meters.is_empty() {
+    if qos.meters.is_empty() && qos.trees.is_empty() {
         return "no port has a QoS; set qos = \"NAME\" in [port.NAME], and declare [qos.NAME] (docs/configuration.md)\n"
             .to_owned();
     }
-    meter_table(&qos.meters).render(colour)
+    let meters = (!qos.meters.is_empty()).then(|| meter_table(&qos.meters).render(colour));
+    let trees = (!qos.trees.is_empty()).then(|| shaping_text(&qos.trees, colour));
+    let parts: Vec<String> = meters.into_iter().chain(trees).collect();
+    parts.join("\n")
 }
 
 fn meter_table(meters: &[MeterStatus]) -> Table {

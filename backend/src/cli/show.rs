@@ -15,7 +15,7 @@ use super::spanning_tree::stp_text;
 use super::uplinks::{outside_text, uplink_text};
 use super::{Style, gateways, json, units};
 use crate::api::Client;
-use crate::model::{DropStatus, Snapshot};
+use crate::model::{DropStatus, QosStatus, Snapshot};
 use tables::{drop_text, fdb_table, multicast_text, network_table, port_table, worker_table};
 pub(super) use tables::{dropped, state, state_name};
 
@@ -50,7 +50,7 @@ pub(super) enum What {
     Multicast,
     /// Spanning trees: roles, states and the root
     Stp,
-    /// What QoS lets through: policed ports
+    /// What QoS lets through: policed ports, and trees of queues before ports
     Qos,
     /// The data path's workers
     Workers,
@@ -109,12 +109,17 @@ fn only_uplink(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> 
 }
 
 fn only_qos(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
-    snapshot.qos.meters.retain(|meter| meter.qos == name || meter.ports.iter().any(|port| port == name));
-    let missing = || {
-        let missing = format!("no QoS and no port {name} is policed; `viaduct show qos` lists all that is");
-        Failure::new(missing)
-    };
-    (!snapshot.qos.meters.is_empty()).then_some(snapshot).ok_or_else(missing)
+    let QosStatus { meters, trees } = &mut snapshot.qos;
+    meters.retain(|meter| meter.qos == name || meter.ports.iter().any(|port| port == name));
+    trees.retain(|tree| {
+        tree.name.split(' ').next() == Some(name) || tree.ports.iter().any(|port| port == name)
+    });
+    if meters.is_empty() && trees.is_empty() {
+        return Err(Failure::new(format!(
+            "no QoS {name} is used, and no port {name} has one; `viaduct show qos` lists all"
+        )));
+    }
+    Ok(snapshot)
 }
 
 fn only_network(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {

@@ -241,8 +241,8 @@ pub const QOS: Table = Table {
     heading: "qos.NAME",
     fields: &[
         now("ingress", "a table", "none"),
-        unserved("egress", "a table", "none"),
-        unserved("kind", "\"htb\"", "none"),
+        now("egress", "a table", "none"),
+        now("kind", "\"htb\"", "none"),
         now("rate", TREE_RATE, ""),
         now("burst", TREE_BURST, "5 ms of the rate"),
         now("default", "a class's name", ""),

@@ -181,6 +181,7 @@ impl Controller {
         self.meters = meters;
         self.configure_gateways(&wanted, &numbers);
         self.bay.set_policy(Arc::clone(&self.policy));
+        self.shape(&wanted, &numbers);
         if self.config.switch.polling != wanted.switch.polling {
             self.bay.set_polling(wanted.switch.polling);
         }

@@ -29,6 +29,7 @@ mod registry;
 mod routing;
 mod security;
 mod services;
+mod shaping;
 mod snapshot;
 mod tables;
 mod timer;

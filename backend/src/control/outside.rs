@@ -66,7 +66,7 @@ impl Controller {
     }
 
     /// What is known now of the uplinks at which the switch has addresses.
-    fn outsides_of(&self, config: &Config, numbers: &Numbers) -> Outsides {
+    pub(super) fn outsides_of(&self, config: &Config, numbers: &Numbers) -> Outsides {
         let outside = |name: &String| Some((name.clone(), self.outside_of(config, numbers, name)?));
         config.uplinks.keys().filter_map(outside).collect()
     }

@@ -90,7 +90,7 @@ fn status(qos: &str, police: &Police, counters: &MeterSnapshot) -> MeterStatus {
 }
 
 /// Ports and uplinks that have a QoS, with its name.
-fn assigned(config: &Config) -> impl Iterator<Item = (&String, &String)> {
+pub(super) fn assigned(config: &Config) -> impl Iterator<Item = (&String, &String)> {
     let ports = config.ports.iter().filter_map(|(name, port)| Some((name, port.qos.as_ref()?)));
     let uplinks = config.uplinks.iter().filter_map(|(name, uplink)| Some((name, uplink.qos.as_ref()?)));
     ports.chain(uplinks)

@@ -43,6 +43,11 @@ impl Security {
         self.groups.iter().find(|(_, group)| **group == index).map(|(name, _)| name.as_str())
     }
 
+    /// The number of a group.
+    pub(super) fn group_index(&self, name: &str) -> Option<GroupIndex> {
+        self.groups.get(name).copied()
+    }
+
     /// The name of an address group.
     pub(super) fn address_group_name(&self, index: AddressGroupIndex) -> Option<&str> {
         self.address_groups.iter().find(|(_, group)| **group == index).map(|(name, _)| name.as_str())

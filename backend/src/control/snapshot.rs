@@ -34,7 +34,7 @@ impl Controller {
             outsides: self.outside_statuses(),
             neighbours: self.neighbour_statuses(),
             bonds: self.bonds.statuses(|port| Some(&self.interfaces.get(&port)?.name)),
-            qos: QosStatus { meters: self.meters.statuses(&self.config) },
+            qos: QosStatus { meters: self.meters.statuses(&self.config), trees: self.shaping_statuses() },
             workers: self.bay.workers(),
         }
     }

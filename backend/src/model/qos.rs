@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct QosStatus {
     /// Meters of what ports send, by QoS and port.
     pub meters: Vec<MeterStatus>,
+    /// Trees of queues before ports, by name.
+    #[serde(default)]
+    pub trees: Vec<ShapingStatus>,
 }
 
 /// A meter: a port's, or that of several.
@@ -35,4 +38,49 @@ pub struct CountedStatus {
     pub packets: u64,
     /// Their bytes, from the Ethernet header on, without FCS.
     pub bytes: u64,
+}
+
+/// A tree of queues, or one queue, before the queues of ports.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ShapingStatus {
+    /// Its name.
+    pub name: String,
+    /// The ports whose frames pass it.
+    pub ports: Vec<String>,
+    /// Its classes, the root first; a tree that is one queue has the root alone.
+    pub classes: Vec<ShapingClassStatus>,
+}
+
+/// A class of such a tree. What happened in the classes below it counts for it, but for drops and backlog, which the root alone
+/// has of all.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ShapingClassStatus {
+    /// Its name; `root` for the root.
+    pub name: String,
+    /// The class above it; `None`: the root, or this is the root.
+    pub parent: Option<String>,
+    /// What it is guaranteed, in bits a second; `None` for a tree that is one queue.
+    pub rate_bits: Option<u64>,
+    /// What it may have with what others leave, in bits a second; `None` for a tree that is one queue.
+    pub ceil_bits: Option<u64>,
+    /// What it sends now, in bits a second.
+    pub bits_per_second: u64,
+    /// Frames that left.
+    pub sent_frames: u64,
+    /// Their bytes on the wire.
+    pub sent_bytes: u64,
+    /// Frames that wait.
+    pub backlog_frames: u64,
+    /// Their bytes on the wire.
+    pub backlog_bytes: u64,
+    /// Frames that were dropped.
+    pub dropped: u64,
+    /// How often it had to wait for tokens.
+    pub overlimits: u64,
+    /// Frames that were marked with CE instead of dropped.
+    pub marked: u64,
+    /// Bytes that it sent with tokens of classes above.
+    pub borrowed_bytes: u64,
+    /// Bytes that classes below sent with its tokens.
+    pub lent_bytes: u64,
 }

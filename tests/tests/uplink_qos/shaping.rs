@@ -1,0 +1,137 @@
+//! Scenario S6 at 100 Mbit/s: three classes of what goes to one station, each with its share, lent to the others when it is idle; and
+//! a neighbour without a QoS, which notices nothing of it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::guest::iperf;
+
+use super::{LIMIT, Stage, port};
+
+/// The station c's tree, as the scenario has it, but for the queues' room: datagrams come in rows of a millisecond.
+const TREE: &str = r#"
+[qos.shared]
+kind = "htb"
+rate = "100mbit"
+default = "rest"
+[qos.shared.class.web]
+rate = "30mbit"
+ceil = "100mbit"
+queue = { kind = "fifo", packets = 50 }
+[qos.shared.class.other]
+rate = "10mbit"
+ceil = "100mbit"
+queue = { kind = "fifo", packets = 50 }
+[qos.shared.class.rest]
+rate = "60mbit"
+ceil = "100mbit"
+queue = { kind = "sfq", perturb = "10s" }
+[[qos.shared.filter]]
+source = "10.0.1.1"
+destination_port = 80
+class = "web"
+[[qos.shared.filter]]
+source = "10.0.1.1"
+class = "other"
+"#;
+
+const QUEUE: &str = "[qos.shared]\negress = { kind = \"tbf\", rate = \"20mbit\" }\n";
+
+/// The classes, with the station that sends for each, and to which port of c.
+const CLASSES: [(&str, usize, u16); 3] = [("web", 0, 80), ("other", 0, 5201), ("rest", 1, 5202)];
+
+/// How long streams last, and for how long of that they are measured.
+const SECONDS: u64 = 4;
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// A twentieth of each share.
+const TOLERANCE: f64 = 0.05;
+
+fn config(qos: &str) -> String {
+    let ports = [port("a", ""), port("b", ""), port("c", "qos = \"shared\"\n")].concat();
+    format!("{qos}[network.lab]\n{ports}")
+}
+
+/// Bytes that c got, by its own count, and those of each class (and of all of them first) by the switch's.
+fn counted(stage: &Stage) -> (u64, Vec<(String, u64)>) {
+    let got = stage.stations[2].run("cat /sys/class/net/eth0/statistics/rx_bytes");
+    let shown = stage.daemon.command(&["show", "qos", "c", "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let classes = shown["trees"][0]["classes"].as_array().unwrap();
+    let class =
+        |class: &Value| (class["name"].as_str().unwrap().to_owned(), class["sent_bytes"].as_u64().unwrap());
+    (got.trim().parse().unwrap(), classes.iter().map(class).collect())
+}
+
+/// What each class, and all of them first, gets in Mbit/s, while these send more than there is.
+fn rates(stage: &Stage, busy: &[&str]) -> Vec<(String, f64)> {
+    thread::scope(|scope| {
+        for (_, station, port) in CLASSES.iter().filter(|(name, ..)| busy.contains(name)) {
+            let options = format!("-p {port} -u -l 1400 -b 130M");
+            scope.spawn(move || {
+                iperf("10.0.1.3", SECONDS, &options, |command| stage.stations[*station].run(command))
+            });
+        }
+        let before = counted(stage).1;
+        let has_begun = |name: &str| {
+            let sent = |all: &[(String, u64)]| {
+                all.iter().find(|(class, _)| class == name).map_or(0, |found| found.1)
+            };
+            sent(&counted(stage).1) > sent(&before) + 500_000
+        };
+        wait_until("all to send", LIMIT, || busy.iter().all(|name| has_begun(name)));
+        let (began, (got, before)) = (Instant::now(), counted(stage));
+        thread::sleep(WINDOW);
+        let (took, (got_then, after)) = (began.elapsed(), counted(stage));
+        let megabits = |bytes: u64| bytes as f64 * 8e-6 / took.as_secs_f64();
+        let rate = |((name, after), (_, before)): (&(String, u64), &(String, u64))| {
+            (name.clone(), megabits(after - before))
+        };
+        let rates: Vec<_> = after.iter().zip(&before).map(rate).collect();
+        assert_near("what c itself got", megabits(got_then - got), rates[0].1);
+        rates
+    })
+}
+
+fn assert_near(what: &str, rate: f64, expected: f64) {
+    let is_near = (rate / expected - 1.0).abs() <= TOLERANCE;
+    assert!(is_near, "{what}: {rate:.2} Mbit/s instead of {expected:.2}");
+}
+
+#[test]
+fn classes_get_their_shares_lend_what_they_leave_and_harm_no_neighbour() {
+    let stage = Stage::new(&config(TREE), &CLASSES.map(|(_, _, port)| port));
+    let _neighbour = stage.serve(1, 5203);
+    let shares: [(&[&str], &[f64]); 3] = [
+        (&["web", "other", "rest"], &[30.0, 10.0, 60.0]),
+        // What the rest leaves is lent in proportion.
+        (&["web", "other"], &[75.0, 25.0]),
+        (&["web"], &[100.0]),
+    ];
+    for (busy, shares) in shares {
+        thread::scope(|scope| {
+            let options = "-p 5203 -u -l 1400 -b 20M";
+            let stations = &stage.stations;
+            let free =
+                scope.spawn(move || iperf("10.0.1.2", SECONDS, options, |command| stations[2].run(command)));
+            let rates = rates(&stage, busy);
+            assert_near("all classes", rates[0].1, 100.0);
+            for (name, share) in busy.iter().zip(shares) {
+                let (_, rate) = rates.iter().find(|(class, _)| class == name).unwrap();
+                assert_near(&format!("{name} of {busy:?}"), *rate, *share);
+            }
+            assert_near("the neighbour", free.join().unwrap() / 1e6, 20.0);
+        });
+    }
+    // Another tree while frames may still wait.
+    let told = stage.daemon.apply(&config(QUEUE));
+    assert!(told.contains("qos shared"), "{told}");
+    wait_until("the queue to follow the tree", LIMIT, || {
+        let shown = stage.daemon.command(&["show", "qos", "c"]);
+        String::from_utf8(shown.stdout).unwrap().starts_with("shared c, before c\n")
+    });
+    let rate = iperf("10.0.1.3", 2, "-p 80", |command| stage.stations[0].run(command)) / 1e6;
+    assert!((15.0..20.0).contains(&rate), "TCP by a queue of 20 Mbit/s: {rate:.2} Mbit/s");
+}
