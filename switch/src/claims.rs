@@ -56,15 +56,19 @@ impl RawClaims {
             return Err(DropReason::BadOffload);
         }
         let checksum = self.check_checksum(length)?;
-        let gso = self.check_gso()?;
-        match (checksum, gso) {
-            // virtio 1.2, 5.1.6.2.1: a driver that sets a GSO type must set NEEDS_CSUM as well.
-            (None, Some(_)) => Err(DropReason::BadOffload),
-            (Some(sum), Some(gso)) if gso.is_one_segment(sum.start, length) => {
-                Ok(Claims { checksum, gso: None })
-            }
-            _ => Ok(Claims { checksum, gso }),
+        if self.gso_type == GSO_NONE {
+            return Ok(Claims { checksum, gso: None });
         }
+        self.check_super_frame(checksum, length)
+    }
+
+    #[inline(never)]
+    fn check_super_frame(self, checksum: Option<PartialChecksum>, length: u32) -> Result<Claims, DropReason> {
+        let gso = self.check_gso()?;
+        // virtio 1.2, 5.1.6.2.1: a driver that sets a GSO type must set NEEDS_CSUM as well.
+        let sum = checksum.ok_or(DropReason::BadOffload)?;
+        let is_cut = !gso.is_one_segment(sum.start, length);
+        Ok(Claims { checksum, gso: is_cut.then_some(gso) })
     }
 
     fn check_checksum(self, length: u32) -> Result<Option<PartialChecksum>, DropReason> {
@@ -78,9 +82,8 @@ impl RawClaims {
         Ok(Some(PartialChecksum { start: self.csum_start, offset: self.csum_offset }))
     }
 
-    fn check_gso(self) -> Result<Option<Gso>, DropReason> {
+    fn check_gso(self) -> Result<Gso, DropReason> {
         let kind = match self.gso_type & !GSO_ECN {
-            GSO_NONE if self.gso_type == GSO_NONE => return Ok(None),
             GSO_TCP4 => GsoKind::Tcp4,
             GSO_TCP6 => GsoKind::Tcp6,
             GSO_UDP_FRAGMENT => GsoKind::UdpFragment,
@@ -93,7 +96,7 @@ impl RawClaims {
         if self.gso_size == 0 || (ecn && !is_tcp) {
             return Err(DropReason::BadOffload);
         }
-        Ok(Some(Gso { kind, size: self.gso_size, ecn }))
+        Ok(Gso { kind, size: self.gso_size, ecn })
     }
 }
 

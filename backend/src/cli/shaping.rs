@@ -14,7 +14,7 @@ fn one_tree(tree: &ShapingStatus, colour: bool) -> String {
     let ports = if tree.ports.is_empty() { "no port".to_owned() } else { tree.ports.join(", ") };
     format!(
         "{}, before {ports}\n{}{}",
-        tree.name,
+        tree.qos,
         traffic_table(&tree.classes).render(colour),
         fate_table(&tree.classes).render(colour)
     )
@@ -97,7 +97,7 @@ mod tests {
         };
         let classes = vec![class("root", None), class("web", None), class("images", Some("web"))];
         let ports = vec!["vm1".to_owned(), "wan".to_owned()];
-        let tree = ShapingStatus { name: "shared".to_owned(), ports, classes };
+        let tree = ShapingStatus { qos: "shared".to_owned(), shared: true, ports, classes };
         let text = shaping_text(&[tree], false);
         assert!(text.starts_with("shared, before vm1, wan\n"), "{text}");
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("images")).collect();

@@ -111,9 +111,7 @@ fn only_uplink(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> 
 fn only_qos(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     let QosStatus { meters, trees } = &mut snapshot.qos;
     meters.retain(|meter| meter.qos == name || meter.ports.iter().any(|port| port == name));
-    trees.retain(|tree| {
-        tree.name.split(' ').next() == Some(name) || tree.ports.iter().any(|port| port == name)
-    });
+    trees.retain(|tree| tree.qos == name || tree.ports.iter().any(|port| port == name));
     if meters.is_empty() && trees.is_empty() {
         return Err(Failure::new(format!(
             "no QoS {name} is used, and no port {name} has one; `viaduct show qos` lists all"

@@ -228,7 +228,7 @@ impl Controller {
     }
 
     /// Nobody is to be found behind ports that left; their numbers' next owners start counting from zero.
-    fn forget_leavers(&self, plan: &Plan, numbers: &Numbers) {
+    fn forget_leavers(&mut self, plan: &Plan, numbers: &Numbers) {
         for (name, step) in plan.ports.iter().chain(&plan.interfaces) {
             let Some(&index) = self.numbers.ports.get(name) else { continue };
             match step {
@@ -247,8 +247,9 @@ impl Controller {
         }
     }
 
-    /// Nothing learned at the port, and no connection that it opened, counts any more.
-    fn forget_port(&self, index: PortIndex) {
+    /// Nothing learned at the port, no connection that it opened and nothing that waits for it counts any more.
+    fn forget_port(&mut self, index: PortIndex) {
+        self.bay.forget(index);
         self.switch.forget_port(index);
         self.switch.forget_connections(index, self.bay.now(), |_| ());
         self.gateways.forget_port(index);

@@ -15,12 +15,15 @@ use crate::control::routing::Named;
 use crate::dataplane::{ShapingReport, TreeSetup};
 use crate::model::{ShapingClassStatus, ShapingStatus};
 
-/// Whose a tree is: a tree of classes is shared by all ports with its QoS, one queue is each port's own. No QoS has a space in its
-/// name.
+/// What the names of trees begin with that are one port's own; no QoS has a space in its name.
+const OF_PORT: &str = "port ";
+
+/// The name of the tree before a port: a tree of classes is shared by all ports with its QoS. One queue is each port's own, and stays
+/// that port's when it gets another QoS.
 fn tree_name(qos: &str, tree: &Tree, port: &str) -> String {
     match tree.plan().root {
         RootPlan::Htb(_) => qos.to_owned(),
-        RootPlan::Queue(_) => format!("{qos} {port}"),
+        RootPlan::Queue(_) => format!("{OF_PORT}{port}"),
     }
 }
 
@@ -46,7 +49,7 @@ impl Controller {
         }
     }
 
-    /// The trees, by name.
+    /// The trees, by QoS and port.
     pub(super) fn shaping_statuses(&self) -> Vec<ShapingStatus> {
         let reports = self.bay.shaping();
         if reports.is_empty() {
@@ -54,13 +57,19 @@ impl Controller {
         }
         let names: HashMap<PortIndex, &String> =
             self.numbers.ports.iter().map(|(name, index)| (*index, name)).collect();
-        let status = |ShapingReport { name, ports, report }: ShapingReport| ShapingStatus {
-            name: name.to_string(),
-            ports: ports.iter().filter_map(|port| Some((*names.get(port)?).clone())).collect(),
-            classes: classes(&report),
+        let assigned: HashMap<&String, &String> = assigned(&self.config).collect();
+        let status = |ShapingReport { name, ports, report }: ShapingReport| {
+            let owner = name.strip_prefix(OF_PORT);
+            let qos = owner.map_or(Some(&*name), |port| Some(assigned.get(&port.to_owned())?.as_str()));
+            ShapingStatus {
+                qos: qos.unwrap_or_default().to_owned(),
+                shared: owner.is_none(),
+                ports: ports.iter().filter_map(|port| Some((*names.get(port)?).clone())).collect(),
+                classes: classes(&report),
+            }
         };
         let mut statuses: Vec<_> = reports.into_iter().map(status).collect();
-        statuses.sort_by(|a, b| a.name.cmp(&b.name));
+        statuses.sort_by(|a, b| (&a.qos, &a.ports).cmp(&(&b.qos, &b.ports)));
         statuses
     }
 }

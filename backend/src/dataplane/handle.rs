@@ -423,6 +423,10 @@ impl Datapath for Dataplane {
         (watch, counters)
     }
 
+    fn forget(&mut self, port: PortIndex) {
+        self.abandon(port);
+    }
+
     fn set_shaping(&mut self, wanted: Vec<TreeSetup>) -> Vec<(Arc<str>, PlanError)> {
         self.change_trees(wanted)
     }

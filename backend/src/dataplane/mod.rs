@@ -78,6 +78,11 @@ pub trait Datapath {
     /// too late.
     fn purge(&mut self, port: PortIndex, link: u8);
 
+    /// Throws away all that waits for `port`, which is detached and no more: its number may become another one's.
+    fn forget(&mut self, port: PortIndex) {
+        let _ = port;
+    }
+
     /// Makes every worker use `policy`; returns once they do.
     fn set_policy(&mut self, policy: Arc<Policy>);
 

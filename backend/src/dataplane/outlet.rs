@@ -92,6 +92,11 @@ impl Outlet {
         queue.is_some_and(|queue| queue.backlog.is_empty())
     }
 
+    /// Whether something waits at any of its queues.
+    pub(super) fn is_behind(&self) -> bool {
+        (0..self.queues.len()).any(|number| !self.is_drained(number))
+    }
+
     /// How many queues it has.
     pub(super) fn queue_count(&self) -> u16 {
         u16::try_from(self.queues.len()).unwrap_or(u16::MAX)

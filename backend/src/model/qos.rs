@@ -43,8 +43,10 @@ pub struct CountedStatus {
 /// A tree of queues, or one queue, before the queues of ports.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ShapingStatus {
-    /// Its name.
-    pub name: String,
+    /// The QoS, by its name in the file.
+    pub qos: String,
+    /// Whether all ports with the QoS share it; else it is one port's own.
+    pub shared: bool,
     /// The ports whose frames pass it.
     pub ports: Vec<String>,
     /// Its classes, the root first; a tree that is one queue has the root alone.

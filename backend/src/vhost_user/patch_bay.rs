@@ -227,6 +227,11 @@ impl PatchBay {
         self.engine.set_policy(policy);
     }
 
+    /// Throws away all that waits for `port`, which is detached and no more.
+    pub fn forget(&mut self, port: PortIndex) {
+        self.engine.forget(port);
+    }
+
     /// Has these trees of queues, and no others, stand before ports' own; gives those whose plans are no good.
     pub fn set_shaping(&mut self, wanted: Vec<TreeSetup>) -> Vec<(Arc<str>, PlanError)> {
         self.engine.set_shaping(wanted)

@@ -118,7 +118,7 @@ impl Tree {
             return false;
         };
         if let Some(htb) = &mut self.htb {
-            htb.charge(now, place, lender, length);
+            htb.charge(now, (place, lender), length, false);
         }
         self.count_sent(now, place, length, false);
         true
@@ -134,7 +134,8 @@ impl Tree {
         let mut counted = Counted { sink, dropped: &mut counters.dropped };
         let mut work = Work { now, items: &mut self.items, sink: &mut counted };
         let left = self.plan.limits.bytes.saturating_sub(self.backlog.bytes - before.bytes);
-        if make_room(queue.as_discipline_mut(), &item, left, &mut work) {
+        let is_shared = self.htb.is_some();
+        if make_room(queue.as_discipline_mut(), &item, (left, is_shared), &mut work) {
             queue.as_discipline_mut().enqueue(item, &mut work);
         } else {
             work.drop(item, DropReason::QueueMemory);
@@ -184,7 +185,7 @@ impl Tree {
             if self.classes[place].backlog().frames == 0 {
                 htb.deactivate(place);
             }
-            htb.charge(now, place, lender, item.length);
+            htb.charge(now, (place, lender), item.length, true);
         }
         self.count_sent(now, place, item.length, item.marked);
     }
@@ -261,12 +262,18 @@ impl Class {
 
 /// Whether there is room for `item`, if need be after its queue let others go. `left_bytes` is what other classes leave to
 /// this one, of which it may have half: a threshold that falls as memory gets scarce (Choudhury and Hahne, "Dynamic
-/// Queue Length Thresholds", 1998), so that a class that had nothing waiting finds room beside any others.
-fn make_room(queue: &mut dyn Discipline, item: &Item, left_bytes: u64, work: &mut Work<'_>) -> bool {
+/// Queue Length Thresholds", 1998), so that a class that had nothing waiting finds room beside any others. Where there are none, it
+/// may have all.
+fn make_room(
+    queue: &mut dyn Discipline,
+    item: &Item,
+    (left_bytes, is_shared): (u64, bool),
+    work: &mut Work<'_>,
+) -> bool {
     for _ in 0..SHEDDING_MAX {
         let own = queue.backlog();
         let (free_bytes, free_frames) = (left_bytes.saturating_sub(own.bytes), work.items.free());
-        let is_modest = own.bytes <= free_bytes && own.frames <= free_frames;
+        let is_modest = !is_shared || (own.bytes <= free_bytes && own.frames <= free_frames);
         if is_modest && u64::from(item.length) <= free_bytes && free_frames > 0 {
             return true;
         }

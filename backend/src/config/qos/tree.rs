@@ -63,6 +63,9 @@ impl fmt::Display for Tree {
     }
 }
 
+/// Fields of any tree.
+const OF_TREES: &[&str] = &["overhead", "packets", "memory"];
+
 /// The tree of a QoS as far as it is right, if it has one; what is wrong is noted.
 pub(super) fn read(table: &TableReader<'_>, known: &Known<'_>) -> Option<Tree> {
     let noted = table.noted();
@@ -74,6 +77,11 @@ pub(super) fn read(table: &TableReader<'_>, known: &Known<'_>) -> Option<Tree> {
     if !table.has("kind") {
         for field in OF_CLASSES.iter().filter(|field| table.has(field)) {
             table.note(field, format!("the field `{field}`"), "kind = \"htb\" beside it".to_owned());
+        }
+    }
+    if !table.has("kind") && !table.has("egress") {
+        for field in OF_TREES.iter().filter(|field| table.has(field)) {
+            table.note(field, format!("the field `{field}`"), "`egress` or `kind` beside it".to_owned());
         }
     }
     let (root, filters) = if is_htb {

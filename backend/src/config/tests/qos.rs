@@ -64,6 +64,13 @@ const WRONG: &[Told] = &[
     ("[qos.'a b']\ningress = {police='1mbit'}", 1, "qos.a b", "a b", "a name"),
     ("[qos.vm1]", 1, "qos.vm1", "an empty table", "`ingress`"),
     ("[qos.vm1]\negress = 'tbf'", 2, "qos.vm1.egress", "\"tbf\"", "a table"),
+    (
+        "[qos.vm1]\noverhead = 24\ningress = {police='1mbit'}",
+        2,
+        "qos.vm1.overhead",
+        "`overhead`",
+        "`egress` or `kind` beside it",
+    ),
     ("[qos.vm1]\nrate = '1mbit'", 2, "qos.vm1.rate", "`rate`", "kind = \"htb\" beside it"),
     ("[qos.vm1]\ningress = '50mbit'", 2, "qos.vm1.ingress", "\"50mbit\"", "a table"),
     ("[qos.vm1]\ningres = {}", 2, "qos.vm1.ingres", "`ingres`", "`ingress`, the nearest"),

@@ -30,6 +30,13 @@ impl Dataplane {
         }
     }
 
+    /// Throws away all that waits for a port that is detached and does not come back.
+    pub(super) fn abandon(&mut self, port: PortIndex) {
+        let frames = self.parked.remove(&port).map_or(0, |parked| parked.frames());
+        self.switch.counters().port(port).add_drops(DropReason::ReceiverDown, frames);
+        self.purge_tree(port, DropReason::ReceiverDown);
+    }
+
     /// Throws away what waits at ports that forwarded under `before` and do not now: neighbours are told next that they
     /// are closed, and who is told opens another way at once, by which late frames would come back (IEEE 802.1Q-2018,
     /// 8.6.7). To be called when all workers use the new policy, so that nothing is put there any more.
@@ -38,6 +45,8 @@ impl Dataplane {
             if forwards(before, port) && !forwards(&self.policy, port) {
                 let queues = attached.outlet.as_ref().map_or(0, |outlet| outlet.queue_count());
                 (0..queues).for_each(|queue| self.purge_queue(port, queue, DropReason::StpBlocked));
+                // Of a bond as a whole, too.
+                self.purge_tree(port, DropReason::StpBlocked);
             }
         }
     }

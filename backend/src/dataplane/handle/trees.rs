@@ -151,19 +151,18 @@ impl Dataplane {
     /// Gives back memory that trees have not needed for a while, and gives up what waits for ports that did not come back.
     pub(super) fn tidy_trees(&self) {
         for known in &self.trees.known {
-            for port in known.shaper.ports().into_iter().filter(|port| !self.attached.contains_key(port)) {
+            for port in known.shaper.all_ports().into_iter().filter(|port| !self.attached.contains_key(port))
+            {
                 self.purge_tree_of(port, &known.shaper, DropReason::ReceiverDown);
             }
             known.shaper.tidy();
         }
     }
 
-    /// Throws away what waits for `port` in the tree before its queues.
+    /// Throws away what waits for `port` in the tree before its queues, and in any that it has left.
     pub(super) fn purge_tree(&self, port: PortIndex, reason: DropReason) {
         for known in &self.trees.known {
-            if known.shaper.ports().contains(&port) {
-                self.purge_tree_of(port, &known.shaper, reason);
-            }
+            self.purge_tree_of(port, &known.shaper, reason);
         }
     }
 

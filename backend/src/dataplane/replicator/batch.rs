@@ -188,6 +188,8 @@ impl Batch {
         visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) {
         let Some(mut visit) = tree.visit(means.now, true) else { return };
+        // Each copy that waits is one that is not brought now, but looked at.
+        means.cost += VISIT_COST;
         let Means { switch, outlets, now, now_s, .. } = *means;
         let leaving = Leaving { switch, outlets, now, now_s };
         let mut untold = means.shaping.take_untold();

@@ -52,9 +52,13 @@ impl Waiting {
     /// Lets depart what is due, as far as one visit goes. Gives when there is more, and whether that is pressing: it is due.
     pub(super) fn depart(&mut self, leaving: &Leaving<'_>, untold: &mut Untold) -> (Nanos, bool) {
         let now = self.at(leaving.now);
-        if !self.ports.iter().any(|port| leaving.outlet(*port).is_some()) {
+        if !self.ports.iter().chain(&self.former).any(|port| leaving.outlet(*port).is_some()) {
             // No driver runs: all waits for one. Who attaches it sees to the tree.
             return (NEVER, false);
+        }
+        let is_behind = |port: &PortIndex| leaving.outlet(*port).is_some_and(Outlet::is_behind);
+        if self.ends && self.ports.iter().any(is_behind) {
+            return (now + CONGESTED, true);
         }
         let mut budget = VISIT_BUDGET;
         self.resume(leaving, untold);

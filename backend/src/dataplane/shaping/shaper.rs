@@ -51,6 +51,8 @@ pub(super) struct Waiting {
     pub(super) store: Store,
     /// The ports before whose queues it stands.
     pub(super) ports: Vec<PortIndex>,
+    /// Those before whose queues it stood, and whose frames it may still have.
+    pub(super) former: Vec<PortIndex>,
     /// Tickets of frames that were due while their port's driver did not run and another's did, oldest first.
     pub(super) aside: Vec<(PortIndex, Vec<u32>)>,
     /// Spreads flows, as nobody outside can foresee.
@@ -88,6 +90,7 @@ impl Shaper {
             tree,
             store: Store::new(Arc::clone(&memory.0)),
             ports: Vec::new(),
+            former: Vec::new(),
             aside: Vec::new(),
             seed,
             scheduled: NEVER,
@@ -134,12 +137,24 @@ impl Shaper {
 
     /// Stands before the queues of these ports from now on.
     pub(in crate::dataplane) fn set_ports(&self, ports: &[PortIndex]) {
-        turn::patiently(&self.waiting).ports = ports.to_vec();
+        let mut waiting = turn::patiently(&self.waiting);
+        let before = std::mem::replace(&mut waiting.ports, ports.to_vec());
+        waiting.former.extend(before);
+        let Waiting { ports, former, store, .. } = &mut *waiting;
+        former.retain(|port| store.len() > 0 && !ports.contains(port));
+        former.sort_unstable();
+        former.dedup();
     }
 
     /// The ports before whose queues it stands.
     pub(in crate::dataplane) fn ports(&self) -> Vec<PortIndex> {
         turn::patiently(&self.waiting).ports.clone()
+    }
+
+    /// The same, and those of which it may have frames from before.
+    pub(in crate::dataplane) fn all_ports(&self) -> Vec<PortIndex> {
+        let waiting = turn::patiently(&self.waiting);
+        waiting.ports.iter().chain(&waiting.former).copied().collect()
     }
 
     /// Throws away what waits for `port`; gives how many frames that were.
@@ -186,13 +201,14 @@ impl Waiting {
 
     fn forget(&mut self, port: PortIndex) -> u64 {
         let frames = self.store.forget(port);
-        let Self { aside, store, tree, ports, .. } = self;
+        let Self { aside, store, tree, ports, former, .. } = self;
         for (_, tickets) in aside.extract_if(.., |(of, _)| *of == port) {
             for ticket in tickets {
                 store.free(ticket);
             }
         }
-        if ports.as_slice() == [port] {
+        former.retain(|of| *of != port);
+        if ports.as_slice() == [port] && former.is_empty() {
             // Nobody else's frames are in the tree, in which those that are gone would still take their time.
             while let Some(item) = tree.drain() {
                 store.free(item.ticket);

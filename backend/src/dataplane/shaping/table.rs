@@ -89,10 +89,14 @@ impl Shaping {
         self.agenda.bring(id, at);
     }
 
-    /// Sees to the tree before a port's queues at once, if it is the worker's.
+    /// Has the tree before a port's queues seen to at once, which runs now: if not by this worker, it may have set frames aside before
+    /// it knew.
     pub(in crate::dataplane) fn look_after(&mut self, port: PortIndex) {
-        if let Some(tree) = self.table.of(port).filter(|tree| tree.owner == self.worker) {
+        let Some(tree) = self.table.of(port) else { return };
+        if tree.owner == self.worker {
             self.agenda.bring(tree.id, Nanos::default());
+        } else {
+            tree.postbox.post(Message::Depart { tree: tree.id, at: Nanos::default() });
         }
     }
 

@@ -214,8 +214,9 @@ impl Htb {
         Pick::Leaf { place: at as usize, lender: lender as usize }
     }
 
-    /// Charges `bytes` that the leaf at `place` sent with tokens of `lender`.
-    pub(crate) fn charge(&mut self, now: Nanos, place: usize, lender: usize, bytes: u32) {
+    /// Charges `bytes` that the leaf at `place` sent with tokens of `lender`. `in_turn` says whether it was picked: what passes
+    /// finds nobody waiting, and takes no turn from anybody.
+    pub(crate) fn charge(&mut self, now: Nanos, (place, lender): (usize, usize), bytes: u32, in_turn: bool) {
         let priority = self.classes.get(place).map_or(0, |class| class.priority);
         let (mut at, mut is_borrowed) = (number(place), true);
         while let Some(class) = self.classes.get_mut(at as usize) {
@@ -223,11 +224,15 @@ impl Htb {
             class.refill(now);
             if at as usize == lender {
                 is_borrowed = false;
-                self.feeds.charge(class.node(priority), Turn::Own, bytes);
+                if in_turn {
+                    self.feeds.charge(class.node(priority), Turn::Own, bytes);
+                }
                 class.lending.lent_bytes += if at as usize == place { 0 } else { u64::from(bytes) };
             }
             if is_borrowed {
-                self.feeds.charge(class.node(priority), Turn::Borrowed, bytes);
+                if in_turn {
+                    self.feeds.charge(class.node(priority), Turn::Borrowed, bytes);
+                }
                 class.lending.borrowed_bytes += u64::from(bytes);
             } else {
                 class.rate.charge(bytes);

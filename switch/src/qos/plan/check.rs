@@ -65,7 +65,7 @@ pub enum PlanError {
     },
     /// A queue in a queue in a queue…
     #[error(
-        "class {0} has queues nested too deeply: a token bucket or bands may have a queue without any in it"
+        "class {0} has queues nested more than three deep, as in bands of token buckets of a queue: leave one level out"
     )]
     Nested(Arc<str>),
     /// More buckets of flows than memory is set aside for.

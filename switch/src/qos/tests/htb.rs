@@ -200,6 +200,36 @@ fn a_thousand_trees_with_ten_thousand_classes_cost_a_frame_no_more_than_one() {
     assert!(one <= 40 && many <= one, "{one}, {many}");
 }
 
+/// Turns are for those who wait: what passed while nobody did is owed to nobody.
+#[test]
+fn what_passed_uncontended_takes_no_turns_later() {
+    let plan = htb(100 * MBIT, &[(None, 30 * MBIT, 100 * MBIT), (None, 30 * MBIT, 100 * MBIT)]);
+    let mut lab = Lab::new(&plan);
+    // The first borrows for ten seconds, alone.
+    for _ in 0..50_000 {
+        lab.now = lab.now + Nanos(200_000);
+        assert!(lab.tree.admit(lab.now, class(0), 1500));
+    }
+    let (began, steps) = (lab.now, crate::qos::steps::so_far());
+    lab.keep_busy(&[(0, item(0, 1500)), (1, item(0, 1500))], began + Nanos(SECOND));
+    let shares = [0, 1].map(|place| lab.bytes(place, began, lab.now));
+    assert!(shares[0].abs_diff(shares[1]) < 200_000, "{shares:?}");
+    let departed = lab.departed.len() as u64;
+    assert!(crate::qos::steps::so_far() - steps < departed * 40);
+}
+
+#[test]
+fn a_queue_alone_has_all_the_room_of_its_tree() {
+    let slow = TbfPlan { rate: rate(MBIT), burst: burst(1600), peak: None, queue: fifo(200) };
+    let mut plan = of_queue(QueuePlan::Tbf(Box::new(slow)));
+    plan.limits = TreeLimits { frames: 300, bytes: 1 << 20 };
+    let mut lab = Lab::new(&plan);
+    for _ in 0..250 {
+        lab.send(0, item(0, 1500));
+    }
+    assert_eq!(lab.tree.backlog().frames, 200, "it is its own length that counts");
+}
+
 #[test]
 fn a_flood_to_all_classes_takes_no_more_memory_than_is_set_aside_and_a_quiet_class_has_room() {
     let classes: Vec<_> = (0..100).map(|_| (None, MBIT, 100 * MBIT)).collect();
