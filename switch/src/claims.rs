@@ -52,6 +52,12 @@ impl RawClaims {
         if self.flags & (FLAG_NEEDS_CHECKSUM | FLAG_RECEIVE_COALESCING) == 0 && self.gso_type == GSO_NONE {
             return Ok(Claims::default());
         }
+        self.check_offload(length)
+    }
+
+    /// The same where there are claims. By itself, so that frames without any pay nothing for it.
+    #[inline(never)]
+    fn check_offload(self, length: u32) -> Result<Claims, DropReason> {
         if self.flags & FLAG_RECEIVE_COALESCING != 0 {
             return Err(DropReason::BadOffload);
         }
@@ -59,11 +65,6 @@ impl RawClaims {
         if self.gso_type == GSO_NONE {
             return Ok(Claims { checksum, gso: None });
         }
-        self.check_super_frame(checksum, length)
-    }
-
-    #[inline(never)]
-    fn check_super_frame(self, checksum: Option<PartialChecksum>, length: u32) -> Result<Claims, DropReason> {
         let gso = self.check_gso()?;
         // virtio 1.2, 5.1.6.2.1: a driver that sets a GSO type must set NEEDS_CSUM as well.
         let sum = checksum.ok_or(DropReason::BadOffload)?;
