@@ -11,6 +11,7 @@ use crate::counters::Volume;
 use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
+use crate::marking::Trust;
 use crate::meter::{Colour, Dscp};
 use crate::nat::Cause;
 use crate::packet::{Contents, Icmp, IcmpMessage, Ports, Transport};
@@ -70,6 +71,8 @@ pub struct ExplainedStep {
 /// A step's place on the way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
+    /// What the port believes of DSCP and priority, and writes.
+    Marking,
     /// The port's meter.
     Meter,
     /// The tags tell the network.
@@ -95,6 +98,7 @@ impl Place {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Marking => "marking",
             Self::Meter => "meter",
             Self::Classification => "classification",
             Self::PortSecurity => "port-security",
@@ -124,6 +128,10 @@ pub enum Looked {
     OnTheWire(Volume),
     /// That no tag stands there.
     Untagged,
+    /// The code point of a packet of IP.
+    Dscp(Dscp),
+    /// What the port believes.
+    Trust(Trust),
     /// The frame's length in bytes, and the limit that it was compared with.
     Length {
         /// The frame's.
@@ -216,6 +224,10 @@ pub enum Outcome {
     Coloured(Colour),
     /// It goes on with this code point.
     Marked(Dscp),
+    /// It goes on with this priority.
+    Prioritised(Priority),
+    /// Filters know it by this from now on.
+    Known(u16),
     /// The source address is noted at the port.
     Learns(MacAddress),
     /// The frame counts among those of the class.

@@ -134,6 +134,17 @@ pub struct Metadata {
     pub claims: Claims,
     /// What its tag said that was taken off; `None` where it had none, as frames that are just being read do.
     pub tag: Option<TakenTag>,
+    /// What was chosen for it beside its bytes where it entered.
+    pub marks: Marks,
+}
+
+/// What a port, or its meter, chose for a frame beside its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Marks {
+    /// The priority with which it goes on; `None`: that of its tag, or of its port.
+    pub priority: Option<Priority>,
+    /// What filters know it by; 0: nothing.
+    pub mark: u16,
 }
 
 /// What a frame's tags said that were taken off where it entered.
@@ -150,7 +161,14 @@ impl Metadata {
     #[must_use]
     #[inline]
     pub fn new(source: PortIndex, length: u32, claims: Claims) -> Self {
-        Self { source, length, claims, tag: None }
+        Self { source, length, claims, tag: None, marks: Marks::default() }
+    }
+
+    /// The priority that was chosen for it, or that its tag told; `None`: its port's.
+    #[must_use]
+    #[inline]
+    pub fn priority(&self) -> Option<Priority> {
+        self.marks.priority.or_else(|| self.tag?.priority)
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::control::ControlPolicy;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
+use crate::marking::Marking;
 use crate::meter::Meter;
 use crate::nat::Nat;
 use crate::router::Routing;
@@ -56,6 +57,8 @@ pub struct PortPolicy {
     pub judging: JudgeLimits,
     /// How much it may send, whatever it is; `None`: any amount. Ports that share a meter share what it lets pass.
     pub police: Option<Arc<Meter>>,
+    /// What it believes of the marks of frames that enter, and what is written instead; `None`: they stay as they are.
+    pub marking: Option<Arc<Marking>>,
 }
 
 impl PortPolicy {
@@ -88,6 +91,7 @@ impl PortPolicy {
             guard: None,
             judging,
             police: None,
+            marking: None,
         }
     }
 }

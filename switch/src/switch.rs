@@ -24,7 +24,7 @@ use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups};
 use crate::nat::Translator;
-use crate::policy::{NetworkPolicy, Policy};
+use crate::policy::{Ingress, NetworkPolicy, Policy};
 use crate::router::{Neighbours, Why};
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
@@ -145,10 +145,23 @@ impl Switch {
         burst: &mut [Frame<P>],
         egress: &mut impl Egress<P>,
     ) {
-        self.run(worker, now, burst, egress, None);
+        self.run(worker, now, burst, egress, Entry::Anew);
     }
 
-    /// Takes in fragments of one datagram that were kept by [`Egress::hold`], now that this was decided about it.
+    /// Takes in what came by its port before, and was metered and marked then: packets that waited for a gateway's next station, with
+    /// the tags that their port wants, and the gateway's own frames.
+    pub fn process_again<P>(
+        &self,
+        worker: &mut WorkerState,
+        now: Nanos,
+        burst: &mut [Frame<P>],
+        egress: &mut impl Egress<P>,
+    ) {
+        self.run(worker, now, burst, egress, Entry::Again);
+    }
+
+    /// Takes in fragments of one datagram that were kept by [`Egress::hold`], now that this was decided about it. What was chosen
+    /// for them where they entered stands beside their bytes.
     pub fn process_decided<P>(
         &self,
         worker: &mut WorkerState,
@@ -157,7 +170,7 @@ impl Switch {
         egress: &mut impl Egress<P>,
         decided: Carried,
     ) {
-        self.run(worker, now, burst, egress, Some(decided));
+        self.run(worker, now, burst, egress, Entry::Decided(decided));
     }
 
     #[inline]
@@ -167,7 +180,7 @@ impl Switch {
         now: Nanos,
         burst: &mut [Frame<P>],
         egress: &mut impl Egress<P>,
-        decided: Option<Carried>,
+        entry: Entry,
     ) {
         let Some(first) = burst.first() else { return };
         let WorkerState {
@@ -186,9 +199,9 @@ impl Switch {
         let source = first.meta.source;
         scratch.begin();
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
-        // First of all: what a port sends too much costs next to nothing, and what is marked is read with its mark.
-        let policed = if decided.is_none() { police(&scene, burst, now, policed) } else { &[] };
         let ingress = policy.ingress(source);
+        // First of all: what a port sends too much costs next to nothing, and what is marked is read with its mark.
+        let (policed, carried) = condition(&scene, ingress, entry, burst, now, policed);
         let guard = scene.port.and_then(|port| port.guard.as_deref());
         let rules = policy.security().map(|security| self.rules(security, &scene, now));
         let routes = self.routes(policy);
@@ -211,7 +224,7 @@ impl Switch {
             egress,
             rules,
             filter: self.filter.get(),
-            carried: decided,
+            carried,
             receivers,
             readings,
             routes,
@@ -401,17 +414,53 @@ impl Switch {
     }
 }
 
-/// Meters a burst, if its port is policed; gives which of its frames are to be dropped, or nothing if none is.
+/// How frames come in.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// By their port.
+    Anew,
+    /// Once more, after they were metered and marked.
+    Again,
+    /// The same, and this was decided about them.
+    Decided(Carried),
+}
+
+/// Marks and meters a burst, if its port wants that and it was not done before; gives which of its frames are to be dropped, or nothing
+/// if none is, and what was decided about all. The mark comes first: a meter believes of a frame what its port does, and has the
+/// last word.
 #[inline]
-fn police<'a, P>(
+fn condition<'a, P>(
     scene: &Scene<'_>,
+    ingress: Ingress<'_>,
+    entry: Entry,
     burst: &mut [Frame<P>],
     now: Nanos,
     refused: &'a mut Vec<bool>,
-) -> &'a [bool] {
-    let Some(meter) = scene.port.and_then(|port| port.police.as_deref()) else { return &[] };
+) -> (&'a [bool], Option<Carried>) {
+    match entry {
+        Entry::Anew => {}
+        Entry::Again => {
+            mark_again(scene, burst);
+            return (&[], None);
+        }
+        Entry::Decided(decided) => return (&[], Some(decided)),
+    }
+    let Some(port) = scene.port else { return (&[], None) };
+    if let Some(marking) = port.marking.as_deref() {
+        marking.mark(burst, ingress, port.priority);
+    }
+    let Some(meter) = port.police.as_deref() else { return (&[], None) };
     meter.police(burst, now, refused);
-    refused
+    (refused, None)
+}
+
+#[cold]
+fn mark_again<P>(scene: &Scene<'_>, burst: &mut [Frame<P>]) {
+    if let Some(port) = scene.port
+        && let Some(marking) = port.marking.as_deref()
+    {
+        marking.mark_again(burst, port.priority);
+    }
 }
 
 #[cfg(test)]

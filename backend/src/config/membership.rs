@@ -9,7 +9,7 @@ use super::names::{choice, nearest, reference};
 use super::reader::TableReader;
 use super::values;
 
-const PRIORITY: &str = "a priority code point from 0 to 7";
+pub(super) const PRIORITY: &str = "a priority code point from 0 to 7";
 const TAG_TYPES: &[(&str, TagTypes)] = &[
     ("0x88a8", TagTypes { service: true, legacy: false }),
     ("0x9100", TagTypes { service: false, legacy: true }),
@@ -194,10 +194,14 @@ fn includes(all: TagTypes, one: TagTypes) -> bool {
 
 /// The priority of frames that come without one.
 pub(super) fn priority(table: &TableReader<'_>) -> Priority {
-    let number = table.read("priority", PRIORITY, |value| {
+    code_point(table, "priority").unwrap_or_default()
+}
+
+/// A priority code point in `field`.
+pub(super) fn code_point(table: &TableReader<'_>, field: &str) -> Option<Priority> {
+    table.read(field, PRIORITY, |value| {
         values::number(value, 0..=Priority::CODE_POINT_MAX).and_then(Priority::new)
-    });
-    number.unwrap_or_default()
+    })
 }
 
 /// A VLAN id in `field`.

@@ -69,6 +69,7 @@ pub use port::{default_mac, type_name};
 pub use port_security::{AddressPair, PortSecurity};
 pub use problem::{ConfigError, Problem, WrongFile};
 pub use publish::{PortProtocol, Publication};
+pub(crate) use qos::written_marking;
 pub use qos::{Filter, Police, Qos, Tree};
 pub use router::{Router, StaticRoute};
 pub(crate) use storm::{written as written_limit, written_in as written_limit_in};

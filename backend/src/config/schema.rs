@@ -241,6 +241,10 @@ pub const QOS: Table = Table {
     heading: "qos.NAME",
     fields: &[
         now("ingress", "a table", "none"),
+        now("trust", "\"both\", \"dscp\", \"pcp\", \"none\"", "\"both\""),
+        now("set", "a table", "none"),
+        now("map", "a table", "class selectors"),
+        now("mark", MARK, "none"),
         now("egress", "a table", "none"),
         now("kind", "\"htb\"", "none"),
         now("rate", TREE_RATE, ""),
@@ -256,6 +260,24 @@ pub const QOS: Table = Table {
 
 const TREE_RATE: &str = "bits a second from \"1kbit\" to \"400gbit\"";
 const TREE_BURST: &str = "bytes from \"1600B\" to \"1GiB\"";
+
+const MARK: &str = "a number from 1 to 65535";
+const DSCP: &str = "a DSCP's name, or a number from 0 to 63";
+
+/// `[qos.NAME.set]`
+pub const QOS_SET: Table = Table {
+    heading: "qos.NAME.set",
+    fields: &[now("dscp", DSCP, "what is trusted"), now("pcp", "a number from 0 to 7", "what is trusted")],
+};
+
+/// `[qos.NAME.map]`
+pub const QOS_MAP: Table = Table {
+    heading: "qos.NAME.map",
+    fields: &[
+        now("dscp", "a table like { ef = 5, af41 = 4 }", "the upper three bits, and { le = 1 }"),
+        now("pcp", "a table like { 5 = \"ef\" }", "\"cs0\" to \"cs7\""),
+    ],
+};
 
 /// `[qos.NAME.class.NAME]`
 pub const QOS_CLASS: Table = Table {
@@ -310,10 +332,11 @@ pub const QOS_FILTER: Table = Table {
         now("protocol", "a name or a number from 0 to 255", "any"),
         now("source_port", "a port or a range", "any"),
         now("destination_port", "a port or a range", "any"),
-        now("dscp", "a DSCP's name, or a number from 0 to 63", "any"),
+        now("dscp", DSCP, "any"),
         now("network", "a network's name", "any"),
         now("port", "a port's or an uplink's name", "any"),
         now("group", "a group's name", "any"),
+        now("mark", MARK, "any"),
     ],
 };
 
@@ -335,7 +358,8 @@ pub const QOS_INGRESS: Table = Table {
         now("peak_packets", PACKET_RATE, "none"),
         now("peak_packet_burst", PACKET_BURST, "as packet_burst"),
         now("exceed", "\"drop\", \"mark\", \"pass\"", "\"drop\", or \"mark\" beside a peak"),
-        now("dscp", "a DSCP's name, or a number from 0 to 63", "\"le\""),
+        now("dscp", DSCP, "\"le\""),
+        now("exceed_mark", MARK, "none"),
         now("colour_aware", "true, false", "false"),
         now("shared", "true, false", "false"),
     ],
@@ -509,6 +533,8 @@ pub const TABLES: &[&Table] = &[
     &STORM,
     &QOS,
     &QOS_INGRESS,
+    &QOS_SET,
+    &QOS_MAP,
     &QOS_CLASS,
     &QOS_QUEUE,
     &QOS_FILTER,

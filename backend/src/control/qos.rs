@@ -118,7 +118,7 @@ mod tests {
             let port = samples::port(samples::vhost_user(format!("/run/{name}.sock"), 1));
             ((*name).to_owned(), crate::config::Port { qos: Some("gold".to_owned()), ..port })
         };
-        let qos = Qos { ingress: Some(police), tree: None };
+        let qos = Qos { ingress: Some(police), ..Qos::default() };
         Config { qos: [("gold".to_owned(), qos)].into(), ..samples::lab(ports.iter().map(port)) }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use viaduct_switch::marking::Marking;
 use viaduct_switch::nat::{Nat, NatSettings};
 use viaduct_switch::security::{AddressPair, PortSecurity, SourceGuard, Zone};
 use viaduct_switch::{
@@ -66,6 +67,7 @@ impl Numbers {
                     priority: port.priority,
                     guard: port.security.as_ref().map(guard),
                     police: meters.of(config, name, port.qos.as_ref()),
+                    marking: marking(config, port.qos.as_ref()),
                     ..PortPolicy::of(self.membership(&port.membership)?, port.mtu)
                 },
             ))
@@ -154,6 +156,7 @@ impl Numbers {
                 control,
                 priority: settings.priority,
                 police: meters.of(config, name, settings.qos.as_ref()),
+                marking: marking(config, settings.qos.as_ref()),
                 ..PortPolicy::trunk(trunk, mtu)
             };
             let port = *self.ports.get(name)?;
@@ -163,6 +166,11 @@ impl Numbers {
             carries.then_some((port, policy))
         })
     }
+}
+
+/// What becomes of the marks of frames by a port with this QoS.
+fn marking(config: &Config, qos: Option<&String>) -> Option<Arc<Marking>> {
+    config.qos.get(qos?)?.marking.clone()
 }
 
 /// What a port with these addresses may send.

@@ -161,6 +161,8 @@ impl Words<'_> {
                 field("on the wire", format!("{} packets, {} bytes", volume.frames, volume.bytes))
             }
             Looked::Untagged => field("tag", "none"),
+            Looked::Dscp(dscp) => field("DSCP", dscp),
+            Looked::Trust(trust) => field("trusted", trust),
             Looked::Length { bytes, limit } => field("length", against(*bytes, *limit)),
             Looked::WireLength { bytes, limit } => field("length on the wire", against(*bytes, *limit)),
             Looked::Destination(mac) => field("destination", mac),
@@ -216,6 +218,8 @@ impl Words<'_> {
             }
             Outcome::Coloured(colour) => format!("{colour} to the meter of {}", self.port(self.source)),
             Outcome::Marked(dscp) => format!("goes on with DSCP {dscp}"),
+            Outcome::Prioritised(priority) => format!("goes on with priority {}", priority.code_point()),
+            Outcome::Known(mark) => format!("goes on with mark {mark}"),
             Outcome::Learns(mac) => format!("{mac} is noted at {}", self.port(self.source)),
             Outcome::Metered(class) => {
                 format!("counts among the {} frames of {}", class_name(*class), self.port(self.source))

@@ -13,6 +13,7 @@ use super::inlet::Inlet;
 use super::message::{Belongings, Message};
 use super::outlet::{Kick, Outlet};
 use super::poller::Wake;
+use super::switching::Entry;
 use super::worker::Worker;
 
 impl Worker {
@@ -142,7 +143,7 @@ impl Worker {
     fn announce(&mut self, port: PortIndex, frame: &[u8]) {
         for mut tagged in self.state.policy().announcements(port, frame) {
             self.burst.load(port, &mut tagged);
-            self.switch_burst(0, Instant::now(), None);
+            self.switch_burst(0, Instant::now(), Entry::Anew);
             self.readmit(Instant::now());
         }
     }

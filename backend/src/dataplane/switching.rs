@@ -11,9 +11,20 @@ use super::shared::elapsed;
 use super::worker::Worker;
 use crate::config::Polling;
 
+/// How frames come in.
+#[derive(Clone, Copy)]
+pub(super) enum Entry {
+    /// By their port.
+    Anew,
+    /// Once more, after they waited in a gateway; or they are its own.
+    Again,
+    /// Once more, after they waited for the first fragment of their datagram, about which this was decided.
+    Decided(Carried),
+}
+
 impl Worker {
     /// Lets the switch decide about the burst, and delivers it.
-    pub(super) fn switch_burst(&mut self, link: u8, now: Instant, decided: Option<Carried>) {
+    pub(super) fn switch_burst(&mut self, link: u8, now: Instant, entry: Entry) {
         let elapsed = elapsed(self.started, now);
         self.outbox.clear();
         let (frames, segments) = self.burst.parts();
@@ -33,9 +44,12 @@ impl Worker {
             released: &mut self.released,
         };
         let state = &mut self.state;
-        match decided {
-            None => self.switch.process(state, elapsed, frames, &mut collector),
-            Some(decided) => self.switch.process_decided(state, elapsed, frames, &mut collector, decided),
+        match entry {
+            Entry::Anew => self.switch.process(state, elapsed, frames, &mut collector),
+            Entry::Again => self.switch.process_again(state, elapsed, frames, &mut collector),
+            Entry::Decided(decided) => {
+                self.switch.process_decided(state, elapsed, frames, &mut collector, decided);
+            }
         }
         let refused = collector.refused;
         if is_watched {
@@ -70,7 +84,8 @@ impl Worker {
                     for held in &mut frames {
                         put_tags_back(held, self.state.policy());
                         self.burst.load(held.meta.source, &mut held.bytes);
-                        self.switch_burst(0, now, Some(decided));
+                        self.burst.set_marks(held.meta.marks);
+                        self.switch_burst(0, now, Entry::Decided(decided));
                     }
                 }
             }
@@ -91,7 +106,7 @@ impl Worker {
         let tags = policy.tags_of(port).map(|tags| tags.frame(network, priority)).unwrap_or_default();
         let mut frame = tags.put_before(frame);
         self.burst.load(port, &mut frame);
-        self.switch_burst(0, Instant::now(), None);
+        self.switch_burst(0, Instant::now(), Entry::Again);
         self.readmit(Instant::now());
     }
 }

@@ -53,7 +53,7 @@ pub struct Sample {
     pub meta: Metadata,
     /// The network to which it belongs, if that was told by tags.
     pub network: Option<NetworkIndex>,
-    /// The priority that they said; `None`: the port's own.
+    /// The priority that they said, or that the port chose; `None`: the port's own.
     pub priority: Option<Priority>,
     /// When.
     pub at: Nanos,
@@ -266,9 +266,9 @@ impl Tap {
     }
 
     fn leave(&self, frame: &Frame<Span>, noted: &Noted, at: Nanos) {
-        let meta = Metadata { length: noted.length, claims: noted.claims, tag: None, ..frame.meta };
+        let meta = Metadata::new(frame.meta.source, noted.length, noted.claims);
         let network = frame.meta.tag.map(|tag| tag.network);
-        let priority = frame.meta.tag.and_then(|tag| tag.priority);
+        let priority = frame.meta.priority();
         let NotedHead { head, head_len } = noted.head;
         let Noted { fate, lost, .. } = *noted;
         self.pass_on(Sample { meta, network, priority, at, fate, lost, unread: 0, head, head_len });

@@ -20,6 +20,7 @@ use super::replicator::{FloodMemory, Replicator};
 use super::shaping::Shaping;
 use super::shared::{Reporter, WorkerShared, add, elapsed};
 use super::steering::seconds;
+use super::switching::Entry;
 use super::sync::mailbox::Mailbox;
 use super::tap::Taps;
 use super::visits::{ADDRESSEES, Delivery, after_visit};
@@ -180,7 +181,7 @@ impl Worker {
         let (port, link) = (inlet.port, inlet.link);
         self.count_malformed(place, now);
         self.note_flows(port, pair, now);
-        self.switch_burst(link, now, None);
+        self.switch_burst(link, now, Entry::Anew);
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         let wanted = inlet.way.complete(&self.burst);
         let (frames, bytes) = (self.burst.frames().0.len(), self.burst.bytes());

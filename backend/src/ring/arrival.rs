@@ -135,7 +135,7 @@ impl Burst {
             raw.csum_start = raw.csum_start.saturating_add(4);
         }
         let claims = raw.check(length)?;
-        frame.meta = Metadata { source: port, length, claims, tag: None };
+        frame.meta = Metadata::new(port, length, claims);
         frame.payload = Span::default();
         if rest.len > 0 {
             self.segments.push(rest).map_err(|_| DropReason::TooLong)?;

@@ -1,6 +1,6 @@
 //! A guest's transmit ring: where frames enter the switch, a burst at a time.
 
-use viaduct_switch::{DropReason, Frame, Head, Metadata, PortIndex, RawClaims, frame::HEAD_MAX};
+use viaduct_switch::{DropReason, Frame, Head, Marks, Metadata, PortIndex, RawClaims, frame::HEAD_MAX};
 
 use super::chain::{Direction, Segments};
 use super::copy::copy;
@@ -112,6 +112,13 @@ impl Burst {
                 u32::from(self.segments.push(Segment { host: rest.as_mut_ptr(), len }).is_ok());
         }
         self.filled = 1;
+    }
+
+    /// What was chosen before for the frame that was loaded.
+    pub fn set_marks(&mut self, marks: Marks) {
+        if let Some(frame) = self.frames.first_mut() {
+            frame.meta.marks = marks;
+        }
     }
 
     /// Bytes of all frames together.

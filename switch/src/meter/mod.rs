@@ -27,7 +27,7 @@ pub use plan::{Allowance, Colour, Exceeding, Limits, MeterPlan};
 
 use crate::counters::Volume;
 use crate::decision::address_at;
-use crate::frame::Frame;
+use crate::frame::{Frame, Marks};
 use crate::time::Nanos;
 
 /// A meter with what was taken of its rates: one of a port, or shared by several.
@@ -139,6 +139,7 @@ impl Meter {
                 Fate::Conforms => tally.conforming += volume,
                 Fate::Exceeds(mark) => {
                     mark.map(|mark| mark.write(frame.head.bytes_mut()));
+                    self.mark_exceeding(&mut frame.meta.marks);
                     tally.exceeding += volume;
                 }
                 Fate::Refused => {
@@ -147,6 +148,13 @@ impl Meter {
                     tally.dropped += volume;
                 }
             }
+        }
+    }
+
+    /// Has filters know a frame by exceeding the rate.
+    pub(crate) fn mark_exceeding(&self, marks: &mut Marks) {
+        if self.plan.exceeding_mark != 0 {
+            marks.mark = self.plan.exceeding_mark;
         }
     }
 

@@ -48,6 +48,9 @@ pub struct MeterPlan {
     pub colour_aware: bool,
     /// What becomes of yellow frames, or of those above the one rate that there is. Red ones are dropped.
     pub exceeding: Exceeding,
+    /// What filters know frames by that exceed the committed rate and pass ([`Match::mark`](crate::qos::Match)); 0: by what they
+    /// had.
+    pub exceeding_mark: u16,
 }
 
 /// What a meter says about a frame (RFC 2698, 1).

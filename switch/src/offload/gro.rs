@@ -298,7 +298,8 @@ impl<'a> Flow<'a> {
         let first = &self.first;
         let (one, other) = (first.member.meta, next.member.meta);
         let same = (first.headers, first.layout, first.kind) == (next.headers, next.layout, next.kind)
-            && (one.source, one.tag, one.claims) == (other.source, other.tag, other.claims)
+            && (one.source, one.tag, one.marks, one.claims)
+                == (other.source, other.tag, other.marks, other.claims)
             && first.common == next.common;
         let follows = u32::try_from(self.payload).is_ok_and(|payload| match first.kind {
             GsoKind::Udp => true,

@@ -35,10 +35,11 @@ impl Policy {
     fn entered(&self, meta: &Metadata) -> Option<(NetworkIndex, Priority)> {
         let source = self.port(meta.source);
         let own = source.map(|source| source.priority).unwrap_or_default();
-        match meta.tag {
-            Some(tag) => Some((tag.network, tag.priority.unwrap_or(own))),
-            None => Some((source?.native()?, own)),
-        }
+        let network = match meta.tag {
+            Some(tag) => tag.network,
+            None => source?.native()?,
+        };
+        Some((network, meta.priority().unwrap_or(own)))
     }
 }
 

@@ -28,8 +28,8 @@ pub struct Match {
     pub port: Option<PortIndex>,
     /// A security group of the port that the frame came from.
     pub group: Option<GroupIndex>,
-    /// The mark, and which of its bits count.
-    pub mark: Option<(u32, u32)>,
+    /// What the port that the frame came from, or that port's meter, chose for it ([`Marks::mark`](crate::Marks)).
+    pub mark: Option<u16>,
 }
 
 /// A filter: what it wants, and the class of what it matches.
@@ -53,7 +53,7 @@ pub struct Subject<'a> {
     /// The security groups of that port.
     pub groups: &'a [GroupIndex],
     /// Its mark; 0 if nobody set one.
-    pub mark: u32,
+    pub mark: u16,
 }
 
 impl Match {
@@ -63,7 +63,7 @@ impl Match {
         let of_frame = self.network.is_none_or(|network| subject.network == Some(network))
             && self.port.is_none_or(|port| subject.port == Some(port))
             && self.group.is_none_or(|group| subject.groups.contains(&group))
-            && self.mark.is_none_or(|(mark, mask)| (subject.mark ^ mark) & mask == 0);
+            && self.mark.is_none_or(|mark| subject.mark == mark);
         of_frame && (!self.wants_packet() || subject.packet.is_some_and(|packet| self.matches_packet(packet)))
     }
 

@@ -15,7 +15,7 @@ use crate::drops::DropReason;
 use crate::explain::{Departure, Explanation, Fate, Looked, Notes, Observer, Outcome, Place};
 use crate::frame::{Frame, Metadata};
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::meter;
+use crate::meter::{self, Dscp};
 use crate::multicast::{Class, Scratch, Snooping, Verdict, classify};
 use crate::packet::parse;
 use crate::policy::Policy;
@@ -49,6 +49,7 @@ struct Explainer<'a> {
 
 impl Explainer<'_> {
     fn explain(self, mut frame: Frame<&[u8]>) -> Explanation {
+        self.mark(&mut frame);
         if self.police(&mut frame) == meter::Fate::Refused {
             let fate = Fate::Dropped(DropReason::Policed);
             return Explanation { steps: self.notes.into_steps(), network: None, fate };
@@ -65,6 +66,37 @@ impl Explainer<'_> {
         Explanation { steps: self.notes.into_steps(), network: home.ok(), fate }
     }
 
+    /// What the port writes instead of what came.
+    fn mark(&self, frame: &mut Frame<&[u8]>) {
+        let Some((port, marking)) = self.scene.port.and_then(|port| Some((port, port.marking.as_deref()?)))
+        else {
+            return;
+        };
+        self.notes.enter(Place::Marking);
+        self.notes.looked(|| Looked::Trust(marking.trust));
+        let came = Dscp::of(frame.head.bytes());
+        if let Some(dscp) = came {
+            self.notes.looked(|| Looked::Dscp(dscp));
+        }
+        self.note_tags(frame.head.bytes());
+        let ingress = self.scene.policy.ingress(self.scene.source);
+        marking.mark(std::slice::from_mut(frame), ingress, port.priority);
+        let goes_on = Dscp::of(frame.head.bytes());
+        if let Some(dscp) = goes_on.filter(|dscp| Some(*dscp) != came) {
+            self.notes.outcome(|| Outcome::Marked(dscp));
+        }
+        if let Some(priority) = frame.meta.marks.priority {
+            self.notes.outcome(|| Outcome::Prioritised(priority));
+        }
+        self.known(frame.meta.marks.mark);
+    }
+
+    fn known(&self, mark: u16) {
+        if mark != 0 {
+            self.notes.outcome(|| Outcome::Known(mark));
+        }
+    }
+
     /// What the port's meter says, whose mark is written.
     fn police(&self, frame: &mut Frame<&[u8]>) -> meter::Fate {
         let Some(meter) = self.scene.port.and_then(|port| port.police.as_deref()) else {
@@ -75,11 +107,13 @@ impl Explainer<'_> {
         let (colour, fate) = meter.assess(frame, self.now);
         self.notes.outcome(|| Outcome::Coloured(colour));
         match fate {
-            meter::Fate::Conforms | meter::Fate::Exceeds(None) => {}
-            meter::Fate::Exceeds(Some(dscp)) => {
-                if dscp.write(frame.head.bytes_mut()) {
+            meter::Fate::Conforms => {}
+            meter::Fate::Exceeds(dscp) => {
+                if let Some(dscp) = dscp.filter(|dscp| dscp.write(frame.head.bytes_mut())) {
                     self.notes.outcome(|| Outcome::Marked(dscp));
                 }
+                meter.mark_exceeding(&mut frame.meta.marks);
+                self.known(meter.plan().exceeding_mark);
             }
             meter::Fate::Refused => self.notes.outcome(|| Outcome::Dropped(DropReason::Policed)),
         }

@@ -7,6 +7,7 @@ use viaduct_switch::qos::plan::FILTERS_MAX;
 use viaduct_switch::qos::{ClassIndex, FilterPlan, Match};
 use viaduct_switch::security::{GroupIndex, Prefix};
 
+use super::marking::mark;
 use crate::config::compile::Numbered;
 use crate::config::groups::{PORTS, PREFIX, of_prefix, port_range, protocol};
 use crate::config::names::reference;
@@ -83,7 +84,8 @@ fn filter(
         protocol: protocol(table),
         source_ports: table.read("source_port", PORTS, port_range),
         destination_ports: table.read("destination_port", PORTS, port_range),
-        dscp: dscp(table).map(Dscp::get),
+        dscp: dscp(table, "dscp").map(Dscp::get),
+        mark: table.has("mark").then(|| mark(table, "mark")),
         ..Match::default()
     };
     check(table, &wants);
@@ -120,8 +122,8 @@ fn prefix(table: &TableReader<'_>, field: &str) -> Option<Prefix> {
 }
 
 /// A code point by its name or number.
-pub(super) fn dscp(table: &TableReader<'_>) -> Option<Dscp> {
-    table.read("dscp", &viaduct_switch::meter::dscp::InvalidDscp.to_string(), |value| {
+pub(super) fn dscp(table: &TableReader<'_>, field: &str) -> Option<Dscp> {
+    table.read(field, &viaduct_switch::meter::dscp::InvalidDscp.to_string(), |value| {
         let number = || values::number(value, 0..=Dscp::MAX).and_then(Dscp::new);
         values::text(value).map_or_else(number, |text| text.parse().ok())
     })

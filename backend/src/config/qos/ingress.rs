@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use viaduct_switch::meter::{Allowance, Dscp, Exceeding, Limits, MeterPlan};
 
 use super::filter::dscp;
+use super::marking::mark;
 use super::units::{bit_rate, packet_rate, size, written_rate, written_size};
 use crate::config::reader::TableReader;
 use crate::config::{schema, values};
@@ -68,7 +69,13 @@ pub(super) fn read(table: &TableReader<'_>) -> Police {
         let expected = "a `peak` beside it: with one rate there is no colour that a frame could have before";
         table.note("colour_aware", "true".to_owned(), expected.to_owned());
     }
-    let plan = MeterPlan { committed, peak, colour_aware, exceeding: exceeding(table, has_peak) };
+    let exceeding = exceeding(table, has_peak);
+    let exceeding_mark = mark(table, "exceed_mark");
+    if exceeding_mark != 0 && exceeding == Exceeding::Dropped {
+        let expected = "exceed = \"mark\" or \"pass\" beside it: what is dropped needs no mark";
+        table.note("exceed_mark", "the field `exceed_mark`".to_owned(), expected.to_owned());
+    }
+    let plan = MeterPlan { committed, peak, colour_aware, exceeding, exceeding_mark };
     Police { plan, shared: table.read("shared", SWITCH, values::boolean).unwrap_or(false) }
 }
 
@@ -102,7 +109,7 @@ fn check_peak(table: &TableReader<'_>, field: &str, limits: (Option<Allowance>, 
 fn exceeding(table: &TableReader<'_>, has_peak: bool) -> Exceeding {
     const WORDS: &[(&str, &str)] = &[("drop", "drop"), ("mark", "mark"), ("pass", "pass")];
     let word = table.read_word("exceed", WORDS, &[]).unwrap_or(if has_peak { "mark" } else { "drop" });
-    let dscp = dscp(table);
+    let dscp = dscp(table, "dscp");
     match word {
         "mark" => return Exceeding::Marked(dscp.unwrap_or(Dscp::LOWER_EFFORT)),
         _ if table.has("dscp") => {
@@ -131,6 +138,9 @@ impl fmt::Display for Police {
             Exceeding::Marked(dscp) => write!(f, "exceed mark {dscp}"),
             Exceeding::Passed => write!(f, "exceed pass"),
         }?;
+        if plan.exceeding_mark != 0 {
+            write!(f, " with mark {}", plan.exceeding_mark)?;
+        }
         let words = [(plan.colour_aware, "colour-aware"), (*shared, "shared")];
         words.into_iter().filter(|(is_so, _)| *is_so).try_for_each(|(_, word)| write!(f, ", {word}"))
     }

@@ -2,6 +2,8 @@
 
 mod filter;
 mod ingress;
+mod marking;
+pub(crate) use marking::written as written_marking;
 mod queue;
 mod tree;
 mod units;
@@ -11,6 +13,10 @@ pub(super) use filter::Known;
 pub use ingress::Police;
 pub use tree::Tree;
 
+use std::sync::Arc;
+
+use viaduct_switch::marking::Marking;
+
 use super::reader::TableReader;
 use super::schema;
 
@@ -19,6 +25,8 @@ use super::schema;
 pub struct Qos {
     /// What a port may send; `None`: any amount.
     pub ingress: Option<Police>,
+    /// What becomes of the DSCP and the priority of what a port sends; `None`: they stay.
+    pub marking: Option<Arc<Marking>>,
     /// How what goes to a port waits; `None`: for the receiver only.
     pub tree: Option<Tree>,
 }
@@ -27,9 +35,12 @@ pub struct Qos {
 pub(super) fn read(table: &TableReader<'_>, known: &Known<'_>) -> Qos {
     table.check_fields(&schema::QOS);
     if table.len() == 0 {
-        let expected =
-            "what a port may send (`ingress`), how what goes to it waits (`egress`), or a tree (`kind`)";
+        let expected = "what a port may send (`ingress`), how what goes to it waits (`egress`), a tree (`kind`), or marks (`trust`)";
         table.note_self("an empty table".to_owned(), expected.to_owned());
     }
-    Qos { ingress: table.table("ingress").map(|table| ingress::read(&table)), tree: tree::read(table, known) }
+    Qos {
+        ingress: table.table("ingress").map(|table| ingress::read(&table)),
+        marking: marking::read(table).map(Arc::new),
+        tree: tree::read(table, known),
+    }
 }

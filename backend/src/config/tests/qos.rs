@@ -1,5 +1,6 @@
 //! QoS: every field wrong once, and every rule between fields broken once.
 
+use viaduct_switch::marking::Marking;
 use viaduct_switch::meter::{Allowance, Dscp, Exceeding};
 use viaduct_switch::qos::{
     BitRate, ClassIndex, FifoPlan, HtbPlan, Match, QueuePlan, RootPlan, Shares, TreePlan,
@@ -55,6 +56,8 @@ const INGRESS: &[(&str, &str, &str, &str)] = &[
     ("police = '50mbit'\npeak = '60mbit'\ncolour_aware = 1", "colour_aware", "1", "true or false"),
     ("police = '50mbit'\ncolour_aware = true", "colour_aware", "true", "a `peak` beside it"),
     ("police = '50mbit'\nshared = 1", "shared", "1", "true or false"),
+    ("police = '50mbit'\nexceed = 'mark'\nexceed_mark = 0", "exceed_mark", "0", "from 1 to 65535"),
+    ("police = '50mbit'\nexceed_mark = 7", "exceed_mark", "`exceed_mark`", "or \"pass\" beside it"),
     ("police = '50mbit'\npolize = 1", "polize", "`polize`", "`police`, the nearest"),
 ];
 
@@ -72,6 +75,26 @@ const WRONG: &[Told] = &[
         "`egress` or `kind` beside it",
     ),
     ("[qos.vm1]\nrate = '1mbit'", 2, "qos.vm1.rate", "`rate`", "kind = \"htb\" beside it"),
+    (
+        "[qos.vm1]\ntrust = 'all'",
+        2,
+        "qos.vm1.trust",
+        "\"all\"",
+        "one of \"both\", \"dscp\", \"pcp\", \"none\"",
+    ),
+    ("[qos.vm1]\nmark = 0", 2, "qos.vm1.mark", "0", "from 1 to 65535"),
+    ("[qos.vm1]\nset = {}", 2, "qos.vm1.set", "an empty table", "`dscp`"),
+    ("[qos.vm1]\nset = {dscp = 'af44'}", 2, "qos.vm1.set.dscp", "\"af44\"", "af41"),
+    ("[qos.vm1]\nset = {pcp = 8}", 2, "qos.vm1.set.pcp", "8", "from 0 to 7"),
+    ("[qos.vm1]\ntrust = 'dscp'\nset = {dscp = 1}", 3, "qos.vm1.set.dscp", "`dscp`", "another `trust`"),
+    ("[qos.vm1]\ntrust = 'pcp'\nset = {pcp = 1}", 3, "qos.vm1.set.pcp", "`pcp`", "another `trust`"),
+    ("[qos.vm1]\nmap = 1", 2, "qos.vm1.map", "1", "a table"),
+    ("[qos.vm1]\nmap = {dscp = {ef = 5}}", 2, "qos.vm1.map.dscp", "`dscp`", "trust = \"dscp\""),
+    ("[qos.vm1]\ntrust = 'dscp'\nmap = {pcp = {5 = 'ef'}}", 3, "qos.vm1.map.pcp", "`pcp`", "trust = \"pcp\""),
+    ("[qos.vm1]\ntrust = 'dscp'\nmap = {dscp = {eff = 5}}", 3, "qos.vm1.map.dscp.eff", "`eff`", "a DSCP"),
+    ("[qos.vm1]\ntrust = 'dscp'\nmap = {dscp = {ef = 8}}", 3, "qos.vm1.map.dscp.ef", "8", "from 0 to 7"),
+    ("[qos.vm1]\ntrust = 'pcp'\nmap = {pcp = {8 = 'ef'}}", 3, "qos.vm1.map.pcp.8", "`8`", "from 0 to 7"),
+    ("[qos.vm1]\ntrust = 'pcp'\nmap = {pcp = {7 = 'eff'}}", 3, "qos.vm1.map.pcp.7", "\"eff\"", "a DSCP"),
     ("[qos.vm1]\ningress = '50mbit'", 2, "qos.vm1.ingress", "\"50mbit\"", "a table"),
     ("[qos.vm1]\ningres = {}", 2, "qos.vm1.ingres", "`ingres`", "`ingress`, the nearest"),
     (
@@ -160,6 +183,7 @@ const TREE: &[(&str, &str, &str, &str)] = &[
         "has ports",
     ),
     ("OK\nfilter = [{class='a', dscp=64}]", "filter[0].dscp", "64", "from 0 to 63"),
+    ("OK\nfilter = [{class='a', mark=65536}]", "filter[0].mark", "65536", "from 1 to 65535"),
     ("OK\nfilter = [{class='a', network='x'}]", "filter[0].network", "\"x\"", "add [network.NAME]"),
     ("OK\nfilter = [{class='a', port='x'}]", "filter[0].port", "\"x\"", "add [port.NAME]"),
     ("OK\nfilter = [{class='a', group='x'}]", "filter[0].group", "\"x\"", "add [group.NAME]"),
@@ -277,6 +301,25 @@ fn two_rates_mark_and_are_written_as_people_read_them() {
     assert_eq!(police("police = '8kbit'\nexceed = 'pass'").plan.exceeding, Exceeding::Passed);
     let marked = police("police = '8kbit'\nexceed = 'mark'\ndscp = 10");
     assert_eq!(marked.to_string(), "police 8kbit burst 128KiB, exceed mark af11");
+}
+
+#[test]
+fn marks_are_read_and_written_as_people_read_them() {
+    let marking = |fields: &str| right(&format!("[qos.a]\n{fields}")).qos["a"].marking.clone();
+    assert_eq!(marking("ingress = {police='1mbit'}"), None, "who says nothing pays nothing");
+    assert_eq!(*marking("trust = 'both'").unwrap(), Marking::default());
+    let written = |fields: &str| written_marking(&marking(fields).unwrap());
+    assert_eq!(written("trust = 'none'\nset = {dscp='af41', pcp=4}"), "trust none, set dscp af41 pcp 4");
+    assert_eq!(
+        written("trust = 'dscp'\nset = {pcp=4}\nmap = {dscp={46=6, le=0, af41=4}}\nmark = 7"),
+        "trust dscp, set pcp 4, dscp le to pcp 0, dscp ef to pcp 6, mark 7"
+    );
+    assert_eq!(written("trust = 'pcp'\nmap = {pcp={5='ef', 6='cs6'}}"), "trust pcp, pcp 5 to dscp ef");
+    let police = police("police = '8kbit'\nexceed = 'pass'\nexceed_mark = 9");
+    assert_eq!(
+        (police.plan.exceeding_mark, police.to_string().contains("exceed pass with mark 9")),
+        (9, true)
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use viaduct_switch::{FrameRate, JudgeLimits, StormLimits};
 use super::{addresses, difference, written_groups, written_vlan};
 use crate::config::{
     Interface, Port, PortSecurity, Qos, Uplink, VhostUser, type_name, written_limit, written_limit_in,
-    written_tag_types,
+    written_marking, written_tag_types,
 };
 
 fn storm_differences(running: &StormLimits, wanted: &StormLimits) -> [Option<String>; 3] {
@@ -37,8 +37,14 @@ fn named(qos: Option<&String>) -> &str {
 pub(super) fn qos_differences(running: &Qos, wanted: &Qos) -> Vec<String> {
     let ingress = |qos: &Qos| qos.ingress.map_or("none".to_owned(), |police| police.to_string());
     let tree = |qos: &Qos| qos.tree.as_ref().map_or("none".to_owned(), ToString::to_string);
-    let mut differences: Vec<String> =
-        difference("ingress", ingress(running), ingress(wanted)).into_iter().collect();
+    let marking = |qos: &Qos| qos.marking.as_deref().map_or("trust both".to_owned(), written_marking);
+    let mut differences: Vec<String> = [
+        difference("ingress", ingress(running), ingress(wanted)),
+        difference("marking", marking(running), marking(wanted)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if running.tree != wanted.tree {
         let words = difference("tree", tree(running), tree(wanted));
         differences.push(words.unwrap_or_else(|| "tree: other classes, queues or filters".to_owned()));

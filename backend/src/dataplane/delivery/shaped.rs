@@ -67,6 +67,7 @@ impl Delivered<'_> {
             source: meta.source,
             network: meta.tag.map(|tag| tag.network).or_else(|| self.policy.and_then(native)),
             tags_len: tags.map_or(0, |tags| tags.len()),
+            mark: meta.marks.mark,
         };
         Some(visit.admit(&newcomer, self.policy))
     }

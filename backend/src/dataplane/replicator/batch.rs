@@ -56,6 +56,8 @@ pub(super) struct Copied {
     pub(super) claims: Claims,
     /// `None`: its port's.
     pub(super) priority: Option<Priority>,
+    /// What filters know it by.
+    pub(super) mark: u16,
     pub(super) forms: Vec<Form>,
 }
 
@@ -257,8 +259,8 @@ impl Copied {
     fn newcomer(&self, source: PortIndex, network: Option<NetworkIndex>, tags: &TagStack) -> Newcomer<'_> {
         let bytes = self.bytes();
         let head = bytes.get(..HEAD_MAX).unwrap_or(bytes);
-        let (claims, tags_len) = (self.claims, tags.len());
-        Newcomer { head, length: length_of(bytes), claims, source, network, tags_len }
+        let (claims, tags_len, mark) = (self.claims, tags.len(), self.mark);
+        Newcomer { head, length: length_of(bytes), claims, source, network, tags_len, mark }
     }
 
     fn bytes(&self) -> &[u8] {

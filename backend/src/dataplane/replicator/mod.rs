@@ -124,7 +124,7 @@ impl Replicator {
 
     /// Copies a frame, for its receivers to have it when it is its turn; says whether there was room.
     pub(super) fn take(&mut self, flood: &Flood<'_>) -> bool {
-        let Metadata { source: port, claims, tag, .. } = *flood.meta;
+        let Metadata { source: port, claims, marks, .. } = *flood.meta;
         let length = flood.head.len() + flood.rest.iter().map(|part| part.len as usize).sum::<usize>();
         let Some(room) = length_for(length.max(ROOM_MIN)) else { return false };
         if self.sources.len() <= port.get() {
@@ -140,8 +140,8 @@ impl Replicator {
         source.held += room + list;
         let mut buffer = self.pool.buffer(room);
         copy_out(flood.head, flood.rest, &mut buffer);
-        let priority = tag.and_then(|tag| tag.priority);
-        let copied = Copied { buffer, length, claims, priority, forms: Vec::new() };
+        let priority = flood.meta.priority();
+        let copied = Copied { buffer, length, claims, priority, mark: marks.mark, forms: Vec::new() };
         if let Some(batch) = joined {
             let was_unicast = batch.unicast;
             batch.taken += room + list;

@@ -28,6 +28,8 @@ pub(in crate::dataplane) struct Newcomer<'a> {
     pub(in crate::dataplane) network: Option<NetworkIndex>,
     /// Bytes of tags with which it leaves.
     pub(in crate::dataplane) tags_len: u16,
+    /// What its port, or that one's meter, chose for filters to know it by.
+    pub(in crate::dataplane) mark: u16,
 }
 
 /// A visit to a tree, whose lock it holds.
@@ -67,7 +69,7 @@ impl Visit<'_> {
         newcomer: &Newcomer<'_>,
         policy: Option<&Policy>,
     ) -> Verdict {
-        let Newcomer { head, length, claims, source, network, tags_len } = *newcomer;
+        let Newcomer { head, length, claims, source, network, tags_len, mark } = *newcomer;
         let contents = parse(head, length);
         let packet = match &contents {
             Ok(Contents::Ip(packet)) => Some(packet),
@@ -75,7 +77,7 @@ impl Visit<'_> {
         };
         let tables = policy.and_then(|policy| policy.security()?.port(source));
         let groups = tables.and_then(PortTables::groups).unwrap_or_default();
-        let subject = Subject { packet, network, port: Some(source), groups, mark: 0 };
+        let subject = Subject { packet, network, port: Some(source), groups, mark };
         let wire = claims.wire_volume(head, length);
         let Waiting { tree, seed, .. } = &mut *self.waiting;
         let class = tree.class_of(&subject);

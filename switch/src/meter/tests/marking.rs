@@ -116,6 +116,7 @@ fn a_meter_that_is_aware_of_colours_never_betters_one() {
         peak: Some(bits(16_000, 4000)),
         colour_aware: true,
         exceeding: Exceeding::Passed,
+        exceeding_mark: 0,
     };
     let meter = Meter::new(plan, Nanos(0));
     let coloured = ["af13", "af12", "af11", "ef", "af11", "af43"].map(|name| {

@@ -442,7 +442,12 @@ fn frames_of_other_networks_priorities_or_ports_stay_apart() {
     };
     let merged = |one, other| merge_known(&frames, &[one, other], ALL, false).len();
     assert_eq!(merged(meta(Some((5, 3)), 1), meta(Some((5, 3)), 1)), 1);
-    for other in [meta(Some((6, 3)), 1), meta(Some((5, 4)), 1), meta(None, 1), meta(Some((5, 3)), 2)] {
+    let marks = [(Priority::new(3), 0), (None, 7)].map(|(priority, mark)| Metadata {
+        marks: crate::frame::Marks { priority, mark },
+        ..meta(Some((5, 3)), 1)
+    });
+    let others = [meta(Some((6, 3)), 1), meta(Some((5, 4)), 1), meta(None, 1), meta(Some((5, 3)), 2)];
+    for other in others.into_iter().chain(marks) {
         assert_eq!(merged(meta(Some((5, 3)), 1), other), 2);
     }
     // A super-frame goes on as it came.

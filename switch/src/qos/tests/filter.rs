@@ -67,7 +67,7 @@ fn each_thing_that_is_wanted_must_be_there() {
         Match { network: NetworkIndex::new(5), ..any },
         Match { port: PortIndex::new(6), ..any },
         Match { group: GroupIndex::new(3), ..any },
-        Match { mark: Some((0x34, 0xff)), ..any },
+        Match { mark: Some(0x1234), ..any },
     ];
     for wants in right {
         assert!(wants.matches(&subject), "{wants:?}");
@@ -82,7 +82,7 @@ fn each_thing_that_is_wanted_must_be_there() {
         Match { network: NetworkIndex::new(6), ..any },
         Match { port: PortIndex::new(5), ..any },
         Match { group: GroupIndex::new(4), ..any },
-        Match { mark: Some((0x35, 0xff)), ..any },
+        Match { mark: Some(0x1235), ..any },
     ];
     for wants in wrong {
         assert!(!wants.matches(&subject), "{wants:?}");

@@ -105,8 +105,7 @@ fn a_super_frame_may_be_as_long_as_the_least_burst_on_its_way() {
 #[test]
 fn what_no_filter_matches_goes_to_the_default_class() {
     let mut plan = htb(10 * MBIT, &[(None, MBIT, MBIT), (None, MBIT, MBIT)]);
-    plan.filters =
-        vec![FilterPlan { wants: Match { mark: Some((1, 1)), ..Match::default() }, class: class(0) }];
+    plan.filters = vec![FilterPlan { wants: Match { mark: Some(3), ..Match::default() }, class: class(0) }];
     let tree = Tree::new(&plan, 0, Nanos(0)).unwrap();
     assert_eq!(tree.class_of(&Subject { mark: 3, ..Subject::default() }), class(0));
     assert_eq!(tree.class_of(&Subject { mark: 2, ..Subject::default() }), class(1));
