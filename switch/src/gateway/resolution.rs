@@ -168,10 +168,19 @@ impl Gateway {
             held.iter().for_each(|held| self.lose(held, DropReason::NeighbourTableFull));
             return self.forget(slot, DropReason::NeighbourTableFull, moment);
         }
-        self.table.heard_of(slot, Charge::port(claim.port), is_answer);
+        self.charge(slot, claim.port, is_answer, moment);
         let state = if is_answer { NeighbourState::Reachable } else { NeighbourState::Stale };
         self.enter(slot, state, moment.now);
         held.into_iter().for_each(|held| self.let_go((network, address), held, moment));
+    }
+
+    /// From now on the entry is that of `port`, whose oldest one goes if these are too many now.
+    fn charge(&mut self, slot: Slot, port: PortIndex, is_answer: bool, moment: Moment<'_>) {
+        let charge = Charge::port(port);
+        self.table.heard_of(slot, charge, is_answer);
+        if let Some(surplus) = self.table.surplus_of(charge) {
+            self.forget(surplus, DropReason::NeighbourTableFull, moment);
+        }
     }
 
     /// The neighbour is where it was. Only an answer to a question shows that it hears us, and at which port: others might say
@@ -214,7 +223,7 @@ impl Gateway {
         entry.port = Some(port);
         entry.rival = None;
         moment.neighbours.set(network, address, mac, moment.now.seconds());
-        self.table.heard_of(slot, Charge::port(port), false);
+        self.charge(slot, port, false, moment);
         self.enter(slot, NeighbourState::Stale, moment.now);
     }
 

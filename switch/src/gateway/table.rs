@@ -109,6 +109,12 @@ impl Table {
         self.first_of(Charge::from_index(richest))
     }
 
+    /// Who has to give way since `charge` was charged with an entry of another.
+    pub(super) fn surplus_of(&self, charge: Charge) -> Option<Slot> {
+        let has_more = self.counts[charge.get()].unproven > self.most_unproven;
+        has_more.then(|| self.first_of(charge)).flatten()
+    }
+
     fn first_of(&self, charge: Charge) -> Option<Slot> {
         let least = Rank { charge, is_proven: false, heard: 0 };
         let first = self.ranks.range((least, Slot(0))..).next();
@@ -139,7 +145,8 @@ impl Table {
         Some(entry)
     }
 
-    /// The neighbour answered, or told of itself: from now on it is charged to `charge`, and the last of that to give way.
+    /// The neighbour answered, or somebody told that he is it, which proves nothing, whatever was proven before: from now on the
+    /// entry is charged to `charge`, and the last of that to give way. Who has more than he may then: see [`Self::surplus_of`].
     pub(super) fn heard_of(&mut self, slot: Slot, charge: Charge, is_answer: bool) {
         let Some(old) = self.places.get(slot.0).and_then(|place| place.as_ref()).map(|place| place.rank)
         else {
@@ -147,7 +154,7 @@ impl Table {
         };
         self.count(old, slot, false);
         self.heard += 1;
-        let rank = Rank { charge, is_proven: old.is_proven || is_answer, heard: self.heard };
+        let rank = Rank { charge, is_proven: is_answer, heard: self.heard };
         if let Some(place) = self.places[slot.0].as_mut() {
             place.rank = rank;
         }
@@ -223,7 +230,13 @@ mod tests {
                 let (charge, now) = (Charge(charge), Nanos(step as u64));
                 match table.find(key(number)) {
                     Some(slot) if what == 0 => prop_assert_eq!(table.remove(slot).unwrap().key, key(number)),
-                    Some(slot) => table.heard_of(slot, charge, what > 1),
+                    Some(slot) => {
+                        table.heard_of(slot, charge, what > 1);
+                        if let Some(surplus) = table.surplus_of(charge) {
+                            prop_assert_ne!(surplus, slot, "who was heard of goes last");
+                            table.remove(surplus);
+                        }
+                    }
                     None => {
                         let before = charges(&table);
                         if let Some(slot) = table.displaced_by(charge) {
@@ -243,7 +256,8 @@ mod tests {
                 prop_assert_eq!((table.ranks.len(), table.deadlines.len()), (table.len(), table.len()));
                 for charge in (0..5).map(Charge) {
                     prop_assert_eq!(table.counts[charge.get()].all, count(&charges, charge));
-                    prop_assert!(table.counts[charge.get()].unproven <= table.counts[charge.get()].all);
+                    let unproven = table.counts[charge.get()].unproven;
+                    prop_assert!(unproven <= table.counts[charge.get()].all && unproven <= most_unproven);
                 }
             }
         }

@@ -126,7 +126,7 @@ fn hostile_messages_get_no_answer_that_is_forbidden_and_harm_nobody() {
     let is_own = |station: &Value| ["10.0.0.66", "fe80::66"].iter().any(|own| station["address"] == **own);
     let is_claimed = |station: &&Value| station["port"] == "evil" && !is_own(station);
     let known = stations.iter().filter(is_claimed).count();
-    assert!((1..=KNOWN_MAX).contains(&known), "{known} stations are known behind evil");
+    assert!((1..=KNOWN_MAX).contains(&known), "{known} stations are known behind evil: {shown}");
     assert!(stations.iter().any(|station| station["address"] == address.as_str()), "vm1 is known: {shown}");
     assert_served(&vm1, &town, Some(&address));
     assert!(daemon.is_alive());
