@@ -1,6 +1,7 @@
 //! Against this machine's kernel, in namespaces that the tests make for themselves.
 
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use viaduct_switch::MacAddress;
@@ -61,6 +62,12 @@ fn a_link_comes_changes_and_goes() {
     namespace.ip("link set v1 mtu 9000 up");
     namespace.ip("link set v2 up");
     assert_eq!(watcher.read().unwrap(), ["v1"]);
+    // The kernel finds the carrier in its own time.
+    let until = Instant::now() + Duration::from_secs(10);
+    while !watcher.link("v1").unwrap().carrier && Instant::now() < until {
+        thread::sleep(Duration::from_millis(5));
+        watcher.read().unwrap();
+    }
     let link = watcher.link("v1").unwrap().clone();
     assert_eq!((link.up, link.carrier, link.mtu), (true, true, 9000));
     assert_eq!(watcher.read().unwrap(), Vec::<String>::new(), "nothing is told twice");
