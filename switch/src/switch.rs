@@ -7,6 +7,7 @@ mod paths;
 mod prefixed;
 mod readings;
 mod route;
+mod run;
 mod translate;
 mod worker;
 
@@ -29,10 +30,11 @@ use crate::router::{Neighbours, Why};
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
-use commit::{Commit, Recent, Run};
+use commit::Commit;
 use judge::Rules;
 use readings::read_ahead;
 use route::Routes;
+use run::{Recent, Run};
 pub use worker::{FLOW_ENTRIES_DEFAULT, WorkerState};
 
 /// How many neighbours all gateways together may know.

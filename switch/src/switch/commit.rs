@@ -1,352 +1,20 @@
-//! A burst on its way through the switch: a record is replayed or made for each frame, then carried out.
+//! What was decided about a frame is carried out.
 
 use super::Egress;
 use super::judge::{Receivers, Rules};
-use super::readings::{Reading, Readings};
+use super::readings::Readings;
 use super::route::Routes;
-use crate::counters::{Counters, FlowTally, Tally};
-use crate::decision::{Action, Covered, Decision, Learned, Lengths, Scene, Subject, address_at};
+use crate::counters::{Counters, Tally};
+use crate::decision::{Action, Learned, Scene, address_at};
 use crate::drops::DropReason;
 use crate::fdb::{Key, Sighting};
 use crate::filter::{Carried, Filter};
-use crate::flow_cache::{Entry, FlowCache, FlowHasher, FlowKey, Kept, Place, Verification};
-use crate::frame::{Frame, TakenTag};
+use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{Groups, Scratch, Snooping, Verdict};
-use crate::policy::{Classified, Ingress, Refused};
 use crate::router::Paths;
-use crate::security::SourceGuard;
-use crate::stages;
 use crate::storm::{StormClass, StormMeters};
 use crate::time::Nanos;
-
-/// What a frame is found by in the cache.
-#[derive(Clone, Copy)]
-struct Wanted {
-    key: FlowKey,
-    hash: u64,
-}
-
-/// Where a kind of frame from a known station goes, found to hold in this burst: to a known station's port, or to the gateway of
-/// its network.
-#[derive(Clone, Copy)]
-pub(super) struct Steady<T> {
-    key: FlowKey,
-    covered: Covered,
-    to: T,
-}
-
-impl<T> Steady<T> {
-    #[inline(always)]
-    fn is_about(&self, key: FlowKey, lengths: Lengths) -> bool {
-        self.key.is(key) && self.covered.contains(lengths)
-    }
-}
-
-/// What became of the frame before this one, if it was none that went to a known station.
-pub(super) enum Recent {
-    /// What may come again costs a look at the cache.
-    Unknown,
-    /// This was decided, once only.
-    Once(Entry),
-    /// It was for the gateway.
-    Routed(Steady<NetworkIndex>),
-}
-
-/// The network to which a frame belongs, or why it belongs to none or may not be sent.
-type Home = Result<NetworkIndex, Refused>;
-
-/// One burst with what it needs.
-pub(super) struct Run<'a, E> {
-    pub(super) commit: Commit<'a, E>,
-    pub(super) ingress: Ingress<'a>,
-    /// Where frames without a tag belong.
-    pub(super) untagged: Home,
-    pub(super) flows: &'a mut FlowCache,
-    pub(super) hasher: &'a FlowHasher,
-    pub(super) verification: &'a Verification,
-    pub(super) verifies: bool,
-    pub(super) counted: FlowTally,
-    /// What became of the burst's last frame: the next one is mostly of its kind, and no time passes within a
-    /// burst.
-    pub(super) steady: Option<Steady<PortIndex>>,
-    /// What else is known of the frame before this one.
-    pub(super) recent: Recent,
-}
-
-impl<E> Run<'_, E> {
-    /// Takes in all frames of a burst but those that are `refused`, if any is.
-    #[inline(always)]
-    pub(super) fn burst<P>(&mut self, burst: &mut [Frame<P>], guard: Option<&SourceGuard>, refused: &[bool])
-    where
-        E: Egress<P>,
-    {
-        if !refused.is_empty() {
-            self.policed_burst(burst, guard, refused);
-        } else if let Some(guard) = guard {
-            for (slot, frame) in burst.iter_mut().enumerate() {
-                self.guarded(slot, frame, guard);
-            }
-        } else {
-            for (slot, frame) in burst.iter_mut().enumerate() {
-                self.frame(slot, frame);
-            }
-        }
-    }
-
-    /// The same of a burst with which the port sends more than it may: what is `refused` is dropped.
-    #[inline(never)]
-    fn policed_burst<P>(&mut self, burst: &mut [Frame<P>], guard: Option<&SourceGuard>, refused: &[bool])
-    where
-        E: Egress<P>,
-    {
-        for (slot, (frame, is_refused)) in burst.iter_mut().zip(refused).enumerate() {
-            match guard {
-                _ if *is_refused => {
-                    self.commit.tally.received(frame.meta.length);
-                    self.commit.drop(slot, frame, DropReason::Policed);
-                }
-                Some(guard) => self.guarded(slot, frame, guard),
-                None => self.frame(slot, frame),
-            }
-        }
-    }
-
-    /// Replays the record of the frame's kind, or makes it.
-    #[inline(always)]
-    fn frame<P>(&mut self, slot: usize, frame: &mut Frame<P>)
-    where
-        E: Egress<P>,
-    {
-        let head = frame.head.bytes();
-        let Some(key) = FlowKey::untagged(frame.meta.source, head) else {
-            return self.enter(slot, frame);
-        };
-        let lengths = Lengths::of(head, &frame.meta);
-        match self.steady {
-            // Never true of a frame with a tag: the key of a kind that has one says its network as well.
-            Some(steady) if steady.is_about(key, lengths) => {
-                self.commit.forward(slot, frame, steady.to);
-            }
-            _ if key.is_tagged() => self.enter(slot, frame),
-            _ => self.replay(slot, frame, lengths, key, self.untagged),
-        }
-    }
-
-    /// Finds out to which network a frame belongs that has a tag, or is too short for a key, and takes off the tags
-    /// that tell it; then goes on as with any other.
-    #[inline(never)]
-    fn enter<P>(&mut self, slot: usize, frame: &mut Frame<P>)
-    where
-        E: Egress<P>,
-    {
-        let home = self.classify(frame);
-        self.go_on(slot, frame, home);
-    }
-
-    /// The same for any frame of a port whose guest is held to its addresses. It is looked at before any record is, so
-    /// a record is only ever replayed for frames that may be sent, and says nothing about what was looked at here.
-    #[inline(never)]
-    fn guarded<P>(&mut self, slot: usize, frame: &mut Frame<P>, guard: &SourceGuard)
-    where
-        E: Egress<P>,
-    {
-        let readings = self.commit.readings;
-        let home = self.classify(frame).and_then(|network| {
-            match readings.get(slot) {
-                Some(Reading::Read(contents)) => {
-                    guard.check(address_at::<6>(frame.head.bytes()), contents)?;
-                }
-                Some(Reading::Unreadable(reason)) => return Err(*reason),
-                Some(Reading::Unread) | None => guard.admit(frame)?,
-            }
-            Ok(network)
-        });
-        self.go_on(slot, frame, home);
-    }
-
-    /// The network to which a frame belongs; its tags are taken off.
-    #[inline(always)]
-    fn classify<P>(&self, frame: &mut Frame<P>) -> Home {
-        let classified = self.ingress.classify(frame.head.bytes())?;
-        take_off(frame, classified).map(|()| classified.network)
-    }
-
-    /// Replays the record of a frame whose tags are off, or makes it.
-    #[inline(always)]
-    fn go_on<P>(&mut self, slot: usize, frame: &mut Frame<P>, home: Home)
-    where
-        E: Egress<P>,
-    {
-        let head = frame.head.bytes();
-        let lengths = Lengths::of(head, &frame.meta);
-        let key = home.ok().and_then(|network| FlowKey::classified(frame.meta.source, network, head));
-        match (key, self.steady) {
-            (Some(key), Some(steady)) if steady.is_about(key, lengths) => {
-                self.commit.forward(slot, frame, steady.to);
-            }
-            (Some(key), _) => self.replay(slot, frame, lengths, key, home),
-            (None, _) => self.decide(slot, frame, lengths, home),
-        }
-    }
-
-    /// Replays the record of a frame that is of another kind than the one before it, or makes it.
-    #[inline(always)]
-    fn replay<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, key: FlowKey, home: Home)
-    where
-        E: Egress<P>,
-    {
-        self.steady = None;
-        if !matches!(self.recent, Recent::Unknown) && self.recall(slot, frame, lengths, key) {
-            return;
-        }
-        let hash = key.hash(self.hasher);
-        let Some(place) = self.flows.find(hash, key, lengths) else {
-            return self.miss(slot, frame, lengths, Wanted { key, hash }, home);
-        };
-        let scene = self.commit.scene;
-        let entry = self.flows.at(place);
-        if self.verifies || !entry.decision.is_current(scene.fdb, scene.now_s) {
-            return self.doubt(slot, frame, lengths, place, home);
-        }
-        // By far the most frames: from one known station to another.
-        if let &[Action::Learn(_), Action::Output(to)] = entry.decision.actions()
-            && entry.learned.is_known(scene)
-        {
-            self.steady = Some(Steady { key, covered: entry.decision.covered(), to });
-            return self.commit.forward(slot, frame, to);
-        }
-        if let &[Action::Learn(_), Action::Route(to)] = entry.decision.actions()
-            && entry.learned.is_known(scene)
-        {
-            self.recent = Recent::Routed(Steady { key, covered: entry.decision.covered(), to });
-            return self.commit.lead(slot, frame, to);
-        }
-        self.commit.frame(slot, frame, entry.decision.actions(), &mut entry.learned);
-    }
-
-    /// Does with a frame what became of the one before it, if it is of the same kind; says whether it is.
-    #[inline(never)]
-    fn recall<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, key: FlowKey) -> bool
-    where
-        E: Egress<P>,
-    {
-        match &mut self.recent {
-            Recent::Once(once) if once.is_about(key, lengths) => {
-                self.counted.misses += 1;
-                self.commit.frame(slot, frame, once.decision.actions(), &mut once.learned);
-            }
-            Recent::Routed(routed) if routed.is_about(key, lengths) => {
-                self.commit.lead(slot, frame, routed.to);
-            }
-            _ => {
-                self.recent = Recent::Unknown;
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Decides about a frame that has no key.
-    #[inline(never)]
-    fn decide<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, home: Home)
-    where
-        E: Egress<P>,
-    {
-        (self.steady, self.recent) = (None, Recent::Unknown);
-        self.make(slot, frame, lengths, home);
-    }
-
-    /// Decides about a frame of a kind that is not known, and keeps the record. One that holds once only serves
-    /// for the frames of its kind that follow directly: no time passes within a burst, and they teach nothing
-    /// that the first one did not.
-    #[inline(never)]
-    fn miss<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, wanted: Wanted, home: Home)
-    where
-        E: Egress<P>,
-    {
-        let (decision, learned) = self.make(slot, frame, lengths, home);
-        if !decision.is_cacheable() {
-            if !self.verifies {
-                self.recent = Recent::Once(Entry::new(wanted.key, decision, learned));
-            }
-            return;
-        }
-        let Scene { source, fdb, now_s, .. } = *self.commit.scene;
-        let Some((place, kept)) = self.flows.place_for(wanted.hash, source, fdb, now_s) else {
-            self.counted.refused += 1;
-            return;
-        };
-        self.counted.inserted += 1;
-        self.counted.evicted += u32::from(kept == Kept::Displaced);
-        *self.flows.at(place) = Entry::new(wanted.key, decision, learned);
-    }
-
-    /// Goes by a record that is not to be trusted: it is out of date, or every hit is verified.
-    #[inline(never)]
-    fn doubt<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, place: Place, home: Home)
-    where
-        E: Egress<P>,
-    {
-        let scene = self.commit.scene;
-        if self.flows.at(place).decision.is_current(scene.fdb, scene.now_s) {
-            return self.verify(slot, frame, lengths, place, home);
-        }
-        self.counted.invalidated += 1;
-        let (decision, learned) = self.make(slot, frame, lengths, home);
-        if decision.is_cacheable() {
-            self.flows.at(place).renew(decision, learned);
-        } else {
-            self.flows.remove(place);
-        }
-    }
-
-    /// Decides about a frame although its record is current, and compares. What another worker changed in
-    /// between changed a generation before it could be seen.
-    #[cold]
-    fn verify<P>(&mut self, slot: usize, frame: &mut Frame<P>, lengths: Lengths, place: Place, home: Home)
-    where
-        E: Egress<P>,
-    {
-        let scene = self.commit.scene;
-        let decision = stages::decide(scene, &Subject::of(frame, lengths, home));
-        let entry = self.flows.at(place);
-        if !entry.decision.agrees_with(&decision) && entry.decision.is_current(scene.fdb, scene.now_s) {
-            self.counted.mismatched += 1;
-            self.verification.keep(entry.mismatch(lengths, &decision));
-        }
-        self.commit.frame(slot, frame, decision.actions(), &mut entry.learned);
-    }
-
-    /// Decides about a frame and carries it out.
-    #[inline(always)]
-    fn make<P>(
-        &mut self,
-        slot: usize,
-        frame: &mut Frame<P>,
-        lengths: Lengths,
-        home: Home,
-    ) -> (Decision, Learned)
-    where
-        E: Egress<P>,
-    {
-        self.counted.misses += 1;
-        let decision = stages::decide(self.commit.scene, &Subject::of(frame, lengths, home));
-        let mut learned = Learned::default();
-        self.commit.frame(slot, frame, decision.actions(), &mut learned);
-        (decision, learned)
-    }
-}
-
-/// Takes off the tags that told a frame's network, and keeps what they said.
-pub(super) fn take_off<P>(frame: &mut Frame<P>, classified: Classified) -> Result<(), DropReason> {
-    let Classified { network, priority, tags } = classified;
-    if tags > 0 {
-        frame.take_tags(u16::try_from(tags).unwrap_or(u16::MAX))?;
-        frame.meta.tag = Some(TakenTag { network, priority });
-    }
-    Ok(())
-}
 
 /// Carries out decisions: the only place where a frame has effects.
 pub(super) struct Commit<'a, E> {
@@ -381,8 +49,13 @@ pub(super) struct Commit<'a, E> {
 impl<E> Commit<'_, E> {
     /// Does what was decided about a frame; `learned` is the record's own.
     #[inline(always)]
-    fn frame<P>(&mut self, slot: usize, frame: &mut Frame<P>, actions: &[Action], learned: &mut Learned)
-    where
+    pub(super) fn frame<P>(
+        &mut self,
+        slot: usize,
+        frame: &mut Frame<P>,
+        actions: &[Action],
+        learned: &mut Learned,
+    ) where
         E: Egress<P>,
     {
         self.tally.received(frame.meta.length);
@@ -391,7 +64,7 @@ impl<E> Commit<'_, E> {
 
     /// Lets a frame leave that teaches nothing.
     #[inline(always)]
-    fn forward<P>(&mut self, slot: usize, frame: &Frame<P>, to: PortIndex)
+    pub(super) fn forward<P>(&mut self, slot: usize, frame: &Frame<P>, to: PortIndex)
     where
         E: Egress<P>,
     {
@@ -403,7 +76,7 @@ impl<E> Commit<'_, E> {
 
     /// Has a frame routed that teaches nothing.
     #[inline(always)]
-    fn lead<P>(&mut self, slot: usize, frame: &mut Frame<P>, network: NetworkIndex)
+    pub(super) fn lead<P>(&mut self, slot: usize, frame: &mut Frame<P>, network: NetworkIndex)
     where
         E: Egress<P>,
     {

@@ -8,7 +8,7 @@ mod rules;
 mod translate;
 
 use super::Switch;
-use super::commit::take_off;
+use super::run::take_off;
 use crate::control::CONTROL_RATE;
 use crate::decision::{Action, Decision, Lengths, Scene, Subject};
 use crate::drops::DropReason;

@@ -1,5 +1,6 @@
 //! Rules of security groups between networks, and what is told of routed packets.
 
+use super::gateway::neighbour_discovery;
 use super::*;
 use crate::fragment::part;
 
