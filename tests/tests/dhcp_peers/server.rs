@@ -208,10 +208,7 @@ fn udhcpc_gets_its_ports_address_with_every_option_renews_and_gives_it_back() {
     lab.restart();
     client.signal(libc::SIGUSR1);
     told(&script, "renew");
-    // Where the answer takes long, it asks once more, and everybody.
-    assert!(client.output().contains("sending renew to server 10.0.0.1"), "{}", client.output());
-    assert!(lab.count(Event::Ack) > 0);
-    assert_eq!(lab.count(Event::Discover), 0, "it renewed");
+    assert_eq!((lab.count(Event::Ack), lab.count(Event::Discover)), (1, 0), "it renewed by unicast");
     client.signal(libc::SIGUSR2);
     told(&script, "deconfig");
     wait_until("the release", LIMIT, || lab.count(Event::Release) == 1);
