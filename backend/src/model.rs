@@ -139,6 +139,12 @@ pub struct PortStatus {
     pub drops: Vec<DropStatus>,
     /// How often a frontend connected, or the interface was attached.
     pub connections: u64,
+    /// How often its guest's frames were left in a ring for a while, because they came faster than its QoS lets them.
+    #[serde(default)]
+    pub pauses: u64,
+    /// For how long, in milliseconds; several rings count each.
+    #[serde(default)]
+    pub paused_ms: u64,
 }
 
 /// The interface behind a port.

@@ -57,6 +57,8 @@ fn port() -> PortStatus {
         sent: Traffic::default(),
         drops: vec![drops],
         connections: 0,
+        pauses: 0,
+        paused_ms: 0,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::drops::{DROP_REASONS, DropReason};
 use crate::ids::{PORTS_MAX, PortIndex};
+use crate::time::Nanos;
 
 /// The counters of a whole switch.
 #[derive(Debug)]
@@ -70,13 +71,16 @@ struct Entered {
     frames: AtomicU64,
     bytes: AtomicU64,
     drops: [AtomicU64; DROP_REASONS],
+    pauses: AtomicU64,
+    paused_ns: AtomicU64,
 }
 
 // Arrays have a default up to a length of 32 only, and there are more reasons.
 impl Default for Entered {
     fn default() -> Self {
         let drops = std::array::from_fn(|_| AtomicU64::default());
-        Self { frames: AtomicU64::default(), bytes: AtomicU64::default(), drops }
+        let [frames, bytes, pauses, paused_ns] = Default::default();
+        Self { frames, bytes, drops, pauses, paused_ns }
     }
 }
 
@@ -110,6 +114,16 @@ impl PortCounters {
         add_some(&self.entered.drops[reason as usize], frames);
     }
 
+    /// Counts that one of its senders was told to wait.
+    pub fn add_pause(&self) {
+        self.entered.pauses.fetch_add(1, Relaxed);
+    }
+
+    /// Adds the time for which one of its senders waited.
+    pub fn add_paused(&self, time: Nanos) {
+        self.entered.paused_ns.fetch_add(time.0, Relaxed);
+    }
+
     /// How many frames were dropped for `reason`.
     #[must_use]
     pub fn drops(&self, reason: DropReason) -> u64 {
@@ -126,13 +140,17 @@ impl PortCounters {
             },
             sent: Volume { frames: self.left.frames.load(Relaxed), bytes: self.left.bytes.load(Relaxed) },
             drops: std::array::from_fn(|reason| self.entered.drops[reason].load(Relaxed)),
+            pauses: self.entered.pauses.load(Relaxed),
+            paused: Nanos(self.entered.paused_ns.load(Relaxed)),
         }
     }
 
     /// Sets all to 0: for an index that is given to another port.
     pub fn reset(&self) {
-        let counters = [&self.entered.frames, &self.entered.bytes, &self.left.frames, &self.left.bytes];
-        for counter in counters.into_iter().chain(&self.entered.drops) {
+        let Self { entered, left } = self;
+        let pauses = [&entered.pauses, &entered.paused_ns];
+        let counters = [&entered.frames, &entered.bytes, &left.frames, &left.bytes].into_iter().chain(pauses);
+        for counter in counters.chain(&entered.drops) {
             counter.store(0, Relaxed);
         }
     }
@@ -155,12 +173,16 @@ pub struct PortSnapshot {
     pub sent: Volume,
     /// Frames dropped, in the order of [`DropReason::ALL`].
     pub drops: [u64; DROP_REASONS],
+    /// How often one of its senders had to wait, its frames being left where they were.
+    pub pauses: u64,
+    /// For how long, all of its senders together.
+    pub paused: Nanos,
 }
 
 impl Default for PortSnapshot {
     fn default() -> Self {
-        let (received, sent) = Default::default();
-        Self { received, sent, drops: [0; DROP_REASONS] }
+        let (received, sent, pauses, paused) = Default::default();
+        Self { received, sent, drops: [0; DROP_REASONS], pauses, paused }
     }
 }
 

@@ -222,6 +222,8 @@ pub enum Outcome {
     },
     /// What the port's meter says of it.
     Coloured(Colour),
+    /// It stays where its sender left it until the rate has room for it.
+    Waits,
     /// It goes on with this code point.
     Marked(Dscp),
     /// It goes on with this priority.

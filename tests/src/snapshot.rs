@@ -42,6 +42,10 @@ pub struct Port {
     pub drops: Vec<Drops>,
     /// How often a frontend connected.
     pub connections: u64,
+    /// How often frames were left in a ring because of the port's rate.
+    pub pauses: u64,
+    /// For how long, in milliseconds.
+    pub paused_ms: u64,
 }
 
 impl Port {

@@ -1,7 +1,7 @@
 //! `viaduct show ports NAME`: all about one port.
 
 use super::check::counted;
-use super::show::{dropped, state_name};
+use super::show::{dropped, paused, state_name};
 use super::units;
 use crate::config::Role;
 use crate::model::{Capabilities, InterfaceStatus, PortState, PortStatus, Traffic};
@@ -106,6 +106,7 @@ fn traffic(port: &PortStatus) -> Vec<(&'static str, String)> {
         ("received", format!("{} from the {there}", told(port.received))),
         ("sent", format!("{} to the {there}", told(port.sent))),
         ("dropped", units::count(dropped(port))),
+        ("waited", if port.pauses > 0 { paused(port.pauses, port.paused_ms) } else { String::new() }),
     ]
 }
 
@@ -182,6 +183,8 @@ mod tests {
                 drops("no-buffer", "Full. ".repeat(20), 1234),
             ],
             connections: 1,
+            pauses: 0,
+            paused_ms: 0,
         }
     }
 

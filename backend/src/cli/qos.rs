@@ -1,6 +1,7 @@
 //! `viaduct show qos`: what is let through, and what is not.
 
 use super::shaping::shaping_text;
+use super::show::paused;
 use super::table::{Align, Cell, Colour, Table};
 use super::units;
 use crate::model::{CountedStatus, MeterStatus, QosStatus};
@@ -11,7 +12,8 @@ pub(super) fn qos_text(qos: &QosStatus, colour: bool) -> String {
         return "no port has a QoS; set qos = \"NAME\" in [port.NAME], and declare [qos.NAME] (docs/configuration.md)\n"
             .to_owned();
     }
-    let meters = (!qos.meters.is_empty()).then(|| meter_table(&qos.meters).render(colour));
+    let meters =
+        (!qos.meters.is_empty()).then(|| meter_table(&qos.meters).render(colour) + &pauses(&qos.meters));
     let trees = (!qos.trees.is_empty()).then(|| shaping_text(&qos.trees, colour));
     let parts: Vec<String> = meters.into_iter().chain(trees).collect();
     parts.join("\n")
@@ -39,6 +41,15 @@ fn meter_table(meters: &[MeterStatus]) -> Table {
         ]);
     }
     table
+}
+
+/// What guests waited for, a line for each meter that lets them.
+fn pauses(meters: &[MeterStatus]) -> String {
+    let waiting = meters.iter().filter(|meter| meter.pauses > 0);
+    let line = |meter: &MeterStatus| {
+        format!("{}: {}: {}\n", meter.qos, meter.ports.join(", "), paused(meter.pauses, meter.paused_ms))
+    };
+    waiting.map(line).collect()
 }
 
 /// Packets and bytes.

@@ -17,7 +17,7 @@ use super::{Style, gateways, json, units};
 use crate::api::Client;
 use crate::model::{DropStatus, QosStatus, Snapshot};
 use tables::{drop_text, fdb_table, multicast_text, network_table, port_table, worker_table};
-pub(super) use tables::{dropped, state, state_name};
+pub(super) use tables::{dropped, paused, state, state_name};
 
 /// What can be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

@@ -137,6 +137,7 @@ fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<Stri
     let ports = placed(top, "port", PORTS_MAX, |name, table| port::read(name, table, &settings, &of_ports));
     let routers = placed(top, "router", NETWORKS_MAX, |_, table| router::read(table, &known));
     cross::check(&ports, &networks, &uplinks, &routers, &settings);
+    qos::check_waits(&ports, &uplinks, &qos);
     warnings.extend(spanning_tree::warnings(&networks));
     Config {
         switch: settings,

@@ -353,6 +353,8 @@ impl InterfacePort {
             sent: counted.sent,
             drops: counted.drops,
             connections: self.attachments,
+            pauses: counted.pauses,
+            paused_ms: counted.paused_ms,
         }
     }
 

@@ -198,6 +198,8 @@ impl Port {
             sent: counted.sent,
             drops: counted.drops,
             connections: self.connections,
+            pauses: counted.pauses,
+            paused_ms: counted.paused_ms,
         }
     }
 }
@@ -208,6 +210,8 @@ pub(super) struct Counted {
     pub(super) received: Traffic,
     pub(super) sent: Traffic,
     pub(super) drops: Vec<DropStatus>,
+    pub(super) pauses: u64,
+    pub(super) paused_ms: u64,
 }
 
 impl Counted {
@@ -219,7 +223,13 @@ impl Counted {
             meaning: reason.sentence().to_owned(),
             frames,
         });
-        Self { received: traffic(counters.received), sent: traffic(counters.sent), drops: drops.collect() }
+        Self {
+            received: traffic(counters.received),
+            sent: traffic(counters.sent),
+            drops: drops.collect(),
+            pauses: counters.pauses,
+            paused_ms: counters.paused.0 / 1_000_000,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use viaduct_switch::meter::{Meter, MeterSnapshot};
+use viaduct_switch::meter::{Exceeding, Meter, MeterSnapshot};
 use viaduct_switch::{Nanos, Volume};
 
 use crate::config::{Config, Police};
@@ -86,6 +86,8 @@ fn status(qos: &str, police: &Police, counters: &MeterSnapshot) -> MeterStatus {
         conforming: counted(counters.conforming),
         exceeding: counted(counters.exceeding),
         dropped: counted(counters.dropped),
+        waits: police.plan.exceeding == Exceeding::Waits,
+        ..MeterStatus::default()
     }
 }
 

@@ -6,8 +6,8 @@ use viaduct_switch::{FdbEntry, NetworkIndex, PortIndex, VlanId};
 
 use crate::control::controller::Controller;
 use crate::model::{
-    FdbStatus, MemberStatus, MulticastGroupStatus, MulticastStatus, NetworkStatus, PortStatus, QosStatus,
-    Snapshot,
+    FdbStatus, MemberStatus, MeterStatus, MulticastGroupStatus, MulticastStatus, NetworkStatus, PortStatus,
+    QosStatus, Snapshot,
 };
 
 impl Controller {
@@ -22,6 +22,7 @@ impl Controller {
         });
         let mut ports: Vec<_> = guests.chain(interfaces).collect();
         ports.sort_by(|a, b| a.name.cmp(&b.name));
+        let meters = with_pauses(self.meters.statuses(&self.config), &ports);
         Snapshot {
             generation: self.generation,
             uptime_s: self.started.elapsed().as_secs(),
@@ -34,7 +35,7 @@ impl Controller {
             outsides: self.outside_statuses(),
             neighbours: self.neighbour_statuses(),
             bonds: self.bonds.statuses(|port| Some(&self.interfaces.get(&port)?.name)),
-            qos: QosStatus { meters: self.meters.statuses(&self.config), trees: self.shaping_statuses() },
+            qos: QosStatus { meters, trees: self.shaping_statuses() },
             workers: self.bay.workers(),
         }
     }
@@ -124,4 +125,15 @@ impl Controller {
         statuses.sort_by(|a, b| (&a.network, &a.mac).cmp(&(&b.network, &b.mac)));
         statuses
     }
+}
+
+/// Meters with what their ports waited.
+fn with_pauses(mut meters: Vec<MeterStatus>, ports: &[PortStatus]) -> Vec<MeterStatus> {
+    for meter in meters.iter_mut().filter(|meter| meter.waits) {
+        for port in ports.iter().filter(|port| meter.ports.contains(&port.name)) {
+            meter.pauses += port.pauses;
+            meter.paused_ms += port.paused_ms;
+        }
+    }
+    meters
 }

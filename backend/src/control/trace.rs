@@ -216,6 +216,9 @@ impl Words<'_> {
                     .map_or_else(String::new, |priority| format!(", priority {}", priority.code_point()));
                 format!("belongs to network {} by its tag{priority}", self.network(*network))
             }
+            Outcome::Waits => {
+                "stays in the guest's ring until the rate has room for it, and goes on then".to_owned()
+            }
             Outcome::Coloured(colour) => format!("{colour} to the meter of {}", self.port(self.source)),
             Outcome::Marked(dscp) => format!("goes on with DSCP {dscp}"),
             Outcome::Prioritised(priority) => format!("goes on with priority {}", priority.code_point()),

@@ -150,6 +150,7 @@ fn device_ways(
         pace: Pace::new(Instant::now()),
         deferral: Deferral::default(),
         meter: Arc::default(),
+        pressure: None,
     };
     let queue = ReceiveQueue {
         index: 2 * pair,
@@ -200,6 +201,7 @@ fn inlet(setup: &PortSetup, ring: &RingSetup, core: Core) -> Inlet {
         pace: Pace::new(Instant::now()),
         deferral: Deferral::default(),
         meter: Arc::default(),
+        pressure: None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::Signal;
 use super::assignment::Meter;
 use super::deferral::Deferral;
 use super::pace::Pace;
+use super::pressure::Pressure;
 use super::shared::WorkerShared;
 use super::way::WayIn;
 
@@ -31,9 +32,16 @@ pub(super) struct Inlet {
     pub(super) deferral: Deferral,
     /// What it carried, for the assignment to workers.
     pub(super) meter: Arc<Meter>,
+    /// What it keeps to, if its port lets what exceeds a rate wait.
+    pub(super) pressure: Option<Box<Pressure>>,
 }
 
 impl Inlet {
+    /// Whether it is left alone for now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.pressure.as_ref().is_some_and(|pressure| pressure.is_paused())
+    }
+
     /// Tells the guest that its buffers are used, if it waits for that.
     pub(super) fn notify(&mut self, shared: &WorkerShared) {
         if let (true, Some(call)) = (self.deferral.settle(), &self.call) {

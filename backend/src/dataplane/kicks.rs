@@ -118,7 +118,8 @@ impl Worker {
     fn may_sleep_for(&self) -> Option<Duration> {
         let foreseen = self.foreseen.map(|(next, _)| next);
         let departure = self.shaping.next().map(|next| self.started + Duration::from_nanos(next.0));
-        let next = foreseen.into_iter().chain(departure).min();
+        let resumption = self.pauses.first().map(|next| self.started + Duration::from_nanos(next.0));
+        let next = foreseen.into_iter().chain(departure).chain(resumption).min();
         let next = next.map(|next| next.saturating_duration_since(Instant::now()));
         match self.kickless {
             true => Some(next.map_or(KICKLESS_INTERVAL, |next| next.min(KICKLESS_INTERVAL))),
@@ -194,13 +195,14 @@ fn is_kickless(inlet: &Inlet) -> bool {
     inlet.kick.is_none() && !inlet.broken
 }
 
-/// Polls an armed ring again; gives it if it was armed.
-fn poll_again<'a>(
+/// Polls an armed ring again; gives it if it was armed. One that pauses is left alone.
+pub(super) fn poll_again<'a>(
     inlets: &'a mut [Option<Inlet>],
     polled: &mut Vec<u32>,
     place: u32,
 ) -> Option<&'a mut Inlet> {
-    let inlet = inlets.get_mut(place as usize)?.as_mut().filter(|inlet| !inlet.polled && !inlet.broken)?;
+    let may_be = |inlet: &&mut Inlet| !inlet.polled && !inlet.broken && !inlet.is_paused();
+    let inlet = inlets.get_mut(place as usize)?.as_mut().filter(may_be)?;
     inlet.polled = true;
     inlet.way.disarm();
     polled.push(place);

@@ -22,6 +22,7 @@ mod orders;
 mod outlet;
 mod pace;
 mod poller;
+mod pressure;
 mod punts;
 mod replicator;
 mod shaping;

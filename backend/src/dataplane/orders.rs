@@ -29,6 +29,7 @@ impl Worker {
                 Message::SetPolicy { policy, acknowledge } => {
                     self.replicator.keep_to(&policy);
                     self.state.set_policy(policy);
+                    self.fit_pressures();
                     acknowledge.done(Vec::new());
                 }
                 Message::SetPolling { polling, acknowledge } => {
@@ -110,13 +111,14 @@ impl Worker {
                 inlet.kick = None;
             }
         }
-        inlet.polled = true;
+        // Polled as soon as it may be read.
+        inlet.polled = false;
         inlet.way.disarm();
-        self.polled.push(number);
         match self.inlets.get_mut(place) {
             Some(free) => *free = Some(inlet),
             None => self.inlets.push(Some(inlet)),
         }
+        self.fit_newcomer(number);
     }
 
     fn detach(&mut self, what: &Belongings) -> Vec<Inlet> {
@@ -127,6 +129,7 @@ impl Worker {
             }
             self.waiting.retain(|(waiting, ..)| *waiting != port);
         }
+        self.part_with_pauses(what);
         let belongs = |inlet: &mut Inlet| what.include(inlet);
         let mut taken: Vec<Inlet> =
             self.inlets.iter_mut().filter_map(|place| place.take_if(belongs)).collect();

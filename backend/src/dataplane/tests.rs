@@ -18,6 +18,7 @@ mod devices;
 mod floods;
 mod fragments;
 mod gateway;
+mod pressure;
 mod shaping;
 mod sharing;
 mod waiting;

@@ -1,11 +1,11 @@
 //! A port's ways in and out, whatever is behind: a guest's rings or a device. Rings are called directly, as if there were
 //! nothing else; a device by its trait, once a burst.
 
-use viaduct_switch::PortIndex;
+use viaduct_switch::{PortIndex, Volume};
 
 use super::DataplaneEvent;
 use crate::device::{DeviceFault, Exit, Intake, Outgoing};
-use crate::ring::{Burst, ReceiveRing, RingError, TransmitRing};
+use crate::ring::{Burst, BurstLimit, ReceiveRing, RingError, TransmitRing};
 
 /// Why a way cannot be gone any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +77,24 @@ impl WayIn {
         match self {
             Self::Ring(ring) => Some(ring.core().position()),
             Self::Device(_) => None,
+        }
+    }
+
+    pub(super) fn is_ring(&self) -> bool {
+        matches!(self, Self::Ring(_))
+    }
+
+    /// Ends a ring's bursts when they are so large, in packets and in bytes: at one frame at least.
+    pub(super) fn keep_to(&mut self, room: Volume) {
+        if let Self::Ring(ring) = self {
+            ring.set_limit(BurstLimit::of(room));
+        }
+    }
+
+    /// Lets a ring's bursts be as large as any.
+    pub(super) fn keep_to_bursts(&mut self) {
+        if let Self::Ring(ring) = self {
+            ring.set_limit(BurstLimit::default());
         }
     }
 }

@@ -17,7 +17,7 @@ use super::message::Message;
 use super::outlet::{Kick, Outcome, Outlet};
 use super::poller::{Poller, Wake};
 use super::replicator::{FloodMemory, Replicator};
-use super::shaping::Shaping;
+use super::shaping::{Agenda, Shaping};
 use super::shared::{Reporter, WorkerShared, add, elapsed};
 use super::steering::seconds;
 use super::switching::Entry;
@@ -80,6 +80,8 @@ pub(super) struct Worker {
     pub(super) taps: Taps,
     /// The trees before ports' queues.
     pub(super) shaping: Shaping,
+    /// When rings that pause are to be read again, by their places in `inlets`.
+    pub(super) pauses: Agenda,
     /// Fragments that wait for the first one of their datagram, and those that wait no longer.
     pub(super) held: Arc<HeldFragments>,
     pub(super) released: Vec<Released>,
@@ -131,6 +133,7 @@ impl Worker {
             crowded: parts.started,
             taps: Taps::default(),
             shaping: Shaping::new(parts.number),
+            pauses: Agenda::default(),
             held: parts.held,
             released: Vec::with_capacity(BURST_FRAMES),
         })
@@ -144,6 +147,7 @@ impl Worker {
             }
             let now = Instant::now();
             self.notice_absence(now);
+            self.end_pauses(now);
             self.poll_inlets(now);
             self.replicate(now);
             self.see_to_trees(now);
@@ -178,6 +182,7 @@ impl Worker {
         inlet.pace.arrived(now);
         inlet.meter.add(self.burst.frames().0.len() as u64, self.burst.bytes());
         let pair = inlet.index / 2;
+        let cost = inlet.pressure.as_ref().map(|pressure| pressure.cost(&self.burst));
         let (port, link) = (inlet.port, inlet.link);
         self.count_malformed(place, now);
         self.note_flows(port, pair, now);
@@ -189,7 +194,7 @@ impl Worker {
             inlet.notify(&self.shared);
         }
         self.readmit(now);
-        true
+        cost.is_none_or(|cost| self.keep_turn(place, cost, now))
     }
 
     /// Takes note of the pair on which a guest with several of them sends each flow.

@@ -29,6 +29,15 @@ pub struct MeterStatus {
     pub exceeding: CountedStatus,
     /// What was dropped as `policed`.
     pub dropped: CountedStatus,
+    /// Whether what exceeds the rates waits in the guests' rings.
+    #[serde(default)]
+    pub waits: bool,
+    /// How often rings of these ports were left alone for a while, since each port was added.
+    #[serde(default)]
+    pub pauses: u64,
+    /// For how long, in milliseconds; several rings count each.
+    #[serde(default)]
+    pub paused_ms: u64,
 }
 
 /// Packets, as they are on a wire.

@@ -26,7 +26,7 @@ pub use self::layout::{Core, RingLog};
 pub use self::ledger::{Identity, Ledger};
 pub use self::receive::{ReceiveRing, Refused};
 pub(crate) use self::transmit::{BURST_FRAMES, FRAME_MAX};
-pub use self::transmit::{Burst, Span, TransmitRing};
+pub use self::transmit::{Burst, BurstLimit, Span, TransmitRing};
 
 /// Descriptors that one chain may have, in the ring and in an indirect table together: as many as QEMU and
 /// the Linux kernel allow.

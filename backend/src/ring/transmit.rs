@@ -1,6 +1,8 @@
 //! A guest's transmit ring: where frames enter the switch, a burst at a time.
 
-use viaduct_switch::{DropReason, Frame, Head, Marks, Metadata, PortIndex, RawClaims, frame::HEAD_MAX};
+use viaduct_switch::{
+    DropReason, Frame, Head, Marks, Metadata, PortIndex, RawClaims, Volume, frame::HEAD_MAX,
+};
 
 use super::chain::{Direction, Segments};
 use super::copy::copy;
@@ -17,6 +19,9 @@ const BURST_BYTES: u64 = 128 * 1024;
 
 /// Descriptors after which a burst ends.
 const BURST_SEGMENTS: usize = 512;
+
+/// Bytes that a packet has at most in most networks, with its headers.
+const SEGMENT_BYTES: u64 = 1514;
 
 /// Bytes of the longest frame that virtio-net allows (virtio 1.2, 5.1.6.3.1: 65550 and the header), with two tags.
 pub(crate) const FRAME_MAX: u64 = 65_550 + 8;
@@ -36,6 +41,31 @@ pub struct Span {
     pub count: u32,
 }
 
+/// When a burst ends that is not full: a visit may then take one frame more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BurstLimit {
+    chains: usize,
+    bytes: u64,
+}
+
+impl Default for BurstLimit {
+    /// At what any burst holds at most.
+    fn default() -> Self {
+        Self { chains: BURST_FRAMES, bytes: BURST_BYTES }
+    }
+}
+
+impl BurstLimit {
+    /// Ends it after about as many packets, and as many bytes of frames: at one frame at least.
+    pub fn of(room: Volume) -> Self {
+        let segmented = room.frames.saturating_mul(SEGMENT_BYTES);
+        Self {
+            chains: usize::try_from(room.frames).unwrap_or(BURST_FRAMES).clamp(1, BURST_FRAMES),
+            bytes: room.bytes.min(segmented).clamp(1, BURST_BYTES),
+        }
+    }
+}
+
 /// Frames that were read and not completed yet, all from one ring.
 pub struct Burst {
     pub(super) frames: Vec<Frame<Span>>,
@@ -45,6 +75,7 @@ pub struct Burst {
     ready: [Ready; BURST_FRAMES],
     pub(super) chains: usize,
     pub(super) bytes: u64,
+    limit: BurstLimit,
     /// Frames may be merged; and those of them whose transport checksum the kernel vouches for, a bit each.
     pub(super) is_mergeable: bool,
     pub(super) vouched: u64,
@@ -65,6 +96,7 @@ impl Burst {
             ready: [Ready::default(); BURST_FRAMES],
             chains: 0,
             bytes: 0,
+            limit: BurstLimit::default(),
             is_mergeable: false,
             vouched: 0,
             dropped: [
@@ -79,6 +111,13 @@ impl Burst {
     }
 
     pub(super) fn clear(&mut self) {
+        self.clear_for(BurstLimit::default());
+    }
+
+    /// Empties it for what ends at `limit`.
+    #[inline]
+    fn clear_for(&mut self, limit: BurstLimit) {
+        self.limit = limit;
         self.filled = 0;
         self.segments.clear();
         self.chains = 0;
@@ -132,8 +171,8 @@ impl Burst {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.chains >= BURST_FRAMES
-            || self.bytes >= BURST_BYTES
+        self.chains >= self.limit.chains
+            || self.bytes >= self.limit.bytes
             || self.segments.descriptors().max(self.segments.len()) >= BURST_SEGMENTS
     }
 
@@ -148,12 +187,18 @@ pub struct TransmitRing {
     core: Core,
     header_len: usize,
     port: PortIndex,
+    limit: BurstLimit,
 }
 
 impl TransmitRing {
     /// `header_len`: 10 or 12 bytes of `virtio_net_hdr` (virtio 1.2, 5.1.6.1).
     pub fn new(core: Core, header_len: usize, port: PortIndex) -> Self {
-        Self { core, header_len, port }
+        Self { core, header_len, port, limit: BurstLimit::default() }
+    }
+
+    /// Ends bursts there from now on.
+    pub fn set_limit(&mut self, limit: BurstLimit) {
+        self.limit = limit;
     }
 
     /// The ring behind.
@@ -169,7 +214,7 @@ impl TransmitRing {
     /// Reads the frames that are available, up to a burst's bounds. Gives the number of chains taken, which
     /// [`TransmitRing::complete`] gives back.
     pub fn read(&mut self, burst: &mut Burst) -> Result<u16, RingError> {
-        burst.clear();
+        burst.clear_for(self.limit);
         while self.read_run(burst)? {}
         // No more than a burst's.
         Ok(u16::try_from(burst.chains).unwrap_or(0))

@@ -40,6 +40,20 @@ impl Bucket {
         self.0.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
+    /// Takes what comes in the time `cost`, whether there is as much or not: what there is not is owed. At most as much is owed as
+    /// a bucket may hold, [`Terms::DEPTH_MAX`].
+    #[inline]
+    pub(crate) fn charge(&self, cost: u64, now: u64) {
+        let next = |full_at| Some(owing::<64>(full_at, now, cost));
+        let _ = self.0.fetch_update(Relaxed, Relaxed, next);
+    }
+
+    /// In what time the bucket is full again: in more than it takes to fill an empty one if something is owed.
+    #[inline]
+    pub(crate) fn full_in(&self, now: u64) -> u64 {
+        lacking::<64>(self.0.load(Relaxed), now)
+    }
+
     /// Whether there is as much; takes nothing.
     #[inline]
     pub(crate) fn has(&self, cost: u64, terms: Terms, now: u64) -> bool {
@@ -78,6 +92,13 @@ const fn mask(bits: u32) -> u64 {
 pub(super) fn lacking<const BITS: u32>(full_at: u64, now: u64) -> u64 {
     let ahead = full_at.wrapping_sub(now) & mask(BITS);
     if ahead > mask(BITS) / 2 { 0 } else { ahead }
+}
+
+/// When the bucket is full again after `cost` was taken now, if it held as much or not.
+#[inline(always)]
+pub(super) fn owing<const BITS: u32>(full_at: u64, now: u64, cost: u64) -> u64 {
+    let owed = lacking::<BITS>(full_at, now).saturating_add(cost).min(mask(BITS) / 4);
+    now.wrapping_add(owed) & mask(BITS)
 }
 
 /// When the bucket is full again after `cost` was taken now; `None` if it does not hold as much.

@@ -17,10 +17,22 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Workers read the clock apart from each other by far less than a second.
 const SLACK: u64 = SECOND_NS << TICK_BITS;
 
+/// What a turn is where senders wait for theirs: long enough that a worker is woken a thousand times a second at most for each of
+/// them, and short beside what guests wait for.
+const TURN: u64 = 1_000_000 << TICK_BITS;
+
+/// The least that a turn is: a frame of common length.
+const PIECE: Volume = Volume { frames: 1, bytes: 1518 };
+
 /// The moment in ticks, which wrap every 208 days; [`Bucket::settle`] is called far more often.
 #[inline]
 pub(super) fn ticks(now: Nanos) -> u64 {
     now.0 << TICK_BITS
+}
+
+/// As much time in nanoseconds, rounded up.
+pub(super) fn nanoseconds(ticks: u64) -> Nanos {
+    Nanos(ticks.div_ceil(1 << TICK_BITS))
 }
 
 /// How long a unit lasts: ticks, with [`FRACTION_BITS`] bits behind the point.
@@ -59,17 +71,41 @@ struct Gauge {
 }
 
 impl Gauge {
-    /// `parts` of what the rate counts are one unit of what is taken. It is full, or holds what an earlier one did.
-    fn new(allowance: Allowance, parts: u64, earlier: Option<&Self>, now: u64) -> Self {
+    /// `parts` of what the rate counts are one unit of what is taken. It is full, or holds what an earlier one did, and owes what
+    /// that one did if it `may_owe`.
+    fn new(allowance: Allowance, parts: u64, earlier: Option<&Self>, may_owe: bool, now: u64) -> Self {
         let pace = Pace::new(allowance.per_second, parts);
         let terms = Terms { depth: pace.ticks(allowance.burst).min(Terms::DEPTH_MAX), slack: SLACK };
         let held = earlier.map_or(terms.depth, |earlier| pace.ticks(earlier.held(now)).min(terms.depth));
-        Self { pace, terms, bucket: Bucket::lacking(terms.depth - held, now) }
+        let owed = earlier.filter(|_| may_owe).map_or(0, |earlier| pace.ticks(earlier.owed(now)));
+        let lacking = (terms.depth - held).saturating_add(owed).min(Terms::DEPTH_MAX);
+        Self { pace, terms, bucket: Bucket::lacking(lacking, now) }
     }
 
     /// The units that it holds.
     fn held(&self, now: u64) -> u64 {
         self.pace.units(self.terms.depth - self.bucket.debt(self.terms, now))
+    }
+
+    /// The units that it owes.
+    fn owed(&self, now: u64) -> u64 {
+        self.pace.units(self.level_in(now))
+    }
+
+    /// In what time nothing is owed any more.
+    #[inline]
+    fn level_in(&self, now: u64) -> u64 {
+        self.bucket.full_in(now).saturating_sub(self.terms.depth)
+    }
+
+    /// In what time it holds what comes in the time `held`.
+    fn holds_in(&self, held: u64, now: u64) -> u64 {
+        self.bucket.full_in(now).saturating_sub(self.terms.depth.saturating_sub(held))
+    }
+
+    /// What one turn is, in time: a millisecond, but at least one `piece` and at most half of what it holds when it is full.
+    fn turn(&self, piece: u64) -> u64 {
+        self.pace.ticks(piece).max(TURN).min(self.terms.depth / 2).max(1)
     }
 
     #[inline]
@@ -96,10 +132,10 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Full ones, but for what earlier ones lacked.
-    pub(super) fn new(limits: &Limits, earlier: Option<&Self>, now: u64) -> Self {
+    /// Full ones, but for what earlier ones lacked, and owed if they `may_owe`.
+    pub(super) fn new(limits: &Limits, earlier: Option<&Self>, may_owe: bool, now: u64) -> Self {
         let gauge = |allowance: Option<Allowance>, parts, earlier| {
-            allowance.map(|allowance| Gauge::new(allowance, parts, earlier, now))
+            allowance.map(|allowance| Gauge::new(allowance, parts, earlier, may_owe, now))
         };
         let (bytes, packets) =
             earlier.map_or((None, None), |pair| (pair.bytes.as_ref(), pair.packets.as_ref()));
@@ -142,6 +178,49 @@ impl Pair {
         if let Some(packets) = &self.packets {
             packets.give_back(volume.frames);
         }
+    }
+
+    /// Takes this volume of both, whether they hold as much or not.
+    pub(super) fn charge(&self, volume: Volume, now: u64) {
+        for (gauge, units) in self.gauges(volume) {
+            gauge.bucket.charge(gauge.pace.ticks(units), now);
+        }
+    }
+
+    /// Whether full ones hold this volume so many times.
+    pub(super) fn fits(&self, volume: Volume, times: u64) -> bool {
+        self.gauges(volume)
+            .all(|(gauge, units)| gauge.pace.ticks(units) <= gauge.terms.depth.saturating_mul(times))
+    }
+
+    /// How long this volume lasts, by the rate that gives less.
+    pub(super) fn cost(&self, volume: Volume) -> u64 {
+        self.gauges(volume).map(|(gauge, units)| gauge.pace.ticks(units)).max().unwrap_or(0)
+    }
+
+    /// In what time both hold what comes in the time `held`: with 0, in what time none of them owes anything.
+    pub(super) fn holds_in(&self, held: u64, now: u64) -> u64 {
+        self.gauges(Volume::default()).map(|(gauge, _)| gauge.holds_in(held, now)).max().unwrap_or(0)
+    }
+
+    /// What one turn is, in time.
+    pub(super) fn turn(&self) -> u64 {
+        self.gauges(PIECE).map(|(gauge, piece)| gauge.turn(piece)).min().unwrap_or(TURN)
+    }
+
+    /// What both hold, and a turn beside; `u64::MAX` where there is no rate.
+    pub(super) fn room(&self, now: u64) -> Volume {
+        let turn = self.turn();
+        let units = |gauge: &Option<Gauge>| {
+            gauge.as_ref().map_or(u64::MAX, |gauge| gauge.held(now).saturating_add(gauge.pace.units(turn)))
+        };
+        Volume { frames: units(&self.packets), bytes: units(&self.bytes) }
+    }
+
+    /// Both, as far as they are there, with what they have of `volume`.
+    fn gauges(&self, volume: Volume) -> impl Iterator<Item = (&Gauge, u64)> {
+        let bytes = self.bytes.iter().map(move |gauge| (gauge, volume.bytes));
+        bytes.chain(self.packets.iter().map(move |gauge| (gauge, volume.frames)))
     }
 
     /// See [`Bucket::settle`].

@@ -16,6 +16,7 @@ mod gauge;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use counters::MeterTally;
 pub use counters::{MeterCounters, MeterSnapshot};
 pub use dscp::Dscp;
 pub use plan::{Allowance, Colour, Exceeding, Limits, MeterPlan};
+pub use turns::{Cost, Turn};
 
 use crate::counters::Volume;
 use crate::decision::address_at;
@@ -64,9 +66,10 @@ impl Meter {
 
     fn made(plan: MeterPlan, earlier: Option<&Self>, now: Nanos) -> Self {
         let now = ticks(now);
-        let committed = Pair::new(&plan.committed, earlier.map(|earlier| &earlier.committed), now);
+        let waits = plan.exceeding == Exceeding::Waits;
+        let committed = Pair::new(&plan.committed, earlier.map(|earlier| &earlier.committed), waits, now);
         let of_peak = earlier.and_then(|earlier| earlier.peak.as_ref());
-        let peak = plan.peak.map(|peak| Pair::new(&peak, of_peak, now));
+        let peak = plan.peak.map(|peak| Pair::new(&peak, of_peak, false, now));
         let counters = earlier.map_or_else(Arc::default, |earlier| Arc::clone(&earlier.counters));
         Self { plan, committed, peak, counters }
     }
@@ -101,7 +104,9 @@ impl Meter {
             whole += volume(frame);
         }
         let mut tally = MeterTally::default();
-        if !self.plan.colour_aware && self.conforms(whole, now) {
+        if self.waits() {
+            self.charge(burst, whole, now, refused, &mut tally);
+        } else if !self.plan.colour_aware && self.conforms(whole, now) {
             tally.conforming = whole;
         } else {
             self.police_each(burst, now, refused, &mut tally);
@@ -137,6 +142,8 @@ impl Meter {
             let colour = self.colour(volume, self.comes_with(frame.head.bytes()), now);
             match self.fate(colour) {
                 Fate::Conforms => tally.conforming += volume,
+                // Not for a burst: where frames wait, what was read is charged.
+                Fate::Waits => tally.exceeding += volume,
                 Fate::Exceeds(mark) => {
                     mark.map(|mark| mark.write(frame.head.bytes_mut()));
                     self.mark_exceeding(&mut frame.meta.marks);
@@ -161,6 +168,9 @@ impl Meter {
     /// What becomes of a frame that would come now; takes nothing.
     #[must_use]
     pub(crate) fn assess<P>(&self, frame: &Frame<P>, now: Nanos) -> (Colour, Fate) {
+        if self.waits() {
+            return self.assess_wait(volume(frame), now);
+        }
         let (volume, now) = (volume(frame), ticks(now));
         let comes_with = self.comes_with(frame.head.bytes());
         let within = |pair: Option<&Pair>| pair.is_none_or(|pair| pair.has(volume, now));
@@ -196,6 +206,7 @@ impl Meter {
             (Colour::Green, _) => Fate::Conforms,
             (Colour::Yellow, Exceeding::Marked(dscp)) => Fate::Exceeds(Some(dscp)),
             (Colour::Yellow, Exceeding::Passed) => Fate::Exceeds(None),
+            (Colour::Yellow, Exceeding::Waits) => Fate::Waits,
             (Colour::Yellow, Exceeding::Dropped) | (Colour::Red, _) => Fate::Refused,
         }
     }
@@ -216,6 +227,8 @@ pub(crate) enum Fate {
     Conforms,
     /// It passes, with this mark if there is one.
     Exceeds(Option<Dscp>),
+    /// It stays where it is until the rate has room for it, and passes then.
+    Waits,
     /// It is dropped.
     Refused,
 }

@@ -33,6 +33,9 @@ pub enum Exceeding {
     Marked(Dscp),
     /// They pass as they are, and are counted.
     Passed,
+    /// Whoever reads them leaves them where they are until the rate has room for them ([`super::Turn`]); what was read passes, and
+    /// may be owed. Only what is longer than the burst is dropped, since it would never keep within the rates.
+    Waits,
 }
 
 /// A meter as it is configured: a token bucket, or with a peak rate two of them, which are the two-rate three-colour marker of

@@ -4,3 +4,4 @@ mod bits;
 mod interleavings;
 mod marking;
 mod rates;
+mod turns;

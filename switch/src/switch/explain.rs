@@ -115,6 +115,7 @@ impl Explainer<'_> {
                 meter.mark_exceeding(&mut frame.meta.marks);
                 self.known(meter.plan().exceeding_mark);
             }
+            meter::Fate::Waits => self.notes.outcome(|| Outcome::Waits),
             meter::Fate::Refused => self.notes.outcome(|| Outcome::Dropped(DropReason::Policed)),
         }
         fate

@@ -78,7 +78,20 @@ pub(super) fn port_table(ports: &[PortStatus], colour: bool) -> String {
         let detail = port.detail.as_deref().unwrap_or("a ring was stopped");
         text.push_str(&format!("{}: {detail}\n", port.name));
     }
+    for port in ports.iter().filter(|port| port.pauses > 0) {
+        text.push_str(&format!(
+            "{}: sends more than its QoS lets it: {}\n",
+            port.name,
+            paused(port.pauses, port.paused_ms)
+        ));
+    }
     text
+}
+
+/// What a guest waited, for people.
+pub(in crate::cli) fn paused(pauses: u64, paused_ms: u64) -> String {
+    let (seconds, tenths) = (paused_ms / 1000, paused_ms % 1000 / 100);
+    format!("left in its ring {} for {seconds}.{tenths} s in all", counted(pauses, "time"))
 }
 
 /// A VLAN id, or that there is none.

@@ -30,6 +30,8 @@ fn port(name: &str, state: PortState) -> PortStatus {
         sent: Traffic { frames: 12, bytes: 840 },
         drops: vec![DropStatus { reason: "runt".to_owned(), meaning: "Too short.".to_owned(), frames: 7 }],
         connections: 1,
+        pauses: 0,
+        paused_ms: 0,
     }
 }
 

@@ -28,6 +28,10 @@ const BURSTS_A_SECOND: u64 = 50;
 
 const SWITCH: &str = "true or false, without quotes";
 
+/// The least rates where what exceeds them waits.
+const WAIT_BITS_LEAST: u64 = 1_000_000;
+const WAIT_PACKETS_LEAST: u64 = 250;
+
 /// What a port may send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Police {
@@ -71,9 +75,12 @@ pub(super) fn read(table: &TableReader<'_>) -> Police {
     }
     let exceeding = exceeding(table, has_peak);
     let exceeding_mark = mark(table, "exceed_mark");
-    if exceeding_mark != 0 && exceeding == Exceeding::Dropped {
-        let expected = "exceed = \"mark\" or \"pass\" beside it: what is dropped needs no mark";
+    if exceeding_mark != 0 && matches!(exceeding, Exceeding::Dropped | Exceeding::Waits) {
+        let expected = "exceed = \"mark\" or \"pass\" beside it: what is dropped or waits needs no mark";
         table.note("exceed_mark", "the field `exceed_mark`".to_owned(), expected.to_owned());
+    }
+    if exceeding == Exceeding::Waits {
+        check_wait(table, &committed);
     }
     let plan = MeterPlan { committed, peak, colour_aware, exceeding, exceeding_mark };
     Police { plan, shared: table.read("shared", SWITCH, values::boolean).unwrap_or(false) }
@@ -95,6 +102,22 @@ fn limits(table: &TableReader<'_>, [bits, burst, packets, packet_burst]: [&str; 
     Limits { bits, packets }
 }
 
+/// While a guest waits for longer than some seconds it takes its device for broken.
+fn check_wait(table: &TableReader<'_>, committed: &Limits) {
+    let rates = [
+        ("police", committed.bits, "1mbit", WAIT_BITS_LEAST),
+        ("packets", committed.packets, "250pps", WAIT_PACKETS_LEAST),
+    ];
+    for (field, allowance, written, least) in rates {
+        if allowance.is_some_and(|allowance| allowance.per_second < least) {
+            let expected = format!(
+                "\"{written}\" or more beside exceed = \"wait\": one frame of 64 KiB takes half a second then"
+            );
+            table.note(field, format!("\"{}\"", table.text(field).unwrap_or_default()), expected);
+        }
+    }
+}
+
 /// A peak below the committed rate would be the only one that counts (RFC 2698, 2).
 fn check_peak(table: &TableReader<'_>, field: &str, limits: (Option<Allowance>, Option<Allowance>)) {
     if let (Some(committed), Some(peak)) = limits
@@ -107,7 +130,7 @@ fn check_peak(table: &TableReader<'_>, field: &str, limits: (Option<Allowance>, 
 }
 
 fn exceeding(table: &TableReader<'_>, has_peak: bool) -> Exceeding {
-    const WORDS: &[(&str, &str)] = &[("drop", "drop"), ("mark", "mark"), ("pass", "pass")];
+    const WORDS: &[(&str, &str)] = &[("drop", "drop"), ("mark", "mark"), ("pass", "pass"), ("wait", "wait")];
     let word = table.read_word("exceed", WORDS, &[]).unwrap_or(if has_peak { "mark" } else { "drop" });
     let dscp = dscp(table, "dscp");
     match word {
@@ -115,11 +138,12 @@ fn exceeding(table: &TableReader<'_>, has_peak: bool) -> Exceeding {
         _ if table.has("dscp") => {
             table.note("dscp", "the field `dscp`".to_owned(), "exceed = \"mark\" beside it".to_owned());
         }
-        "drop" if has_peak => {
+        "drop" | "wait" if has_peak => {
             let expected = "\"mark\" or \"pass\": with a peak that nothing may reach, leave `peak` out";
-            table.note("exceed", "\"drop\"".to_owned(), expected.to_owned());
+            table.note("exceed", format!("\"{word}\""), expected.to_owned());
         }
         "pass" => return Exceeding::Passed,
+        "wait" => return Exceeding::Waits,
         _ => {}
     }
     Exceeding::Dropped
@@ -137,6 +161,7 @@ impl fmt::Display for Police {
             Exceeding::Dropped => write!(f, "exceed drop"),
             Exceeding::Marked(dscp) => write!(f, "exceed mark {dscp}"),
             Exceeding::Passed => write!(f, "exceed pass"),
+            Exceeding::Waits => write!(f, "exceed wait"),
         }?;
         if plan.exceeding_mark != 0 {
             write!(f, " with mark {}", plan.exceeding_mark)?;

@@ -16,9 +16,11 @@ pub use tree::Tree;
 use std::sync::Arc;
 
 use viaduct_switch::marking::Marking;
+use viaduct_switch::meter::Exceeding;
 
+use super::cross::Placed;
 use super::reader::TableReader;
-use super::schema;
+use super::{Port, Uplink, schema};
 
 /// `[qos.NAME]`: what ports and uplinks with this name are held to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -42,5 +44,35 @@ pub(super) fn read(table: &TableReader<'_>, known: &Known<'_>) -> Qos {
         ingress: table.table("ingress").map(|table| ingress::read(&table)),
         marking: marking::read(table).map(Arc::new),
         tree: tree::read(table, known),
+    }
+}
+
+impl Qos {
+    /// Whether what a port sends too fast stays in its ring.
+    fn waits(&self) -> bool {
+        self.ingress.is_some_and(|police| police.plan.exceeding == Exceeding::Waits)
+    }
+}
+
+/// Notes ports and uplinks where nothing can wait: an interface has no ring that its kernel would stop at.
+pub(super) fn check_waits(
+    ports: &[Placed<'_, Port>],
+    uplinks: &[Placed<'_, Uplink>],
+    all: &[Placed<'_, Qos>],
+) {
+    let interfaces = ports.iter().filter(|placed| placed.value.vhost_user().is_none());
+    let ports = interfaces.map(|placed| (&placed.table, &placed.value.qos));
+    let uplinks = uplinks.iter().map(|placed| (&placed.table, &placed.value.qos));
+    for (table, qos) in ports.chain(uplinks) {
+        let Some(qos) = all.iter().find(|placed| Some(placed.name) == qos.as_deref()) else { continue };
+        if qos.value.waits() {
+            let expected = format!(
+                "a QoS without exceed = \"wait\", which qos.{} (line {}) has: only a guest can be made to wait; \
+                 what nobody reads from an interface its kernel drops",
+                qos.name,
+                qos.table.line("ingress")
+            );
+            table.note("qos", format!("\"{}\"", qos.name), expected);
+        }
     }
 }

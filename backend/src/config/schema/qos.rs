@@ -123,7 +123,7 @@ pub const QOS_INGRESS: Table = Table {
         now("peak_burst", BURST, "as burst"),
         now("peak_packets", PACKET_RATE, "none"),
         now("peak_packet_burst", PACKET_BURST, "as packet_burst"),
-        now("exceed", "\"drop\", \"mark\", \"pass\"", "\"drop\", or \"mark\" beside a peak"),
+        now("exceed", "\"drop\", \"mark\", \"pass\", \"wait\"", "\"drop\", or \"mark\" beside a peak"),
         now("dscp", DSCP, "\"le\""),
         now("exceed_mark", MARK, "none"),
         now("colour_aware", "true, false", "false"),

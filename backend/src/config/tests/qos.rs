@@ -50,6 +50,9 @@ const INGRESS: &[(&str, &str, &str, &str)] = &[
     ),
     ("police = '50mbit'\nexceed = 'dorp'", "exceed", "\"dorp\"", "\"drop\"?"),
     ("police = '5mbit'\npeak = '6mbit'\nexceed = 'drop'", "exceed", "\"drop\"", "leave `peak` out"),
+    ("police = '5mbit'\npeak = '6mbit'\nexceed = 'wait'", "exceed", "\"wait\"", "leave `peak` out"),
+    ("police = '999kbit'\nexceed = 'wait'", "police", "\"999kbit\"", "\"1mbit\" or more beside exceed"),
+    ("packets = '249pps'\nexceed = 'wait'", "packets", "\"249pps\"", "\"250pps\" or more beside exceed"),
     ("police = '50mbit'\nexceed = 'mark'\ndscp = 64", "dscp", "64", "from 0 to 63"),
     ("police = '50mbit'\nexceed = 'mark'\ndscp = 'af44'", "dscp", "\"af44\"", "af41"),
     ("police = '50mbit'\ndscp = 'le'", "dscp", "`dscp`", "exceed = \"mark\" beside it"),
@@ -103,6 +106,22 @@ const WRONG: &[Told] = &[
         "port.vm1.qos",
         "\"gould\"",
         "\"gold\", the nearest",
+    ),
+    (
+        "[qos.gold]\ningress = {police='1mbit', exceed='wait'}\n[network.lab]\n[port.a]\nnetwork='lab'\nqos='gold'\n\
+         [uplink.wan]\ninterface='eth1'\nqos='gold'",
+        9,
+        "uplink.wan.qos",
+        "\"gold\"",
+        "qos.gold (line 2) has: only a guest",
+    ),
+    (
+        "[qos.gold]\ningress = {police='1mbit', exceed='wait'}\n[network.lab]\n[port.a]\nnetwork='lab'\ntype='tap'\n\
+         interface='tap0'\nqos='gold'",
+        8,
+        "port.a.qos",
+        "\"gold\"",
+        "without exceed = \"wait\"",
     ),
     ("[network.lab]\n[port.vm1]\nnetwork='lab'\nqos=1", 4, "port.vm1.qos", "1", "add [qos.NAME]"),
     ("[uplink.vm1]\ninterface='eth1'\nqos='gold'", 3, "uplink.vm1.qos", "\"gold\"", "add [qos.NAME]"),
@@ -320,6 +339,13 @@ fn marks_are_read_and_written_as_people_read_them() {
         (police.plan.exceeding_mark, police.to_string().contains("exceed pass with mark 9")),
         (9, true)
     );
+}
+
+#[test]
+fn what_exceeds_may_wait_at_guests_whose_rate_lets_a_frame_pass_within_a_second() {
+    let read = police("police = '1mbit'\npackets = '250pps'\nexceed = 'wait'");
+    assert_eq!(read.plan.exceeding, Exceeding::Waits);
+    assert_eq!(read.to_string(), "police 1mbit burst 128KiB, packets 250pps burst 256, exceed wait");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! When a worker has to see to which of its trees.
+//! When a worker has to see to which of its trees; or of anything else that has a number.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,7 +17,7 @@ pub(in crate::dataplane) struct Agenda {
 }
 
 /// No time.
-pub(super) const NEVER: Nanos = Nanos(u64::MAX);
+pub(in crate::dataplane) const NEVER: Nanos = Nanos(u64::MAX);
 
 impl Agenda {
     /// The first time, if there is one.
@@ -27,7 +27,7 @@ impl Agenda {
     }
 
     /// Has tree `id` looked at at `at`, whatever was said before.
-    pub(super) fn put(&mut self, id: u32, at: Nanos) {
+    pub(in crate::dataplane) fn put(&mut self, id: u32, at: Nanos) {
         let place = id as usize;
         if self.current.len() <= place {
             self.current.resize(place + 1, NEVER);
@@ -45,14 +45,14 @@ impl Agenda {
     }
 
     /// Has tree `id` looked at at `at` at the latest.
-    pub(super) fn bring(&mut self, id: u32, at: Nanos) {
+    pub(in crate::dataplane) fn bring(&mut self, id: u32, at: Nanos) {
         if self.current.get(id as usize).is_none_or(|current| at < *current) {
             self.put(id, at);
         }
     }
 
     /// Takes a tree whose time has come.
-    pub(super) fn take(&mut self, now: Nanos) -> Option<u32> {
+    pub(in crate::dataplane) fn take(&mut self, now: Nanos) -> Option<u32> {
         while let Some(&Reverse((at, id))) = self.times.peek()
             && at <= now
         {
@@ -66,7 +66,7 @@ impl Agenda {
     }
 
     /// Forgets everything.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::dataplane) fn clear(&mut self) {
         self.times.clear();
         self.current.clear();
     }

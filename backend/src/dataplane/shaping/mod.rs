@@ -24,6 +24,7 @@ mod table;
 mod untold;
 
 pub(super) use self::admission::{Newcomer, Verdict, Visit};
+pub(super) use self::agenda::{Agenda, NEVER};
 pub(super) use self::departures::Leaving;
 pub(super) use self::shaper::{Shaper, ShapingMemory};
 pub(super) use self::table::{Shaping, Table};

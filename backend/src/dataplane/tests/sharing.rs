@@ -7,7 +7,7 @@ use super::*;
 const NUMBER_AT: u64 = 12 + 14;
 
 /// Frames of one sender that may be under way: as many of both fit into the receiver's backlog.
-const WINDOW: u32 = 400;
+pub(super) const WINDOW: u32 = 400;
 
 impl Guest {
     fn offer_numbered(&mut self, to: u8, number: u32) {
@@ -21,7 +21,7 @@ impl Guest {
     }
 
     /// Offers numbered frames while the ring has room and there are some left.
-    fn send_up_to(&mut self, to: u8, next: &mut u32, count: u32) {
+    pub(super) fn send_up_to(&mut self, to: u8, next: &mut u32, count: u32) {
         let mut some = false;
         while *next < count && self.offered[1].wrapping_sub(self.used(1)) < SIZE {
             self.offer_numbered(to, *next);
@@ -34,7 +34,7 @@ impl Guest {
     }
 
     /// The sender and number of each frame that came since `taken`, whose buffers are offered again.
-    fn take_numbered(&mut self, taken: &mut u16) -> Vec<(u8, u32)> {
+    pub(super) fn take_numbered(&mut self, taken: &mut u16) -> Vec<(u8, u32)> {
         let mut frames = Vec::new();
         while *taken != self.used(0) {
             let mut bytes = [0; 5];
@@ -52,7 +52,7 @@ impl Guest {
 }
 
 /// Three guests, and the switch knows where the last one is.
-fn three(dataplane: &mut Dataplane) -> [Guest; 3] {
+pub(super) fn three(dataplane: &mut Dataplane) -> [Guest; 3] {
     let mut guests = [0, 1, 2].map(Guest::new);
     for guest in &mut guests {
         dataplane.attach(guest.setup([0, 0]));

@@ -1,7 +1,7 @@
 //! A bucket's arithmetic, gone through in full where moments have five bits: there is no overflow and no wrap of the clock that
 //! changes an answer. The very function runs with 64, and nothing in it depends on their number but the mask.
 
-use super::super::bucket::{Terms, charged, lacking};
+use super::super::bucket::{Terms, charged, lacking, owing};
 
 const BITS: u32 = 5;
 const ALL: u64 = 1 << BITS;
@@ -43,6 +43,20 @@ fn in_all_of_the_few_bits_a_bucket_gives_what_it_holds_and_no_more() {
             let expected = if lacks == u64::MAX { terms.depth } else { lacks + cost };
             assert_eq!(after, expected, "{now} {ahead} {cost} {terms:?}");
         }
+    });
+}
+
+#[test]
+fn in_all_of_the_few_bits_what_is_owed_is_what_was_taken() {
+    for_all(|now, ahead, cost, terms| {
+        let lacks = if ahead >= HALF { 0 } else { ahead };
+        let then = owing::<BITS>((now + ahead) % ALL, now, cost);
+        assert!(then < ALL);
+        assert_eq!(
+            lacking::<BITS>(then, now),
+            (lacks + cost).min(DEPTH_MAX - 1),
+            "{now} {ahead} {cost} {terms:?}"
+        );
     });
 }
 

@@ -36,6 +36,19 @@ fn two_workers_get_all_that_there_is_and_no_more() {
 }
 
 #[test]
+fn what_two_workers_owe_adds_up() {
+    loom::model(|| {
+        let bucket = Arc::new(Bucket::lacking(0, NOW));
+        let threads = [8, 9].map(|cost| {
+            let bucket = Arc::clone(&bucket);
+            thread::spawn(move || bucket.charge(cost, NOW))
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(bucket.full_in(NOW), 17);
+    });
+}
+
+#[test]
 fn whoever_settles_a_bucket_beside_a_worker_gives_nothing_back() {
     loom::model(|| {
         let bucket = Arc::new(Bucket::lacking(0, NOW - 500));

@@ -197,7 +197,7 @@ fn slow_and_fast_rates_are_exact_over_hours() {
     for (rate, length, gap) in
         [(8_000, 100, 100_000_000), (30_000_000, 1500, 400_000), (400_000_000_000, 1500, 30)]
     {
-        let pair = Pair::new(&bits(rate, 10 * length), None, 0);
+        let pair = Pair::new(&bits(rate, 10 * length), None, false, 0);
         let rounds = 200_000_u64;
         let volume = Volume { frames: 1, bytes: length };
         // Offered four times as often as the rate lets pass.
