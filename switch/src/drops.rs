@@ -12,7 +12,7 @@ counted_kinds! {
     BadOffload "bad-offload" "The virtio-net header asks for a checksum or segmentation that does not fit the frame."
     BadChain "bad-chain" "The descriptor chain is malformed, or points outside of the guest's memory."
     Policed "policed" "The port sends more than its QoS lets it, by bits or by packets."
-    NoNetwork "no-network" "The port belongs to no network."
+    NoNetwork "no-network" "The port belongs to no network, or left the frame's while that waited."
     VlanOnAccess "vlan-on-access" "The frame has a VLAN tag, and its port is an access port, which takes none but priority tags."
     VlanNotAllowed "vlan-not-allowed" "The frame has a VLAN tag of a type or VLAN id that its trunk does not carry."
     VlanUntagged "vlan-untagged" "The frame has no VLAN tag, and its trunk has no network for such frames."

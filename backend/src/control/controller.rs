@@ -258,7 +258,7 @@ impl Controller {
     /// Arms the timer for what is due next.
     fn rearm(&mut self) {
         let now = Instant::now();
-        if self.bay.attached() > 0 {
+        if self.bay.needs_ticks() {
             self.timer.set_if_clear(Deadline::Tick, now + TICK);
         } else {
             self.timer.clear(Deadline::Tick);

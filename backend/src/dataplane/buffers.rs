@@ -13,6 +13,13 @@ pub(super) struct Bounds {
     pub(super) minimum: usize,
 }
 
+impl Bounds {
+    /// Bytes that one may hold when all together hold `taken`.
+    fn most_beside(&self, taken: usize) -> usize {
+        self.each.min(self.total.saturating_sub(taken) / SHARE).max(self.minimum)
+    }
+}
+
 /// One takes at most this part of what is free, so that there is always room for one that has little: a dynamic
 /// threshold (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
 const SHARE: usize = 4;
@@ -40,13 +47,17 @@ impl SharedMemory {
 
     /// Takes `bytes` for one who holds `held` already; says whether he may.
     pub(super) fn take(&self, bytes: usize, held: usize) -> bool {
-        let Bounds { total, each, minimum } = self.bounds;
-        let free = total.saturating_sub(self.taken.fetch_add(bytes, Ordering::Relaxed));
-        let fits = held + bytes <= each.min(free / SHARE).max(minimum);
+        let fits = held + bytes <= self.bounds.most_beside(self.taken.fetch_add(bytes, Ordering::Relaxed));
         if !fits {
             self.give_back(bytes);
         }
         fits
+    }
+
+    /// Whether one who holds `held` might take `bytes` now, once he gave back what he keeps, which is `kept`.
+    pub(super) fn has_room(&self, bytes: usize, held: usize, kept: usize) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed).saturating_sub(kept);
+        held + bytes <= self.bounds.most_beside(taken)
     }
 
     pub(super) fn give_back(&self, bytes: usize) {
@@ -63,17 +74,22 @@ pub(super) fn length_for(len: usize) -> Option<usize> {
 pub(super) struct Spares {
     kept: [Vec<Box<[u8]>>; LENGTHS.len()],
     most: [usize; LENGTHS.len()],
+    /// How few there were of each length since they were last trimmed.
+    fewest: [usize; LENGTHS.len()],
 }
 
 impl Spares {
     pub(super) fn new(most: [usize; LENGTHS.len()]) -> Self {
-        Self { kept: Default::default(), most }
+        Self { kept: Default::default(), most, fewest: [0; LENGTHS.len()] }
     }
 
     /// A buffer of one of the [`LENGTHS`] that was kept.
     pub(super) fn take(&mut self, length: usize) -> Option<Box<[u8]>> {
         let place = LENGTHS.iter().position(|known| *known == length)?;
-        self.kept.get_mut(place)?.pop()
+        let (kept, fewest) = (self.kept.get_mut(place)?, self.fewest.get_mut(place)?);
+        let buffer = kept.pop();
+        *fewest = kept.len().min(*fewest);
+        buffer
     }
 
     /// Keeps a buffer, if there are not too many; says whether it did.
@@ -88,10 +104,34 @@ impl Spares {
         }
     }
 
+    /// Whether there is a buffer of one of the [`LENGTHS`].
+    pub(super) fn has(&self, length: usize) -> bool {
+        let place = LENGTHS.iter().position(|known| *known == length);
+        place.and_then(|place| self.kept.get(place)).is_some_and(|kept| !kept.is_empty())
+    }
+
+    /// Bytes of all that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.kept.iter().zip(LENGTHS).map(|(kept, length)| kept.len() * length).sum()
+    }
+
+    /// Frees those that nobody needed since the last call, since there were never fewer; gives how many bytes that were.
+    pub(super) fn trim(&mut self) -> usize {
+        let mut bytes = 0;
+        for ((kept, fewest), length) in self.kept.iter_mut().zip(&mut self.fewest).zip(LENGTHS) {
+            let stay = kept.len().saturating_sub(*fewest);
+            bytes += (kept.len() - stay) * length;
+            kept.truncate(stay);
+            *fewest = stay;
+        }
+        bytes
+    }
+
     /// Frees all; gives how many bytes that were.
     pub(super) fn clear(&mut self) -> usize {
         let bytes =
             |kept: &mut Vec<Box<[u8]>>| std::mem::take(kept).iter().map(|kept| kept.len()).sum::<usize>();
+        self.fewest = [0; LENGTHS.len()];
         self.kept.iter_mut().map(bytes).sum()
     }
 }

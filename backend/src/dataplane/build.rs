@@ -36,12 +36,14 @@ pub(super) struct Parked {
     features: u64,
     queues: Vec<(u16, Backlog)>,
     steering: Option<Steering>,
+    /// It was there when backlogs were last tidied up.
+    pub(super) is_old: bool,
 }
 
 impl Parked {
     /// For a port with these features: frames are laid out for them.
     pub(super) fn new(features: u64, steering: Option<Steering>) -> Self {
-        Self { features: features & !LOG_ALL, queues: Vec::new(), steering }
+        Self { features: features & !LOG_ALL, queues: Vec::new(), steering, is_old: false }
     }
 
     pub(super) fn add(&mut self, index: u16, backlog: Backlog) {

@@ -299,6 +299,7 @@ impl Dataplane {
             let inlets = shares.get_mut(number).map(std::mem::take).unwrap_or_default();
             Some(Message::Attach { outlet: outlet.clone(), watch: number == watcher, inlets, acknowledge })
         });
+        self.resume_trees(port);
         built.refused
     }
 
@@ -404,7 +405,7 @@ impl Datapath for Dataplane {
     }
 
     fn purge(&mut self, port: PortIndex, link: u8) {
-        self.purge_queue(port, u16::from(link), DropReason::ReceiverDown);
+        self.purge_link(port, link, DropReason::ReceiverDown);
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>) {
@@ -412,6 +413,7 @@ impl Datapath for Dataplane {
         let before = std::mem::replace(&mut self.policy, Arc::clone(&policy));
         self.ask(|_, acknowledge| Some(Message::SetPolicy { policy: Arc::clone(&policy), acknowledge }));
         self.purge_closed(&before);
+        self.purge_moved(&before);
         self.end_translations(&before);
     }
 

@@ -63,8 +63,6 @@ impl Worker {
             self.watch_outlet(outlet);
         }
         if let Some(outlet) = outlet {
-            // What was due while the driver did not run goes then.
-            self.shaping.look_after(outlet.port);
             self.put_outlet(outlet);
         }
         self.count_rings();

@@ -98,7 +98,7 @@ impl Delivery<'_> {
         };
         let leaving = Leaving { switch: self.to.switch, outlets: self.outlets, now, now_s: self.now_s };
         let mut untold = self.shaping.take_untold();
-        visit.resume(&leaving, &mut untold);
+        visit.resume(outlet.port, self.shaping, &leaving, &mut untold);
         let mut passing = Passing::new(first);
         self.to.admit(outlet, &mut visit, group, &mut passing);
         if self.flooded != 0 {

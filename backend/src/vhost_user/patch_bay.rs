@@ -24,8 +24,13 @@ pub trait Engine: Datapath {
     /// What happened since the last call.
     fn take_events(&mut self) -> Vec<DataplaneEvent>;
 
-    /// To be called every 100 ms while a port is attached.
+    /// To be called every 100 ms while a port is attached, and as long as it has leftovers.
     fn tick(&mut self);
+
+    /// Whether there is something left to do of ports that are not attached any more.
+    fn has_leftovers(&self) -> bool {
+        false
+    }
 
     /// The workers' counters.
     fn workers(&self) -> Vec<WorkerStatus>;
@@ -45,6 +50,10 @@ impl Engine for Dataplane {
 
     fn tick(&mut self) {
         Self::tick(self);
+    }
+
+    fn has_leftovers(&self) -> bool {
+        Self::has_leftovers(self)
     }
 
     fn workers(&self) -> Vec<WorkerStatus> {
@@ -183,10 +192,10 @@ impl PatchBay {
         std::mem::take(&mut self.failed)
     }
 
-    /// Ports that are attached now.
+    /// Whether [`PatchBay::tick`] has something to do.
     #[must_use]
-    pub fn attached(&self) -> usize {
-        self.attached
+    pub fn needs_ticks(&self) -> bool {
+        self.attached > 0 || self.engine.has_leftovers()
     }
 
     /// The switch's time.

@@ -46,6 +46,12 @@ impl Backlog {
         self.frames = self.frames.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(u64::from(item.length));
     }
+
+    /// As [`Backlog::remove`], at the end of a condition.
+    pub(crate) fn forget(&mut self, item: &Item) -> bool {
+        self.remove(item);
+        true
+    }
 }
 
 impl Add for Backlog {
@@ -81,8 +87,21 @@ pub(crate) trait Discipline {
     /// Whether a frame of `length` bytes that comes now would depart now; if so, it is reckoned as departed.
     fn admit(&mut self, now: Nanos, length: u32) -> bool;
 
+    /// Why `item`, if it came now, would be dropped itself whatever else waits, as far as that can be told beforehand.
+    fn refuses(&self, _now: Nanos, _item: &Item) -> Option<DropReason> {
+        None
+    }
+
+    /// Whether [`Discipline::shed`] would find something.
+    fn yields(&self) -> bool {
+        self.backlog().frames > 0
+    }
+
     /// Drops something of what most waits for; `false`: it would rather lose the newcomer.
     fn shed(&mut self, work: &mut Work<'_>) -> bool;
+
+    /// Takes out all that `wanted` says; what stays keeps its order.
+    fn remove(&mut self, items: &mut Items, wanted: &mut dyn FnMut(&Item) -> bool);
 
     /// Takes something out whether or not it is due, each flow in its order.
     fn drain(&mut self, items: &mut Items) -> Option<Item>;
@@ -113,30 +132,35 @@ impl Queue {
         }
     }
 
-    /// The queue by another plan, with what waits in it.
-    pub(crate) fn changed(self, plan: &QueuePlan, seed: u64, work: &mut Work<'_>) -> Self {
-        let before = match (self, plan) {
-            (Self::Fifo(queue), QueuePlan::Fifo(plan)) if queue.plan() == plan => return Self::Fifo(queue),
-            (Self::Sfq(queue), QueuePlan::Sfq(plan)) if queue.plan() == plan => return Self::Sfq(queue),
-            (Self::FqCodel(queue), QueuePlan::FqCodel(plan)) if queue.plan() == plan => {
-                return Self::FqCodel(queue);
+    /// Takes the place of `before`, with what waits there; one whose parameters are the same goes on itself. What is not needed any
+    /// more is put into `spent`.
+    pub(crate) fn succeeding(self, before: Self, work: &mut Work<'_>, spent: &mut Vec<Self>) -> Self {
+        match (self, before) {
+            (Self::Fifo(queue), Self::Fifo(before)) if queue.plan() == before.plan() => Self::Fifo(before),
+            (Self::Sfq(queue), Self::Sfq(before)) if queue.plan() == before.plan() => {
+                spent.push(Self::Sfq(queue));
+                Self::Sfq(before)
             }
-            (Self::Tbf(queue), QueuePlan::Tbf(plan)) => {
-                return Self::Tbf(Box::new(queue.changed(plan, seed, work)));
+            (Self::FqCodel(queue), Self::FqCodel(before)) if queue.plan() == before.plan() => {
+                spent.push(Self::FqCodel(queue));
+                Self::FqCodel(before)
             }
-            (Self::Prio(queue), QueuePlan::Prio(plan)) => match queue.changed(plan, seed, work) {
-                Ok(queue) => return Self::Prio(Box::new(queue)),
-                Err(queue) => Self::Prio(Box::new(queue)),
-            },
-            (before, _) => before,
-        };
-        let mut queue = Self::new(plan, seed, work.now);
-        queue.take_all(before, work);
-        queue
+            (Self::Tbf(queue), Self::Tbf(before)) => {
+                Self::Tbf(Box::new(queue.succeeding(*before, work, spent)))
+            }
+            (Self::Prio(queue), Self::Prio(before)) if queue.has_bands_of(&before) => {
+                Self::Prio(Box::new(queue.succeeding(*before, work, spent)))
+            }
+            (mut queue, mut before) => {
+                queue.take_all(&mut before, work);
+                spent.push(before);
+                queue
+            }
+        }
     }
 
     /// Puts in all that waits in another one.
-    pub(crate) fn take_all(&mut self, mut from: Self, work: &mut Work<'_>) {
+    pub(crate) fn take_all(&mut self, from: &mut Self, work: &mut Work<'_>) {
         while let Some(item) = from.as_discipline_mut().drain(work.items) {
             self.as_discipline_mut().enqueue(item, work);
         }

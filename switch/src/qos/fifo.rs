@@ -49,8 +49,21 @@ impl Discipline for Fifo {
         self.chain.is_empty()
     }
 
+    fn refuses(&self, _now: Nanos, item: &Item) -> Option<DropReason> {
+        (!self.has_room(item)).then_some(DropReason::QueueFull)
+    }
+
+    fn yields(&self) -> bool {
+        false
+    }
+
     fn shed(&mut self, _work: &mut Work<'_>) -> bool {
         false
+    }
+
+    fn remove(&mut self, items: &mut Items, wanted: &mut dyn FnMut(&Item) -> bool) {
+        let Self { chain, backlog, .. } = self;
+        chain.remove(items, |item| wanted(item) && backlog.forget(item));
     }
 
     fn drain(&mut self, items: &mut Items) -> Option<Item> {

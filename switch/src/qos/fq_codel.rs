@@ -195,6 +195,18 @@ impl Discipline for FqCodel {
         self.drop_of_longest(DropReason::QueueMemory, work)
     }
 
+    fn remove(&mut self, items: &mut Items, wanted: &mut dyn FnMut(&Item) -> bool) {
+        let Self { flows, bytes, new, old, backlog, .. } = self;
+        for place in new.iter().chain(old.iter()).map(|place| *place as usize) {
+            let bytes = &mut bytes[place];
+            flows[place].chain.remove(items, |item| {
+                let goes = wanted(item) && backlog.forget(item);
+                *bytes -= if goes { u64::from(item.length) } else { 0 };
+                goes
+            });
+        }
+    }
+
     fn drain(&mut self, items: &mut Items) -> Option<Item> {
         loop {
             let is_new = !self.new.is_empty();

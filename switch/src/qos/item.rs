@@ -136,6 +136,18 @@ impl Chain {
         Ok(())
     }
 
+    /// Takes out all that `wanted` says; what stays keeps its order.
+    pub(crate) fn remove(&mut self, items: &mut Items, mut wanted: impl FnMut(&Item) -> bool) {
+        let mut kept = Self::EMPTY;
+        while let Some(item) = self.pop(items) {
+            if !wanted(&item) {
+                // The place that it had is free.
+                let _ = kept.push(items, item);
+            }
+        }
+        *self = kept;
+    }
+
     /// Takes the first one out.
     #[inline]
     pub(crate) fn pop(&mut self, items: &mut Items) -> Option<Item> {

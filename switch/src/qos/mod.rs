@@ -38,7 +38,7 @@ pub use plan::{
 };
 pub use priomap::BandOfDscp;
 pub use rate::{BitRate, Burst, Tokens};
-pub use tree::{ClassReport, Report, Tree};
+pub use tree::{Change, ClassReport, Remains, Report, Tree};
 
 use fifo::Fifo;
 use fq_codel::FqCodel;

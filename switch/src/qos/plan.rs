@@ -9,7 +9,7 @@ use crate::time::Nanos;
 
 mod check;
 
-pub use check::PlanError;
+pub use check::{PlanError, ROOT};
 
 /// The most classes of a tree, without its root.
 pub const CLASSES_MAX: usize = 16_384;
@@ -276,17 +276,27 @@ impl TreePlan {
         }
     }
 
-    /// The bytes that may leave at once from a class.
-    pub(crate) fn longest(&self, class: ClassIndex) -> u32 {
-        let of_htb = |htb: &HtbPlan| {
-            let class = htb.classes.get(class.get())?;
-            let bursts = class.shares.burst.min(class.shares.cburst);
-            Some(class.queue.longest().min(bursts.bytes()))
-        };
+    /// The bytes that may leave at once from each class, and from the root.
+    pub(crate) fn longest(&self) -> Vec<u32> {
         match &self.root {
-            RootPlan::Queue(queue) => queue.longest(),
-            RootPlan::Htb(htb) => of_htb(htb).unwrap_or(u32::MAX),
+            RootPlan::Queue(queue) => vec![queue.longest()],
+            RootPlan::Htb(htb) => {
+                let of_root = htb.root.burst.min(htb.root.cburst).bytes();
+                let classes = htb.classes.iter().map(|class| htb.longest(class).min(of_root));
+                classes.chain([of_root]).collect()
+            }
         }
+    }
+}
+
+impl HtbPlan {
+    /// The bytes that may leave at once from a class, whatever the root says: its own bursts, and what those above it may send at
+    /// their ceils. What they may at their rates does not count, since others may lend.
+    fn longest(&self, class: &ClassPlan) -> u32 {
+        let parent = |class: &&ClassPlan| self.classes.get(class.parent?.get());
+        let above = std::iter::successors(parent(&class), parent).take(DEPTH_MAX);
+        let own = class.shares.burst.min(class.shares.cburst);
+        above.map(|class| class.shares.cburst).fold(own, Burst::min).bytes().min(class.queue.longest())
     }
 }
 

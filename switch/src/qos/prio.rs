@@ -25,14 +25,21 @@ impl Prio {
         }
     }
 
-    /// By another plan, with what waits; `Err`: flows go to other bands now, so that everything has to be put in anew.
-    pub(crate) fn changed(self, plan: &PrioPlan, seed: u64, work: &mut Work<'_>) -> Result<Self, Self> {
-        if plan.bands.len() != self.bands.len() || plan.band_of != self.band_of {
-            return Err(self);
-        }
-        let bands = self.bands.into_iter().zip(&plan.bands);
-        let bands = bands.map(|(band, plan)| band.changed(plan, seed, work)).collect();
-        Ok(Self { bands, band_of: plan.band_of, holds_back: holds_back(plan) })
+    /// Whether flows go to the same bands in another one.
+    pub(crate) fn has_bands_of(&self, other: &Self) -> bool {
+        self.bands.len() == other.bands.len() && self.band_of == other.band_of
+    }
+
+    /// In the place of another one with the same bands, with what waits there.
+    pub(crate) fn succeeding(self, before: Self, work: &mut Work<'_>, spent: &mut Vec<Queue>) -> Self {
+        let bands = self.bands.into_iter().zip(before.bands);
+        let bands = bands.map(|(band, before)| band.succeeding(before, work, spent)).collect();
+        Self { bands, ..self }
+    }
+
+    /// The place of the band that an item goes to.
+    fn band(&self, item: &Item) -> usize {
+        usize::from(self.band_of.band(item.dscp)).min(self.bands.len().saturating_sub(1))
     }
 }
 
@@ -46,8 +53,7 @@ fn holds_back(plan: &PrioPlan) -> bool {
 
 impl Discipline for Prio {
     fn enqueue(&mut self, item: Item, work: &mut Work<'_>) {
-        let last = self.bands.len().saturating_sub(1);
-        let band = usize::from(self.band_of.band(item.dscp)).min(last);
+        let band = self.band(&item);
         self.bands[band].as_discipline_mut().enqueue(item, work);
     }
 
@@ -67,6 +73,10 @@ impl Discipline for Prio {
         !self.holds_back && self.backlog().frames == 0
     }
 
+    fn refuses(&self, now: Nanos, item: &Item) -> Option<DropReason> {
+        self.bands.get(self.band(item))?.as_discipline().refuses(now, item)
+    }
+
     /// The last band loses first.
     fn shed(&mut self, work: &mut Work<'_>) -> bool {
         for band in self.bands.iter_mut().rev().map(Queue::as_discipline_mut) {
@@ -79,6 +89,10 @@ impl Discipline for Prio {
             }
         }
         false
+    }
+
+    fn remove(&mut self, items: &mut Items, wanted: &mut dyn FnMut(&Item) -> bool) {
+        self.bands.iter_mut().for_each(|band| band.as_discipline_mut().remove(items, wanted));
     }
 
     fn drain(&mut self, items: &mut Items) -> Option<Item> {

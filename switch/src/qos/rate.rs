@@ -122,12 +122,11 @@ impl Tokens {
         Self { pace, depth, held: depth, at: now }
     }
 
-    /// With another rate and burst: what it holds stays, as time, up to the new depth.
+    /// In the place of another bucket: what that one holds stays, as time, up to the depth.
     #[must_use]
-    pub fn changed(mut self, rate: BitRate, burst: Burst, now: Nanos) -> Self {
-        self.refill(now);
-        let new = Self::new(rate, burst, now);
-        Self { held: self.held.min(new.depth), ..new }
+    pub fn succeeding(self, mut before: Self, now: Nanos) -> Self {
+        before.refill(now);
+        Self { held: before.held.min(self.depth), at: before.at, ..self }
     }
 
     /// Puts in what came since the last time.

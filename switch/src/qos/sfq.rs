@@ -196,8 +196,30 @@ impl Discipline for Sfq {
         self.backlog.frames == 0
     }
 
+    fn refuses(&self, now: Nanos, item: &Item) -> Option<DropReason> {
+        // What waits is about to be spread anew.
+        let is_void = self.perturb_at.is_some_and(|at| at <= now);
+        let place = bucket_of(item, self.perturbation, self.buckets.len());
+        let is_full = self.buckets.get(place)?.frames >= self.plan.depth;
+        (is_full && !is_void).then_some(DropReason::QueueFull)
+    }
+
     fn shed(&mut self, work: &mut Work<'_>) -> bool {
         self.drop_of_longest(DropReason::QueueMemory, work)
+    }
+
+    fn remove(&mut self, items: &mut Items, wanted: &mut dyn FnMut(&Item) -> bool) {
+        for turn in 0..self.turns.len() {
+            let place = self.turns[turn] as usize;
+            let Self { buckets, backlog, .. } = self;
+            let mut gone = 0;
+            buckets[place].chain.remove(items, |item| {
+                let goes = wanted(item) && backlog.forget(item);
+                gone += u32::from(goes);
+                goes
+            });
+            (0..gone).for_each(|_| self.count_frames(place, -1));
+        }
     }
 
     fn drain(&mut self, items: &mut Items) -> Option<Item> {

@@ -7,6 +7,7 @@ use super::discipline::{Backlog, Discipline, Next, Queue, Work};
 use super::item::{Item, Items};
 use super::plan::TbfPlan;
 use super::rate::Tokens;
+use crate::drops::DropReason;
 use crate::time::Nanos;
 
 /// The bucket, the one of its peak rate, and what waits for them.
@@ -29,18 +30,18 @@ impl Tbf {
         }
     }
 
-    /// By another plan: what waits goes on waiting, and the buckets hold what they held.
-    pub(crate) fn changed(self, plan: &TbfPlan, seed: u64, work: &mut Work<'_>) -> Self {
+    /// In the place of another one: what waits goes on waiting, and the buckets hold what they held.
+    pub(crate) fn succeeding(self, before: Self, work: &mut Work<'_>, spent: &mut Vec<Queue>) -> Self {
         let now = work.now;
-        let peak = plan.peak.map(|(rate, burst)| match self.peak {
-            Some(tokens) => tokens.changed(rate, burst, now),
-            None => Tokens::new(rate, burst, now),
+        let peak = self.peak.map(|peak| match before.peak {
+            Some(before) => peak.succeeding(before, now),
+            None => peak,
         });
         Self {
-            tokens: self.tokens.changed(plan.rate, plan.burst, now),
+            tokens: self.tokens.succeeding(before.tokens, now),
             peak,
-            queue: self.queue.changed(&plan.queue, seed, work),
-            held: self.held,
+            queue: self.queue.succeeding(before.queue, work, spent),
+            held: before.held,
         }
     }
 
@@ -93,8 +94,21 @@ impl Discipline for Tbf {
         admitted
     }
 
+    fn refuses(&self, now: Nanos, item: &Item) -> Option<DropReason> {
+        self.queue.as_discipline().refuses(now, item)
+    }
+
+    fn yields(&self) -> bool {
+        self.queue.as_discipline().yields()
+    }
+
     fn shed(&mut self, work: &mut Work<'_>) -> bool {
         self.queue.as_discipline_mut().shed(work)
+    }
+
+    fn remove(&mut self, items: &mut Items, wanted: &mut dyn FnMut(&Item) -> bool) {
+        self.held.take_if(|held| wanted(held));
+        self.queue.as_discipline_mut().remove(items, wanted);
     }
 
     fn drain(&mut self, items: &mut Items) -> Option<Item> {

@@ -1,5 +1,7 @@
 //! A tree: classes, their queues, and what they may send.
 
+use std::sync::Arc;
+
 use super::discipline::{Backlog, Discipline, Next, Queue, Sink, Work};
 use super::filter::{Subject, class_of};
 use super::htb::{Htb, Pick};
@@ -13,6 +15,7 @@ use crate::time::Nanos;
 mod change;
 mod report;
 
+pub use change::{Change, Remains};
 pub use report::{ClassReport, Report};
 
 /// How often a queue is asked to let something go in favour of one newcomer.
@@ -21,7 +24,7 @@ const SHEDDING_MAX: usize = 8;
 /// A tree of classes, or one queue. See [`TreePlan`].
 #[derive(Debug)]
 pub struct Tree {
-    plan: TreePlan,
+    plan: Arc<TreePlan>,
     seed: u64,
     items: Items,
     /// Those of the plan, in its order, and the root behind them.
@@ -39,6 +42,8 @@ struct Class {
     queue: Option<Queue>,
     /// The place of the class above it.
     parent: Option<usize>,
+    /// Bytes on the wire that may leave at once.
+    longest: u32,
     counters: ClassCounters,
     meter: RateMeter,
 }
@@ -76,10 +81,16 @@ impl Tree {
             items: Items::new(plan.limits.frames),
             classes: classes_of(plan, seed, now),
             htb: htb_of(plan, now),
-            plan: plan.clone(),
+            plan: Arc::new(plan.clone()),
             seed,
             backlog: Backlog::default(),
         })
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<TreePlan> {
+        &self.plan
     }
 
     /// The bytes that a frame takes on the wire: `bytes` in all, sent as `segments` frames, each of which has the plan's
@@ -100,7 +111,7 @@ impl Tree {
     /// at once; longer ones should be cut.
     #[must_use]
     pub fn longest(&self, class: ClassIndex) -> u32 {
-        self.plan.longest(class)
+        self.classes.get(self.place_of(class)).map_or(u32::MAX, |class| class.longest)
     }
 
     /// Whether a frame of `length` bytes on the wire that comes now would depart now. If so it is reckoned as departed, and
@@ -127,15 +138,17 @@ impl Tree {
     /// Takes `item`, or drops it or others in its favour.
     pub fn enqueue(&mut self, now: Nanos, class: ClassIndex, item: Item, sink: &mut dyn Sink) {
         let place = self.place_of(class);
+        let before = self.classes.get(place).map_or_else(Backlog::default, Class::backlog);
+        let room = self.room_beside(before);
         let Some(Class { queue: Some(queue), counters, .. }) = self.classes.get_mut(place) else {
             return sink.dropped(item, DropReason::QueueMemory);
         };
-        let before = queue.as_discipline().backlog();
         let mut counted = Counted { sink, dropped: &mut counters.dropped };
         let mut work = Work { now, items: &mut self.items, sink: &mut counted };
-        let left = self.plan.limits.bytes.saturating_sub(self.backlog.bytes - before.bytes);
-        let is_shared = self.htb.is_some();
-        if make_room(queue.as_discipline_mut(), &item, (left, is_shared), &mut work) {
+        // Nothing goes in favour of one that is lost in any case.
+        if let Some(reason) = queue.as_discipline().refuses(now, &item) {
+            work.drop(item, reason);
+        } else if make_room(queue.as_discipline_mut(), &item, room, &mut work) {
             queue.as_discipline_mut().enqueue(item, &mut work);
         } else {
             work.drop(item, DropReason::QueueMemory);
@@ -145,6 +158,30 @@ impl Tree {
         if let Some(htb) = self.htb.as_mut().filter(|_| after.frames > 0) {
             htb.activate(now, place);
         }
+    }
+
+    /// Why an item that comes now would itself be dropped by [`Tree::enqueue`], as far as that can be told beforehand: then it need
+    /// not be put in.
+    #[must_use]
+    pub fn refusal(&self, now: Nanos, class: ClassIndex, item: &Item) -> Option<DropReason> {
+        let queue = self.classes.get(self.place_of(class))?.queue.as_ref()?.as_discipline();
+        let backlog = queue.backlog();
+        let has_room = || self.room_beside(backlog).is_enough(backlog, item) || queue.yields();
+        queue.refuses(now, item).or_else(|| (!has_room()).then_some(DropReason::QueueMemory))
+    }
+
+    /// Counts frames of a class as dropped that were not put in for want of room.
+    pub fn count_refused(&mut self, class: ClassIndex, frames: u64) {
+        let place = self.place_of(class);
+        if let Some(class) = self.classes.get_mut(place) {
+            class.counters.dropped += frames;
+        }
+    }
+
+    /// What the others leave to a class in which that much waits.
+    fn room_beside(&self, own: Backlog) -> Room {
+        let left_bytes = self.plan.limits.bytes.saturating_sub(self.backlog.bytes - own.bytes);
+        Room { left_bytes, free_frames: self.items.free(), is_shared: self.htb.is_some() }
     }
 
     /// Gives what departs now, or says when to ask again.
@@ -213,6 +250,26 @@ impl Tree {
         Some(item)
     }
 
+    /// Takes out all that `wanted` says, as if it had never come: it takes no tokens and no room, and what stays goes on waiting in its
+    /// order. It is the caller's to count. Takes as many steps as items wait.
+    pub fn remove(&mut self, mut wanted: impl FnMut(&Item) -> bool) {
+        for place in 0..self.classes.len() {
+            let Some(queue) = self.classes[place].queue.as_mut().map(Queue::as_discipline_mut) else {
+                continue;
+            };
+            let before = queue.backlog();
+            if before.frames == 0 {
+                continue;
+            }
+            queue.remove(&mut self.items, &mut wanted);
+            let after = queue.backlog();
+            self.note_backlog(before, after);
+            if let Some(htb) = self.htb.as_mut().filter(|_| after.frames == 0) {
+                htb.deactivate(place);
+            }
+        }
+    }
+
     /// What waits in all classes.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
@@ -252,7 +309,8 @@ impl Tree {
 
 impl Class {
     fn new(queue: Option<Queue>, parent: Option<usize>) -> Self {
-        Self { queue, parent, counters: ClassCounters::default(), meter: RateMeter::default() }
+        let (counters, meter) = (ClassCounters::default(), RateMeter::default());
+        Self { queue, parent, longest: u32::MAX, counters, meter }
     }
 
     fn backlog(&self) -> Backlog {
@@ -260,21 +318,33 @@ impl Class {
     }
 }
 
-/// Whether there is room for `item`, if need be after its queue let others go. `left_bytes` is what other classes leave to
-/// this one, of which it may have half: a threshold that falls as memory gets scarce (Choudhury and Hahne, "Dynamic
-/// Queue Length Thresholds", 1998), so that a class that had nothing waiting finds room beside any others. Where there are none, it
-/// may have all.
-fn make_room(
-    queue: &mut dyn Discipline,
-    item: &Item,
-    (left_bytes, is_shared): (u64, bool),
-    work: &mut Work<'_>,
-) -> bool {
+/// What one class finds for its frames.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Bytes on the wire that other classes leave to it.
+    left_bytes: u64,
+    /// Frames that the whole tree has room for.
+    free_frames: u32,
+    /// Whether there are other classes.
+    is_shared: bool,
+}
+
+impl Room {
+    /// Whether a class in which `own` waits may have `item`, too. It may have half of what the others leave: a threshold that falls as
+    /// memory gets scarce (Choudhury and Hahne, "Dynamic Queue Length Thresholds", 1998), so that a class that had nothing
+    /// waiting finds room beside any others. Where there are none, it may have all.
+    fn is_enough(self, own: Backlog, item: &Item) -> bool {
+        let free_bytes = self.left_bytes.saturating_sub(own.bytes);
+        let is_modest = !self.is_shared || (own.bytes <= free_bytes && own.frames <= self.free_frames);
+        is_modest && u64::from(item.length) <= free_bytes && self.free_frames > 0
+    }
+}
+
+/// Whether there is room for `item`, if need be after its queue let others go.
+fn make_room(queue: &mut dyn Discipline, item: &Item, room: Room, work: &mut Work<'_>) -> bool {
     for _ in 0..SHEDDING_MAX {
-        let own = queue.backlog();
-        let (free_bytes, free_frames) = (left_bytes.saturating_sub(own.bytes), work.items.free());
-        let is_modest = !is_shared || (own.bytes <= free_bytes && own.frames <= free_frames);
-        if is_modest && u64::from(item.length) <= free_bytes && free_frames > 0 {
+        let room = Room { free_frames: work.items.free(), ..room };
+        if room.is_enough(queue.backlog(), item) {
             return true;
         }
         if !queue.shed(work) {
@@ -286,7 +356,7 @@ fn make_room(
 
 /// The classes of a plan, and its root behind them.
 fn classes_of(plan: &TreePlan, seed: u64, now: Nanos) -> Vec<Class> {
-    match &plan.root {
+    let mut classes: Vec<Class> = match &plan.root {
         RootPlan::Queue(queue) => vec![Class::new(Some(Queue::new(queue, seed, now)), None)],
         RootPlan::Htb(htb) => {
             let root = htb.classes.len();
@@ -297,7 +367,11 @@ fn classes_of(plan: &TreePlan, seed: u64, now: Nanos) -> Vec<Class> {
             });
             classes.chain([Class::new(None, None)]).collect()
         }
+    };
+    for (class, longest) in classes.iter_mut().zip(plan.longest()) {
+        class.longest = longest;
     }
+    classes
 }
 
 fn htb_of(plan: &TreePlan, now: Nanos) -> Option<Htb> {

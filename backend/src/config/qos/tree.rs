@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use viaduct_switch::qos::plan::{CLASSES_MAX, DEPTH_MAX, PRIORITIES};
+use viaduct_switch::qos::plan::{CLASSES_MAX, DEPTH_MAX, PRIORITIES, ROOT};
 use viaduct_switch::qos::{
     BitRate, ClassIndex, ClassPlan, HtbPlan, QueuePlan, RootPlan, Shares, TreeLimits, TreePlan,
 };
@@ -164,7 +164,14 @@ fn read_classes<'f>(table: &TableReader<'f>, root: BitRate) -> Vec<Placed<'f>> {
         return Vec::new();
     }
     let tables = all.tables().into_iter();
-    tables.map(|(name, table)| Placed { name, plan: class(name, &table, root), table }).collect()
+    let placed = |(name, table): (_, TableReader<'f>)| {
+        if name == ROOT {
+            let expected = "another name: it is that of the tree itself";
+            table.note_self(format!("a class called \"{ROOT}\""), expected.to_owned());
+        }
+        Placed { name, plan: class(name, &table, root), table }
+    };
+    tables.map(placed).collect()
 }
 
 fn class(name: &str, table: &TableReader<'_>, root: BitRate) -> ClassPlan {

@@ -147,6 +147,7 @@ const TREE: &[(&str, &str, &str, &str)] = &[
     ("HTB\nrate = '1mbit'\ndefault = 'a'\nclass = 1", "class", "1", "a table"),
     ("HTB\nrate = '1mbit'\ndefault = 'a'\nfilter = 1\nCLASS", "filter", "1", "a list of tables"),
     ("OK\nclass.b = 1", "class.b", "1", "a table"),
+    ("OK\nclass.root = {rate='2kbit'}", "class.root", "a class called \"root\"", "another name"),
     ("OK\nclass.b = {}", "class.b.rate", "nothing", "what the class is guaranteed"),
     ("OK\nclass.vm1 = {rate=1}", "class.vm1.rate", "1", "with their unit"),
     (

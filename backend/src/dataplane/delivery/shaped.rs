@@ -1,6 +1,6 @@
 //! Frames of a group for a port that has a tree before its queues.
 
-use viaduct_switch::Policy;
+use viaduct_switch::{DropReason, Policy, PortIndex};
 
 use super::{Delivered, Outcome, Outlet, Send};
 use crate::dataplane::shaping::{Newcomer, Verdict, Visit};
@@ -46,12 +46,28 @@ impl Delivered<'_> {
                     let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port));
                     let mut keeping = visit.keep(place, outlet, self.switch);
                     let mut outcome = Outcome::default();
-                    if let Err(reason) = self.one(outlet, &mut keeping, send, &mut outcome, tags.as_ref()) {
+                    let put = self.one(outlet, &mut keeping, send, &mut outcome, tags.as_ref());
+                    let lost = keeping.lost();
+                    if let Some(reason) = lost {
+                        self.note_lost(outlet.port, *send, reason);
+                    }
+                    if let Err(reason) = put {
                         self.lose(outlet.port, &[send.slot], reason);
                     }
                 }
+                Some(Verdict::Lost(reason, frames)) => {
+                    self.switch.counters().port(outlet.port).add_drops(reason, frames);
+                    self.note_lost(outlet.port, *send, reason);
+                }
                 None => {}
             }
+        }
+    }
+
+    /// Lets those who watch know of a frame that was lost, and is counted.
+    fn note_lost(&mut self, receiver: PortIndex, send: Send, reason: DropReason) {
+        if let Some(notes) = &mut self.notes {
+            notes.note_lost(usize::from(send.slot), receiver, reason);
         }
     }
 
@@ -68,6 +84,7 @@ impl Delivered<'_> {
             network: meta.tag.map(|tag| tag.network).or_else(|| self.policy.and_then(native)),
             tags_len: tags.map_or(0, |tags| tags.len()),
             mark: meta.marks.mark,
+            receiver: outlet.capabilities,
         };
         Some(visit.admit(&newcomer, self.policy))
     }

@@ -1,13 +1,15 @@
 //! Trees of queues: they come, change and go while frames wait in them.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use viaduct_switch::qos::{FifoPlan, PlanError, QueuePlan, Report, RootPlan, TreePlan};
-use viaduct_switch::{DropReason, PortIndex};
+use viaduct_switch::{DropReason, NetworkIndex, PortIndex};
 
 use super::Dataplane;
 use crate::dataplane::message::Message;
-use crate::dataplane::shaping::{Shaper, ShapingMemory, Table};
+use crate::dataplane::outlet::Outlet;
+use crate::dataplane::shaping::{Ending, Shaper, ShapingMemory, Table};
 
 /// A tree of queues that stands before ports' own.
 #[derive(Clone, Debug)]
@@ -38,7 +40,9 @@ pub(super) struct Trees {
     /// By their numbers.
     known: Vec<Known>,
     /// The ports of each tree that is wanted.
-    wanted: Vec<(Arc<str>, Vec<PortIndex>)>,
+    wanted: HashMap<Arc<str>, Vec<PortIndex>>,
+    /// Ports of trees that were not attached when this was last looked at, and whether what waited for them was given up since.
+    away: HashMap<PortIndex, bool>,
 }
 
 struct Known {
@@ -50,8 +54,22 @@ struct Known {
     ends: Option<u32>,
 }
 
-/// Ticks for which a tree that ends waits for receivers that have no room; what is left then is lost there.
+/// Ticks for which a tree that ends waits for receivers that have no room; what is left then may be lost there.
 const END_TICKS: u32 = 10;
+
+impl Trees {
+    /// A number that no tree has.
+    fn free_id(&self) -> u32 {
+        let is_own = |place: usize| self.known.get(place).is_some_and(|known| known.id as usize == place);
+        // Numbers ascend: up to the first gap each is its tree's place.
+        let (mut low, mut high) = (0, self.known.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if is_own(middle) { low = middle + 1 } else { high = middle }
+        }
+        u32::try_from(low).unwrap_or(u32::MAX)
+    }
+}
 
 impl Dataplane {
     /// Has these trees stand before these ports' queues from now on; gives those whose plan is no good, with the reason.
@@ -61,30 +79,38 @@ impl Dataplane {
             return refused;
         }
         self.trees.wanted.clear();
+        let names = self.trees.known.iter().map(|known| (Arc::clone(&known.name), known.id));
+        let ids: HashMap<Arc<str>, u32> = names.collect();
         for setup in wanted {
-            if let Err(error) = self.put_tree(&setup) {
+            let put = match ids.get(&setup.name) {
+                Some(id) => self.change_tree(*id, &setup),
+                None => self.add_tree(&setup),
+            };
+            if let Err(error) = put {
                 refused.push((Arc::clone(&setup.name), error));
             }
-            self.trees.wanted.push((setup.name, setup.ports));
+            self.trees.wanted.insert(setup.name, setup.ports);
         }
         self.end_unwanted();
         self.show_trees();
         refused
     }
 
-    /// Makes a tree, or has the one of that name go by another plan.
-    fn put_tree(&mut self, setup: &TreeSetup) -> Result<(), PlanError> {
-        let (now, plan) = (self.now(), Arc::clone(&setup.plan));
-        if let Some(known) = self.trees.known.iter_mut().find(|known| known.name == setup.name) {
-            if known.plan != plan || known.ends.is_some() {
-                known.shaper.reconfigure(&plan, now, &self.switch)?;
-                known.shaper.set_ending(false);
-            }
-            (known.plan, known.ends) = (plan, None);
-            return Ok(());
+    /// Has a tree go by another plan.
+    fn change_tree(&mut self, id: u32, setup: &TreeSetup) -> Result<(), PlanError> {
+        let (now, plan, known) = (self.now(), Arc::clone(&setup.plan), &mut self.trees.known);
+        let place = known.binary_search_by_key(&id, |known| known.id);
+        let Some(known) = place.ok().and_then(|place| known.get_mut(place)) else { return Ok(()) };
+        if known.plan != plan || known.ends.is_some() {
+            known.shaper.reconfigure(&plan, now, &self.switch)?;
+            known.shaper.set_ending(Ending::No, None);
         }
-        let place = (0..).zip(&self.trees.known).find(|(id, known)| known.id != *id).map(|(id, _)| id);
-        let id = place.unwrap_or(u32::try_from(self.trees.known.len()).unwrap_or(u32::MAX));
+        (known.plan, known.ends) = (plan, None);
+        Ok(())
+    }
+
+    fn add_tree(&mut self, setup: &TreeSetup) -> Result<(), PlanError> {
+        let (now, plan, id) = (self.now(), Arc::clone(&setup.plan), self.trees.free_id());
         let owner = setup.ports.first().map_or(0, |port| self.worker_of(*port));
         let Some(worker) = self.workers.get(owner) else { return Ok(()) };
         let owner = (owner, Arc::clone(&worker.postbox));
@@ -98,12 +124,18 @@ impl Dataplane {
     fn end_unwanted(&mut self) {
         let now = self.now();
         let Trees { known, wanted, .. } = &mut self.trees;
+        let attached = &self.attached;
+        let is_behind = |port: &PortIndex| {
+            let outlet = attached.get(port).and_then(|attached| attached.outlet.as_deref());
+            outlet.is_some_and(Outlet::is_behind)
+        };
         for known in known.iter_mut().filter(|known| known.ends.is_none()) {
-            if wanted.iter().any(|(name, _)| *name == known.name) {
+            if wanted.contains_key(&known.name) {
                 continue;
             }
             known.ends = Some(0);
-            known.shaper.set_ending(true);
+            let behind = known.shaper.ports().into_iter().find(is_behind);
+            known.shaper.set_ending(Ending::Gently, behind);
             // A queue without bounds suits any tree; were it refused, the tree would go on as it is until it is empty.
             let _ = known.shaper.reconfigure(&passing(&known.plan), now, &self.switch);
         }
@@ -113,15 +145,15 @@ impl Dataplane {
     /// nothing overtakes what waits there.
     fn show_trees(&mut self) {
         let Trees { known, wanted, .. } = &mut self.trees;
-        let mut ending: Vec<PortIndex> = Vec::new();
+        let mut ending: HashSet<PortIndex> = HashSet::new();
         for known in known.iter().filter(|known| known.ends.is_some()) {
             ending.extend(known.shaper.ports());
         }
         let ports_of = |known: &Known| match known.ends {
             Some(_) => known.shaper.ports(),
             None => {
-                let ports = wanted.iter().find(|(name, _)| *name == known.name).map(|(_, ports)| &ports[..]);
-                ports.unwrap_or_default().iter().filter(|port| !ending.contains(port)).copied().collect()
+                let ports = wanted.get(&known.name).map(|ports| &ports[..]).unwrap_or_default();
+                ports.iter().filter(|port| !ending.contains(port)).copied().collect()
             }
         };
         let trees: Vec<_> = known.iter().map(|known| (Arc::clone(&known.shaper), ports_of(known))).collect();
@@ -132,13 +164,13 @@ impl Dataplane {
         self.ask(|_, acknowledge| Some(Message::SetTrees { table: Arc::clone(&table), acknowledge }));
     }
 
-    /// Lets go of trees that ended and are empty.
+    /// Lets go of trees that ended and are empty. One that is not so after a while lets more go than comes, so that it is soon.
     pub(super) fn sweep_trees(&mut self) {
         for known in &mut self.trees.known {
             let Some(ticks) = &mut known.ends else { continue };
             *ticks += 1;
-            if *ticks >= END_TICKS {
-                known.shaper.set_ending(false);
+            if *ticks == END_TICKS {
+                known.shaper.set_ending(Ending::AtOnce, None);
             }
         }
         let before = self.trees.known.len();
@@ -148,26 +180,57 @@ impl Dataplane {
         }
     }
 
-    /// Gives back memory that trees have not needed for a while, and gives up what waits for ports that did not come back.
-    pub(super) fn tidy_trees(&self) {
-        for known in &self.trees.known {
-            for port in known.shaper.all_ports().into_iter().filter(|port| !self.attached.contains_key(port))
-            {
-                self.purge_tree_of(port, &known.shaper, DropReason::ReceiverDown);
+    /// Gives back memory that trees have not needed for a while, and gives up what waits for ports that were away at the last call
+    /// already, and have not been back since.
+    pub(super) fn tidy_trees(&mut self) {
+        let Trees { known, away, .. } = &mut self.trees;
+        let (mut gone, mut still) = (HashSet::new(), HashMap::new());
+        for port in known.iter().flat_map(|known| known.shaper.all_ports()) {
+            if !self.attached.contains_key(&port) {
+                let was_away = away.get(&port).copied();
+                if was_away == Some(false) {
+                    gone.insert(port);
+                }
+                still.insert(port, was_away.is_some());
             }
-            known.shaper.tidy();
         }
+        *away = still;
+        self.purge_trees(|port, _| gone.contains(&port), !gone.is_empty(), DropReason::ReceiverDown);
+        self.trees.known.iter().for_each(|known| known.shaper.tidy());
+    }
+
+    /// To be called when a port runs again, as all workers know: its trees let go what waited for that.
+    pub(super) fn resume_trees(&mut self, port: PortIndex) {
+        self.trees.away.remove(&port);
+        self.trees.known.iter().for_each(|known| known.shaper.note_return(port));
+    }
+
+    /// Ports for which trees may have frames.
+    pub(super) fn shaped_ports(&self) -> Vec<PortIndex> {
+        self.trees.known.iter().flat_map(|known| known.shaper.all_ports()).collect()
+    }
+
+    /// Whether anything of trees is left to be done without a port that is attached.
+    pub(super) fn has_trees_to_tidy(&self) -> bool {
+        self.trees.known.iter().any(|known| known.ends.is_some() || known.shaper.holds_memory())
     }
 
     /// Throws away what waits for `port` in the tree before its queues, and in any that it has left.
     pub(super) fn purge_tree(&self, port: PortIndex, reason: DropReason) {
-        for known in &self.trees.known {
-            self.purge_tree_of(port, &known.shaper, reason);
-        }
+        self.purge_trees(|of, _| of == port, true, reason);
     }
 
-    fn purge_tree_of(&self, port: PortIndex, shaper: &Shaper, reason: DropReason) {
-        self.switch.counters().port(port).add_drops(reason, shaper.forget(port));
+    /// Throws away what waits in trees for ports that `goes` says by port and network, if there `is_any`.
+    pub(super) fn purge_trees(
+        &self,
+        goes: impl Fn(PortIndex, Option<NetworkIndex>) -> bool,
+        is_any: bool,
+        reason: DropReason,
+    ) {
+        let counters = self.switch.counters();
+        for known in self.trees.known.iter().filter(|_| is_any) {
+            known.shaper.purge(&goes, |port| counters.port(port).add_drops(reason, 1));
+        }
     }
 
     /// Bytes of memory that frames in trees hold.

@@ -26,7 +26,14 @@ const BACKLOG_TICKS: u64 = 10;
 const EXPIRE_CONNECTIONS_BUDGET: usize = 65_536;
 
 impl Dataplane {
-    /// To be called about every 100 ms while ports are attached: frees workers that a peer blocked, lets
+    /// Whether [`Dataplane::tick`] has something to do though no port is attached: frames wait for ports that may come back, or memory is
+    /// still held for such.
+    #[must_use]
+    pub fn has_leftovers(&self) -> bool {
+        !self.parked.is_empty() || self.has_trees_to_tidy()
+    }
+
+    /// To be called about every 100 ms while ports are attached, and as long as something is left of them: frees workers that a peer blocked, lets
     /// addresses age, and reports guests whose memory file shrank.
     pub fn tick(&mut self) {
         self.ticks += 1;
@@ -78,8 +85,8 @@ impl Dataplane {
         }
     }
 
-    /// Gives back the memory of backlogs that were empty for a while, and gives up frames that waited for a port
-    /// which did not come back.
+    /// Gives back the memory of backlogs that were empty for a while, and gives up frames that waited at the last call already for
+    /// a port which did not come back.
     fn tidy_backlogs(&mut self) {
         for attached in self.attached.values() {
             for queue in attached.outlet.iter().flat_map(|outlet| &outlet.queues) {
@@ -88,10 +95,13 @@ impl Dataplane {
                 }
             }
         }
-        for (port, parked) in self.parked.drain() {
-            let frames = parked.frames();
-            self.switch.counters().port(port).add_drops(DropReason::ReceiverDown, frames);
-        }
+        let counters = self.switch.counters();
+        self.parked.retain(|port, parked| {
+            let is_old = std::mem::replace(&mut parked.is_old, true);
+            let lost = if is_old { parked.frames() } else { 0 };
+            counters.port(*port).add_drops(DropReason::ReceiverDown, lost);
+            !is_old
+        });
     }
 
     /// Evens out what the workers have to do.

@@ -195,7 +195,7 @@ impl Batch {
         let Means { switch, outlets, now, now_s, .. } = *means;
         let leaving = Leaving { switch, outlets, now, now_s };
         let mut untold = means.shaping.take_untold();
-        visit.resume(&leaving, &mut untold);
+        visit.resume(outlet.port, means.shaping, &leaving, &mut untold);
         let mut numbers = [0; BURST_FRAMES];
         outlet.choose(self.copies.iter().map(Copied::bytes), now_s, &mut numbers);
         let wanted = self.network.zip(means.policy.tags_of(outlet.port));
@@ -204,8 +204,16 @@ impl Batch {
             let tags = wanted.map_or(TagStack::default(), |(network, tags)| {
                 tags.frame(network, copied.priority.unwrap_or(own))
             });
-            let newcomer = copied.newcomer(means.source, self.network, &tags);
-            let Verdict::Waits(place) = visit.admit(&newcomer, Some(means.policy)) else { continue };
+            let newcomer = copied.newcomer((means.source, outlet), self.network, &tags);
+            let place = match visit.admit(&newcomer, Some(means.policy)) {
+                Verdict::Passes => continue,
+                Verdict::Waits(place) => place,
+                Verdict::Lost(reason, frames) => {
+                    switch.counters().port(outlet.port).add_drops(reason, frames);
+                    *number = NO_QUEUE;
+                    continue;
+                }
+            };
             *number = NO_QUEUE;
             let mut taker = visit.keep(place, outlet, switch);
             let mut to = Place { outlet, taker: &mut taker, outcome: &mut Outcome::default() };
@@ -256,11 +264,17 @@ struct Place<'a, T> {
 
 impl Copied {
     /// The frame as a tree sees it.
-    fn newcomer(&self, source: PortIndex, network: Option<NetworkIndex>, tags: &TagStack) -> Newcomer<'_> {
+    fn newcomer(
+        &self,
+        (source, outlet): (PortIndex, &Outlet),
+        network: Option<NetworkIndex>,
+        tags: &TagStack,
+    ) -> Newcomer<'_> {
         let bytes = self.bytes();
         let head = bytes.get(..HEAD_MAX).unwrap_or(bytes);
         let (claims, tags_len, mark) = (self.claims, tags.len(), self.mark);
-        Newcomer { head, length: length_of(bytes), claims, source, network, tags_len, mark }
+        let (length, receiver) = (length_of(bytes), outlet.capabilities);
+        Newcomer { head, length, claims, source, network, tags_len, mark, receiver }
     }
 
     fn bytes(&self) -> &[u8] {

@@ -9,7 +9,7 @@ use viaduct_switch::{
 };
 
 use super::shaper::{Losses, Shaper, Waiting};
-use super::store::Form;
+use super::store::{Addressee, Form};
 use super::table::Shaping;
 use super::untold::Untold;
 use crate::dataplane::delivery::Taker;
@@ -30,6 +30,8 @@ pub(in crate::dataplane) struct Newcomer<'a> {
     pub(in crate::dataplane) tags_len: u16,
     /// What its port, or that one's meter, chose for filters to know it by.
     pub(in crate::dataplane) mark: u16,
+    /// What its receiver takes unfinished.
+    pub(in crate::dataplane) receiver: Capabilities,
 }
 
 /// A visit to a tree, whose lock it holds.
@@ -37,6 +39,8 @@ pub(in crate::dataplane) struct Visit<'a> {
     tree: &'a Shaper,
     waiting: MutexGuard<'a, Waiting>,
     now: Nanos,
+    /// Frames of the port that is visited were set aside, and not all of them have left.
+    is_behind: bool,
 }
 
 /// What a tree said about a frame.
@@ -45,12 +49,17 @@ pub(in crate::dataplane) enum Verdict {
     Passes,
     /// It waits, in this class.
     Waits(Place),
+    /// It is lost, as that many frames: there is no room for it.
+    Lost(DropReason, u64),
 }
 
 /// Where a frame waits, and all of its item but what stands for its bytes.
 pub(in crate::dataplane) struct Place {
     class: ClassIndex,
     item: Item,
+    network: Option<NetworkIndex>,
+    /// It is longer than what may leave at once, and can be cut.
+    is_too_long: bool,
 }
 
 impl Shaper {
@@ -58,7 +67,7 @@ impl Shaper {
     pub(in crate::dataplane) fn visit(&self, now: Nanos, wait: bool) -> Option<Visit<'_>> {
         let mut waiting = self.turn(wait)?;
         let now = waiting.at(now);
-        Some(Visit { tree: self, waiting, now })
+        Some(Visit { tree: self, waiting, now, is_behind: false })
     }
 }
 
@@ -69,7 +78,7 @@ impl Visit<'_> {
         newcomer: &Newcomer<'_>,
         policy: Option<&Policy>,
     ) -> Verdict {
-        let Newcomer { head, length, claims, source, network, tags_len, mark } = *newcomer;
+        let Newcomer { head, length, claims, source, network, tags_len, mark, .. } = *newcomer;
         let contents = parse(head, length);
         let packet = match &contents {
             Ok(Contents::Ip(packet)) => Some(packet),
@@ -83,7 +92,10 @@ impl Visit<'_> {
         let class = tree.class_of(&subject);
         let bytes = u32::try_from(wire.bytes + wire.frames * u64::from(tags_len)).unwrap_or(u32::MAX);
         let length = tree.wire_length(bytes, u32::try_from(wire.frames).unwrap_or(u32::MAX));
-        if tree.admit(self.now, class, length) {
+        // One that is longer than what may leave at once would take what belongs to others: it is cut, whatever tokens there are.
+        let is_too_long = claims.gso.is_some() && length > tree.longest(class);
+        // Nor does one pass where others of its port are still to go first.
+        if !is_too_long && !self.is_behind && tree.admit(self.now, class, length) {
             return Verdict::Passes;
         }
         let traffic_class = packet.map_or(0, |packet: &Packet| packet.traffic_class);
@@ -96,7 +108,28 @@ impl Visit<'_> {
             arrived: self.now,
             marked: false,
         };
-        Verdict::Waits(Place { class, item })
+        self.keep_or_lose(Place { class, item, network, is_too_long }, newcomer, wire.frames)
+    }
+
+    /// Whether there is room for a frame that has to wait, asked before anything of it is copied. `segments`: as what it is on the
+    /// wire.
+    fn keep_or_lose(&mut self, place: Place, newcomer: &Newcomer<'_>, segments: u64) -> Verdict {
+        let Newcomer { head, length, claims, tags_len, receiver, .. } = newcomer;
+        let Waiting { tree, store, .. } = &mut *self.waiting;
+        let is_cut = match receiver.treatment(claims, head) {
+            Treatment::Segment(_) => true,
+            _ => place.is_too_long,
+        };
+        // Of what is cut, some may find room.
+        let least = if is_cut { Item { length: 1, ..place.item } } else { place.item };
+        let bytes = if is_cut { 0 } else { *length as usize + usize::from(*tags_len) };
+        let no_memory = || (!store.has_room(bytes)).then_some(DropReason::QueueMemory);
+        let Some(reason) = tree.refusal(self.now, place.class, &least).or_else(no_memory) else {
+            return Verdict::Waits(place);
+        };
+        let frames = if is_cut { segments } else { 1 };
+        tree.count_refused(place.class, frames);
+        Verdict::Lost(reason, frames)
     }
 
     /// What takes the forms of a frame for a receiver, which waits at `place`.
@@ -106,9 +139,9 @@ impl Visit<'_> {
         outlet: &Outlet,
         switch: &'v Switch,
     ) -> Keeping<'v> {
-        let (port, made_for) = (outlet.port, outlet.capabilities);
-        let longest = self.waiting.tree.longest(place.class);
-        Keeping { waiting: &mut self.waiting, switch, now: self.now, port, made_for, longest, place }
+        let (port, made_for, network) = (outlet.port, outlet.capabilities, place.network);
+        let to = Addressee { port, made_for, network };
+        Keeping { waiting: &mut self.waiting, switch, now: self.now, to, place, lost: None }
     }
 
     /// Ends the visit: lets depart what is due, after all that passed, and has the owner see to the rest in time.
@@ -119,15 +152,21 @@ impl Visit<'_> {
         untold: &mut Untold,
     ) {
         if self.waiting.store.len() > 0 {
-            let next = self.waiting.depart(leaving, untold);
+            let next = self.waiting.depart(leaving, untold, shaping.allowance(leaving.now));
             shaping.schedule(self.tree, &mut self.waiting, next);
         }
     }
 
-    /// To be called before anything passes: lets frames go first that were set aside.
-    pub(in crate::dataplane) fn resume(&mut self, leaving: &super::Leaving<'_>, untold: &mut Untold) {
-        if !self.waiting.aside.is_empty() {
-            self.waiting.resume(leaving, untold);
+    /// To be called before anything passes to `port`: lets its frames go first that were set aside.
+    pub(in crate::dataplane) fn resume(
+        &mut self,
+        port: PortIndex,
+        shaping: &mut Shaping,
+        leaving: &super::Leaving<'_>,
+        untold: &mut Untold,
+    ) {
+        if self.waiting.aside.contains_key(&port) {
+            self.is_behind = !self.waiting.resume(port, leaving, untold, shaping.allowance(leaving.now));
         }
     }
 }
@@ -137,11 +176,32 @@ pub(in crate::dataplane) struct Keeping<'a> {
     waiting: &'a mut Waiting,
     switch: &'a Switch,
     now: Nanos,
-    port: PortIndex,
-    made_for: Capabilities,
-    /// Bytes on the wire above which a super-frame is cut.
-    longest: u32,
+    to: Addressee,
     place: Place,
+    /// Why the first of its pieces was lost, if one was.
+    lost: Option<DropReason>,
+}
+
+impl Keeping<'_> {
+    /// Why something of the frame was lost, if anything was; it is counted.
+    pub(in crate::dataplane) fn lost(self) -> Option<DropReason> {
+        self.lost
+    }
+
+    /// Puts one piece into the tree, or all of a frame that is not cut.
+    fn put(&mut self, form: &Form<'_>, length: u32) -> Result<(), DropReason> {
+        let Waiting { tree, store, .. } = &mut *self.waiting;
+        let Place { class, item, .. } = &self.place;
+        let item = Item { length, ..*item };
+        let kept = match tree.refusal(self.now, *class, &item) {
+            Some(reason) => Err(reason),
+            None => store.keep(&self.to, form).ok_or(DropReason::QueueMemory),
+        };
+        let ticket = kept.inspect_err(|_| tree.count_refused(*class, 1))?;
+        let mut losses = Losses::of_newcomer(store, self.switch, ticket);
+        tree.enqueue(self.now, *class, Item { ticket, ..item }, &mut losses);
+        losses.verdict()
+    }
 }
 
 impl Taker for Keeping<'_> {
@@ -153,23 +213,22 @@ impl Taker for Keeping<'_> {
         length: u32,
         _outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
-        let Waiting { tree, store, .. } = &mut *self.waiting;
-        let form = Form { header, head, rest, length };
-        let ticket = store.keep(self.port, self.made_for, &form).ok_or(DropReason::QueueMemory)?;
-        let Place { class, item } = &self.place;
         // A super-frame that is taken whole is what was asked about; a piece of one has its own length.
         let is_whole = header.get(GSO_TYPE).is_some_and(|kind| *kind != 0);
-        let length = if is_whole { item.length } else { tree.wire_length(length, 1) };
-        let item = Item { ticket, length, ..*item };
-        let mut losses = Losses::of_newcomer(store, self.switch, ticket);
-        tree.enqueue(self.now, *class, item, &mut losses);
-        losses.verdict()
+        let wire = if is_whole { self.place.item.length } else { self.waiting.tree.wire_length(length, 1) };
+        let put = self.put(&Form { header, head, rest, length }, wire);
+        if let Err(reason) = put {
+            // The other pieces may be shorter, or have others dropped for them: each is a frame of its own.
+            self.switch.counters().port(self.to.port).add_drops(reason, 1);
+            self.lost.get_or_insert(reason);
+        }
+        Ok(())
     }
 
     /// A super-frame that is longer than what may leave at once is cut.
     fn treatment(&self, receiver: Capabilities, claims: &Claims, head: &[u8]) -> Treatment {
         match receiver.treatment(claims, head) {
-            Treatment::AsIs if claims.gso.is_some() && self.place.item.length > self.longest => {
+            Treatment::AsIs if self.place.is_too_long => {
                 let checksums = if receiver.checksum { Checksums::Partial } else { Checksums::Finished };
                 Treatment::Segment(checksums)
             }

@@ -7,7 +7,7 @@ use viaduct_switch::qos::Next;
 use viaduct_switch::{DropReason, Nanos, PortIndex, Switch};
 
 use super::agenda::NEVER;
-use super::shaper::{Losses, Waiting};
+use super::shaper::{Ending, Losses, Waiting};
 use super::untold::Untold;
 use crate::dataplane::delivery::{count, length_of};
 use crate::dataplane::outlet::{Outcome, Outlet};
@@ -15,8 +15,11 @@ use crate::dataplane::sync::turn;
 use crate::memory::Segment;
 use crate::ring::BURST_FRAMES;
 
-/// What one visit to a tree may cost, in bytes: as much as a burst has.
-const VISIT_BUDGET: i64 = 128 << 10;
+/// What one visit to a tree may cost, in bytes, so that others have their turns soon.
+const VISIT_BUDGET: i64 = 64 << 10;
+
+/// What leaves with each visit to a tree that should be gone: twice as much as a burst brings.
+const LAST_BUDGET: i64 = 256 << 10;
 
 /// What a frame costs beside its bytes.
 const FRAME_COST: i64 = 64;
@@ -49,35 +52,69 @@ struct Batch {
 }
 
 impl Waiting {
-    /// Lets depart what is due, as far as one visit goes. Gives when there is more, and whether that is pressing: it is due.
-    pub(super) fn depart(&mut self, leaving: &Leaving<'_>, untold: &mut Untold) -> (Nanos, bool) {
+    /// Lets depart what is due, as far as one visit goes, and `allowance` has bytes left. Gives when there is more, and whether that is
+    /// pressing: it is due.
+    pub(super) fn depart(
+        &mut self,
+        leaving: &Leaving<'_>,
+        untold: &mut Untold,
+        allowance: &mut i64,
+    ) -> (Nanos, bool) {
         let now = self.at(leaving.now);
-        if !self.ports.iter().chain(&self.former).any(|port| leaving.outlet(*port).is_some()) {
+        if !self.is_running(leaving) {
             // No driver runs: all waits for one. Who attaches it sees to the tree.
             return (NEVER, false);
         }
         let is_behind = |port: &PortIndex| leaving.outlet(*port).is_some_and(Outlet::is_behind);
-        if self.ends && self.ports.iter().any(is_behind) {
+        if self.ending == Ending::Gently && self.congested.as_ref().is_some_and(is_behind) {
             return (now + CONGESTED, true);
         }
-        let mut budget = VISIT_BUDGET;
-        self.resume(leaving, untold);
-        self.congested = false;
-        while budget > 0 {
-            let (batch, next) = self.due(now, &mut budget, leaving.switch);
+        self.congested = None;
+        let most = match self.ending {
+            Ending::AtOnce => LAST_BUDGET,
+            _ => VISIT_BUDGET.min(*allowance),
+        };
+        let mut budget = most;
+        let next = self.depart_some(leaving, untold, &mut budget);
+        *allowance -= most - budget;
+        // If there is more, in the next round, so that others come first.
+        next.unwrap_or((now + Nanos(1), true))
+    }
+
+    /// See [`Waiting::depart`]; `None`: the budget is used up.
+    fn depart_some(
+        &mut self,
+        leaving: &Leaving<'_>,
+        untold: &mut Untold,
+        budget: &mut i64,
+    ) -> Option<(Nanos, bool)> {
+        let now = self.now;
+        self.resume_returned(leaving, untold, budget);
+        while *budget > 0 {
+            let (batch, next) = self.due(now, budget, leaving.switch);
             self.leave(batch.tickets.get(..batch.count).unwrap_or_default(), leaving, untold);
             if batch.count > 0 {
                 self.departed = now;
             }
-            if self.ends && self.congested {
-                return (now + CONGESTED, true);
+            if self.ending == Ending::Gently && self.congested.is_some() {
+                return Some((now + CONGESTED, true));
             }
             if let Some(next) = next {
-                return (next, false);
+                return Some((next, false));
             }
         }
-        // In the next round, so that others come first.
-        (now + Nanos(1), true)
+        None
+    }
+
+    /// Whether any driver runs for whose port it may have frames. Mostly that is the one that ran when this was last asked.
+    fn is_running(&mut self, leaving: &Leaving<'_>) -> bool {
+        let runs = |port: &PortIndex| leaving.outlet(*port).is_some();
+        if self.ports.get(self.running).is_some_and(runs) {
+            return true;
+        }
+        let found = self.ports.iter().position(runs);
+        self.running = found.unwrap_or(0);
+        found.is_some() || self.former.iter().any(runs)
     }
 
     /// Takes what is due out of the tree; gives the time of the next departure if that was all.
@@ -93,10 +130,7 @@ impl Waiting {
                 Next::Empty => return (batch, Some(NEVER)),
             };
             *budget -= i64::from(item.length) + FRAME_COST;
-            let Some(stored) = store.get_mut(item.ticket) else {
-                store.free(item.ticket);
-                continue;
-            };
+            let Some(stored) = store.get_mut(item.ticket) else { continue };
             if item.marked {
                 // CE is both of the lower bits (RFC 3168, 5).
                 dscp::rewrite(stored.bytes_mut(), |class| class | 3);
@@ -107,16 +141,44 @@ impl Waiting {
         (batch, None)
     }
 
-    /// Lets frames go first that were due while their port's driver did not run, of ports where one does now.
-    pub(super) fn resume(&mut self, leaving: &Leaving<'_>, untold: &mut Untold) {
-        let runs = |(port, _): &(PortIndex, Vec<u32>)| leaving.outlet(*port).is_some();
-        while let Some(place) = self.aside.iter().position(runs) {
-            let (port, tickets) = self.aside.swap_remove(place);
-            let Some(outlet) = leaving.outlet(port) else { return };
-            for group in tickets.chunks(BURST_FRAMES) {
-                self.deliver(outlet, group, leaving, untold);
+    /// Lets frames go first that were due while their port's driver did not run, of ports where one does again.
+    fn resume_returned(&mut self, leaving: &Leaving<'_>, untold: &mut Untold, budget: &mut i64) {
+        while *budget > 0
+            && let Some(port) = self.returned.pop()
+        {
+            // One that went again is told of anew when it comes back.
+            if leaving.outlet(port).is_some() && !self.resume(port, leaving, untold, budget) {
+                self.returned.push(port);
             }
         }
+    }
+
+    /// Lets frames of a port go that were set aside, as far as the budget allows; says whether none are left.
+    pub(super) fn resume(
+        &mut self,
+        port: PortIndex,
+        leaving: &Leaving<'_>,
+        untold: &mut Untold,
+        budget: &mut i64,
+    ) -> bool {
+        let Some(outlet) = leaving.outlet(port) else { return false };
+        while *budget > 0 {
+            let (mut group, mut count) = ([0; BURST_FRAMES], 0);
+            let Some(tickets) = self.aside.get_mut(&port) else { return true };
+            for (place, ticket) in group.iter_mut().zip(std::iter::from_fn(|| tickets.pop_front())) {
+                *place = ticket;
+                count += 1;
+                *budget -= self.store.get(ticket).map_or(0, |stored| stored.cost()) + FRAME_COST;
+                if *budget <= 0 {
+                    break;
+                }
+            }
+            if tickets.is_empty() {
+                self.aside.remove(&port);
+            }
+            self.deliver(outlet, group.get(..count).unwrap_or_default(), leaving, untold);
+        }
+        !self.aside.contains_key(&port)
     }
 
     /// Puts frames into their receivers' queues; those for ports that do not run are set aside.
@@ -127,16 +189,11 @@ impl Waiting {
             let (group, others) = left.split_at(left.iter().take_while(is_same).count());
             left = others;
             match leaving.outlet(port) {
-                Some(outlet) => self.deliver(outlet, group, leaving, untold),
-                None => self.set_aside(port, group),
+                Some(outlet) if !self.aside.contains_key(&port) => {
+                    self.deliver(outlet, group, leaving, untold)
+                }
+                _ => self.aside.entry(port).or_default().extend(group),
             }
-        }
-    }
-
-    fn set_aside(&mut self, port: PortIndex, tickets: &[u32]) {
-        match self.aside.iter_mut().find(|(known, _)| *known == port) {
-            Some((_, before)) => before.extend(tickets),
-            None => self.aside.push((port, tickets.to_vec())),
         }
     }
 
@@ -192,7 +249,9 @@ impl Waiting {
             }
         }
         queue.finish(&mut outcome);
-        self.congested |= !queue.backlog.is_empty();
+        if !queue.backlog.is_empty() {
+            self.congested = Some(outlet.port);
+        }
         drop(queue);
         count(switch, outlet.port, &outcome);
         outcome

@@ -26,6 +26,6 @@ mod untold;
 pub(super) use self::admission::{Newcomer, Verdict, Visit};
 pub(super) use self::agenda::{Agenda, NEVER};
 pub(super) use self::departures::Leaving;
-pub(super) use self::shaper::{Shaper, ShapingMemory};
+pub(super) use self::shaper::{Ending, Shaper, ShapingMemory};
 pub(super) use self::table::{Shaping, Table};
 pub(super) use self::untold::Untold;

@@ -1,10 +1,11 @@
 //! One tree with the frames that wait in it, which all workers share.
 
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use viaduct_switch::qos::{Item, PlanError, Report, Sink, Tree, TreePlan};
-use viaduct_switch::{DropReason, Nanos, PortIndex, Switch};
+use viaduct_switch::qos::{Change, Item, PlanError, Report, Sink, Tree, TreePlan};
+use viaduct_switch::{DropReason, Nanos, NetworkIndex, PortIndex, Switch};
 
 use super::agenda::NEVER;
 use super::slack::slack;
@@ -53,8 +54,13 @@ pub(super) struct Waiting {
     pub(super) ports: Vec<PortIndex>,
     /// Those before whose queues it stood, and whose frames it may still have.
     pub(super) former: Vec<PortIndex>,
-    /// Tickets of frames that were due while their port's driver did not run and another's did, oldest first.
-    pub(super) aside: Vec<(PortIndex, Vec<u32>)>,
+    /// Tickets of frames that were due while their port's driver did not run and another's did, oldest first; and, until these have left,
+    /// of those that are due after them.
+    pub(super) aside: HashMap<PortIndex, VecDeque<u32>>,
+    /// Ports that run again, and of which frames are set aside.
+    pub(super) returned: Vec<PortIndex>,
+    /// The place among `ports` of one whose driver ran when that was last looked for.
+    pub(super) running: usize,
     /// Spreads flows, as nobody outside can foresee.
     pub(super) seed: u64,
     /// When the owner sees to it, as far as he was told.
@@ -62,13 +68,24 @@ pub(super) struct Waiting {
     /// When frames departed last.
     pub(super) departed: Nanos,
     /// The latest time that it was told: workers' rounds begin at different times.
-    now: Nanos,
+    pub(super) now: Nanos,
     /// How late departures may be.
     slack: Nanos,
-    /// What waits goes on as soon as its receivers have room, and no sooner: the tree is not wanted any more.
-    pub(super) ends: bool,
-    /// A receiver had no room for what departed last.
-    pub(super) congested: bool,
+    pub(super) ending: Ending,
+    /// A receiver that had no room for what departed last.
+    pub(super) congested: Option<PortIndex>,
+}
+
+/// Whether a tree is wanted any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(in crate::dataplane) enum Ending {
+    /// It is.
+    #[default]
+    No,
+    /// It is not: what waits goes on as soon as its receivers have room, and no sooner.
+    Gently,
+    /// It should be gone: more leaves with each burst than comes, whatever receivers have room for.
+    AtOnce,
 }
 
 impl Shaper {
@@ -91,13 +108,15 @@ impl Shaper {
             store: Store::new(Arc::clone(&memory.0)),
             ports: Vec::new(),
             former: Vec::new(),
-            aside: Vec::new(),
+            aside: HashMap::new(),
+            returned: Vec::new(),
+            running: 0,
             seed,
             scheduled: NEVER,
             departed: Nanos::default(),
             now,
-            ends: false,
-            congested: false,
+            ending: Ending::No,
+            congested: None,
         };
         Ok(Self { id, owner, postbox, waiting: Mutex::new(waiting) })
     }
@@ -107,32 +126,61 @@ impl Shaper {
         turn::at_once(&self.waiting).or_else(|| wait.then(|| turn::patiently(&self.waiting)))
     }
 
-    /// Goes by another plan from now on; what waits keeps waiting, as [`Tree::reconfigure`] says.
+    /// Goes by another plan from now on; what waits keeps waiting, as [`Tree::change`] says. Queues are made before workers have to
+    /// wait for it, and given back afterwards.
     ///
     /// # Errors
-    /// What [`Tree::reconfigure`] says; then nothing is changed.
+    /// What [`Change::new`] says; then nothing is changed.
     pub(in crate::dataplane) fn reconfigure(
         &self,
         plan: &TreePlan,
         now: Nanos,
         switch: &Switch,
     ) -> Result<(), PlanError> {
+        let (before, seed) = {
+            let waiting = turn::patiently(&self.waiting);
+            (Arc::clone(waiting.tree.plan()), waiting.seed)
+        };
+        if *before == *plan {
+            return Ok(());
+        }
+        let (change, slack) = (Change::new(before, plan, seed, now)?, slack(plan));
         let mut waiting = turn::patiently(&self.waiting);
         let now = waiting.at(now);
         let Waiting { tree, store, .. } = &mut *waiting;
-        tree.reconfigure(plan, now, &mut Losses::new(store, switch))?;
-        waiting.slack = slack(plan);
-        // What was to come later may be due now.
-        let at = if waiting.tree.backlog().frames > 0 { now } else { NEVER };
-        if waiting.schedule(at, true).is_some() {
-            self.postbox.post(Message::Depart { tree: self.id, at });
-        }
+        let remains = tree.change(change, now, &mut Losses::new(store, switch));
+        waiting.slack = slack;
+        self.hurry(&mut waiting);
+        drop(waiting);
+        drop(remains);
         Ok(())
     }
 
-    /// Lets what waits go on only as its receivers have room, or as it comes.
-    pub(in crate::dataplane) fn set_ending(&self, ends: bool) {
-        turn::patiently(&self.waiting).ends = ends;
+    /// Has the owner see to the tree at once if anything waits: it may be due now, or have somewhere to go.
+    fn hurry(&self, waiting: &mut Waiting) {
+        let at = Nanos::default();
+        if waiting.store.len() > 0 && waiting.schedule(at, true).is_some() {
+            self.postbox.post(Message::Depart { tree: self.id, at });
+        }
+    }
+
+    /// Whether the tree is to go. `behind`: a receiver that has no room now.
+    pub(in crate::dataplane) fn set_ending(&self, ending: Ending, behind: Option<PortIndex>) {
+        let mut waiting = turn::patiently(&self.waiting);
+        (waiting.ending, waiting.congested) = (ending, behind);
+        self.hurry(&mut waiting);
+    }
+
+    /// To be called when a port's driver runs again, as all workers know: what was due meanwhile goes then.
+    pub(in crate::dataplane) fn note_return(&self, port: PortIndex) {
+        let mut waiting = turn::patiently(&self.waiting);
+        if !waiting.ports.iter().chain(&waiting.former).any(|of| *of == port) {
+            return;
+        }
+        if waiting.aside.contains_key(&port) && !waiting.returned.contains(&port) {
+            waiting.returned.push(port);
+        }
+        self.hurry(&mut waiting);
     }
 
     /// Stands before the queues of these ports from now on.
@@ -141,7 +189,8 @@ impl Shaper {
         let before = std::mem::replace(&mut waiting.ports, ports.to_vec());
         waiting.former.extend(before);
         let Waiting { ports, former, store, .. } = &mut *waiting;
-        former.retain(|port| store.len() > 0 && !ports.contains(port));
+        let stay: HashSet<PortIndex> = ports.iter().copied().collect();
+        former.retain(|port| store.len() > 0 && !stay.contains(port));
         former.sort_unstable();
         former.dedup();
     }
@@ -157,9 +206,17 @@ impl Shaper {
         waiting.ports.iter().chain(&waiting.former).copied().collect()
     }
 
-    /// Throws away what waits for `port`; gives how many frames that were.
-    pub(in crate::dataplane) fn forget(&self, port: PortIndex) -> u64 {
-        turn::patiently(&self.waiting).forget(port)
+    /// Throws away all frames for a port that `goes` says by port and network; `lost` is told the port of each.
+    pub(in crate::dataplane) fn purge(
+        &self,
+        goes: impl Fn(PortIndex, Option<NetworkIndex>) -> bool,
+        lost: impl FnMut(PortIndex),
+    ) {
+        let mut waiting = turn::patiently(&self.waiting);
+        if waiting.store.len() > 0 {
+            waiting.purge(goes, lost);
+            self.hurry(&mut waiting);
+        }
     }
 
     /// Gives memory back that has not been needed for a while.
@@ -167,6 +224,11 @@ impl Shaper {
         if let Some(mut waiting) = turn::at_once(&self.waiting) {
             waiting.store.tidy();
         }
+    }
+
+    /// Whether it holds memory of frames.
+    pub(in crate::dataplane) fn holds_memory(&self) -> bool {
+        turn::patiently(&self.waiting).store.held() > 0
     }
 
     /// Whether nothing waits.
@@ -199,22 +261,24 @@ impl Waiting {
         })
     }
 
-    fn forget(&mut self, port: PortIndex) -> u64 {
-        let frames = self.store.forget(port);
-        let Self { aside, store, tree, ports, former, .. } = self;
-        for (_, tickets) in aside.extract_if(.., |(of, _)| *of == port) {
-            for ticket in tickets {
-                store.free(ticket);
+    /// See [`Shaper::purge`]. Neither tokens nor room are lost to those that stay.
+    fn purge(
+        &mut self,
+        goes: impl Fn(PortIndex, Option<NetworkIndex>) -> bool,
+        mut lost: impl FnMut(PortIndex),
+    ) {
+        let Self { aside, returned, store, tree, .. } = self;
+        let mut take = |ticket| {
+            let goes = store.get(ticket).is_some_and(|stored| goes(stored.port, stored.network));
+            if goes {
+                store.free(ticket).into_iter().for_each(&mut lost);
             }
-        }
-        former.retain(|of| *of != port);
-        if ports.as_slice() == [port] && former.is_empty() {
-            // Nobody else's frames are in the tree, in which those that are gone would still take their time.
-            while let Some(item) = tree.drain() {
-                store.free(item.ticket);
-            }
-        }
-        frames
+            goes
+        };
+        tree.remove(|item| take(item.ticket));
+        aside.values_mut().for_each(|tickets| tickets.retain(|ticket| !take(*ticket)));
+        aside.retain(|_, tickets| !tickets.is_empty());
+        returned.retain(|port| aside.contains_key(port));
     }
 }
 

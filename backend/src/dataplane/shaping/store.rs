@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use viaduct_switch::PortIndex;
 use viaduct_switch::offload::Capabilities;
+use viaduct_switch::{NetworkIndex, PortIndex};
 
 use crate::dataplane::buffers::{LENGTHS, SharedMemory, Spares, buffer, length_for};
 use crate::memory::{Segment, copy_out};
@@ -18,9 +18,10 @@ pub(super) struct Stored {
     pub(super) header: [u8; 12],
     /// The sender's view of its length, for the counters.
     pub(super) length: u32,
+    /// The network in which it leaves, if it belongs to one.
+    pub(super) network: Option<NetworkIndex>,
     /// What its receiver took unfinished when it was laid out.
     made_for: Capabilities,
-    /// Empty: it was thrown away, and only its ticket is still out.
     buffer: Box<[u8]>,
     len: usize,
 }
@@ -34,10 +35,25 @@ impl Stored {
         self.buffer.get_mut(..self.len).unwrap_or_default()
     }
 
+    /// What moving it costs, in bytes.
+    pub(super) fn cost(&self) -> i64 {
+        i64::try_from(self.len).unwrap_or(i64::MAX)
+    }
+
     /// Whether a receiver of these capabilities can take it.
     pub(super) fn suits(&self, receiver: Capabilities) -> bool {
         self.made_for == receiver || self.header == [0; 12]
     }
+}
+
+/// Who gets a frame.
+#[derive(Clone, Copy)]
+pub(super) struct Addressee {
+    pub(super) port: PortIndex,
+    /// What its driver takes unfinished.
+    pub(super) made_for: Capabilities,
+    /// The network in which it gets the frame.
+    pub(super) network: Option<NetworkIndex>,
 }
 
 /// What is to be kept of a frame.
@@ -66,20 +82,28 @@ impl Store {
         Self { slots, free, spares, memory, held: 0, idle: false }
     }
 
-    /// Copies a frame for `port`, whose driver takes this unfinished; gives its ticket if there was room.
-    pub(super) fn keep(&mut self, port: PortIndex, made_for: Capabilities, form: &Form<'_>) -> Option<u32> {
-        let Form { header, head, rest, length } = form;
+    /// Copies a frame; gives its ticket if there was room.
+    pub(super) fn keep(&mut self, to: &Addressee, form: &Form<'_>) -> Option<u32> {
+        let (Form { header, head, rest, length }, Addressee { port, made_for, network }) = (form, *to);
         let len = head.len() + rest.iter().map(|part| part.len as usize).sum::<usize>();
         let mut buffer = self.buffer(length_for(len)?)?;
         copy_out(head, rest, buffer.get_mut(..len)?);
         self.idle = false;
-        let stored = Stored { port, header: **header, length: *length, made_for, buffer, len };
+        let stored = Stored { port, header: **header, length: *length, network, made_for, buffer, len };
         let Some(ticket) = self.free.pop() else {
             self.slots.push(Some(stored));
             return u32::try_from(self.slots.len() - 1).ok();
         };
         *self.slots.get_mut(ticket as usize)? = Some(stored);
         Some(ticket)
+    }
+
+    /// Whether a frame of `len` bytes finds room, if nobody else takes it first.
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        let kept = self.spares.bytes();
+        length_for(len).is_some_and(|length| {
+            self.spares.has(length) || self.memory.has_room(length, self.held - kept, kept)
+        })
     }
 
     /// A buffer of one of the lengths that there are, if there may be one more.
@@ -104,58 +128,51 @@ impl Store {
         self.memory.give_back(bytes);
     }
 
-    /// The frame of this ticket; `None`: it was thrown away.
+    /// The frame of this ticket.
     pub(super) fn get(&self, ticket: u32) -> Option<&Stored> {
-        self.slots.get(ticket as usize)?.as_ref().filter(|stored| !stored.buffer.is_empty())
+        self.slots.get(ticket as usize)?.as_ref()
     }
 
     /// As [`Store::get`], to change its bytes.
     pub(super) fn get_mut(&mut self, ticket: u32) -> Option<&mut Stored> {
-        self.slots.get_mut(ticket as usize)?.as_mut().filter(|stored| !stored.buffer.is_empty())
+        self.slots.get_mut(ticket as usize)?.as_mut()
     }
 
-    /// Takes a ticket back, with its frame. Gives the port that the frame was for, if it was still there.
+    /// Takes a ticket back, with its frame. Gives the port that the frame was for.
     pub(super) fn free(&mut self, ticket: u32) -> Option<PortIndex> {
         let stored = self.slots.get_mut(ticket as usize)?.take()?;
         self.free.push(ticket);
-        let was_there = !stored.buffer.is_empty();
         self.spare(stored.buffer);
-        was_there.then_some(stored.port)
+        Some(stored.port)
     }
 
     fn spare(&mut self, buffer: Box<[u8]>) {
         let length = buffer.len();
-        if length > 0 && !self.spares.keep(buffer) {
+        if !self.spares.keep(buffer) {
             self.held -= length;
             self.memory.give_back(length);
         }
     }
 
-    /// Throws away the frames for `port`; gives how many there were. Their tickets stay out until they come back.
-    pub(super) fn forget(&mut self, port: PortIndex) -> u64 {
-        let mut frames = 0;
-        for place in 0..self.slots.len() {
-            let slot = self.slots.get_mut(place).and_then(Option::as_mut);
-            let Some(stored) = slot.filter(|stored| stored.port == port && !stored.buffer.is_empty()) else {
-                continue;
-            };
-            let buffer = std::mem::take(&mut stored.buffer);
-            self.spare(buffer);
-            frames += 1;
-        }
-        frames
-    }
-
-    /// Frames that wait, and those thrown away whose tickets are still out.
+    /// Frames that wait.
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// Gives the memory back if nothing waited since the last call.
+    /// Bytes of memory that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Gives back the buffers that nobody needed since the last call; all memory, if nothing waited since then.
     pub(super) fn tidy(&mut self) {
         if self.len() == 0 && std::mem::replace(&mut self.idle, true) {
             self.give_back_spares();
             (self.slots, self.free) = (Vec::new(), Vec::new());
+        } else {
+            let bytes = self.spares.trim();
+            self.held -= bytes;
+            self.memory.give_back(bytes);
         }
     }
 }
@@ -179,7 +196,8 @@ mod tests {
 
     fn keep(store: &mut Store, to: usize, bytes: &[u8]) -> Option<u32> {
         let form = Form { header: &[0; 12], head: bytes, rest: &[], length: 7 };
-        store.keep(port(to), Capabilities::default(), &form)
+        let addressee = Addressee { port: port(to), made_for: Capabilities::default(), network: None };
+        store.keep(&addressee, &form)
     }
 
     #[test]
@@ -226,17 +244,20 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_goes_frees_its_frames_though_their_tickets_are_out() {
+    fn buffers_that_nobody_needs_any_more_are_given_back_though_something_always_waits() {
         let memory = Arc::new(SharedMemory::new(BOUNDS));
         let mut store = Store::new(Arc::clone(&memory));
-        let gone: Vec<u32> = (0..10).filter_map(|_| keep(&mut store, 1, &[1; 60])).collect();
-        let stays = keep(&mut store, 2, &[2; 60]).unwrap();
-        assert_eq!((store.forget(port(1)), store.forget(port(1))), (10, 0));
-        assert!(gone.iter().all(|ticket| store.get(*ticket).is_none()));
-        let after = keep(&mut store, 2, &[3; 60]).unwrap();
-        assert!(!gone.contains(&after), "a ticket that is out is nobody else's");
-        assert!(gone.iter().all(|ticket| store.free(*ticket).is_none()));
-        assert_eq!(store.get(stays).map(|stored| stored.bytes()[0]), Some(2));
-        assert_eq!(store.len(), 2);
+        let peak: Vec<u32> = (0..100).filter_map(|_| keep(&mut store, 1, &[1; 60])).collect();
+        assert_eq!(peak.len(), 100);
+        let (stays, others) = peak.split_at(1);
+        assert!(others.iter().all(|ticket| store.free(*ticket).is_some()));
+        store.tidy();
+        for _ in 0..20 {
+            let few: Vec<u32> = (0..10).filter_map(|_| keep(&mut store, 1, &[1; 60])).collect();
+            assert!(few.iter().all(|ticket| store.free(*ticket).is_some()));
+        }
+        store.tidy();
+        assert_eq!(memory.taken(), 11 * 256, "what waits, and what was needed lately");
+        assert!(store.get(stays[0]).is_some());
     }
 }

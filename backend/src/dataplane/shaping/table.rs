@@ -47,6 +47,13 @@ impl Table {
 /// Trees that one round sees to at most.
 const ROUND_TREES: usize = 64;
 
+/// Bytes that may depart in a round from trees to which frames are brought, and again from those whose time has come: whatever is left
+/// is due in the next round.
+const ROUND_BUDGET: i64 = 256 << 10;
+
+/// What seeing to a tree costs beside what departs.
+const VISIT_COST: i64 = 1024;
+
 /// One worker's part in shaping.
 pub(in crate::dataplane) struct Shaping {
     /// The worker's number.
@@ -56,11 +63,14 @@ pub(in crate::dataplane) struct Shaping {
     agenda: Agenda,
     /// Room for the next visit to a tree.
     untold: Untold,
+    /// When the round began in which frames were last brought to a tree, and what may depart in it with them.
+    brought: (Nanos, i64),
 }
 
 impl Shaping {
     pub(in crate::dataplane) fn new(worker: usize) -> Self {
-        Self { worker, table: Arc::default(), agenda: Agenda::default(), untold: Untold::default() }
+        let (table, brought) = (Arc::default(), (NEVER, 0));
+        Self { worker, table, agenda: Agenda::default(), untold: Untold::default(), brought }
     }
 
     /// The tree before a port's queues.
@@ -89,17 +99,6 @@ impl Shaping {
         self.agenda.bring(id, at);
     }
 
-    /// Has the tree before a port's queues seen to at once, which runs now: if not by this worker, it may have set frames aside before
-    /// it knew.
-    pub(in crate::dataplane) fn look_after(&mut self, port: PortIndex) {
-        let Some(tree) = self.table.of(port) else { return };
-        if tree.owner == self.worker {
-            self.agenda.bring(tree.id, Nanos::default());
-        } else {
-            tree.postbox.post(Message::Depart { tree: tree.id, at: Nanos::default() });
-        }
-    }
-
     /// Has the owner of a tree see to it in time, whose lock the caller holds: its next departure is at `next`.
     pub(super) fn schedule(&mut self, tree: &Shaper, waiting: &mut Waiting, next: (Nanos, bool)) {
         let Some(at) = waiting.schedule(next.0, next.1) else { return };
@@ -108,6 +107,14 @@ impl Shaping {
         } else {
             tree.postbox.post(Message::Depart { tree: tree.id, at });
         }
+    }
+
+    /// Bytes that may still depart with what is brought in the round that began at `now`.
+    pub(super) fn allowance(&mut self, now: Nanos) -> &mut i64 {
+        if self.brought.0 != now {
+            self.brought = (now, ROUND_BUDGET);
+        }
+        &mut self.brought.1
     }
 
     /// What visits are noted in while a tree is locked; [`Shaping::tell`] takes it back.
@@ -126,20 +133,26 @@ impl Shaping {
         self.untold = untold;
     }
 
-    /// Lets depart what is due of the worker's trees; the others' turn is in the next round.
+    /// Lets depart what is due of the worker's trees, as far as one round goes. The others' turn is in the next one, before those that
+    /// had theirs now: who has been due for longest is first.
     pub(in crate::dataplane) fn see_to_trees(
         &mut self,
         leaving: &Leaving<'_>,
         visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) {
+        let mut budget = ROUND_BUDGET;
         for _ in 0..ROUND_TREES {
+            if budget <= 0 {
+                return;
+            }
+            budget -= VISIT_COST;
             let Some(id) = self.agenda.take(leaving.now) else { return };
             let Ok(place) = self.table.trees.binary_search_by_key(&id, |tree| tree.id) else { continue };
             let Some(tree) = self.table.trees.get(place).cloned() else { continue };
             let Some(mut waiting) = tree.turn(true) else { continue };
             waiting.scheduled = NEVER;
             let mut untold = self.take_untold();
-            let next = waiting.depart(leaving, &mut untold);
+            let next = waiting.depart(leaving, &mut untold, &mut budget);
             self.schedule(&tree, &mut waiting, next);
             drop(waiting);
             self.tell(untold, leaving.outlets, visited);

@@ -125,13 +125,11 @@ impl Htb {
 
     /// Takes over what the buckets of another hierarchy hold, and its counters: `places` tells where each of its classes is
     /// in this one.
-    pub(crate) fn inherit(&mut self, before: &Self, plan: &HtbPlan, places: &[Option<usize>], now: Nanos) {
+    pub(crate) fn inherit(&mut self, before: &Self, places: &[Option<usize>], now: Nanos) {
         for (old, place) in before.classes.iter().zip(places) {
-            let Some(place) = *place else { continue };
-            let shares = plan.classes.get(place).map_or(&plan.root, |class| &class.shares);
-            let Some(class) = self.classes.get_mut(place) else { continue };
-            class.rate = old.rate.changed(shares.rate, shares.burst, now);
-            class.ceil = old.ceil.changed(shares.ceil, shares.cburst, now);
+            let Some(class) = place.and_then(|place| self.classes.get_mut(place)) else { continue };
+            class.rate = class.rate.succeeding(old.rate, now);
+            class.ceil = class.ceil.succeeding(old.ceil, now);
             class.lending = old.lending;
         }
         (0..self.classes.len()).for_each(|place| self.refresh(now, number(place)));

@@ -22,6 +22,9 @@ pub enum PlanError {
     /// Two classes of one name.
     #[error("there are two classes {0}: each needs a name of its own")]
     SameName(Arc<str>),
+    /// A class with the root's name.
+    #[error("there is a class {ROOT}, which is the name of the tree itself: give it another one")]
+    RootName,
     /// A parent that does not exist, or is the class itself or below it.
     #[error("class {0} is below itself, or below a class that does not exist: correct its parent")]
     Parent(Arc<str>),
@@ -80,7 +83,7 @@ const FLOWS_IN_ALL_MAX: u64 = 4 << 20;
 const NESTING_MAX: usize = 3;
 
 /// The root's name where it has to be told.
-pub(in crate::qos) const ROOT: &str = "root";
+pub const ROOT: &str = "root";
 
 impl TreePlan {
     /// Whether this can be carried out: all that [`Tree::new`](crate::qos::Tree::new) relies on.
@@ -136,6 +139,9 @@ impl HtbPlan {
             return Err(PlanError::Ceil(ROOT.into()));
         }
         for class in &self.classes {
+            if *class.name == *ROOT {
+                return Err(PlanError::RootName);
+            }
             if !names.insert(&class.name) {
                 return Err(PlanError::SameName(class.name.clone()));
             }

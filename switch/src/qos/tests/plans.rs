@@ -21,6 +21,7 @@ fn said(change: impl FnOnce(&mut HtbPlan)) -> String {
 fn a_wrong_plan_is_refused_by_name_with_a_remedy() {
     let said = [
         said(|htb| htb.classes[1].name = "class0".into()),
+        said(|htb| htb.classes[1].name = "root".into()),
         said(|htb| htb.classes[1].parent = Some(class(9))),
         said(|htb| htb.classes[0].parent = Some(class(2))),
         said(|htb| htb.classes[1].shares.ceil = rate(MBIT - 1)),
@@ -32,6 +33,7 @@ fn a_wrong_plan_is_refused_by_name_with_a_remedy() {
     ];
     let expected = [
         "there are two classes class0: each needs a name of its own",
+        "there is a class root, which is the name of the tree itself: give it another one",
         "class class1 is below itself, or below a class that does not exist: correct its parent",
         "class class0 is below itself, or below a class that does not exist: correct its parent",
         "class class1 has a ceil below its rate: raise the ceil, or leave it out",
@@ -109,4 +111,26 @@ fn what_no_filter_matches_goes_to_the_default_class() {
     let tree = Tree::new(&plan, 0, Nanos(0)).unwrap();
     assert_eq!(tree.class_of(&Subject { mark: 3, ..Subject::default() }), class(0));
     assert_eq!(tree.class_of(&Subject { mark: 2, ..Subject::default() }), class(1));
+}
+
+#[test]
+fn what_may_leave_at_once_is_the_least_burst_on_the_way_to_the_root() {
+    let bursts = |own: u32, ceil: u32| Shares {
+        burst: burst(own),
+        cburst: burst(ceil),
+        ..Shares::new(rate(MBIT), rate(MBIT))
+    };
+    let mut plan = htb(10 * MBIT, &[(None, 5 * MBIT, 10 * MBIT), (Some(0), MBIT, MBIT), (None, MBIT, MBIT)]);
+    let RootPlan::Htb(tree) = &mut plan.root else { unreachable!() };
+    tree.root = Shares { burst: burst(50_000), cburst: burst(70_000), ..tree.root };
+    // What an inner class may send at its rate is no bound for those who borrow of others.
+    tree.classes[0].shares = Shares { burst: burst(2000), cburst: burst(30_000), ..tree.classes[0].shares };
+    tree.classes[1].shares = bursts(40_000, 60_000);
+    tree.classes[2].shares = bursts(90_000, 90_000);
+    let longest = |plan: &TreePlan, place| Tree::new(plan, 0, Nanos(0)).unwrap().longest(class(place));
+    assert_eq!((longest(&plan, 1), longest(&plan, 2)), (30_000, 50_000));
+    let RootPlan::Htb(tree) = &mut plan.root else { unreachable!() };
+    let bucket = TbfPlan { rate: rate(MBIT), burst: burst(9000), peak: None, queue: fifo(1) };
+    tree.classes[1].queue = QueuePlan::Tbf(Box::new(bucket));
+    assert_eq!(longest(&plan, 1), 9000);
 }

@@ -1,6 +1,7 @@
 //! Another plan while frames wait.
 
 use super::support::*;
+use crate::drops::DropReason;
 use crate::qos::*;
 use crate::time::Nanos;
 
@@ -131,5 +132,76 @@ fn a_tree_that_ends_gives_everything_back() {
         assert_eq!(drained, waiting as usize);
         assert_eq!(lab.tree.backlog(), Backlog::default());
         assert_eq!(lab.tree.dequeue(lab.now, &mut lab.dropped), Next::Empty);
+    }
+}
+
+#[test]
+fn a_full_queue_tells_before_a_frame_is_put_in() {
+    let nested = TbfPlan { rate: rate(MBIT), burst: burst(1000), peak: None, queue: fifo(10) };
+    let full = [
+        fifo(10),
+        QueuePlan::Tbf(Box::new(nested)),
+        QueuePlan::Prio(Box::new(PrioPlan { bands: vec![fifo(10); 3], ..PrioPlan::default() })),
+        QueuePlan::Sfq(SfqPlan { depth: 10, ..SfqPlan::default() }),
+    ];
+    for queue in full {
+        let mut lab = Lab::new(&tree(&queue, 0));
+        // The burst of 5 ms at 10 mbit passes.
+        (0..60).for_each(|_| {
+            lab.send(0, item(0, 1000));
+        });
+        assert!(lab.refused > 30 && lab.refused == lab.dropped.0.len(), "{queue:?}: {}", lab.refused);
+    }
+    // Where there is no more memory, only who drops nobody else's frames knows that it loses the next one.
+    for (queue, knows) in [(fifo(1000), true), (QueuePlan::default(), false)] {
+        let mut plan = tree(&queue, 0);
+        plan.limits.bytes = 70_000;
+        let mut lab = Lab::new(&plan);
+        (0..90).for_each(|number| {
+            lab.send(0, of_flow(number, 1000));
+        });
+        assert!(!lab.dropped.0.is_empty());
+        assert_eq!(lab.refused > 0, knows, "{queue:?}");
+        assert!(lab.dropped.0.iter().all(|(_, reason)| *reason == DropReason::QueueMemory));
+    }
+}
+
+#[test]
+fn what_is_taken_out_takes_neither_tokens_nor_room_and_the_others_keep_their_order() {
+    for queue in queues() {
+        let mut lab = Lab::new(&tree(&queue, 0));
+        for number in 0..200 {
+            lab.send(number as usize % 2, of_flow(number / 2 % 5, 1000));
+        }
+        lab.run(Nanos(5_000_000));
+        let (waiting, departed) = (lab.tree.backlog(), lab.departed.len());
+        let removed = lab.remove(|item| item.ticket % 4 < 2);
+        let left = lab.tree.backlog();
+        assert_eq!(
+            (left.frames + removed, left.bytes),
+            (waiting.frames, u64::from(left.frames) * 1000),
+            "{queue:?}"
+        );
+        assert!(removed > 50 && left.frames > 50);
+        let began = lab.now;
+        lab.run(Nanos::from_seconds(10));
+        assert_eq!(lab.departed.len() - departed, left.frames as usize);
+        lab.assert_in_order();
+        // Two classes of 10 mbit each at most: what is left takes its own time and no more.
+        let took = lab.departed.last().unwrap().at - began;
+        assert!(took <= Nanos(u64::from(left.frames) * 400_000 + 10_000_000), "{queue:?}: {took:?}");
+        // All of it, with classes that wait for their tokens: nothing is left over.
+        (0..200).for_each(|number| {
+            lab.send(number as usize % 2, of_flow(number % 5, 1000));
+        });
+        lab.remove(|_| true);
+        assert_eq!(lab.tree.backlog(), Backlog::default());
+        lab.run(lab.now + Nanos::from_seconds(1));
+        let sent = lab.departed.len();
+        (0..5).for_each(|_| {
+            lab.send(0, of_flow(0, 1000));
+        });
+        lab.run(lab.now + Nanos::from_seconds(1));
+        assert_eq!(lab.departed.len() - sent, 5, "{queue:?}");
     }
 }

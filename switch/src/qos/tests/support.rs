@@ -54,6 +54,8 @@ pub(super) struct Lab {
     class_of: Vec<usize>,
     pub(super) departed: Vec<Departure>,
     pub(super) dropped: Dropped,
+    /// Of these, how many the tree refused beforehand.
+    pub(super) refused: usize,
     /// How many of `dropped` are not in `inside` any more.
     accounted: usize,
 }
@@ -77,6 +79,7 @@ impl Lab {
             class_of: Vec::new(),
             departed: Vec::new(),
             dropped: Dropped::default(),
+            refused: 0,
             accounted: 0,
         }
     }
@@ -90,7 +93,13 @@ impl Lab {
             self.departed.push(Departure { at: self.now, class: place, item });
         } else {
             assert!(self.inside.insert(item.ticket));
+            let refusal = self.tree.refusal(self.now, class(place), &item);
+            let before = self.dropped.0.len();
             self.tree.enqueue(self.now, class(place), item, &mut self.dropped);
+            if let Some(reason) = refusal {
+                assert_eq!(self.dropped.0[before..], [(item, reason)], "what was said beforehand");
+                self.refused += 1;
+            }
             self.account();
         }
         item.ticket
@@ -103,6 +112,22 @@ impl Lab {
         }
         self.accounted = self.dropped.0.len();
         assert_eq!(self.tree.backlog().frames as usize, self.inside.len());
+    }
+
+    /// Takes frames out; gives how many.
+    pub(super) fn remove(&mut self, wanted: impl Fn(&Item) -> bool) -> u32 {
+        let Self { tree, inside, .. } = self;
+        let mut removed = 0;
+        tree.remove(|item| {
+            let goes = wanted(item);
+            if goes {
+                assert!(inside.remove(&item.ticket), "{item:?} was taken out twice or never put in");
+                removed += 1;
+            }
+            goes
+        });
+        assert_eq!(self.tree.backlog().frames as usize, self.inside.len());
+        removed
     }
 
     /// Asks the tree once, and notes what departs.
