@@ -17,11 +17,14 @@ use viaduct::ring::{Burst, ReceiveRing, TransmitRing};
 use viaduct_switch::Nanos;
 
 use self::gateway::Way;
+use self::path::{Obstacle, Path};
 use self::stream::Stream;
 use self::support::{BURST, Count, Guest, Layout, port, switch};
 
 #[path = "support/gateway.rs"]
 mod gateway;
+#[path = "support/path.rs"]
+mod path;
 #[path = "support/stream.rs"]
 mod stream;
 mod support;
@@ -33,7 +36,7 @@ const ROUNDS: u32 = 400;
 const FLOWS: u8 = 16;
 
 /// What is counted: a name, and a function that runs it through [`counted`].
-const PARTS: [(&str, fn()); 20] = [
+const PARTS: [(&str, fn()); 22] = [
     ("split_ring_read_64", || ring_read(Layout::Split, 64)),
     ("split_ring_read_1518", || ring_read(Layout::Split, 1518)),
     ("split_ring_write_64", || ring_write(Layout::Split, 64)),
@@ -51,6 +54,8 @@ const PARTS: [(&str, fn()); 20] = [
     ("packed_ring_write_64", || ring_write(Layout::Packed, 64)),
     ("packed_ring_write_1518", || ring_write(Layout::Packed, 1518)),
     ("packed_ring_to_ring_64", || ring_to_ring(Layout::Packed)),
+    ("whole_path_64", || whole_path(Obstacle::Nothing)),
+    ("whole_path_policed_64", || whole_path(Obstacle::Meter)),
     ("gro_of_others_60", || gro(Stream::of_others(), BURST)),
     ("gro_summed_1514", || gro(Stream::of_tcp(false), 2)),
     ("gro_vouched_1514", || gro(Stream::of_tcp(true), 2)),
@@ -213,6 +218,13 @@ fn ring_to_ring(layout: Layout) {
             from.complete(burst);
         },
     );
+}
+
+/// A worker's whole round, from one guest's ring into the other's, with what stands in the way: as many frames leave as came.
+fn whole_path(obstacle: Obstacle) {
+    let mut path = Path::new(obstacle);
+    rounds(&mut path, |path, _| path.offer(), Path::carry);
+    path.check();
 }
 
 /// Super-frames are made of a burst where that is possible, so that so many frames go on.

@@ -5,14 +5,14 @@ use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use viaduct::dataplane::RingSetup;
+use viaduct::dataplane::{PortSetup, RingSetup};
 use viaduct::memory::{GuestMemory, Region, RegionSpec};
 use viaduct::ring::{Burst, Core};
 use viaduct_switch::{
     Egress, Frame, Limits, Nanos, NetworkIndex, NetworkSettings, Policy, PortIndex, PortPolicy, Switch,
     WorkerState,
 };
-use virtio_bindings::virtio_config::VIRTIO_F_RING_PACKED;
+use virtio_bindings::virtio_config::{VIRTIO_F_RING_PACKED, VIRTIO_F_VERSION_1};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
 /// Entries of a ring.
@@ -52,8 +52,13 @@ pub(super) enum Layout {
 impl Guest {
     /// A guest that sends, with a ring of this layout: frames of `frame_len` bytes of `flows` flows in turn.
     pub(super) fn sender(layout: Layout, frame_len: u64, flows: u8) -> Self {
+        Self::sender_of(layout, frame_len, |entry| addresses(u8::try_from(entry).unwrap() % flows).to_vec())
+    }
+
+    /// The same with frames that begin as `start` says of each entry.
+    pub(super) fn sender_of(layout: Layout, frame_len: u64, start: impl Fn(u16) -> Vec<u8>) -> Self {
         let mut guest = Self::empty(layout);
-        guest.fill(frame_len + 12, 0, |entry| addresses(u8::try_from(entry).unwrap() % flows).to_vec());
+        guest.fill(frame_len + 12, 0, start);
         guest
     }
 
@@ -119,10 +124,26 @@ impl Guest {
 
     /// The ring as the switch sees it.
     pub(super) fn core(&self) -> Core {
+        let features = if self.layout == Layout::Packed { 1 << VIRTIO_F_RING_PACKED } else { 0 };
+        Core::new(&self.ring(0), &self.guest_memory(), features).unwrap()
+    }
+
+    /// The guest at the port `at`, whose ring has this number.
+    #[allow(dead_code, reason = "not every benchmark has a whole data path")]
+    pub(super) fn setup(&self, at: usize, ring: u16) -> PortSetup {
+        let features = 1 << VIRTIO_F_VERSION_1;
+        let (port, memory, rings) = (port(at), self.guest_memory(), vec![self.ring(ring)]);
+        PortSetup { port, features, memory, log: None, ledger: None, rings }
+    }
+
+    fn guest_memory(&self) -> GuestMemory {
         let spec = RegionSpec { guest_address: 0, size: MEMORY, user_address: USER, file_offset: 0 };
-        let memory = GuestMemory::default().with(Region::map(&self.file, spec).unwrap()).unwrap();
-        let setup = RingSetup {
-            index: 0,
+        GuestMemory::default().with(Region::map(&self.file, spec).unwrap()).unwrap()
+    }
+
+    fn ring(&self, index: u16) -> RingSetup {
+        RingSetup {
+            index,
             size: SIZE,
             // A packed ring begins in its first lap: with a wrap counter of 1.
             base: if self.layout == Layout::Packed { 1 << 15 } else { 0 },
@@ -133,9 +154,13 @@ impl Guest {
             kick: None,
             call: None,
             error: None,
-        };
-        let features = if self.layout == Layout::Packed { 1 << VIRTIO_F_RING_PACKED } else { 0 };
-        Core::new(&setup, &memory, features).unwrap()
+        }
+    }
+
+    /// How many entries the device has used, modulo 65536.
+    #[allow(dead_code, reason = "not every benchmark looks at what came")]
+    pub(super) fn used(&self) -> u16 {
+        self.memory.load(GuestAddress(USED + 2), std::sync::atomic::Ordering::Acquire).unwrap()
     }
 
     /// The same memory as the crate `vm-memory` maps it.

@@ -32,9 +32,11 @@ use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal
 
 mod links;
 mod purge;
+mod stepped;
 mod trees;
 mod upkeep;
 
+pub use self::stepped::Stepped;
 pub use self::trees::{ShapingReport, TreeSetup};
 
 use self::trees::Trees;
@@ -137,16 +139,23 @@ impl Dataplane {
         cpus: &[usize],
         polling: Polling,
     ) -> Result<Self, DataplaneError> {
-        if cpus.is_empty() {
-            return Err(DataplaneError::NoCpu);
+        let Some(&first) = cpus.first() else { return Err(DataplaneError::NoCpu) };
+        let refused = |error| DataplaneError::Start { cpu: first, error };
+        let mut dataplane = Self::empty(switch, policy, cpus.len(), Instant::now()).map_err(refused)?;
+        for &cpu in cpus {
+            let worker = dataplane.start_worker(dataplane.workers.len(), cpu, polling);
+            dataplane.workers.push(worker.map_err(|error| DataplaneError::Start { cpu, error })?);
         }
+        Ok(dataplane)
+    }
+
+    /// One without workers, with room for so many.
+    fn empty(switch: Arc<Switch>, policy: Arc<Policy>, workers: usize, started: Instant) -> io::Result<Self> {
         let (sender, events) = channel();
-        let refused = |error| DataplaneError::Start { cpu: cpus[0], error };
-        let wake = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(refused)?;
+        let wake = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
         let (punts, punted) = punts();
         let reporter = Reporter { events: sender, wake: Arc::new(wake), punts, offers: Arc::default() };
-        let started = Instant::now();
-        let mut dataplane = Self {
+        Ok(Self {
             switch,
             policy,
             started,
@@ -154,7 +163,7 @@ impl Dataplane {
             flood_memory: Arc::default(),
             held: Arc::default(),
             attached: HashMap::new(),
-            assignment: Assignment::new(cpus.len()),
+            assignment: Assignment::new(workers),
             measured: started,
             announced: HashMap::new(),
             parked: HashMap::new(),
@@ -163,15 +172,28 @@ impl Dataplane {
             reporter,
             events,
             punted,
-        };
-        for &cpu in cpus {
-            let worker = dataplane.start_worker(dataplane.workers.len(), cpu, polling);
-            dataplane.workers.push(worker.map_err(|error| DataplaneError::Start { cpu, error })?);
-        }
-        Ok(dataplane)
+        })
     }
 
     fn start_worker(&self, number: usize, cpu: usize, polling: Polling) -> io::Result<WorkerHandle> {
+        let (mut handle, parts) = self.prepare_worker(number, cpu, polling)?;
+        let run = move || {
+            pin_to(cpu);
+            if let Some(worker) = Worker::new(parts) {
+                worker.run();
+            }
+        };
+        handle.thread = Some(thread::Builder::new().name(format!("worker-{cpu}")).spawn(run)?);
+        Ok(handle)
+    }
+
+    /// What a worker is made of, and the handle on it, which has no thread yet.
+    fn prepare_worker(
+        &self,
+        number: usize,
+        cpu: usize,
+        polling: Polling,
+    ) -> io::Result<(WorkerHandle, WorkerParts)> {
         let bell = Bell::new()?;
         let poller = Poller::new()?;
         poller.add(bell.descriptor(), Wake::Mailbox)?;
@@ -193,14 +215,7 @@ impl Dataplane {
             flood_memory: Arc::clone(&self.flood_memory),
             held: Arc::clone(&self.held),
         };
-        let run = move || {
-            pin_to(cpu);
-            if let Some(worker) = Worker::new(parts) {
-                worker.run();
-            }
-        };
-        let thread = thread::Builder::new().name(format!("worker-{cpu}")).spawn(run)?;
-        Ok(WorkerHandle { cpu, postbox, shared, flow_cache, thread: Some(thread), watched: 0 })
+        Ok((WorkerHandle { cpu, postbox, shared, flow_cache, thread: None, watched: 0 }, parts))
     }
 
     /// The switch that the workers run.

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use viaduct_switch::qos::PlanError;
 use viaduct_switch::{Policy, PortIndex};
 
-pub use self::handle::{Dataplane, DataplaneError, ShapingReport, TreeSetup};
+pub use self::handle::{Dataplane, DataplaneError, ShapingReport, Stepped, TreeSetup};
 pub use self::injector::Injector;
 pub use self::offers::{OfferedFrame, Offers};
 pub use self::punts::ControlFrame;

@@ -147,13 +147,19 @@ impl Worker {
             }
             let now = Instant::now();
             self.notice_absence(now);
-            self.end_pauses(now);
-            self.poll_inlets(now);
-            self.replicate(now);
-            self.see_to_trees(now);
-            self.retry_waiting(now);
+            self.round(now);
             self.look_for_kicks(now);
         }
+    }
+
+    /// Does what there is to do for everybody once.
+    #[inline]
+    pub(super) fn round(&mut self, now: Instant) {
+        self.end_pauses(now);
+        self.poll_inlets(now);
+        self.replicate(now);
+        self.see_to_trees(now);
+        self.retry_waiting(now);
     }
 
     /// Serves every polled ring once.

@@ -1,0 +1,119 @@
+//! The whole way of a frame, from one guest's ring into another's, by a worker that does a round when it is told: with a meter where
+//! frames enter, or none.
+
+use std::sync::Arc;
+
+use viaduct::dataplane::{Datapath, Stepped};
+use viaduct::ring::Burst;
+use viaduct_switch::meter::{Allowance, Limits as MeterLimits, Meter, MeterPlan};
+use viaduct_switch::{Limits, Nanos, NetworkIndex, NetworkSettings, Policy, PortPolicy, Switch, WorkerState};
+
+use super::support::{BURST, Count, Guest, Layout, port};
+
+/// Bytes of a frame.
+const FRAME_LEN: u64 = 64;
+/// What passes between two bursts.
+const PACE_NS: u64 = 100_000;
+/// A rate that no burst here comes near.
+const PLENTY_BITS: u64 = 100_000_000_000;
+
+const STATIONS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+/// The first destination port that frames have, of eight.
+const FIRST_PORT: u8 = 80;
+
+/// What stands in the frames' way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    Nothing,
+    /// A meter of the sender's, by bits and packets, which all of them keep to.
+    Meter,
+}
+
+/// Two guests and the worker between them.
+pub(super) struct Path {
+    stepped: Stepped,
+    sender: Guest,
+    receiver: Guest,
+    now: Nanos,
+    offered: u16,
+}
+
+impl Path {
+    pub(super) fn new(obstacle: Obstacle) -> Self {
+        let sender = Guest::sender_of(Layout::Split, FRAME_LEN, |entry| datagram(entry).to_vec());
+        let receiver = Guest::receiver(Layout::Split);
+        let policy = Arc::new(policy(obstacle));
+        let switch = Switch::new(7, Limits::default());
+        introduce(&switch, &policy);
+        let mut stepped = Stepped::new(Arc::new(switch), policy).unwrap();
+        let setups = [sender.setup(0, 1), receiver.setup(1, 0)];
+        stepped.control(|dataplane| {
+            for setup in setups {
+                assert!(dataplane.attach(setup).is_empty());
+            }
+        });
+        Self { stepped, sender, receiver, now: Nanos(0), offered: 0 }
+    }
+
+    /// Lets both guests offer what is needed for a burst.
+    pub(super) fn offer(&mut self) {
+        self.now = self.now + Nanos(PACE_NS);
+        self.offered += BURST;
+        self.sender.offer();
+        self.receiver.offer();
+    }
+
+    /// Carries a burst.
+    pub(super) fn carry(&mut self) {
+        self.stepped.round(self.now);
+    }
+
+    /// Asserts that all that was offered came.
+    pub(super) fn check(&self) {
+        assert_eq!(self.receiver.used(), self.offered);
+    }
+}
+
+/// A frame of one of 16 flows.
+fn datagram(entry: u16) -> [u8; 64] {
+    let flow = u8::try_from(entry % 16).unwrap();
+    let mut frame = [0x5a; 64];
+    frame[..6].copy_from_slice(&STATIONS[1]);
+    frame[6..12].copy_from_slice(&STATIONS[0]);
+    frame[12..26].copy_from_slice(&[8, 0, 0x45, 0, 0, 50, 0, 0, 0x40, 0, 64, 17, 0x26, 0xb9]);
+    frame[26..34].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+    frame[34..42].copy_from_slice(&[0x13, flow, 0, FIRST_PORT + flow % 8, 0, 30, 0, 0]);
+    frame
+}
+
+/// A network of both guests.
+fn policy(obstacle: Obstacle) -> Policy {
+    let network = NetworkIndex::new(0).unwrap();
+    let ports = [0, 1].map(|at| {
+        let mut policy = PortPolicy::new(network, 1500);
+        if at == 0 && obstacle == Obstacle::Meter {
+            policy.police = Some(Arc::new(meter()));
+        }
+        (port(at), policy)
+    });
+    Policy::compile(ports, [(network, NetworkSettings::default())]).unwrap()
+}
+
+fn meter() -> Meter {
+    let bits = Some(Allowance { per_second: PLENTY_BITS, burst: 1 << 20 });
+    let packets = Some(Allowance { per_second: 100_000_000, burst: 4096 });
+    let committed = MeterLimits { bits, packets };
+    Meter::new(MeterPlan { committed, ..MeterPlan::default() }, Nanos(0))
+}
+
+/// Lets the switch learn where both stations are.
+fn introduce(switch: &Switch, policy: &Arc<Policy>) {
+    let mut state = WorkerState::new(Arc::clone(policy));
+    for (at, station) in STATIONS.iter().enumerate() {
+        let mut hello = [0xff; 64];
+        hello[6..12].copy_from_slice(station);
+        let mut burst = Burst::new(port(at));
+        burst.load(port(at), &mut hello);
+        switch.process(&mut state, Nanos(0), burst.parts().0, &mut Count(0));
+    }
+}
