@@ -41,7 +41,7 @@ struct Guest {
     offered: [u16; 2],
 }
 
-fn eventfd() -> Signal {
+pub(super) fn eventfd() -> Signal {
     // SAFETY: the new descriptor belongs to the `OwnedFd` alone.
     Arc::new(unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)) })
 }

@@ -29,3 +29,6 @@ pub(super) use self::departures::Leaving;
 pub(super) use self::shaper::{Ending, Shaper, ShapingMemory};
 pub(super) use self::table::{Shaping, Table};
 pub(super) use self::untold::Untold;
+
+#[cfg(test)]
+mod tests;

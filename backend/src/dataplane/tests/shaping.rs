@@ -262,3 +262,66 @@ fn a_plan_that_is_no_good_changes_nothing() {
     send(&mut a, 1, 0..60);
     take_in_order(&mut b, 0, 60);
 }
+
+#[test]
+fn a_port_that_is_away_for_less_than_a_second_loses_nothing() {
+    let (mut dataplane, mut a, mut b) = pair(&[0], 1, bucket(2_000_000, 1000));
+    send(&mut a, 1, 0..100);
+    // What is done once a second is about to be done.
+    (0..9).for_each(|_| dataplane.tick());
+    for _ in 0..3 {
+        let base = dataplane.detach(port(1))[0].base;
+        (0..10).for_each(|_| dataplane.tick());
+        dataplane.attach(b.setup([base, 0]));
+    }
+    take_in_order(&mut b, 0, 100);
+    assert_eq!(drops(&dataplane, 1, DropReason::ReceiverDown), 0);
+}
+
+#[test]
+fn what_waits_for_ports_is_given_up_though_none_is_attached_any_more() {
+    let (mut dataplane, mut a, b) = pair(&[0], 1, bucket(10_000, 1000));
+    send(&mut a, 1, 0..100);
+    wait_for(&b, 8);
+    dataplane.detach(port(0));
+    dataplane.detach(port(1));
+    let mut ticks = 0;
+    while dataplane.has_leftovers() {
+        dataplane.tick();
+        ticks += 1;
+        assert!(ticks < 60, "{} bytes are left", dataplane.shaped_bytes());
+    }
+    assert!(ticks >= 20, "after {ticks} ticks");
+    assert_eq!(drops(&dataplane, 1, DropReason::ReceiverDown) + u64::from(b.used(0)), 100);
+    assert_eq!(dataplane.shaped_bytes(), 0);
+}
+
+/// A policy of two networks; of six ports these are in the second one.
+fn two_networks(second: &[usize]) -> Policy {
+    let network = |index| NetworkIndex::new(index).unwrap();
+    let of = |index: usize| network(usize::from(second.contains(&index)));
+    let ports = (0..6).map(|index| (port(index), PortPolicy::new(of(index), 1500)));
+    Policy::compile(ports, [0, 1].map(|index| (network(index), NetworkSettings::default()))).unwrap()
+}
+
+#[test]
+fn a_port_that_moves_to_another_network_gets_nothing_that_waited_of_the_one_before() {
+    let (mut dataplane, mut a, mut b) = pair(&[0, 1], 1, bucket(10_000, 1000));
+    dataplane.set_policy(Arc::new(two_networks(&[])));
+    send(&mut a, 1, 0..100);
+    wait_for(&b, 8);
+    dataplane.set_policy(Arc::new(two_networks(&[2])));
+    assert_eq!(drops(&dataplane, 1, DropReason::NoNetwork), 0, "another port's move");
+    dataplane.set_policy(Arc::new(two_networks(&[1, 2])));
+    let got = b.used(0);
+    assert_eq!(drops(&dataplane, 1, DropReason::NoNetwork) + u64::from(got), 100);
+    // What comes in its network now is not held up by what was thrown away.
+    set(&mut dataplane, &[("tree", bucket(20_000_000, 1000), &[1])]);
+    let mut c = Guest::new(2);
+    dataplane.attach(c.setup([0, 0]));
+    for number in 0..10_u8 {
+        c.send(1, number);
+        c.wait_used(1, u16::from(number) + 1);
+    }
+    take(&mut b, 0..got + 10, |place| if place < got { place } else { place - got });
+}

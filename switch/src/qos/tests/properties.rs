@@ -131,3 +131,68 @@ proptest! {
         }
     }
 }
+
+/// Leaves of a tree that changes: how many there are of [`LEAVES`], and of each its queue, its rate, its priority, and whether it is below another
+/// class.
+type Leaves = (usize, Vec<(usize, u64, u8, bool)>);
+
+const LEAVES: usize = 6;
+
+fn leaves() -> impl Strategy<Value = Leaves> {
+    (1..=LEAVES, proptest::collection::vec((0..5_usize, 1..5_u64, 0..8_u8, any::<bool>()), LEAVES))
+}
+
+/// The tree, with room for all that comes.
+fn ample((_, leaves): &Leaves, count: usize) -> TreePlan {
+    let mbit = 1_000_000;
+    let parent = |is_below: bool| is_below.then_some(count);
+    let mut classes: Vec<_> = leaves
+        .iter()
+        .take(count)
+        .map(|(_, rate, _, below)| (parent(*below), rate * mbit, 50 * mbit))
+        .collect();
+    if classes.iter().any(|(parent, ..)| parent.is_some()) {
+        classes.push((None, 30 * mbit, 60 * mbit));
+    }
+    let mut plan = htb(100 * mbit, &classes);
+    let RootPlan::Htb(htb) = &mut plan.root else { unreachable!() };
+    for (class, (queue, _, priority, _)) in htb.classes.iter_mut().zip(leaves).take(count) {
+        (class.priority, class.queue) = (*priority, super::reconfigure::queues()[*queue].clone());
+    }
+    htb.default = class_index(0);
+    plan
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// However often a tree changes while frames wait in it: whoever has room for all of them loses none, and no flow is overtaken by
+    /// itself. Classes that are gone stay so: a flow whose class comes back would wait there, beside what it has in the default class.
+    #[test]
+    fn changes_lose_nothing_and_keep_each_flow_in_order(
+        first in leaves(),
+        changes in proptest::collection::vec((0..200_usize, leaves()), 1..10),
+        traffic in proptest::collection::vec((0..400_000_u64, 0..12_u32, 64..9000_u32), 50..200),
+    ) {
+        let mut count = first.0;
+        let mut lab = Lab::new(&ample(&first, count));
+        let sent = traffic.len();
+        for (number, (after, flow, length)) in traffic.into_iter().enumerate() {
+            lab.run(lab.now + Nanos(after));
+            for (_, leaves) in changes.iter().filter(|(at, _)| *at == number) {
+                count = count.min(leaves.0);
+                lab.tree.reconfigure(&ample(leaves, count), lab.now, &mut lab.dropped).unwrap();
+            }
+            let own = flow as usize % LEAVES;
+            let item = Item { dscp: u8::try_from(flow).unwrap() * 5, ..of_flow(flow, length) };
+            lab.send(if own < count { own } else { 0 }, item);
+        }
+        lab.run(Nanos::from_seconds(3600));
+        prop_assert_eq!((lab.departed.len(), lab.dropped.0.len()), (sent, 0));
+        let mut last = std::collections::HashMap::new();
+        for departure in &lab.departed {
+            let before = last.insert(departure.item.flow, departure.item.ticket);
+            prop_assert!(before.is_none_or(|before| before < departure.item.ticket), "{:?} after {:?}", departure, before);
+        }
+    }
+}

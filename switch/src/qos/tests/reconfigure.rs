@@ -7,7 +7,7 @@ use crate::time::Nanos;
 
 const MBIT: u64 = 1_000_000;
 
-fn queues() -> [QueuePlan; 5] {
+pub(super) fn queues() -> [QueuePlan; 5] {
     let tbf = TbfPlan { rate: rate(20 * MBIT), burst: burst(2000), peak: None, queue: fifo(1000) };
     [
         fifo(1000),
