@@ -1,6 +1,7 @@
 //! Quality of service with real parts: stations behind veth pairs, iperf3, and the daemon between them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod changes;
 mod policing;
 mod shaping;
 
