@@ -23,8 +23,8 @@ pub use qos::{CountedStatus, MeterStatus, QosStatus, ShapingClassStatus, Shaping
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
 pub use trace::{
-    LostAt, Trace, TraceField, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind, WatchEvent,
-    WatchLine, WatchTally,
+    LostAt, Trace, TraceField, TraceQueue, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind,
+    WatchEvent, WatchLine, WatchTally,
 };
 
 /// The whole state at one moment.

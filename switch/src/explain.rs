@@ -14,7 +14,7 @@ use crate::mac::MacAddress;
 use crate::marking::Trust;
 use crate::meter::{Colour, Dscp};
 use crate::nat::Cause;
-use crate::packet::{Contents, Icmp, IcmpMessage, Ports, Transport};
+use crate::packet::{Contents, Icmp, IcmpMessage, Packet, Ports, Transport};
 use crate::router::{Route, Why};
 use crate::security::{Direction, Match};
 use crate::spanning_tree::PortState;
@@ -31,6 +31,19 @@ pub struct Explanation {
     pub network: Option<NetworkIndex>,
     /// What would become of it.
     pub fate: Fate,
+    /// What it is to trees before ports' queues, if it leaves.
+    pub leaving: Option<Leaving>,
+}
+
+/// A frame as filters of trees see it ([`Subject`](crate::qos::Subject)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaving {
+    /// The packet of IP that it carries, with the addresses with which it leaves.
+    pub packet: Option<Packet>,
+    /// The network in which it leaves.
+    pub network: Option<NetworkIndex>,
+    /// What the port where it entered, or that one's meter, chose for it.
+    pub mark: u16,
 }
 
 /// What becomes of a frame.

@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::{Applied, Refusal};
+use crate::control::PortEdit;
 use crate::model::{Trace, TraceRequest, WatchLine};
 
 /// The daemon answers in milliseconds, and waits ten seconds for its own control thread.
@@ -147,12 +148,12 @@ impl Client {
         Ok(())
     }
 
-    /// Puts a port into these security groups; with `dry_run` only asks what that would change.
+    /// Changes a port; with `dry_run` only asks what that would change.
     ///
     /// # Errors
     /// The daemon is not there, may not be asked, or refuses; then nothing was changed.
-    pub fn set_groups(&self, port: &str, groups: &[String], dry_run: bool) -> Result<Applied, ClientError> {
-        let body = serde_json::to_vec(&serde_json::json!({ "groups": groups }));
+    pub fn edit(&self, port: &str, edit: &PortEdit, dry_run: bool) -> Result<Applied, ClientError> {
+        let body = serde_json::to_vec(edit);
         let query = if dry_run { "?dry_run=true" } else { "" };
         self.ask("PATCH", &format!("/v1/ports/{port}{query}"), body.map_err(|error| self.broken(&error))?)
     }

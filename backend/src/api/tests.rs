@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::control::{Changes, Command, Handle, TraceError, channel};
+use crate::control::{Changes, Command, Handle, PortEdit, TraceError, channel};
 use crate::model::{SecurityStatus, Snapshot, Trace};
 use crate::vhost_user::{Access, Listener};
 
@@ -47,8 +47,13 @@ impl Control {
                     Some(Command::Security(answer)) => {
                         answer.send(SecurityStatus { generation, ..SecurityStatus::default() }).unwrap();
                     }
-                    Some(Command::SetGroups { port, groups, expected, dry_run, answer }) => {
-                        assert_eq!((port.as_str(), groups.len()), ("vm1", 2));
+                    Some(Command::Edit { port, edit, expected, dry_run, answer }) => {
+                        assert_eq!(port, "vm1");
+                        let groups = edit.groups.as_ref().map(Vec::len);
+                        let qos = edit.qos.as_ref().map(Option::as_deref);
+                        let is_known =
+                            matches!((groups, qos), (Some(2), None) | (None, Some(None | Some("gold"))));
+                        assert!(is_known, "{edit:?}");
                         let outcome = expected.check(generation);
                         generation += u64::from(!dry_run && outcome.is_ok());
                         answer.send(outcome.map(|()| Changes { generation, changes: Vec::new() })).unwrap();
@@ -184,7 +189,8 @@ fn a_port_is_put_into_groups_by_itself() {
     assert_eq!(patch("/v1/ports/vm1", "if-match: \"1\"\r\n", groups), 200);
     assert_eq!(api.generation(), 2);
     let names = ["web", "db"].map(str::to_owned);
-    assert_eq!(api.client().set_groups("vm1", &names, false).unwrap().changes.generation, 3);
+    let edit = PortEdit::groups(names.to_vec());
+    assert_eq!(api.client().edit("vm1", &edit, false).unwrap().changes.generation, 3);
     for wrong in ["", "{}", r#"{"groups": "web"}"#, r#"{"groups": [], "mtu": 9000}"#, r#"{"groups": null}"#] {
         assert_eq!(patch("/v1/ports/vm1", "", wrong), 422, "{wrong}");
     }
@@ -192,6 +198,20 @@ fn a_port_is_put_into_groups_by_itself() {
     let long = format!("{{\"groups\": [\"{}\"]}}", "x".repeat(PORT_PATCH_MAX));
     assert_eq!(patch("/v1/ports/vm1", "", &long), 413);
     assert_eq!(api.generation(), 3);
+}
+
+#[test]
+fn a_port_gets_another_qos_or_none_by_itself() {
+    let api = Api::start();
+    let patch = |body: &str| api.request("PATCH", "/v1/ports/vm1", "", body).0;
+    assert_eq!(patch(r#"{"qos": "gold"}"#), 200);
+    assert_eq!(patch(r#"{"qos": null}"#), 200);
+    let edit = PortEdit { qos: Some(None), ..PortEdit::default() };
+    assert_eq!(api.client().edit("vm1", &edit, false).unwrap().changes.generation, 4);
+    for wrong in [r#"{"qos": 7}"#, r#"{"qos": ["gold"]}"#, r#"{"qoz": "gold"}"#] {
+        assert_eq!(patch(wrong), 422, "{wrong}");
+    }
+    assert_eq!(api.generation(), 4);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use viaduct_switch::VlanId;
 
+use super::checked_qos::{DeclaredQos, declared_qos, qos_text};
 use super::failure::Failure;
 use super::table::{Align, Cell, Table};
 use super::{Style, json, units};
@@ -21,7 +22,8 @@ struct Declared<'a> {
     ports: Vec<DeclaredPort<'a>>,
     interfaces: Vec<DeclaredInterface<'a>>,
     groups: Vec<DeclaredGroup<'a>>,
-    warnings: &'a [String],
+    qos: Vec<DeclaredQos<'a>>,
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -88,7 +90,7 @@ pub(super) fn check(file: &Path, style: Style) -> Result<String, Failure> {
         counted(uplinks, "uplink"),
         groups_summary(&loaded.config)
     );
-    for warning in declared.warnings {
+    for warning in &declared.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
     if networks > 0 {
@@ -106,6 +108,7 @@ pub(super) fn check(file: &Path, style: Style) -> Result<String, Failure> {
     if !declared.groups.is_empty() {
         text.push_str(&format!("\n{}", group_table(&declared.groups).render(style.colour)));
     }
+    text.push_str(&qos_text(&declared.qos, style.colour));
     Ok(text)
 }
 
@@ -169,7 +172,8 @@ fn declared<'a>(file: &Path, loaded: &'a Loaded) -> Declared<'a> {
         ports: ports.iter().filter_map(port).collect(),
         interfaces: ports.iter().filter_map(interface).collect(),
         groups: groups.iter().map(|(name, group)| declared_group(name, group, ports)).collect(),
-        warnings: &loaded.warnings,
+        qos: declared_qos(&loaded.config),
+        warnings: loaded.warnings.iter().cloned().chain(config::qos_advice(&loaded.config)).collect(),
     }
 }
 

@@ -7,13 +7,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 mod apply;
 mod bench;
 mod bonds;
 mod check;
+mod checked_qos;
 mod connections;
 mod failure;
 mod gateways;
@@ -35,6 +36,7 @@ mod units;
 mod uplinks;
 mod watch;
 
+use crate::control::PortEdit;
 use failure::Failure;
 use locate::Locate;
 
@@ -133,6 +135,7 @@ Examples:
 Examples:
   viaduct port set web3 --groups web               web3 gets what members of web may have, and no more
   viaduct port set web3 --groups web,monitored --dry-run
+  viaduct port set web3 --qos gold                 what it sends and gets is held to [qos.gold] from now on
 
 What is set holds until a file is applied, read again or the daemon starts anew: write it into the file, too.")]
     Port {
@@ -191,14 +194,23 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum PortChange {
-    /// Put the port into security groups, and out of all others
-    #[command(after_help = "Example:\n  viaduct port set web3 --groups web,monitored")]
+    /// Give the port other security groups, another QoS, or both; what is not named stays
+    #[command(
+        after_help = "Examples:\n  viaduct port set web3 --groups web,monitored\n  viaduct port set web3 --qos gold"
+    )]
+    #[command(group = ArgGroup::new("edit").required(true).multiple(true).args(["groups", "qos", "no_qos"]))]
     Set {
-        /// The port
+        /// The port; for a QoS, an uplink, too
         port: String,
-        /// The groups, separated by commas
-        #[arg(long, required = true, value_delimiter = ',', value_name = "NAMES")]
-        groups: Vec<String>,
+        /// Its groups and no others, separated by commas
+        #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+        groups: Option<Vec<String>>,
+        /// Its QoS: what it sends and gets is held to [qos.NAME]
+        #[arg(long, value_name = "NAME", conflicts_with = "no_qos")]
+        qos: Option<String>,
+        /// It has no QoS any more
+        #[arg(long)]
+        no_qos: bool,
         /// Change nothing, only tell what would change
         #[arg(long)]
         dry_run: bool,
@@ -254,8 +266,10 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
             show::show(&locate.client()?, *what, name.as_deref(), style)
         }
         Command::Connections { action } => connections::act(&locate.client()?, action, style),
-        Command::Port { change: PortChange::Set { port, groups, dry_run } } => {
-            set::set_groups(&locate.client()?, port, groups, *dry_run, style)
+        Command::Port { change: PortChange::Set { port, groups, qos, no_qos, dry_run } } => {
+            let qos = if *no_qos { Some(None) } else { qos.clone().map(Some) };
+            let edit = PortEdit { groups: groups.clone(), qos };
+            set::set(&locate.client()?, port, &edit, *dry_run, style)
         }
         Command::QemuArgs { port, memory, nic_only } => {
             plug::qemu_args(&locate.port(port)?, (!nic_only).then_some(memory), style)

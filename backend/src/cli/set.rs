@@ -5,18 +5,19 @@ use super::failure::Failure;
 use super::{Style, json};
 use crate::api::Client;
 use crate::config::is_name;
+use crate::control::PortEdit;
 
-/// Puts the port into these groups and no others.
-pub(super) fn set_groups(
+/// Changes the port, and nothing that is left out.
+pub(super) fn set(
     client: &Client,
     port: &str,
-    groups: &[String],
+    edit: &PortEdit,
     dry_run: bool,
     style: Style,
 ) -> Result<String, Failure> {
     if !is_name(port) {
         return Err(Failure::new(format!("there is no port {port}; `viaduct show ports` lists all")));
     }
-    let applied = client.set_groups(port, groups, dry_run)?;
+    let applied = client.edit(port, edit, dry_run)?;
     if style.json { json(&applied) } else { Ok(difference(&applied, dry_run)) }
 }

@@ -2,10 +2,11 @@
 
 use clap::Args;
 
+use super::check::counted;
 use super::failure::Failure;
 use super::{Style, json};
 use crate::api::Client;
-use crate::model::{Trace, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind};
+use crate::model::{Trace, TraceQueue, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -111,7 +112,22 @@ fn sent(receivers: &[TraceReceiver]) -> String {
             stopped.join(", ")
         ));
     }
+    receivers.iter().for_each(|to| text.push_str(&queue(to)));
     text
+}
+
+/// Where it would wait before a port.
+fn queue(to: &TraceReceiver) -> String {
+    let Some(TraceQueue { qos, class, filter, waiting_frames, waiting_bytes }) = &to.queue else {
+        return String::new();
+    };
+    let place = match (class.as_str(), filter) {
+        ("", _) => format!("the queue of qos {qos}"),
+        (class, Some(filter)) => format!("class {class} of qos {qos}, by filter[{filter}]"),
+        (class, None) => format!("class {class} of qos {qos}, which no filter says, by default"),
+    };
+    let frames = counted(*waiting_frames, "frame");
+    format!("         before {} by {place}, where {frames} ({waiting_bytes} bytes) wait now\n", to.port)
 }
 
 fn receiver(to: &TraceReceiver) -> String {
@@ -147,8 +163,12 @@ mod tests {
     #[test]
     fn a_way_is_told_step_by_step_and_ends_with_the_verdict() {
         let receivers = [("vm2", true, vec![]), ("wan", false, vec!["vlan 10 priority 0".to_owned()])];
-        let receivers =
-            receivers.map(|(port, running, tags)| TraceReceiver { port: port.to_owned(), tags, running });
+        let receivers = receivers.map(|(port, running, tags)| TraceReceiver {
+            port: port.to_owned(),
+            tags,
+            running,
+            queue: None,
+        });
         let verdict =
             Verdict { kind: VerdictKind::Sent, receivers: receivers.to_vec(), ..Verdict::default() };
         assert_eq!(
@@ -163,6 +183,28 @@ verdict: leaves by vm2 (no tag), wan (vlan 10 priority 0)
          nobody is there to take it now at wan: it gets no copy
 "
         );
+    }
+
+    #[test]
+    fn where_it_would_wait_is_told_of_each_receiver() {
+        let queue = |class: &str, filter| TraceQueue {
+            qos: "shared".to_owned(),
+            class: class.to_owned(),
+            filter,
+            waiting_frames: 1,
+            waiting_bytes: 60,
+        };
+        let told = [("", None), ("web", Some(2)), ("rest", None)].map(|(class, filter)| {
+            let queue = Some(queue(class, filter));
+            super::queue(&TraceReceiver { port: "vm2".to_owned(), queue, ..TraceReceiver::default() })
+        });
+        let lines = [
+            "the queue of qos shared",
+            "class web of qos shared, by filter[2]",
+            "class rest of qos shared, which no filter says, by default",
+        ]
+        .map(|place| format!("         before vm2 by {place}, where 1 frame (60 bytes) wait now\n"));
+        assert_eq!(told, lines);
     }
 
     #[test]

@@ -69,8 +69,8 @@ pub use port::{default_mac, type_name};
 pub use port_security::{AddressPair, PortSecurity};
 pub use problem::{ConfigError, Problem, WrongFile};
 pub use publish::{PortProtocol, Publication};
-pub(crate) use qos::written_marking;
 pub use qos::{Filter, Police, Qos, Tree};
+pub(crate) use qos::{advice as qos_advice, queue_name, users as qos_users, written_marking, written_rate};
 pub use router::{Router, StaticRoute};
 pub(crate) use storm::{written as written_limit, written_in as written_limit_in};
 

@@ -147,9 +147,9 @@ impl Controller {
                 // Whoever asked may have stopped waiting: then the answer is nobody's.
                 Command::Snapshot(answer) => drop(answer.send(self.snapshot())),
                 Command::Security(answer) => drop(answer.send(self.security_status())),
-                Command::SetGroups { port, groups, expected, dry_run, answer } => {
+                Command::Edit { port, edit, expected, dry_run, answer } => {
                     let allowed = expected.check(self.generation);
-                    drop(answer.send(allowed.and_then(|()| self.set_groups(&port, groups, dry_run))));
+                    drop(answer.send(allowed.and_then(|()| self.edit(&port, edit, dry_run, ops))));
                 }
                 Command::Apply { config, expected, dry_run, answer } => {
                     let allowed = expected.check(self.generation);

@@ -82,6 +82,17 @@ pub enum ApplyError {
         /// Its group.
         group: String,
     },
+    /// A port's QoS does not exist.
+    #[error(
+        "port {port}: there is no QoS {qos}; nothing was changed. Declare [qos.{qos}] in the file and apply it, or take one that is \
+         declared there"
+    )]
+    NoQos {
+        /// The port.
+        port: String,
+        /// Its QoS.
+        qos: String,
+    },
     /// There is no such port.
     #[error("there is no port {port}; nothing was changed. `viaduct show ports` lists all")]
     NoPort {

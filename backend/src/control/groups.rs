@@ -79,7 +79,7 @@ impl Controller {
 }
 
 /// Who is not held to his addresses cannot be told apart by them, and who is in no group would not be filtered.
-fn check_filtered(name: &str, port: &config::Port, groups: &[String]) -> Result<(), ApplyError> {
+pub(super) fn check_filtered(name: &str, port: &config::Port, groups: &[String]) -> Result<(), ApplyError> {
     let refused = |why, remedy| Err(ApplyError::NotFiltered { port: name.to_owned(), why, remedy });
     match (port.membership.native(), &port.security) {
         _ if groups.is_empty() => {
@@ -98,7 +98,7 @@ fn check_filtered(name: &str, port: &config::Port, groups: &[String]) -> Result<
 }
 
 /// Each name once, as they were given.
-fn distinct(groups: Vec<String>) -> Vec<String> {
+pub(super) fn distinct(groups: Vec<String>) -> Vec<String> {
     let mut distinct = Vec::new();
     for group in groups {
         if !distinct.contains(&group) {

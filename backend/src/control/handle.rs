@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::config::Config;
-use crate::control::{ApplyError, Tables, TraceError, WatchQuestion};
+use crate::control::{ApplyError, PortEdit, Tables, TraceError, WatchQuestion};
 use crate::dataplane::{Sample, Watch};
 use crate::gateway::News;
 use crate::model::{SecurityStatus, Snapshot, Trace, WatchEvent};
@@ -104,9 +104,9 @@ impl Expected {
 pub(crate) enum Command {
     Snapshot(SyncSender<Snapshot>),
     Security(SyncSender<SecurityStatus>),
-    SetGroups {
+    Edit {
         port: String,
-        groups: Vec<String>,
+        edit: PortEdit,
         expected: Expected,
         dry_run: bool,
         answer: SyncSender<Result<Changes, ApplyError>>,
@@ -227,19 +227,18 @@ impl Handle {
         self.ask(Command::Security)
     }
 
-    /// Puts a port into these security groups and no others, if a generation runs that is expected. The next
-    /// configuration that is applied decides anew.
+    /// Changes one port, if a generation runs that is expected. The next configuration that is applied decides anew.
     ///
     /// # Errors
     /// Why nothing was changed.
-    pub fn set_groups(
+    pub fn edit(
         &self,
         port: String,
-        groups: Vec<String>,
+        edit: PortEdit,
         expected: Expected,
         dry_run: bool,
     ) -> Result<Changes, ApplyError> {
-        self.ask(|answer| Command::SetGroups { port, groups, expected, dry_run, answer })?
+        self.ask(|answer| Command::Edit { port, edit, expected, dry_run, answer })?
     }
 
     /// Tells what happened at uplinks; does not wait.

@@ -9,6 +9,7 @@ mod bonds;
 mod controller;
 mod descriptors;
 mod driver;
+mod edit;
 mod error;
 mod frontends;
 mod gateways;
@@ -61,6 +62,7 @@ use crate::gateway::{self, Gateways};
 use crate::memory::install_poison_handler;
 use crate::vhost_user::PatchBay;
 
+pub use edit::PortEdit;
 pub use error::{ApplyError, RunError};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use viaduct_switch::conntrack::{self, State};
-use viaduct_switch::explain::{Departure, ExplainedStep, Explanation, Fate, Looked, Outcome};
+use viaduct_switch::explain::{Departure, ExplainedStep, Explanation, Fate, Leaving, Looked, Outcome};
 use viaduct_switch::nat::Cause;
+use viaduct_switch::qos::{FilterPlan, Report, RootPlan, Subject};
 use viaduct_switch::router::{Route, Why};
-use viaduct_switch::security::{Match, Remote};
+use viaduct_switch::security::{Match, PortTables, Remote};
 use viaduct_switch::{
     Claims, DropReason, Frame, Head, MacAddress, Metadata, NetworkIndex, PortIndex, StormClass, TagStack,
 };
@@ -14,7 +15,12 @@ use viaduct_switch::{
 use crate::config::Attachment;
 use crate::control::ControlGone;
 use crate::control::controller::Controller;
-use crate::model::{PortState, Trace, TraceField, TraceReceiver, TraceStep, Verdict, VerdictKind};
+use crate::control::qos::assigned;
+use crate::control::routing::Named;
+use crate::dataplane::ShapingReport;
+use crate::model::{
+    PortState, Trace, TraceField, TraceQueue, TraceReceiver, TraceStep, Verdict, VerdictKind,
+};
 use crate::trace::{Description, Surroundings, UnknownAddress, describe};
 
 /// Why a packet was not traced.
@@ -284,7 +290,10 @@ impl Words<'_> {
     fn verdict(&self, explained: &Explanation) -> Verdict {
         match &explained.fate {
             Fate::Leaves(departures) => {
-                let receivers = departures.iter().map(|departure| self.receiver(departure)).collect();
+                let waiting = self.controller.bay.shaping();
+                let receiver =
+                    |departure: &Departure| self.receiver(departure, explained.leaving.as_ref(), &waiting);
+                let receivers = departures.iter().map(receiver).collect();
                 Verdict { kind: VerdictKind::Sent, receivers, ..Verdict::default() }
             }
             Fate::Punted | Fate::ToGateway => Verdict { kind: VerdictKind::Control, ..Verdict::default() },
@@ -293,9 +302,52 @@ impl Words<'_> {
         }
     }
 
-    fn receiver(&self, departure: &Departure) -> TraceReceiver {
-        let running = self.controller.runs(departure.port);
-        TraceReceiver { port: self.port(departure.port), tags: tags(&departure.tags), running }
+    fn receiver(
+        &self,
+        departure: &Departure,
+        leaving: Option<&Leaving>,
+        waiting: &[ShapingReport],
+    ) -> TraceReceiver {
+        let (port, running) = (self.port(departure.port), self.controller.runs(departure.port));
+        let report = waiting.iter().find(|report| report.ports.contains(&departure.port));
+        let queue =
+            leaving.zip(report).and_then(|(leaving, report)| self.queue(&port, leaving, &report.report));
+        TraceReceiver { port, tags: tags(&departure.tags), running, queue }
+    }
+
+    /// Where a frame would wait before a port.
+    fn queue(&self, port: &str, leaving: &Leaving, report: &Report) -> Option<TraceQueue> {
+        let controller = self.controller;
+        let (_, qos) = assigned(&controller.config).find(|(name, _)| *name == port)?;
+        let tree = controller.config.qos.get(qos)?.tree.as_ref()?;
+        let outsides = controller.outsides_of(&controller.config, &controller.numbers);
+        let named = Named { config: &controller.config, numbers: &controller.numbers, outsides: &outsides };
+        let filters = tree.resolve_filters(&named, |group| controller.security.group_index(group));
+        let security = controller.policy.security();
+        let tables = security.and_then(|security| security.port(self.source));
+        let subject = Subject {
+            packet: leaving.packet.as_ref(),
+            network: leaving.network,
+            port: Some(self.source),
+            groups: tables.and_then(PortTables::groups).unwrap_or_default(),
+            mark: leaving.mark,
+        };
+        let matches =
+            |filter: &Option<FilterPlan>| filter.is_some_and(|filter| filter.wants.matches(&subject));
+        let filter = filters.iter().position(matches);
+        let found = filter.and_then(|place| filters.get(place)?.map(|filter| filter.class));
+        let class = match &tree.plan().root {
+            RootPlan::Queue(_) => &report.root,
+            RootPlan::Htb(htb) => report.classes.get(found.unwrap_or(htb.default).get())?,
+        };
+        let name = matches!(tree.plan().root, RootPlan::Htb(_)).then(|| class.name.to_string());
+        Some(TraceQueue {
+            qos: qos.clone(),
+            class: name.unwrap_or_default(),
+            filter,
+            waiting_frames: class.backlog.frames.into(),
+            waiting_bytes: class.backlog.bytes,
+        })
     }
 }
 

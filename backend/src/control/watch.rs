@@ -97,6 +97,7 @@ impl Controller {
                     port: words.port(port),
                     tags: words.tags_at(port, sample),
                     running: self.runs(port),
+                    queue: None,
                 };
                 let receivers: Vec<_> = ports.into_iter().flatten().map(receiver).collect();
                 match sample.lost {

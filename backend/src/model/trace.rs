@@ -145,4 +145,22 @@ pub struct TraceReceiver {
     pub tags: Vec<String>,
     /// Whether somebody is there to take it now: the guest's driver runs, the interface is attached.
     pub running: bool,
+    /// The queues before the port's own, if it has any.
+    #[serde(default)]
+    pub queue: Option<TraceQueue>,
+}
+
+/// Where a packet would wait, if it had to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TraceQueue {
+    /// The port's QoS.
+    pub qos: String,
+    /// The class; empty where there is one queue and no classes.
+    pub class: String,
+    /// The place in the file of the filter that chose it, from 0; none: no filter matches, and it is the default class.
+    pub filter: Option<usize>,
+    /// Frames that wait in that class now.
+    pub waiting_frames: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
 }

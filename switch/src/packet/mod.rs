@@ -37,6 +37,17 @@ use crate::vlan::type_at;
 use ip::Ip;
 use view::View;
 
+/// The packet of IP in a frame of `length` bytes that begins with `head`, as [`parse`] reads it, and most more quickly; `None`: it
+/// is none, or contradicts itself.
+#[must_use]
+#[inline]
+pub fn ip_packet(head: &[u8], length: u32) -> Option<Packet> {
+    Packet::plain(head, length).or_else(|| match parse(head, length) {
+        Ok(Contents::Ip(packet)) => Some(packet),
+        _ => None,
+    })
+}
+
 /// IP protocol numbers (IANA, "Assigned Internet Protocol Numbers").
 pub mod number {
     /// ICMP for IPv4 (RFC 792).

@@ -7,17 +7,19 @@ mod route;
 mod rules;
 mod translate;
 
+use std::cell::Cell;
+
 use super::Switch;
 use super::run::take_off;
 use crate::control::CONTROL_RATE;
 use crate::decision::{Action, Decision, Lengths, Scene, Subject};
 use crate::drops::DropReason;
-use crate::explain::{Departure, Explanation, Fate, Looked, Notes, Observer, Outcome, Place};
+use crate::explain::{Departure, Explanation, Fate, Leaving, Looked, Notes, Observer, Outcome, Place};
 use crate::frame::{Frame, Metadata};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::meter::{self, Dscp};
 use crate::multicast::{Class, Scratch, Snooping, Verdict, classify};
-use crate::packet::parse;
+use crate::packet::{Packet, ip_packet, parse};
 use crate::policy::Policy;
 use crate::security::SourceGuard;
 use crate::stages;
@@ -34,7 +36,8 @@ impl Switch {
         let source = frame.meta.source;
         let port = policy.port(source);
         let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port };
-        let explainer = Explainer { switch: self, scene, now, notes: Notes::default() };
+        let (notes, network, seen) = (Notes::default(), Cell::default(), Cell::default());
+        let explainer = Explainer { switch: self, scene, now, notes, network, seen };
         explainer.explain(frame.clone())
     }
 }
@@ -45,6 +48,10 @@ struct Explainer<'a> {
     scene: Scene<'a>,
     now: Nanos,
     notes: Notes,
+    /// The network in which the frame leaves.
+    network: Cell<Option<NetworkIndex>>,
+    /// What it carries then, if that is not what came.
+    seen: Cell<Option<Packet>>,
 }
 
 impl Explainer<'_> {
@@ -52,7 +59,7 @@ impl Explainer<'_> {
         self.mark(&mut frame);
         if self.police(&mut frame) == meter::Fate::Refused {
             let fate = Fate::Dropped(DropReason::Policed);
-            return Explanation { steps: self.notes.into_steps(), network: None, fate };
+            return Explanation { steps: self.notes.into_steps(), network: None, fate, leaving: None };
         }
         let guard = self.scene.port.and_then(|port| port.guard.as_deref());
         let home = self.classify(&mut frame).and_then(|network| match guard {
@@ -63,7 +70,15 @@ impl Explainer<'_> {
         let subject = Subject::of(&frame, lengths, home);
         let decision = stages::decide_observed(&self.scene, &subject, &self.notes);
         let fate = self.carry_out(&decision, &frame, home.ok());
-        Explanation { steps: self.notes.into_steps(), network: home.ok(), fate }
+        let leaving = matches!(fate, Fate::Leaves(_)).then(|| self.leaving(&frame));
+        Explanation { steps: self.notes.into_steps(), network: home.ok(), fate, leaving }
+    }
+
+    /// The frame as it leaves.
+    fn leaving(&self, frame: &Frame<&[u8]>) -> Leaving {
+        let came = || ip_packet(frame.head.bytes(), frame.meta.length);
+        let (packet, network) = (self.seen.get().or_else(came), self.network.get());
+        Leaving { packet, network, mark: frame.meta.marks.mark }
     }
 
     /// What the port writes instead of what came.
@@ -235,6 +250,8 @@ impl Explainer<'_> {
 
     /// A copy for one port.
     fn departure(&self, port: PortIndex, meta: &Metadata) -> Departure {
+        let native = || self.scene.port?.native();
+        self.network.set(meta.tag.map(|tag| tag.network).or_else(native));
         let tags = self.scene.policy.tags_of(port).and_then(|tags| tags.of(meta)).unwrap_or_default();
         Departure { port, tags }
     }

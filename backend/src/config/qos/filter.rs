@@ -27,6 +27,22 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// The class of what it matches.
+    pub(crate) fn class(&self) -> ClassIndex {
+        self.class
+    }
+
+    /// The mark that it wants.
+    pub(super) fn mark(&self) -> Option<u16> {
+        self.wants.mark
+    }
+
+    /// Whether it wants nothing.
+    pub(super) fn matches_all(&self) -> bool {
+        let Self { wants, network, port, group, .. } = self;
+        *wants == Match::default() && network.is_none() && port.is_none() && group.is_none()
+    }
+
     /// The filter with numbers for names; `None` if one has no number.
     pub(super) fn resolve(
         &self,

@@ -1,5 +1,6 @@
 //! `[qos.NAME]`: how much a port may send, and how what goes to it waits.
 
+mod advice;
 mod filter;
 mod ingress;
 mod marking;
@@ -8,10 +9,13 @@ mod queue;
 mod tree;
 mod units;
 
+pub(crate) use advice::{advice, users};
 pub use filter::Filter;
 pub(super) use filter::Known;
 pub use ingress::Police;
+pub(crate) use queue::name as queue_name;
 pub use tree::Tree;
+pub(crate) use units::written_rate;
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ const KINDS: &[(&str, Kind)] = &[
 ];
 
 /// The name of a queue's kind.
-pub(super) fn name(queue: &QueuePlan) -> &'static str {
+pub(crate) fn name(queue: &QueuePlan) -> &'static str {
     let kind = match queue {
         QueuePlan::Fifo(_) => Kind::Fifo,
         QueuePlan::Sfq(_) => Kind::Sfq,

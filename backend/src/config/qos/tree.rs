@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use viaduct_switch::qos::plan::{CLASSES_MAX, DEPTH_MAX, PRIORITIES, ROOT};
 use viaduct_switch::qos::{
-    BitRate, ClassIndex, ClassPlan, HtbPlan, QueuePlan, RootPlan, Shares, TreeLimits, TreePlan,
+    BitRate, ClassIndex, ClassPlan, FilterPlan, HtbPlan, QueuePlan, RootPlan, Shares, TreeLimits, TreePlan,
 };
 use viaduct_switch::security::GroupIndex;
 
@@ -44,8 +44,18 @@ impl Tree {
     /// The whole plan, with numbers for names; what has no number matches nothing and is left out.
     #[must_use]
     pub fn resolve(&self, numbers: &impl Numbered, group: impl Fn(&str) -> Option<GroupIndex>) -> TreePlan {
-        let filters = self.filters.iter().filter_map(|filter| filter.resolve(numbers, &group));
+        let filters = self.resolve_filters(numbers, group).into_iter().flatten();
         TreePlan { filters: filters.collect(), ..self.plan.clone() }
+    }
+
+    /// Its filters in the file's order, with numbers for names; `None` for one that matches nothing since a name has no number.
+    #[must_use]
+    pub fn resolve_filters(
+        &self,
+        numbers: &impl Numbered,
+        group: impl Fn(&str) -> Option<GroupIndex>,
+    ) -> Vec<Option<FilterPlan>> {
+        self.filters.iter().map(|filter| filter.resolve(numbers, &group)).collect()
     }
 }
 

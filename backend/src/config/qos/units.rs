@@ -71,7 +71,7 @@ pub(super) fn tree_burst(table: &TableReader<'_>, field: &str, rate: BitRate) ->
 }
 
 /// A rate as it is written in the file, in the greatest unit in which it is whole.
-pub(super) fn written_rate(rate: u64, unit: &str) -> String {
+pub(crate) fn written_rate(rate: u64, unit: &str) -> String {
     let prefixes = [("g", 1_000_000_000), ("m", 1_000_000), ("k", 1_000)];
     let prefix = prefixes.iter().find(|(_, factor)| rate >= *factor && rate.is_multiple_of(*factor));
     prefix.map_or_else(|| format!("{rate}{unit}"), |(name, factor)| format!("{}{name}{unit}", rate / factor))

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{ThisHost, parse};
+use crate::control::PortEdit;
 
 const TIERS: &str = "[network.lab]\n\
     [group.web]\nrules = [{ direction = 'ingress', protocol = 'tcp', ports = 8080 }]\n\
@@ -27,7 +28,7 @@ impl Lab {
 
     fn set(&self, port: &str, groups: &[&str]) -> Result<String, ApplyError> {
         let groups = groups.iter().map(|name| (*name).to_owned()).collect();
-        let done = self.handle.set_groups(port.to_owned(), groups, Expected::Any, false)?;
+        let done = self.handle.edit(port.to_owned(), PortEdit::groups(groups), Expected::Any, false)?;
         let lines: Vec<String> = done.changes.iter().map(ToString::to_string).collect();
         Ok(format!("{} {}", done.generation, lines.join("; ")))
     }
@@ -50,7 +51,8 @@ fn tiers() -> Lab {
 fn a_port_joins_and_leaves_groups_and_the_file_has_the_last_word() {
     let lab = tiers();
     assert_eq!((lab.members("web"), lab.port("b").groups), (vec!["a".to_owned()], Some(vec!["db".into()])));
-    let told = lab.handle.set_groups("b".into(), vec!["web".into()], Expected::Any, true).unwrap();
+    let told =
+        lab.handle.edit("b".into(), PortEdit::groups(vec!["web".into()]), Expected::Any, true).unwrap();
     assert_eq!((told.generation, lab.members("web").len()), (3, 1), "a dry run changes nothing");
     assert_eq!(lab.set("b", &["web", "db", "web"]).unwrap(), "3 ~ port b: groups db -> web+db");
     assert_eq!(lab.members("web"), ["a", "b"]);
@@ -75,7 +77,7 @@ fn what_cannot_be_is_refused_with_its_remedy_and_changes_nothing() {
         assert!(error.contains(expected), "{error}");
     }
     let old = Expected::OneOf(vec![1]);
-    let error = lab.handle.set_groups("a".into(), vec!["db".into()], old, false).unwrap_err();
+    let error = lab.handle.edit("a".into(), PortEdit::groups(vec!["db".into()]), old, false).unwrap_err();
     assert!(matches!(error, ApplyError::Generation { running: 2 }), "{error}");
     assert_eq!((lab.handle.snapshot().unwrap().generation, lab.members("web").len()), (2, 1));
 }

@@ -68,6 +68,7 @@ impl Explainer<'_> {
     ) -> Fate {
         let networks = [network, hop.network];
         self.notes.outcome(|| Outcome::Hop(hop.network, hop.destination));
+        self.seen.set(seen.copied());
         let mut frame = frame.clone();
         let priority = frame.meta.tag.and_then(|tag| tag.priority);
         frame.meta.tag = Some(TakenTag { network: hop.network, priority });
