@@ -65,12 +65,14 @@ pub(in crate::dataplane) struct Shaping {
     untold: Untold,
     /// When the round began in which frames were last brought to a tree, and what may depart in it with them.
     brought: (Nanos, i64),
+    /// What the last round left of [`ROUND_BUDGET`]: less than nothing if its last turn took more.
+    budget: i64,
 }
 
 impl Shaping {
     pub(in crate::dataplane) fn new(worker: usize) -> Self {
         let (table, brought) = (Arc::default(), (NEVER, 0));
-        Self { worker, table, agenda: Agenda::default(), untold: Untold::default(), brought }
+        Self { worker, table, agenda: Agenda::default(), untold: Untold::default(), brought, budget: 0 }
     }
 
     /// The tree before a port's queues.
@@ -140,19 +142,22 @@ impl Shaping {
         leaving: &Leaving<'_>,
         visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) {
-        let mut budget = ROUND_BUDGET;
+        self.budget = self.budget.min(0) + ROUND_BUDGET;
         for _ in 0..ROUND_TREES {
-            if budget <= 0 {
+            if self.budget <= 0 {
                 return;
             }
-            budget -= VISIT_COST;
+            self.budget -= VISIT_COST;
             let Some(id) = self.agenda.take(leaving.now) else { return };
             let Ok(place) = self.table.trees.binary_search_by_key(&id, |tree| tree.id) else { continue };
             let Some(tree) = self.table.trees.get(place).cloned() else { continue };
             let Some(mut waiting) = tree.turn(true) else { continue };
             waiting.scheduled = NEVER;
             let mut untold = self.take_untold();
-            let next = waiting.depart(leaving, &mut untold, &mut budget);
+            // Each has a whole turn, so that none comes off worse for being the last; the next round has less then.
+            let mut turn = ROUND_BUDGET;
+            let next = waiting.depart(leaving, &mut untold, &mut turn);
+            self.budget -= ROUND_BUDGET - turn;
             self.schedule(&tree, &mut waiting, next);
             drop(waiting);
             self.tell(untold, leaving.outlets, visited);
