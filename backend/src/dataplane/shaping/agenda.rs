@@ -8,10 +8,12 @@ use viaduct_switch::Nanos;
 /// Entries that are out of date, beside one for each tree, before they are cleared away.
 const SLACK: usize = 64;
 
-/// Times by trees, the first one first. What a tree had before is out of date, and is passed over when its time comes.
+/// Times by trees, the first one first, and of the same ones that which was said first. What a tree had before is out of date, and is passed over when its time comes.
 #[derive(Default)]
 pub(in crate::dataplane) struct Agenda {
-    times: BinaryHeap<Reverse<(Nanos, u32)>>,
+    times: BinaryHeap<Reverse<(Nanos, u64, u32)>>,
+    /// Counts what was said.
+    said: u64,
     /// The time of each tree; [`NEVER`] of those that have none.
     current: Vec<Nanos>,
 }
@@ -23,7 +25,7 @@ impl Agenda {
     /// The first time, if there is one.
     #[inline]
     pub(in crate::dataplane) fn first(&self) -> Option<Nanos> {
-        self.times.peek().map(|Reverse((at, _))| *at)
+        self.times.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// Has tree `id` looked at at `at`, whatever was said before.
@@ -36,11 +38,12 @@ impl Agenda {
             *current = at;
         }
         if at != NEVER {
-            self.times.push(Reverse((at, id)));
+            self.said += 1;
+            self.times.push(Reverse((at, self.said, id)));
         }
         if self.times.len() > SLACK + 2 * self.current.len() {
             let current = &self.current;
-            self.times.retain(|Reverse((at, id))| current.get(*id as usize) == Some(at));
+            self.times.retain(|Reverse((at, _, id))| current.get(*id as usize) == Some(at));
         }
     }
 
@@ -53,7 +56,7 @@ impl Agenda {
 
     /// Takes a tree whose time has come.
     pub(in crate::dataplane) fn take(&mut self, now: Nanos) -> Option<u32> {
-        while let Some(&Reverse((at, id))) = self.times.peek()
+        while let Some(&Reverse((at, _, id))) = self.times.peek()
             && at <= now
         {
             self.times.pop();
@@ -89,6 +92,8 @@ mod tests {
         assert_eq!(due(&mut agenda, 20), [4, 2], "tree 1 was put off");
         assert_eq!(due(&mut agenda, 100), [1, 3]);
         assert_eq!(agenda.first(), None);
+        [7, 2, 5].into_iter().for_each(|id| agenda.put(id, Nanos(200)));
+        assert_eq!(due(&mut agenda, 200), [7, 2, 5], "who was put first is first");
     }
 
     #[test]

@@ -254,13 +254,15 @@ proptest! {
         }
     }
 
-    /// A burst is answered as its frames one by one.
+    /// A burst is answered as its frames one by one, at rates of which a unit lasts a whole number of ticks: at others, each frame
+    /// is rounded up by itself, and one may be the one too many.
     #[test]
     fn a_burst_is_metered_as_its_frames_are(
         lengths in prop::collection::vec(60_u32..3000, 1..64),
-        rate in 1_000_u64..10_000_000,
+        exponent in 10..=22_u32,
     ) {
-        let committed = Limits { packets: packets(rate / 100 + 1, 40).packets, ..bits(rate, 50_000) };
+        let rate = 1_u64 << exponent;
+        let committed = Limits { packets: packets(rate >> 6, 40).packets, ..bits(rate, 50_000) };
         let plan = MeterPlan { committed, peak: Some(bits(2 * rate, 80_000)), exceeding: Exceeding::Passed, ..MeterPlan::default() };
         let (whole, single) = (Meter::new(plan, Nanos(0)), Meter::new(plan, Nanos(0)));
         let mut burst: Vec<_> = lengths.iter().flat_map(|length| frames(*length, 1)).collect();
