@@ -65,7 +65,7 @@ fn config(tree: &str) -> String {
 #[test]
 fn trees_change_and_go_under_load_without_a_loss_but_what_their_queues_drop() {
     let stage = Stage::new(&config(TREES[0]), &[]);
-    stage.stations[0].run("ping -c 1 -w 5 10.0.1.3");
+    stage.stations[0].run("busybox ping -c 1 -W 5 10.0.1.3");
     let start = |station: usize, name: &str, program: &str| {
         let mut command = stage.stations[station].command("python3");
         command.args(["-c", program]);
