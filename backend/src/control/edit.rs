@@ -3,7 +3,7 @@
 use event_manager::EventOps;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, Qos};
 use crate::control::controller::Controller;
 use crate::control::groups::{check_filtered, distinct};
 use crate::control::{ApplyError, Changes};
@@ -79,5 +79,17 @@ fn set_qos(wanted: &mut Config, name: &str, qos: Option<String>) -> Result<(), A
     let port = wanted.ports.get_mut(name).map(|port| &mut port.qos);
     let place = port.or_else(|| wanted.uplinks.get_mut(name).map(|uplink| &mut uplink.qos));
     *place.ok_or_else(|| ApplyError::NoPort { port: name.to_owned() })? = qos;
-    Ok(())
+    check_waits(wanted, name)
+}
+
+/// Only guests can wait; a file that says otherwise of others is refused when it is read.
+fn check_waits(wanted: &Config, name: &str) -> Result<(), ApplyError> {
+    let port = wanted.ports.get(name);
+    let qos = port.map_or_else(|| wanted.uplinks.get(name).map(|uplink| &uplink.qos), |port| Some(&port.qos));
+    let Some(qos) = qos.and_then(Option::as_ref) else { return Ok(()) };
+    let is_guest = port.is_some_and(|port| port.vhost_user().is_some());
+    match wanted.qos.get(qos).is_some_and(Qos::waits) && !is_guest {
+        true => Err(ApplyError::CannotWait { port: name.to_owned(), qos: qos.clone() }),
+        false => Ok(()),
+    }
 }

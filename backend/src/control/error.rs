@@ -82,6 +82,17 @@ pub enum ApplyError {
         /// Its group.
         group: String,
     },
+    /// What a port sends too fast cannot wait where that is not a guest.
+    #[error(
+        "port {port}: qos.{qos} has exceed = \"wait\", and only a guest can be made to wait; nothing was changed. Take a QoS that \
+         drops what exceeds its rate"
+    )]
+    CannotWait {
+        /// The port, or an uplink.
+        port: String,
+        /// Its QoS.
+        qos: String,
+    },
     /// A port's QoS does not exist.
     #[error(
         "port {port}: there is no QoS {qos}; nothing was changed. Declare [qos.{qos}] in the file and apply it, or take one that is \

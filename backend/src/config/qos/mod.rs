@@ -53,7 +53,7 @@ pub(super) fn read(table: &TableReader<'_>, known: &Known<'_>) -> Qos {
 
 impl Qos {
     /// Whether what a port sends too fast stays in its ring.
-    fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.ingress.is_some_and(|police| police.plan.exceeding == Exceeding::Waits)
     }
 }

@@ -134,3 +134,20 @@ fn one_membership_in_a_group_of_a_thousand_costs_less_than_a_millisecond() {
     assert_eq!(lab.members("web").len(), 1001);
     assert!(each < 1000, "{each} us");
 }
+
+#[test]
+fn only_a_guest_gets_a_qos_with_which_what_exceeds_its_rate_waits() {
+    const WAITING: &str = "[network.lab]\n[port.guest]\nnetwork = 'lab'\n\
+        [port.end]\nnetwork = 'lab'\ntype = 'veth'\ninterface = 'none0'\n\
+        [qos.slow]\ningress = { police = '50mbit', exceed = 'wait' }\n";
+    let lab = Lab::start(&[]);
+    lab.handle.apply(lab.parse(WAITING), false).unwrap();
+    let set = |port: &str| {
+        let edit = PortEdit { qos: Some(Some("slow".into())), ..PortEdit::default() };
+        lab.handle.edit(port.to_owned(), edit, Expected::Any, false)
+    };
+    let error = set("end").unwrap_err().to_string();
+    assert!(error.contains("port end: qos.slow has exceed = \"wait\", and only a guest"), "{error}");
+    assert!(set("nobody").unwrap_err().to_string().contains("there is no port nobody"));
+    assert_eq!(set("guest").unwrap().changes.len(), 1);
+}
