@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::plan::Colour;
 use crate::offload::checksum::fold;
-use crate::vlan::{TAG_LEN, TAGS_MAX, TYPE_FIELD, is_tag_at, type_at};
+use crate::vlan::{TAG_LEN, TYPE_FIELD, is_tag_at, type_at};
 
 /// The type field of IPv4 and IPv6.
 const IPV4: [u8; 2] = [0x08, 0x00];
@@ -101,7 +101,8 @@ impl FromStr for Dscp {
 /// Where the packet of IP begins in a frame, and of which version it is.
 fn network(head: &[u8]) -> Option<(usize, [u8; 2])> {
     let mut at = TYPE_FIELD;
-    while is_tag_at(head, at) && at < TYPE_FIELD + TAGS_MAX * TAG_LEN {
+    // As many as there are: stations may have tags of their own behind those of the switch.
+    while is_tag_at(head, at) {
         at += TAG_LEN;
     }
     Some((at + 2, type_at(head, at)?))
