@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use viaduct_switch::PortIndex;
+use viaduct_switch::{Nanos, PortIndex};
 
 use super::Signal;
 use super::assignment::Meter;
@@ -37,6 +37,14 @@ pub(super) struct Inlet {
 }
 
 impl Inlet {
+    /// Has the next burst be no larger than what its meter has room for: others may have taken of that since the last one.
+    #[inline(never)]
+    pub(super) fn keep_to_room(&mut self, now: Nanos) {
+        if let Some(pressure) = &self.pressure {
+            self.way.keep_to(pressure.room(now));
+        }
+    }
+
     /// Whether it is left alone for now.
     pub(super) fn is_paused(&self) -> bool {
         self.pressure.as_ref().is_some_and(|pressure| pressure.is_paused())

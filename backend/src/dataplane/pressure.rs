@@ -10,8 +10,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use viaduct_switch::Nanos;
 use viaduct_switch::meter::{Cost, Meter, Turn};
+use viaduct_switch::{Nanos, Volume};
 
 use super::inlet::Inlet;
 use super::kicks::poll_again;
@@ -40,6 +40,11 @@ impl Pressure {
         self.pause.is_some()
     }
 
+    /// What a visit had better keep to.
+    pub(super) fn room(&self, now: Nanos) -> Volume {
+        self.meter.room(now)
+    }
+
     /// How long the frames of a burst last that was read and not yet delivered.
     pub(super) fn cost(&self, burst: &Burst) -> Cost {
         self.meter.cost(burst.frames().0)
@@ -55,8 +60,6 @@ impl Worker {
         let Some(pressure) = inlet.pressure.as_deref_mut() else { return true };
         let until = pressure.turn.took(&pressure.meter, cost, now);
         pressure.pause = until.map(|until| Pause { since: now, until });
-        let room = pressure.meter.room(now);
-        inlet.way.keep_to(room);
         let Some(until) = until else { return true };
         inlet.polled = false;
         // It may be long until its guest would be told otherwise.
@@ -99,8 +102,6 @@ impl Worker {
         let Some(inlet) = inlet(&mut self.inlets, place) else { return };
         let Some(pressure) = inlet.pressure.as_deref_mut() else { return };
         let Some(pause) = pressure.pause.take() else { return };
-        let room = pressure.meter.room(now);
-        inlet.way.keep_to(room);
         self.switch.counters().port(inlet.port).add_paused(now - pause.since);
         self.pauses.put(place, NEVER);
         let woken = poll_again(&mut self.inlets, &mut self.polled, place);
@@ -135,7 +136,6 @@ impl Worker {
                 let since = before.as_ref().and_then(|before| before.pause).map(|pause| pause.since);
                 let pause = since.or(comes.then_some(now)).map(|since| Pause { since, until: now });
                 let owes_until = meter.level_at(now);
-                inlet.way.keep_to(meter.room(now));
                 inlet.pressure = Some(Box::new(Pressure { meter, turn: Turn::default(), pause }));
                 if owes_until > now { self.put_off(place, owes_until) } else { self.end_pause(place, now) }
             }

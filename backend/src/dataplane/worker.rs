@@ -167,11 +167,16 @@ impl Worker {
         let mut at = 0;
         while let Some(&place) = self.polled.get(at) {
             let keep = match self.inlets.get_mut(place as usize).and_then(Option::as_mut) {
-                Some(inlet) if !inlet.broken => match inlet.way.read(inlet.port, &mut self.burst) {
-                    Ok(0) => self.may_stay_polled(place, now),
-                    Ok(_) => self.serve(place, now),
-                    Err(error) => self.break_inlet(place, error),
-                },
+                Some(inlet) if !inlet.broken => {
+                    if inlet.pressure.is_some() {
+                        inlet.keep_to_room(elapsed(self.started, now));
+                    }
+                    match inlet.way.read(inlet.port, &mut self.burst) {
+                        Ok(0) => self.may_stay_polled(place, now),
+                        Ok(_) => self.serve(place, now),
+                        Err(error) => self.break_inlet(place, error),
+                    }
+                }
                 _ => false,
             };
             if keep {
