@@ -186,7 +186,9 @@ impl Dataplane {
         let Trees { known, away, .. } = &mut self.trees;
         let (mut gone, mut still) = (HashSet::new(), HashMap::new());
         for port in known.iter().flat_map(|known| known.shaper.all_ports()) {
-            if !self.attached.contains_key(&port) {
+            // A guest may have rings of its own to send by alone.
+            let runs = self.attached.get(&port).is_some_and(|attached| attached.outlet.is_some());
+            if !runs {
                 let was_away = away.get(&port).copied();
                 if was_away == Some(false) {
                     gone.insert(port);

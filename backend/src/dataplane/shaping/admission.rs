@@ -1,6 +1,6 @@
 //! Frames for a port with a tree: they pass if nothing is in their way, or wait.
 
-use viaduct_switch::offload::{Capabilities, Checksums, Treatment};
+use viaduct_switch::offload::{Capabilities, Checksums, SEGMENTS_MAX, Treatment};
 use viaduct_switch::packet::{Contents, Packet, parse};
 use viaduct_switch::qos::{ClassIndex, Ecn, Item, Subject};
 use viaduct_switch::security::PortTables;
@@ -41,7 +41,13 @@ pub(in crate::dataplane) struct Visit<'a> {
     now: Nanos,
     /// Frames of the port that is visited were set aside, and not all of them have left.
     is_behind: bool,
+    /// Pieces into which super-frames were to be cut in this visit.
+    cut: u64,
 }
+
+/// Pieces into which super-frames are cut in a visit at most, beside those of its first one: an ordinary burst has a tenth of it, but
+/// a sender may claim segments of one byte.
+const CUT_MAX: u64 = 2048;
 
 /// What a tree said about a frame.
 pub(in crate::dataplane) enum Verdict {
@@ -67,7 +73,7 @@ impl Shaper {
     pub(in crate::dataplane) fn visit(&self, now: Nanos, wait: bool) -> Option<Visit<'_>> {
         let mut waiting = self.turn(wait)?;
         let now = waiting.at(now);
-        Some(Visit { tree: self, waiting, now, is_behind: false })
+        Some(Visit { tree: self, waiting, now, is_behind: false, cut: 0 })
     }
 }
 
@@ -124,10 +130,14 @@ impl Visit<'_> {
         let least = if is_cut { Item { length: 1, ..place.item } } else { place.item };
         let bytes = if is_cut { 0 } else { *length as usize + usize::from(*tags_len) };
         let no_memory = || (!store.has_room(bytes)).then_some(DropReason::QueueMemory);
-        let Some(reason) = tree.refusal(self.now, place.class, &least).or_else(no_memory) else {
+        let pieces = if is_cut && segments <= SEGMENTS_MAX as u64 { segments } else { 1 };
+        let too_many = || (self.cut > 0 && self.cut + pieces > CUT_MAX).then_some(DropReason::QueueFull);
+        let refusal = tree.refusal(self.now, place.class, &least).or_else(no_memory);
+        let Some(reason) = refusal.or_else(|| if is_cut { too_many() } else { None }) else {
+            self.cut += if is_cut { pieces } else { 0 };
             return Verdict::Waits(place);
         };
-        let frames = if is_cut { segments } else { 1 };
+        let frames = pieces;
         tree.count_refused(place.class, frames);
         Verdict::Lost(reason, frames)
     }

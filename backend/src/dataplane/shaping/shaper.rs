@@ -187,10 +187,14 @@ impl Shaper {
     pub(in crate::dataplane) fn set_ports(&self, ports: &[PortIndex]) {
         let mut waiting = turn::patiently(&self.waiting);
         let before = std::mem::replace(&mut waiting.ports, ports.to_vec());
-        waiting.former.extend(before);
         let Waiting { ports, former, store, .. } = &mut *waiting;
+        if store.len() == 0 {
+            former.clear();
+        }
+        // Who leaves now may get more in it until all workers know.
+        former.extend(before);
         let stay: HashSet<PortIndex> = ports.iter().copied().collect();
-        former.retain(|port| store.len() > 0 && !stay.contains(port));
+        former.retain(|port| !stay.contains(port));
         former.sort_unstable();
         former.dedup();
     }
