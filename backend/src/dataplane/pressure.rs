@@ -4,8 +4,8 @@
 //! A burst cannot be put back into a ring. So a ring is read in bursts about as large as what its port's meter holds
 //! ([`Meter::room`]), and is left alone afterwards until what the meter owes is paid ([`Turn`]): it is not polled, its guest is not
 //! asked to kick, and the worker's sleep ends when its time has come. Only its own worker knows that it pauses; a ring that
-//! moves takes its pause along, and one that comes anew begins with one where its port owes, so that a guest gains nothing by
-//! stopping and starting it. Another rate is heeded at once.
+//! moves takes its pause along, and one that comes anew begins with one where its port owes, so that stopping and starting it gains
+//! nothing of the rate; what its last visit took too much of others' turns is forgotten. Another rate is heeded at once.
 
 use std::sync::Arc;
 use std::time::Instant;
