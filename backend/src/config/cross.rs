@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::port::default_mac;
 use super::reader::TableReader;
 use super::{
-    Interface, Network, Port, Router, SwitchSettings, Uplink, VhostUser, outside, port_security, routing,
-    values, vlans,
+    Interface, Network, Port, Router, SwitchSettings, Uplink, VhostUser, outside, overlay, port_security,
+    routing, values, vlans,
 };
 
 /// A table's value together with where it stands in the file.
@@ -37,6 +37,7 @@ pub(super) fn check(
     vlans::check(ports, networks, uplinks);
     routing::check(ports, networks, uplinks, routers);
     outside::check(ports, networks, uplinks);
+    overlay::check(ports, networks, uplinks);
 }
 
 /// In tables of addresses and drops, ports and uplinks stand side by side.

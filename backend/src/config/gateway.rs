@@ -29,7 +29,8 @@ const METADATA: &str =
 const METADATA_TABLE: &str = "\"unix:\" and the absolute path of a socket, an address and a port, like \"127.0.0.1:8775\", or a \
                               table, like { to = \"127.0.0.1:8775\", proxy_protocol = false }";
 
-/// Fields that say something about a network's gateway or its stations' addresses: they need `subnets`.
+/// Fields that say something about a network's gateway or its stations' addresses: they need `subnets`, but for the MTU of
+/// what goes by tunnels.
 const OF_SUBNETS: &[&str] = &["mtu", "dhcp", "dhcp6", "ra", "dns", "metadata"];
 
 /// What a network's gateway is and does. Whether the network has one, [`Config::has_gateway`] says.
@@ -125,12 +126,20 @@ impl Config {
         self.networks.get(name).is_some_and(|network| network.mode.is_routed() || is_in_router())
     }
 
-    /// Largest packet in bytes that goes to a network's stations: as it is written, else the least of its ports'.
+    /// Largest packet in bytes that goes to a network's stations: as it is written, else the least of its ports', and what fits
+    /// into its tunnels if there are some. What an uplink's interface carries, for which the file says nothing, is not known here:
+    /// it counts as 1500 bytes.
     #[must_use]
     pub fn mtu_of(&self, name: &str) -> u16 {
-        let written = self.networks.get(name).and_then(|network| network.gateway.mtu);
+        let network = self.networks.get(name);
         let ports = self.ports.values().filter(|port| port.membership.has(name)).map(|port| port.mtu);
-        written.or_else(|| ports.min()).unwrap_or(MTU)
+        let tunnels = network.and_then(|network| network.overlay.as_ref()).map(|overlay| {
+            let uplink = self.uplinks.get(&overlay.uplink);
+            let underlay = uplink.and_then(|uplink| uplink.mtu).unwrap_or(MTU);
+            overlay.inner_mtu(underlay, overlay.family().unwrap_or(Family::Ipv4))
+        });
+        let written = network.and_then(|network| network.gateway.mtu);
+        written.or_else(|| ports.chain(tunnels).min()).unwrap_or(MTU)
     }
 }
 
@@ -176,7 +185,8 @@ fn subnets(table: &TableReader<'_>) -> Vec<Subnet> {
 /// Notes what is missing beside what is written.
 fn check_needs(table: &TableReader<'_>, mode: NetworkMode, subnets: &[Subnet]) {
     if !table.has("subnets") {
-        for field in OF_SUBNETS.iter().filter(|field| table.has(field)) {
+        let is_alone = |field: &&&str| table.has(field) && !(**field == "mtu" && table.has("overlay"));
+        for field in OF_SUBNETS.iter().filter(is_alone) {
             let expected = "`subnets` beside it, in which the network's gateway has its addresses";
             table.note(field, format!("the field `{field}`"), expected.to_owned());
         }

@@ -16,7 +16,7 @@ use super::names::{NAME_RULE, is_name};
 use super::problem::{ConfigError, Problem, WrongFile};
 use super::reader::{Problems, TableReader};
 use super::values::shortened;
-use super::{Config, groups, network, port, qos, router, schema, spanning_tree, switch, uplink};
+use super::{Config, groups, network, overlay, port, qos, router, schema, spanning_tree, switch, uplink};
 
 /// The longest file that is read, in bytes.
 pub const FILE_SIZE_MAX: usize = 16 << 20;
@@ -139,6 +139,7 @@ fn read_document(top: &TableReader<'_>, host: &dyn Host, warnings: &mut Vec<Stri
     cross::check(&ports, &networks, &uplinks, &routers, &settings);
     qos::check_waits(&ports, &uplinks, &qos);
     warnings.extend(spanning_tree::warnings(&networks));
+    warnings.extend(overlay::warnings(&networks));
     Config {
         switch: settings,
         networks: by_name(networks),

@@ -32,6 +32,7 @@ mod names;
 mod nat;
 mod network;
 mod outside;
+mod overlay;
 mod port;
 mod port_security;
 mod problem;
@@ -65,6 +66,7 @@ pub(crate) use membership::written as written_tag_types;
 pub use membership::{Membership, Trunk};
 pub(crate) use names::is_name;
 pub use nat::{Filtering, Mapping, NatOptions, PrefixPair, SourceRule, SourceTarget};
+pub use overlay::{Overlay, OverlayKind, STATIONS_MAX, StaticStation, VTEPS_MAX};
 pub use port::{default_mac, type_name};
 pub use port_security::{AddressPair, PortSecurity};
 pub use problem::{ConfigError, Problem, WrongFile};
@@ -207,6 +209,8 @@ pub struct Network {
     pub multicast_fast_leave: bool,
     /// Its subnets, and what its gateway does.
     pub gateway: GatewaySettings,
+    /// Its stations on other machines, behind tunnels; `None`: it has none of these.
+    pub overlay: Option<Overlay>,
 }
 
 impl Network {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::names::{NAME_RULE, is_name, reference};
 use super::reader::TableReader;
-use super::{Network, NetworkMode, gateway, membership, schema, spanning_tree, values};
+use super::{Network, NetworkMode, gateway, membership, overlay, schema, spanning_tree, values};
 
 /// IEEE 802.1Q-2018, table 8-6: recommended 300 s.
 const AGEING: Duration = Duration::from_secs(300);
@@ -30,6 +30,7 @@ pub(super) fn read(table: &TableReader<'_>, uplinks: &BTreeSet<&str>) -> Network
     let ageing = |value: &_| values::duration(value).filter(|ageing| AGEING_RANGE.contains(ageing));
     let mode = table.read_word("mode", NetworkMode::ALL, &[]);
     check_uplink(table, mode);
+    let gateway = gateway::read(table, mode.unwrap_or_default());
     Network {
         mode: mode.unwrap_or_default(),
         uplink: reference(table, "uplink", "uplink", uplinks),
@@ -47,7 +48,8 @@ pub(super) fn read(table: &TableReader<'_>, uplinks: &BTreeSet<&str>) -> Network
             .read("multicast_membership", MEMBERSHIP_EXPECTED, heard)
             .unwrap_or(MEMBERSHIP),
         multicast_fast_leave: table.read("multicast_fast_leave", SWITCH, values::boolean).unwrap_or(false),
-        gateway: gateway::read(table, mode.unwrap_or_default()),
+        overlay: overlay::read(table, mode, uplinks, &gateway.subnets),
+        gateway,
     }
 }
 

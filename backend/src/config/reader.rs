@@ -273,6 +273,20 @@ impl<'f> TableReader<'f> {
         tables
     }
 
+    /// The tables of a field that is a list of them; nothing is noted.
+    pub(super) fn items(&self, field: &str) -> impl Iterator<Item = TableReader<'f>> + use<'f> {
+        let path = self.field_path(field);
+        let problems = self.problems;
+        let array = match self.table.get(field).map(Spanned::get_ref) {
+            Some(DeValue::Array(array)) => Some(array),
+            _ => None,
+        };
+        array.into_iter().flat_map(|array| array.iter()).enumerate().filter_map(move |(index, item)| {
+            let DeValue::Table(table) = item.get_ref() else { return None };
+            Some(TableReader { path: format!("{path}[{index}]"), at: item.span().start, table, problems })
+        })
+    }
+
     /// Whether the field is written as a table, where it may be something else, too.
     pub(super) fn is_table(&self, field: &str) -> bool {
         matches!(self.table.get(field).map(Spanned::get_ref), Some(DeValue::Table(_)))

@@ -130,10 +130,38 @@ pub const NETWORK: Table = Table {
         now("metadata", "\"unix:\" and a path, an address and a port, or a table", "none"),
         now("nat", "a table", "the defaults there"),
         now("snat", "a list of tables", "[]"),
-        later("overlay"),
-        later("arp_suppression"),
-        later("static"),
+        unserved("overlay", "a table", "none"),
+        unserved("arp_suppression", "true, false", "false"),
+        unserved("static", "a list of tables", "[]"),
         later("qos"),
+    ],
+};
+
+/// `[network.NAME.overlay]`
+pub const OVERLAY: Table = Table {
+    heading: "network.NAME.overlay",
+    fields: &[
+        now("kind", "\"vxlan\", \"geneve\", \"gre\"", ""),
+        now("uplink", "an uplink's name", ""),
+        now("vni", "a number from 0 to 16777215", "must be written but with gre"),
+        now("key", "a number from 0 to 4294967295", "must be written with gre"),
+        now("group", "a multicast address", "none"),
+        now("peers", "a list of addresses", "none"),
+        now("port", "a number from 1 to 65535", "4789 with vxlan, 6081 with geneve"),
+        now("ttl", "a number from 1 to 255", "64"),
+        now("udp_checksum", "true, false", "false over IPv4, true over IPv6"),
+        now("learning", "true, false", "true"),
+        now("known_vteps_only", "true, false", "false"),
+    ],
+};
+
+/// `[[network.NAME.static]]`
+pub const STATIC: Table = Table {
+    heading: "network.NAME.static",
+    fields: &[
+        now("mac", "an Ethernet address", ""),
+        now("address", "an IP address, or a list of them", "[]"),
+        now("vtep", "an IP address", ""),
     ],
 };
 
@@ -400,6 +428,8 @@ pub const TABLES: &[&Table] = &[
     &NAT,
     &NPTV6,
     &SNAT,
+    &OVERLAY,
+    &STATIC,
     &ROUTER,
     &ROUTE,
     &PORT,

@@ -13,6 +13,7 @@ mod gateways;
 mod groups;
 mod interfaces;
 mod limits;
+mod overlays;
 mod port_security;
 mod qos;
 mod trees;
@@ -97,6 +98,7 @@ fn every_field_of_the_schema_is_wrong_in_some_case() {
                     || port_security::has_case(&path)
                     || groups::has_case(&path)
                     || gateways::has_case(&path)
+                    || overlays::has_case(&path)
                     || qos::has_case(&path),
                 "no case for {path}"
             );
@@ -171,6 +173,7 @@ fn the_smallest_file_gets_every_default() {
             multicast_fast_leave: false,
             segment: None,
             gateway: GatewaySettings::default(),
+            overlay: None,
         }
     );
     let end = VhostUser {

@@ -3,6 +3,7 @@
 mod addresses;
 mod groups;
 mod networks;
+mod overlays;
 mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};

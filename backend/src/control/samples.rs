@@ -24,6 +24,7 @@ pub(super) fn network() -> Network {
         multicast_fast_leave: false,
         segment: None,
         gateway: GatewaySettings::default(),
+        overlay: None,
     }
 }
 

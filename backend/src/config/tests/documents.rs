@@ -8,9 +8,18 @@ fn every_example_loads() {
     let files: Vec<PathBuf> =
         std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(
-        ["s1.toml", "s2.toml", "s3.toml", "nat.toml", "noisy-neighbour.toml", "s9.toml", "s10.toml"]
-            .iter()
-            .all(|name| files.iter().any(|file| file.ends_with(name)))
+        [
+            "s1.toml",
+            "s2.toml",
+            "s3.toml",
+            "nat.toml",
+            "noisy-neighbour.toml",
+            "s9.toml",
+            "s10.toml",
+            "overlay.toml"
+        ]
+        .iter()
+        .all(|name| files.iter().any(|file| file.ends_with(name)))
     );
     for file in files {
         load(&file, &TestHost).unwrap();

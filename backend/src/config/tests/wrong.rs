@@ -56,14 +56,7 @@ pub(super) const WRONG: &[Case] = &[
     ("[network.lab]\nageing = '12d'", 2, 10, "network.lab.ageing", "\"12d\"", "to \"1000000s\""),
     ("[network.lab]\nagein = '10s'", 2, 1, "network.lab.agein", "`agein`", "`ageing`"),
     ("[network.lab]\ncolour = 1", 2, 1, "network.lab.colour", "`colour`", "one of \"mode\", \"uplink\""),
-    (
-        "[network.lab]\narp_suppression = 'rstp'",
-        2,
-        1,
-        "network.lab.arp_suppression",
-        "`arp_suppression`",
-        "this version cannot do `arp_suppression` yet",
-    ),
+    ("[network.lab]\nqos = 'gold'", 2, 1, "network.lab.qos", "`qos`", "this version cannot do `qos` yet"),
     // port
     ("port = []", 1, 1, "port", "an empty list", "a table"),
     ("[network.lab]\n[port.vm1]", 2, 7, "port.vm1.network", "nothing", "a network's name: \"lab\""),

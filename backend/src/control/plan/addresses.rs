@@ -6,7 +6,7 @@ use super::difference;
 use crate::config::{Addressing, AdvertisingMode, GatewaySettings, Network, Port, Router, Uplink};
 
 /// Items with blanks between, or `none`.
-fn listed<T: Display>(items: &[T]) -> String {
+pub(super) fn listed<T: Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     if items.is_empty() { "none".to_owned() } else { items.join(" ") }
 }

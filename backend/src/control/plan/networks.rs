@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use viaduct_switch::spanning_tree::TreeSettings;
 
-use super::{addresses, difference, written_vlan};
+use super::{addresses, difference, overlays, written_vlan};
 use crate::config::Network;
 use crate::config::spanning_tree::kind_name;
 
@@ -30,6 +30,7 @@ pub(super) fn network_differences(running: &Network, wanted: &Network) -> Vec<St
     own.into_iter()
         .chain(stp_differences(running, wanted))
         .chain(addresses::network_differences(running, wanted))
+        .chain(overlays::differences(running, wanted))
         .flatten()
         .collect()
 }
