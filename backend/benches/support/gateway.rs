@@ -60,6 +60,7 @@ pub(super) fn switch(way: Way) -> (Switch, WorkerState) {
         addresses: vec![(OWN[at].into(), 24)],
         serves: Serves::default(),
         is_outside: false,
+        groups: Vec::new(),
     });
     let out = (RouterIndex(0), "192.0.2.0/24".parse().unwrap(), Route::Link(network(1)));
     // Networks of one router reach one another without.

@@ -130,6 +130,7 @@ impl Controller {
     /// Ends all sessions and removes all sockets; the rest is dropped.
     pub(super) fn end(mut self) {
         self.report_mismatch();
+        self.gateways.cease();
         for port in self.ports.iter_mut() {
             if let Some(guest) = port.guest.take() {
                 guest.session.close(&mut self.bay);

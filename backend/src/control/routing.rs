@@ -210,6 +210,7 @@ impl Plan<'_> {
             addresses,
             serves: self.serves(name),
             is_outside: uplink_at(self.config, name).is_some(),
+            groups: Vec::new(),
         })
     }
 

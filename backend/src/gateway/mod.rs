@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use viaduct_switch::gateway::Neighbour;
 use viaduct_switch::router::Routing;
@@ -91,6 +91,9 @@ type Tell = dyn Fn(News) + Send + Sync;
 /// Packets of services that may wait for the thread.
 const PACKETS_MAX: usize = 4096;
 
+/// How long the end waits for groups to be left.
+const CEASE_WITHIN: Duration = Duration::from_millis(500);
+
 /// A packet's place among those that wait; given back when it is dropped.
 struct Ticket(Arc<AtomicUsize>);
 
@@ -124,6 +127,8 @@ enum Letter {
     Events(SyncSender<Vec<ServiceEventStatus>>),
     /// Tell of all neighbours.
     Neighbours(SyncSender<(Nanos, Vec<Neighbour>)>),
+    /// Leave the groups of all networks.
+    Cease(SyncSender<()>),
     /// End.
     Stop,
 }
@@ -168,6 +173,15 @@ impl Handle {
     /// Has all neighbours told, with the time.
     pub fn neighbours(&self, answer: SyncSender<(Nanos, Vec<Neighbour>)>) {
         self.say(Letter::Neighbours(answer));
+    }
+
+    /// Leaves the groups of which gateways are members, as the process is about to end; returns when that is said to the workers, or
+    /// after a while.
+    pub fn cease(&self) {
+        let (answer, done) = std::sync::mpsc::sync_channel(1);
+        self.say(Letter::Cease(answer));
+        // Who forwards to the groups finds out by itself, should it not be told.
+        let _ = done.recv_timeout(CEASE_WITHIN);
     }
 
     /// Has all leases told, with the time.

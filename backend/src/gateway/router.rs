@@ -130,6 +130,11 @@ impl Router {
                 // Whoever asked may have stopped waiting.
                 let _ = answer.try_send((moment.now, all));
             }
+            Letter::Cease(answer) => {
+                self.machine.cease(moment.now);
+                self.carry_out();
+                let _ = answer.try_send(());
+            }
             Letter::Stop => {}
         }
         self.carry_out();

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use crate::mac::MacAddress;
+use crate::multicast::ROUTER_ALERT_V4;
 use crate::offload::checksum::{fold, sum};
+use crate::offload::layout::protocol;
 use crate::packet::{Address, number};
 
 /// The bytes of an Ethernet header.
@@ -42,21 +44,34 @@ pub(super) fn frame(from: MacAddress, to: MacAddress, packet: &[u8]) -> Vec<u8> 
 /// A packet of either version of IP.
 pub(super) fn packet(header: &Header, payload: &[u8]) -> Vec<u8> {
     let mut packet = match header.source.is_v4() {
-        true => header_v4(header, payload.len()),
+        true => header_v4(header, &[], payload.len()),
         false => header_v6(header, payload.len()),
     };
     packet.extend_from_slice(payload);
     packet
 }
 
-fn header_v4(header: &Header, payload: usize) -> Vec<u8> {
-    let mut bytes = vec![0x45, header.traffic_class];
-    bytes.extend(length(20 + payload));
+/// The same with the Router Alert option (RFC 2113, 2.1; RFC 2711, 2.1, for multicast listener discovery).
+pub(super) fn alerting_packet(header: &Header, payload: &[u8]) -> Vec<u8> {
+    if header.source.is_v4() {
+        return [&header_v4(header, &ROUTER_ALERT_V4, payload.len()), payload].concat();
+    }
+    let options = [header.protocol, 0, 5, 2, 0, 0, 1, 0];
+    let header = Header { protocol: protocol::HOP_BY_HOP, ..*header };
+    packet(&header, &[&options[..], payload].concat())
+}
+
+/// `options` must be a multiple of four bytes, at most 40.
+fn header_v4(header: &Header, options: &[u8], payload: usize) -> Vec<u8> {
+    let words = u8::try_from(options.len() / 4).unwrap_or(0);
+    let mut bytes = vec![0x45 + words, header.traffic_class];
+    bytes.extend(length(20 + options.len() + payload));
     bytes.extend(header.id.unwrap_or(0).to_be_bytes());
     bytes.extend([if header.id.is_none() { DONT_FRAGMENT } else { 0 }, 0]);
     bytes.extend([header.hop_limit, header.protocol, 0, 0]);
     put_address(&mut bytes, header.source);
     put_address(&mut bytes, header.destination);
+    bytes.extend_from_slice(options);
     let checksum = !fold(sum(&bytes));
     bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
     bytes

@@ -34,9 +34,9 @@ mod compose;
 mod discovery;
 mod forward;
 mod fragment;
-mod groups;
 mod held;
 mod icmp;
+mod membership;
 mod meters;
 mod neighbour;
 mod originate;
@@ -54,6 +54,7 @@ pub use neighbour::NeighbourState;
 use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
 use crate::mac::MacAddress;
+use crate::multicast::query_in;
 use crate::packet::{Address, Contents, Icmp, IcmpMessage, Packet, Ports, Transport, number, parse};
 use crate::router::{Interface, Neighbours, Routing, Why, is_for_dhcp_client};
 use crate::storm::FrameRate;
@@ -234,6 +235,7 @@ pub struct Gateway {
     table: table::Table,
     room: held::Room,
     own: own::Own,
+    memberships: membership::Memberships,
     meters: meters::Meters,
     random: random::Random,
     outputs: VecDeque<Output>,
@@ -249,6 +251,7 @@ impl Gateway {
             table: table::Table::new(limits.neighbours, limits.unproven_of_port, seed.rotate_left(24)),
             room: held::Room::new(limits.held_bytes),
             own: own::Own::default(),
+            memberships: membership::Memberships::default(),
             meters: meters::Meters::new(limits),
             random: random::Random::new(seed),
             outputs: VecDeque::new(),
@@ -273,10 +276,10 @@ impl Gateway {
         let gone = |key: Key| !is_same(key.0) || is_own(key);
         self.forget_where(DropReason::NoRoute, moment, |entry, _| gone(entry.key));
         self.next_hops = routing.next_hops().collect();
-        self.own.retain(|key, is_probed| {
-            is_own(key) || (is_same(key.0) && (is_probed || key.1 == groups::REPORTS))
-        });
+        self.own.retain(|key, is_probed| is_own(key) || (is_same(key.0) && is_probed));
+        self.memberships.retain(is_same);
         for (network, interface) in routing.interfaces() {
+            self.memberships.follow(network, interface, moment.now);
             let old = before.interface(network).filter(|old| old.mac == interface.mac);
             let new = interface.own_addresses().filter(|address| !old.is_some_and(|old| old.has(*address)));
             new.for_each(|address| self.introduce(network, interface, address, moment.now));
@@ -287,13 +290,11 @@ impl Gateway {
     pub fn link_up(&mut self, network: NetworkIndex, now: Nanos) {
         let routing = Arc::clone(&self.routing);
         let Some(interface) = routing.interface(network) else { return };
+        self.memberships.tell_again(network, now);
         interface.own_addresses().for_each(|address| self.introduce(network, interface, address, now));
     }
 
     fn introduce(&mut self, network: NetworkIndex, interface: &Interface, address: Address, now: Nanos) {
-        if !address.is_v4() {
-            self.own.join(network, now);
-        }
         if address.is_v4() || !interface.is_outside {
             self.own.announce((network, address), now);
         } else {
@@ -353,6 +354,11 @@ impl Gateway {
         moment: Moment<'_>,
     ) {
         let concerns_link = packet.destination.is_group() || interface.has(packet.destination);
+        if packet.destination.is_group()
+            && let Some(family) = query_in(offered.frame, packet)
+        {
+            return self.hear_query(offered, family, moment);
+        }
         match packet.transport {
             Transport::Icmp(Icmp { kind: 133, .. }) if concerns_link && !packet.source.is_v4() => {
                 self.hand_on(offered)
@@ -366,11 +372,6 @@ impl Gateway {
                     }
                     _ => self.reject(offered),
                 }
-            }
-            Transport::Icmp(Icmp { kind: groups::QUERY, .. })
-                if packet.destination.is_group() && !packet.source.is_v4() =>
-            {
-                self.hear_query(offered, packet, moment);
             }
             Transport::Ports(ports)
                 if is_for_dhcp(packet, ports) || is_for_dhcp_client(interface, packet) =>
@@ -397,6 +398,12 @@ impl Gateway {
                 _ => break,
             }
         }
+        for _ in 0..BUDGET {
+            match self.memberships.first_due() {
+                Some((due, key)) if due <= moment.now => self.attend_groups(key, moment.now),
+                _ => break,
+            }
+        }
     }
 
     /// When [`Gateway::advance`] is to be called; `None`: there is nothing to be done.
@@ -404,7 +411,8 @@ impl Gateway {
     pub fn due(&self) -> Option<Nanos> {
         let neighbour = self.table.first_due().map(|(due, _)| due);
         let own = self.own.first_due().map(|(due, _)| due);
-        neighbour.into_iter().chain(own).min()
+        let groups = self.memberships.first_due().map(|(due, _)| due);
+        [neighbour, own, groups].into_iter().flatten().min()
     }
 
     /// All neighbours, in no order.

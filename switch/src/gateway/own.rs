@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::groups::{self, REPORTS, Report};
 use super::{Gateway, Key, Offered, Output, arp, discovery};
 use crate::drops::DropReason;
 use crate::ids::NetworkIndex;
@@ -40,8 +39,6 @@ enum Task {
     Announce(u8),
     /// Another one has it: the gateway must not use it.
     Taken,
-    /// Groups are told of, so many times; what stands for an address is [`REPORTS`].
-    Report(Report, u8),
 }
 
 /// All that is going on.
@@ -79,7 +76,7 @@ impl Own {
     /// Something is to be said again after a while, if it is not said often enough.
     fn again(&mut self, key: Key, now: Nanos, task: Task) {
         match task {
-            Task::Announce(0) | Task::Report(_, 0) => self.remove(key),
+            Task::Announce(0) => self.remove(key),
             _ => self.set(key, now + BETWEEN_ANNOUNCEMENTS, task),
         }
     }
@@ -98,19 +95,6 @@ impl Own {
     /// Stations are to be told of an address.
     pub(super) fn announce(&mut self, key: Key, now: Nanos) {
         self.set(key, now, Task::Announce(ANNOUNCEMENTS));
-    }
-
-    /// Switches are to be told of the groups of a network's interface.
-    pub(super) fn join(&mut self, network: NetworkIndex, now: Nanos) {
-        self.set((network, REPORTS), now, Task::Report(Report::Joined, ANNOUNCEMENTS));
-    }
-
-    /// A querier wants to be told of them by `due`, unless that happens sooner anyway.
-    pub(super) fn report(&mut self, network: NetworkIndex, due: Nanos, report: Report) {
-        let key = (network, REPORTS);
-        if self.tasks.get(&key).is_none_or(|(other, _)| *other > due) {
-            self.set(key, due, Task::Report(report, 1));
-        }
     }
 
     /// Whether an address may be defended now; counts it if so.
@@ -165,10 +149,6 @@ impl Gateway {
                 }
                 self.send(network, announcement(mac, address));
                 self.own.again(key, now, Task::Announce(left.saturating_sub(1)));
-            }
-            Task::Report(report, left) => {
-                groups::reports(interface, report).into_iter().for_each(|frame| self.send(network, frame));
-                self.own.again(key, now, Task::Report(report, left.saturating_sub(1)));
             }
         }
     }

@@ -49,6 +49,7 @@ fn settings(of: usize, mtu: u16, addresses: &[&str]) -> InterfaceSettings {
         addresses: addresses.collect(),
         serves: Serves::default(),
         is_outside: false,
+        groups: Vec::new(),
     }
 }
 

@@ -8,16 +8,16 @@ use crate::mac::MacAddress;
 pub(super) const ETHERNET: usize = 14;
 
 /// The protocol number of IGMP (RFC 3376, 4).
-const IGMP: u8 = 2;
+pub(crate) const IGMP: u8 = 2;
 
 /// The next header of hop-by-hop options (RFC 8200, 4.3), before every MLD message (RFC 3810, 5).
-const HOP_BY_HOP: u8 = 0;
+pub(super) const HOP_BY_HOP: u8 = 0;
 
 /// The next header of ICMPv6 (RFC 4443, 1).
 pub(super) const ICMPV6: u8 = 58;
 
 /// The two versions of IP, which are snooped apart from each other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Family {
     /// IPv4, with IGMP.
     V4,
@@ -35,7 +35,7 @@ impl Family {
     }
 
     /// The family of an address.
-    pub(super) fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 }
@@ -105,7 +105,7 @@ fn is_mld(packet: &[u8]) -> bool {
 /// here all of it does, since neighbour discovery must depend neither on a table that others can fill nor on
 /// a report that was lost. Smaller scopes never leave a node (RFC 4291, 2.7).
 #[inline]
-pub(super) fn is_snooped(group: IpAddr) -> bool {
+pub(crate) fn is_snooped(group: IpAddr) -> bool {
     match group {
         IpAddr::V4(group) => group.is_multicast() && group.octets()[..3] != [224, 0, 0],
         IpAddr::V6(group) => group.is_multicast() && group.octets()[1] & 0xf > 2,

@@ -6,7 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::classify::{ETHERNET, Family, ICMPV6};
+use super::classify::{ETHERNET, Family, HOP_BY_HOP, ICMPV6};
+use super::query::{IGMP_QUERY, MLD_QUERY, Query, Version, is_alert};
 use crate::offload::checksum::{fold, sum};
 
 /// The message is cut, contradicts itself, or fails its checksum.
@@ -102,7 +103,7 @@ impl Iterator for Records<'_> {
     }
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => bytes.first_chunk::<4>().map(|&octets| Ipv4Addr::from(octets).into()),
         _ => bytes.first_chunk::<16>().map(|&octets| Ipv6Addr::from(octets).into()),
@@ -119,25 +120,28 @@ pub(crate) fn parse(frame: &[u8], family: Family, is_summed: bool) -> Result<Mes
     .ok_or(Malformed)?
 }
 
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|&pair| u16::from_be_bytes(pair))
 }
 
-/// `None` where something is cut or wrong, as in all that follows.
-fn parse_igmp(frame: &[u8]) -> Option<Result<Message<'_>, Malformed>> {
+/// The header and the message of an IGMP packet in a frame; `None` where something is cut or wrong, as in all that follows.
+pub(super) fn igmp_parts(frame: &[u8]) -> Option<(&[u8], &[u8])> {
     let packet = frame.get(ETHERNET..)?;
     let header_length = 4 * usize::from(packet.first()? & 0xf);
     let header = packet.get(..header_length).filter(|header| header.len() >= 20)?;
     let message = packet.get(header_length..usize::from(be16(packet, 2)?))?;
     // RFC 791, 3.1: more fragments, or an offset; IGMP messages are never fragmented.
     let is_fragment = be16(header, 6)? & 0x3fff != 0;
-    if is_fragment || message.len() < 8 || [header, message].iter().any(|part| fold(sum(part)) != 0xffff) {
-        return None;
-    }
+    let is_right = [header, message].iter().all(|part| fold(sum(part)) == 0xffff);
+    (!is_fragment && message.len() >= 8 && is_right).then_some((header, message))
+}
+
+fn parse_igmp(frame: &[u8]) -> Option<Result<Message<'_>, Malformed>> {
+    let (header, message) = igmp_parts(frame)?;
     let group = Ipv4Addr::from(*message.get(4..)?.first_chunk::<4>()?);
     let one = |change| Ok(Message::Report(Records::of_one(group.into(), change)));
     Some(match message[0] {
-        0x11 => Ok(igmp_query(frame, header, message, group)),
+        IGMP_QUERY => Ok(igmp_query(frame, header, message)),
         0x12 | 0x16 => one(Change::Join),
         0x17 => one(Change::Leave),
         0x22 => Records::of_many(message.get(8..)?, be16(message, 6)?, 4).map(Message::Report),
@@ -149,47 +153,38 @@ fn parse_igmp(frame: &[u8]) -> Option<Result<Message<'_>, Malformed>> {
 /// reports of those who did not. So it must come to all hosts, by their address on both layers, from a
 /// router's own address (RFC 4541, 2.1.1, 1: not from 0.0.0.0), on this link only, and with the Router Alert
 /// option that hosts ask of all but IGMPv1 (RFC 9776, 4).
-fn igmp_query<'a>(frame: &[u8], header: &[u8], message: &[u8], group: Ipv4Addr) -> Message<'a> {
+fn igmp_query<'a>(frame: &[u8], header: &[u8], message: &'a [u8]) -> Message<'a> {
     let to_all = frame.starts_with(&[0x01, 0x00, 0x5e, 0, 0, 1]) && header[16..20] == [224, 0, 0, 1];
     let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     let is_station = !source.is_unspecified() && !source.is_multicast() && !source.is_loopback();
-    let is_alert = (message.len(), message[1]) == (8, 0) || header.get(20..22) == Some(&[0x94, 4]);
-    if !(to_all && is_station && is_alert && header[8] == 1 && group.is_unspecified()) {
+    let Some(query) = Query::of_igmp(message).filter(Query::is_general) else { return Message::OtherQuery };
+    if !(to_all && is_station && (query.version == Version::Oldest || is_alert(header)) && header[8] == 1) {
         return Message::OtherQuery;
     }
-    // RFC 9776, 7.1: of 8 bytes, version 1 or 2; of 12 or more, version 3; hosts ignore all others.
-    let tenths = match (message.len(), message[1]) {
-        (8, 0) => 100, // RFC 2236, 4: hosts of version 1 answer within 10 s.
-        (8, code) => u32::from(code),
-        (12.., code) if message[10..12] == [0, 0] => floating(u32::from(code), 4),
-        _ => return Message::OtherQuery,
-    };
-    Message::GeneralQuery { response_s: tenths.div_ceil(10) }
+    Message::GeneralQuery { response_s: query.response_ms.div_ceil(1000) }
 }
 
-/// A code whose upper half of the values is a number with exponent: 3 bits of exponent above `bits` bits of
-/// mantissa, below a bit that is set (RFC 9776, 4.1.1 and RFC 9777, 5.1.3).
-fn floating(code: u32, bits: u32) -> u32 {
-    if code < 1 << (bits + 3) {
-        return code;
-    }
-    let (exponent, mantissa) = ((code >> bits) & 7, code & ((1 << bits) - 1));
-    (mantissa | 1 << bits) << (exponent + 3)
-}
-
-fn parse_mld(frame: &[u8], is_summed: bool) -> Option<Result<Message<'_>, Malformed>> {
+/// The header, the hop-by-hop options and the message of an MLD packet in a frame.
+pub(super) fn mld_parts(frame: &[u8], is_summed: bool) -> Option<(&[u8; 40], &[u8], &[u8])> {
     let packet = frame.get(ETHERNET..)?;
     let header = packet.first_chunk::<40>()?;
     let payload = packet.get(40..40 + usize::from(be16(header, 4)?))?;
     let options = payload.get(..8 * (1 + usize::from(*payload.get(1)?)))?;
     let message = payload.get(options.len()..).filter(|message| message.len() >= 8)?;
-    if !is_summed && !is_sum_right(header, message) {
-        return None;
-    }
-    let source = Ipv6Addr::from(*header.get(8..)?.first_chunk::<16>()?);
-    // RFC 9777, 5: link-local source, hop limit 1, Router Alert. RFC 3590, 4: a report may come from ::.
-    let is_own = source.is_unicast_link_local() || (source.is_unspecified() && message[0] != 130);
-    if !is_own || header[7] != 1 || options.get(2..6) != Some(&[5, 2, 0, 0]) {
+    let is_mld = (header[6], payload[0]) == (HOP_BY_HOP, ICMPV6);
+    (is_mld && (is_summed || is_sum_right(header, message))).then_some((header, options, message))
+}
+
+/// RFC 9777, 5: link-local source, hop limit 1, Router Alert. RFC 3590, 4: a report may come from ::.
+pub(super) fn is_on_link(header: &[u8; 40], options: &[u8], message: &[u8]) -> bool {
+    let source = header[8..].first_chunk::<16>().map_or(Ipv6Addr::LOCALHOST, |&source| source.into());
+    let is_own = source.is_unicast_link_local() || (source.is_unspecified() && message[0] != MLD_QUERY);
+    is_own && header[7] == 1 && options.get(2..6) == Some(&[5, 2, 0, 0])
+}
+
+fn parse_mld(frame: &[u8], is_summed: bool) -> Option<Result<Message<'_>, Malformed>> {
+    let (header, options, message) = mld_parts(frame, is_summed)?;
+    if !is_on_link(header, options, message) {
         return Some(Ok(Message::Unknown));
     }
     if message[0] == 143 {
@@ -198,7 +193,7 @@ fn parse_mld(frame: &[u8], is_summed: bool) -> Option<Result<Message<'_>, Malfor
     let group = Ipv6Addr::from(*message.get(8..)?.first_chunk::<16>()?);
     let one = |change| Message::Report(Records::of_one(group.into(), change));
     Some(Ok(match message[0] {
-        130 => mld_query(frame, header, message, group)?,
+        MLD_QUERY => mld_query(frame, header, message),
         131 => one(Change::Join),
         132 => one(Change::Leave),
         _ => Message::Unknown,
@@ -206,20 +201,13 @@ fn parse_mld(frame: &[u8], is_summed: bool) -> Option<Result<Message<'_>, Malfor
 }
 
 /// As [`igmp_query`]: it must come to all nodes. What else RFC 9777, 5.1 asks was seen to.
-fn mld_query<'a>(frame: &[u8], header: &[u8; 40], message: &[u8], group: Ipv6Addr) -> Option<Message<'a>> {
+fn mld_query<'a>(frame: &[u8], header: &[u8; 40], message: &'a [u8]) -> Message<'a> {
     const ALL_NODES: [u8; 16] = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets();
     let to_all = frame.starts_with(&[0x33, 0x33, 0, 0, 0, 1]) && header[24..] == ALL_NODES;
-    if !(to_all && group.is_unspecified()) {
-        return Some(Message::OtherQuery);
+    match Query::of_mld(message).filter(|query| to_all && query.is_general()) {
+        Some(query) => Message::GeneralQuery { response_s: query.response_ms.div_ceil(1000) },
+        None => Message::OtherQuery,
     }
-    let code = u32::from(be16(message, 4)?);
-    // RFC 9777, 8.1: of 24 bytes, version 1; of 28 or more, version 2; nodes ignore all others.
-    let response_ms = match message.len() {
-        24 => code,
-        28.. if message[26..28] == [0, 0] => floating(code, 12),
-        _ => return Some(Message::OtherQuery),
-    };
-    Some(Message::GeneralQuery { response_s: response_ms.div_ceil(1000) })
 }
 
 /// The checksum of RFC 4443, 2.3, with the pseudo-header of RFC 8200, 8.1.

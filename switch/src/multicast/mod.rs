@@ -14,6 +14,7 @@ mod classify;
 mod counters;
 mod members;
 mod message;
+mod query;
 #[cfg(test)]
 pub(crate) mod samples;
 mod slot;
@@ -26,8 +27,9 @@ use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-pub(crate) use classify::{Class, Family, classify, is_ip_multicast};
+pub(crate) use classify::{Class, Family, IGMP, classify, is_ip_multicast, is_snooped};
 pub use counters::GroupSnapshot;
+pub(crate) use query::{Query, ROUTER_ALERT_V4, Version, query_in};
 pub(crate) use snoop::{Scratch, Snooping, Verdict};
 
 use crate::ids::{NetworkIndex, PortIndex};

@@ -26,6 +26,7 @@ fn routing() -> Routing {
         addresses: addresses.iter().map(|(address, length)| (v4(address).into(), *length)).collect(),
         serves: Serves::default(),
         is_outside: false,
+        groups: Vec::new(),
     };
     let outside = [("192.0.2.120", 32), ("192.0.2.1", 24)];
     Routing::compile([interface(0, &[("10.0.0.1", 24)]), interface(1, &outside)], []).unwrap()
@@ -137,6 +138,7 @@ fn udp_r7_an_address_clash_is_detected() {
         addresses: vec![(v4(address).into(), 24)],
         serves: Serves::default(),
         is_outside: false,
+        groups: Vec::new(),
     };
     let sources = vec![SourceNat::masquerade(network(0), network(1))];
     let settings = NatSettings { sources, ..NatSettings::default() };

@@ -3,6 +3,7 @@
 use super::{Interface, Neighbours, Routing};
 use crate::dhcp::datagram::{CLIENT_PORT, SERVER_PORT};
 use crate::ids::NetworkIndex;
+use crate::multicast::{Family, query_in};
 use crate::packet::{Address, Arp, Contents, Icmp, IcmpMessage, Packet, Transport, number};
 
 /// Whom a frame concerns.
@@ -29,8 +30,8 @@ const NOBODY: Address = Address::from_v4([0; 4]);
 /// ARP's request (RFC 826).
 const REQUEST: u16 = 1;
 
-/// A query for groups (RFC 3810, 5.1; RFC 2710, 3).
-const LISTENER_QUERY: u8 = 130;
+/// All stations of IPv4 (RFC 1112, 4).
+const ALL_STATIONS: Address = Address::from_v4([224, 0, 0, 1]);
 
 /// Router solicitation, neighbour solicitation and neighbour advertisement (RFC 4861, 4.1, 4.3 and 4.4).
 const ROUTER_SOLICITATION: u8 = 133;
@@ -52,7 +53,7 @@ impl Routing {
         let is_to_group = head.first().is_some_and(|first| first & 1 != 0);
         match contents {
             Contents::Arp(arp) => of_arp(interface, arp, is_to_group, is_known),
-            Contents::Ip(packet) => of_packet(interface, packet, is_known),
+            Contents::Ip(packet) => of_packet(interface, head, packet, is_known),
             Contents::Other(_) => Concern::Nobody,
         }
     }
@@ -79,7 +80,12 @@ fn of_arp(
     }
 }
 
-fn of_packet(interface: &Interface, packet: &Packet, is_known: impl Fn(Address) -> bool) -> Concern {
+fn of_packet(
+    interface: &Interface,
+    head: &[u8],
+    packet: &Packet,
+    is_known: impl Fn(Address) -> bool,
+) -> Concern {
     if interface.has(packet.source) {
         return Concern::Spoofed;
     }
@@ -88,7 +94,9 @@ fn of_packet(interface: &Interface, packet: &Packet, is_known: impl Fn(Address) 
             (kind, neighbour.target)
         }
         // It tells of the groups to which it listens, as stations do.
-        Transport::Icmp(Icmp { kind: LISTENER_QUERY, .. }) if !packet.source.is_v4() => return Concern::All,
+        Transport::Icmp(_) | Transport::Other if asks_for_groups(interface, head, packet) => {
+            return Concern::All;
+        }
         Transport::Ports(_) if is_served(interface, packet) => return Concern::GatewayAlone,
         Transport::Ports(_) if is_for_dhcp_client(interface, packet) => return Concern::All,
         _ => return Concern::Nobody,
@@ -109,6 +117,17 @@ pub(crate) fn is_for_dhcp_client(interface: &Interface, packet: &Packet) -> bool
         (ports.source, ports.destination) == (SERVER_PORT, CLIENT_PORT) && packet.protocol == number::UDP
     });
     is_answer && interface.is_outside && packet.fragment.is_none() && packet.source.is_v4()
+}
+
+/// Whether a packet asks for groups of the interface's (RFC 9776, 4.1.12; RFC 9777, 5.1.15). It has some of IPv6 anyway.
+fn asks_for_groups(interface: &Interface, head: &[u8], packet: &Packet) -> bool {
+    let to = packet.destination;
+    match query_in(head, packet) {
+        Some(Family::V4) if to == ALL_STATIONS => interface.groups.iter().any(|group| group.is_v4()),
+        Some(Family::V4) => interface.groups.binary_search(&to).is_ok(),
+        Some(Family::V6) => true,
+        None => false,
+    }
 }
 
 /// Whether a datagram to many stations asks for what the gateway gives. A request in fragments is nobody's to answer.

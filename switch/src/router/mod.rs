@@ -36,6 +36,7 @@ pub use routes::Route;
 
 use crate::ids::NetworkIndex;
 use crate::mac::MacAddress;
+use crate::multicast::is_snooped;
 use crate::packet::Address;
 use crate::security::{Family, Prefix};
 use routes::Routes;
@@ -64,7 +65,13 @@ pub struct InterfaceSettings {
     /// Whether the network is an uplink's: the gateway is a station there like others. It asks whether anybody else has its
     /// addresses, and hears what DHCP servers say to their clients.
     pub is_outside: bool,
+    /// Groups beyond the link of which the gateway is a member there, from all sources: it tells routers and switches so (RFC 9776;
+    /// RFC 9777), and is sent their packets. At most [`GROUPS_MAX`].
+    pub groups: Vec<IpAddr>,
 }
+
+/// The most groups of one interface.
+pub const GROUPS_MAX: usize = 1024;
 
 /// Which questions that stations ask all of a network are for the gateway, and reach nobody else then. Others are none of its
 /// business.
@@ -104,6 +111,24 @@ pub enum RoutingError {
         /// The network that was given later.
         network: NetworkIndex,
     },
+    /// An address is no group that can be joined.
+    #[error(
+        "network {network} cannot join {group}; use a group beyond the link: 224.0.1.0 to 239.255.255.255, or ff03:: to ff0f:: of IPv6"
+    )]
+    BadGroup {
+        /// The network.
+        network: NetworkIndex,
+        /// The address.
+        group: IpAddr,
+    },
+    /// A network has too many groups.
+    #[error("network {network} has {groups} groups to join; {GROUPS_MAX} are possible")]
+    TooManyGroups {
+        /// The network.
+        network: NetworkIndex,
+        /// How many.
+        groups: usize,
+    },
     /// A router has two routes for one prefix.
     #[error("there are two routes to {0}; leave one out")]
     DuplicateRoute(Prefix),
@@ -126,6 +151,8 @@ pub struct Interface {
     pub serves: Serves,
     /// Whether the network is an uplink's.
     pub is_outside: bool,
+    /// Groups beyond the link of which the gateway is a member, in ascending order.
+    pub groups: Box<[Address]>,
 }
 
 impl Interface {
@@ -186,7 +213,8 @@ impl Routing {
     }
 
     fn add_interface(&mut self, settings: InterfaceSettings) -> Result<(), RoutingError> {
-        let InterfaceSettings { network, router, mac, mtu, addresses, serves, is_outside } = settings;
+        let InterfaceSettings { network, router, mac, mtu, addresses, serves, is_outside, groups } = settings;
+        let groups = checked_groups(network, groups)?;
         let mut own = Vec::with_capacity(addresses.len());
         for (address, length) in addresses {
             let prefix = Prefix::covering(address, length);
@@ -195,7 +223,8 @@ impl Routing {
             own.push((Address::from(address), prefix));
         }
         let link_local = link_local_of(mac);
-        let interface = Interface { router, mac, mtu, addresses: own.into(), link_local, serves, is_outside };
+        let addresses = own.into();
+        let interface = Interface { router, mac, mtu, addresses, link_local, serves, is_outside, groups };
         if self.interfaces.len() <= network.get() {
             self.interfaces.resize(network.get() + 1, None);
         }
@@ -267,6 +296,19 @@ impl Routing {
     #[inline]
     pub fn route(&self, router: RouterIndex, address: Address) -> Option<Route> {
         self.routes.get(usize::from(router.0))?.look_up(address)
+    }
+}
+
+/// Groups of an interface in order, none twice.
+fn checked_groups(network: NetworkIndex, mut groups: Vec<IpAddr>) -> Result<Box<[Address]>, RoutingError> {
+    if let Some(&group) = groups.iter().find(|group| !is_snooped(**group)) {
+        return Err(RoutingError::BadGroup { network, group });
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    match groups.len() {
+        ..=GROUPS_MAX => Ok(groups.into_iter().map(Address::from).collect()),
+        groups => Err(RoutingError::TooManyGroups { network, groups }),
     }
 }
 

@@ -30,6 +30,7 @@ fn interface(of: usize, router: u16, addresses: &[&str]) -> InterfaceSettings {
         addresses: own.collect(),
         serves: Serves::default(),
         is_outside: false,
+        groups: Vec::new(),
     }
 }
 
@@ -266,4 +267,45 @@ fn at_an_uplink_the_gateway_hears_dhcp_servers_and_probes_and_so_do_others() {
             assert_eq!(routing.concern(network(0), frame, &contents, &neighbours()), expected);
         }
     }
+}
+
+#[test]
+fn queries_for_groups_concern_a_gateway_that_has_some_and_others_as_well() {
+    use crate::multicast::samples::{igmp, igmp_2, igmp_query};
+    let groups: Vec<IpAddr> = vec!["239.1.1.101".parse().unwrap()];
+    let with = |groups: &[IpAddr]| {
+        let settings = InterfaceSettings { groups: groups.to_vec(), ..interface(0, 0, &[]) };
+        Routing::compile([settings], []).unwrap()
+    };
+    let concern = |routing: &Routing, frame: &[u8]| {
+        let contents = parse(frame, u32::try_from(frame.len()).unwrap()).unwrap();
+        routing.concern(network(0), frame, &contents, &neighbours())
+    };
+    let (some, none) = (with(&groups), with(&[]));
+    let general = igmp_query([192, 0, 2, 9], 100, 3);
+    let about = |last| igmp([192, 0, 2, 9], [239, 1, 1, last], &[0x11, 10, 0, 0, 239, 1, 1, last]);
+    assert_eq!((concern(&some, &general), concern(&none, &general)), (Concern::All, Concern::Nobody));
+    assert_eq!((concern(&some, &about(101)), concern(&none, &about(101))), (Concern::All, Concern::Nobody));
+    assert_eq!(concern(&some, &about(102)), Concern::Nobody);
+    assert_eq!(concern(&some, &igmp_2(0x16, [239, 1, 1, 101])), Concern::Nobody, "a host's report");
+}
+
+#[test]
+fn groups_that_cannot_be_joined_are_refused() {
+    let compile = |groups: Vec<IpAddr>| {
+        let settings = InterfaceSettings { groups, ..interface(0, 0, &[]) };
+        Routing::compile([settings], []).map(|routing| routing.interface(network(0)).unwrap().groups.len())
+    };
+    let parse = |text: &str| text.parse::<IpAddr>().unwrap();
+    for group in
+        ["224.0.0.1", "224.0.0.251", "192.0.2.1", "255.255.255.255", "ff02::1", "ff02::1:2", "fe80::1"]
+    {
+        let error = compile(vec![parse(group)]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("network 0 cannot join {group}; use a group beyond")), "{error}");
+    }
+    assert_eq!(compile(vec![parse("239.1.1.1"), parse("ff0e::1"), parse("239.1.1.1")]), Ok(2));
+    let many =
+        (0..1025_u32).map(|number| std::net::Ipv4Addr::from_bits(0xef01_0000 + number).into()).collect();
+    let error = compile(many).unwrap_err().to_string();
+    assert_eq!(error, "network 0 has 1025 groups to join; 1024 are possible");
 }

@@ -170,6 +170,7 @@ impl Lab {
             mtu: [9000, 1500, 1500][index],
             serves: Serves::default(),
             is_outside: false,
+            groups: Vec::new(),
             addresses: addresses
                 .into_iter()
                 .map(|(address, length)| (address.into(), length))

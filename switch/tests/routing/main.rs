@@ -151,6 +151,7 @@ impl Lab {
             addresses: vec![(v4(of, 1).into(), 24), (v6(of, 1).into(), 64)],
             serves: Serves { dhcp_v4: of == 0, dhcp_v6: of == 0, router_advertisements: true },
             is_outside: false,
+            groups: Vec::new(),
         });
         let routing = Routing::compile(interfaces, []).unwrap();
         let policy = Policy::compile(ports, networks).unwrap().with_routing(Arc::new(routing));
@@ -341,6 +342,7 @@ fn another_table_of_routes_counts_from_the_next_packet_on() {
                 addresses: vec![(v4(of, 1).into(), 24), (v6(of, 1).into(), 64)],
                 serves: Serves::default(),
                 is_outside: false,
+                groups: Vec::new(),
             });
             let routing = Arc::new(Routing::compile(apart, []).unwrap());
             lab.worker.set_policy(Arc::new(lab.policy.with_routing(routing)));

@@ -28,6 +28,7 @@ fn routed() -> Dataplane {
         addresses,
         serves: Serves::default(),
         is_outside: false,
+        groups: Vec::new(),
     };
     let routing = Routing::compile([interface], []).unwrap();
     let policy = Policy::compile(ports, [(network(), settings)]).unwrap().with_routing(Arc::new(routing));

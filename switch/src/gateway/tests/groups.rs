@@ -1,7 +1,7 @@
-//! Multicast listener discovery: RFC 3810.
+//! Groups that the gateway tells: MLD (RFC 9777), and IGMP (RFC 9776) where it is to be a member of some.
 
 use super::*;
-use crate::gateway::groups::{QUERY, REPORTS};
+use crate::multicast::samples::{self, igmp_query};
 
 /// A report as etherparse reads it: its type, and what stands behind the checksum.
 fn report(frame: &[u8]) -> (u8, String, Vec<u8>) {
@@ -52,18 +52,10 @@ fn lab() -> Lab {
 }
 
 fn query(source: &str, delay_ms: u16, length: usize, hops: u8) -> Vec<u8> {
-    let ends = (address(source), address("ff02::1"));
-    let [high, low] = delay_ms.to_be_bytes();
-    let message = compose::icmp(ends, [QUERY, 0], [high, low, 0, 0], &vec![0; length - 8]);
-    let header = compose::Header {
-        source: ends.0,
-        destination: ends.1,
-        protocol: number::ICMPV6,
-        hop_limit: hops,
-        traffic_class: 0,
-        id: None,
-    };
-    compose::frame(mac(5), compose::group_mac(ends.1), &compose::packet(&header, &message))
+    let message = [&[130, 0, 0, 0][..], &delay_ms.to_be_bytes(), &vec![0; length - 6]].concat();
+    let mut frame = samples::mld(source, "ff02::1", &message);
+    frame[21] = hops;
+    frame
 }
 
 #[test]
@@ -71,8 +63,9 @@ fn a_new_interface_joins_its_groups_twice() {
     let mut lab = lab();
     let joined = (143, "ff02::16".to_owned(), records(4));
     assert_eq!(reports(&lab.wait(0)), std::slice::from_ref(&joined));
-    assert_eq!(reports(&lab.wait(2000)), [joined]);
-    assert_eq!(lab.wait(100_000), []);
+    // RFC 9776, 8.11.
+    assert_eq!(reports(&lab.wait(1000)), [joined]);
+    assert_eq!(reports(&lab.wait(100_000)), []);
 }
 
 #[test]
@@ -87,12 +80,13 @@ fn a_querier_is_answered_once_within_the_time_that_it_gives() {
     // RFC 3810, 8.2.1: to one of the first version in its language.
     lab.receive(5, 0, &query("fe80::5", 65_535, 24, 1));
     let out = lab.wait(10_000);
-    let told: Vec<_> = reports(&out).into_iter().map(|(kind, to, body)| (kind, to, body.len())).collect();
-    let expected = ["ff02::2", "ff02::1:2", "ff02::1:ff00:1"].map(|group| (131, group.to_owned(), 20));
+    let mut told: Vec<_> = reports(&out).into_iter().map(|(kind, to, body)| (kind, to, body.len())).collect();
+    told.sort();
+    let expected = ["ff02::1:2", "ff02::1:ff00:1", "ff02::2"].map(|group| (131, group.to_owned(), 20));
     assert_eq!(told, expected);
 }
 
-/// RFC 3810, 5.1.14 and 6.2.
+/// RFC 9777, 5.1.14 and 6.2.
 #[test]
 fn queries_from_elsewhere_are_not_answered() {
     let mut lab = lab();
@@ -105,5 +99,64 @@ fn queries_from_elsewhere_are_not_answered() {
         assert_eq!(dropped(&lab.receive(5, 0, &frame)), [(5, DropReason::GatewayBadMessage)]);
     }
     assert_eq!(lab.wait(20_000), []);
-    assert!(!lab.gateway.own.is_tentative((network(0), REPORTS)));
+}
+
+/// Network 2 is an uplink's, where the gateway is a member of these groups.
+fn at_uplink(groups: &[&str]) -> Routing {
+    let groups = groups.iter().map(|group| group.parse().unwrap()).collect();
+    let settings = settings(2, 1500, &["192.0.2.1/24"]);
+    Routing::compile([InterfaceSettings { is_outside: true, groups, ..settings }], []).unwrap()
+}
+
+/// The IGMP messages that the gateway sends: from which address, and what stands in them.
+fn igmps(outputs: &[Output]) -> Vec<(String, Vec<u8>)> {
+    let igmp = |(_, frame): (usize, Vec<u8>)| match read(&frame) {
+        Contents::Ip(packet) if packet.protocol == 2 => {
+            Some((packet.source.to_string(), frame[usize::from(packet.transport_at)..].to_vec()))
+        }
+        _ => None,
+    };
+    sent(outputs).into_iter().filter_map(igmp).collect()
+}
+
+#[test]
+fn groups_at_an_uplink_are_joined_told_and_left() {
+    let mut lab = Lab::new();
+    lab.set_routing(at_uplink(&[]));
+    assert_eq!(igmps(&lab.wait(10_000)), []);
+    lab.receive(5, 2, &igmp_query([192, 0, 2, 9], 10, 3));
+    assert_eq!(igmps(&lab.wait(10_000)), [], "it is a member of none");
+    lab.set_routing(at_uplink(&["239.1.1.101", "ff0e::1:101"]));
+    let told = lab.wait(1000);
+    let of = |kind| {
+        (
+            "192.0.2.1".to_owned(),
+            [&[0x22, 0, 0, 0, 0, 0, 0, 1, kind, 0, 0, 0][..], &[239, 1, 1, 101]].concat(),
+        )
+    };
+    let unsummed = |mut told: Vec<(String, Vec<u8>)>| {
+        told.iter_mut().for_each(|(_, message)| message[2..4].fill(0));
+        told
+    };
+    assert_eq!(unsummed(igmps(&told)), [of(4), of(4)]);
+    let listens =
+        |told: &[Output]| reports(told).iter().filter(|(_, _, body)| body.ends_with(&[0, 1, 1, 1])).count();
+    assert_eq!(listens(&told), 2, "{told:?}");
+    lab.receive(5, 2, &igmp_query([192, 0, 2, 9], 10, 3));
+    assert_eq!(unsummed(igmps(&lab.wait(1000))), [of(2)]);
+    lab.set_routing(at_uplink(&[]));
+    let told = lab.wait(1000);
+    assert_eq!((unsummed(igmps(&told)), listens(&told)), (vec![of(3), of(3)], 2));
+    assert_eq!((lab.wait(100_000), lab.gateway.due()), (vec![], None));
+}
+
+#[test]
+fn a_gateway_that_ends_leaves_its_groups() {
+    let mut lab = Lab::new();
+    lab.set_routing(at_uplink(&["239.1.1.101"]));
+    lab.wait(10_000);
+    lab.gateway.cease(lab.now);
+    let told = lab.wait(0);
+    assert_eq!((sent(&told).len(), igmps(&told).len()), (1, 1));
+    assert_eq!(lab.gateway.due(), None);
 }
