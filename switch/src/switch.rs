@@ -26,6 +26,7 @@ use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups};
 use crate::nat::Translator;
 use crate::policy::{Ingress, NetworkPolicy, Policy};
+use crate::qos::ClassIndex;
 use crate::router::{Neighbours, Why};
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
@@ -353,6 +354,19 @@ impl Switch {
     /// differs is counted as mismatched, and the stages are obeyed.
     pub fn set_verification(&self, is_on: bool) {
         self.verification.set(is_on);
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    #[inline]
+    pub fn verifies(&self) -> bool {
+        self.verification.is_on()
+    }
+
+    /// Notes that a class was kept of a frame from `source` that its tree's filters do not find.
+    #[cold]
+    pub fn note_class_mismatch(&self, source: PortIndex, kept: ClassIndex, found: ClassIndex) {
+        self.verification.keep(FlowMismatch::of_class(source, kept, found));
     }
 
     /// The first hit that verification found to be wrong.

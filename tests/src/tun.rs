@@ -47,7 +47,24 @@ impl Tun {
     /// # Panics
     /// If it cannot be made.
     pub fn new(namespace: &Namespace, name: &str, receive: impl Fn(Vec<u8>) + Send + 'static) -> Self {
-        let file = Arc::new(within(namespace, || open(name)));
+        Self::of_kind(libc::IFF_TUN, namespace, name, receive)
+    }
+
+    /// The same with Ethernet frames instead of IP packets.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn tap(namespace: &Namespace, name: &str, receive: impl Fn(Vec<u8>) + Send + 'static) -> Self {
+        Self::of_kind(libc::IFF_TAP, namespace, name, receive)
+    }
+
+    fn of_kind(
+        kind: libc::c_int,
+        namespace: &Namespace,
+        name: &str,
+        receive: impl Fn(Vec<u8>) + Send + 'static,
+    ) -> Self {
+        let file = Arc::new(within(namespace, || open(name, kind)));
         namespace.ip(&format!("link set {name} txqueuelen 4000 up"));
         let stop = Arc::new(AtomicBool::new(false));
         let (source, stopped) = (Arc::clone(&file), Arc::clone(&stop));
@@ -77,14 +94,14 @@ pub fn write(mut file: &File, packet: &[u8]) {
     let _ = file.write(packet);
 }
 
-fn open(name: &str) -> File {
+fn open(name: &str, kind: libc::c_int) -> File {
     let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun").unwrap();
     // SAFETY: all zeroes are a request without a name.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *place = libc::c_char::try_from(byte).unwrap();
     }
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_TUN | libc::IFF_NO_PI).unwrap();
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(kind | libc::IFF_NO_PI).unwrap();
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives during the call.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     assert_eq!(result, 0, "cannot make {name}: {}", std::io::Error::last_os_error());

@@ -30,6 +30,7 @@ impl Worker {
                     self.replicator.keep_to(&policy);
                     self.state.set_policy(policy);
                     self.fit_pressures();
+                    self.shaping.classes.clear();
                     acknowledge.done(Vec::new());
                 }
                 Message::SetPolling { polling, acknowledge } => {

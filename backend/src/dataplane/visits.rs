@@ -100,7 +100,7 @@ impl Delivery<'_> {
         let mut untold = self.shaping.take_untold();
         visit.resume(outlet.port, self.shaping, &leaving, &mut untold);
         let mut passing = Passing::new(first);
-        self.to.admit(outlet, &mut visit, group, &mut passing);
+        self.to.admit(outlet, (&mut visit, &mut self.shaping.classes), group, &mut passing);
         if self.flooded != 0 {
             self.reached |= group.iter().fold(0, |bits, send| bits | send.bit());
         }

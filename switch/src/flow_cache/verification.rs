@@ -6,26 +6,45 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::FlowKey;
 use crate::decision::{Decision, Lengths};
+use crate::ids::PortIndex;
+use crate::qos::ClassIndex;
 
-/// A record that was not what the stages decided: a mistake of the switch's own. The stages were obeyed.
+/// A record that was not what the stages decided, or a kept class that was not what filters found: a mistake of the switch's own. Stages
+/// and filters were obeyed.
 #[derive(Clone, Debug)]
-pub struct FlowMismatch {
-    key: FlowKey,
-    lengths: Lengths,
-    recorded: Decision,
-    decided: Decision,
+pub struct FlowMismatch(Mismatch);
+
+#[derive(Clone, Debug)]
+enum Mismatch {
+    Record { key: FlowKey, lengths: Lengths, recorded: Box<Decision>, decided: Box<Decision> },
+    Class { source: PortIndex, kept: ClassIndex, found: ClassIndex },
 }
 
 impl FlowMismatch {
     pub(super) fn new(key: FlowKey, lengths: Lengths, recorded: Decision, decided: Decision) -> Self {
-        Self { key, lengths, recorded, decided }
+        let [recorded, decided] = [recorded, decided].map(Box::new);
+        Self(Mismatch::Record { key, lengths, recorded, decided })
+    }
+
+    /// The class of a frame from `source` in a tree was kept, and is not the one that filters find.
+    pub(crate) fn of_class(source: PortIndex, kept: ClassIndex, found: ClassIndex) -> Self {
+        Self(Mismatch::Class { source, kept, found })
     }
 }
 
 impl fmt::Display for FlowMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, lengths, recorded, decided } = self;
-        write!(f, "frames {key:x?} of {lengths:?}: the record says {recorded:?}, the stages say {decided:?}")
+        match &self.0 {
+            Mismatch::Record { key, lengths, recorded, decided } => {
+                write!(
+                    f,
+                    "frames {key:x?} of {lengths:?}: the record says {recorded:?}, the stages say {decided:?}"
+                )
+            }
+            Mismatch::Class { source, kept, found } => {
+                write!(f, "a frame from port {source}: {kept:?} was kept, the tree's filters say {found:?}")
+            }
+        }
     }
 }
 

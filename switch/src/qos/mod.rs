@@ -13,6 +13,7 @@
 //! Nothing here has a clock: the time is an argument, and [`Next::At`] says when to ask again. What a frame costs does
 //! not depend on how many classes there are, or how much waits in them.
 
+mod class_cache;
 mod codel;
 mod discipline;
 mod fifo;
@@ -29,6 +30,7 @@ mod steps;
 mod tbf;
 mod tree;
 
+pub use class_cache::ClassCache;
 pub use discipline::{Backlog, Next, Sink};
 pub use filter::{FilterPlan, Match, Subject};
 pub use item::{Ecn, Item};

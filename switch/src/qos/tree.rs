@@ -101,6 +101,13 @@ impl Tree {
         u32::try_from((i64::from(bytes) + overhead).max(1)).unwrap_or(u32::MAX)
     }
 
+    /// How many filters tell its classes.
+    #[must_use]
+    #[inline]
+    pub fn filters(&self) -> usize {
+        self.plan.filters.len()
+    }
+
     /// The class of a frame. The same as long as the plan is the same, so that it may be kept with a decision.
     #[must_use]
     pub fn class_of(&self, subject: &Subject<'_>) -> ClassIndex {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod changes;
+mod marking;
 mod policing;
 mod shaping;
 
@@ -25,7 +26,7 @@ struct Stage {
     stations: [Namespace; 3],
     servers: Vec<Process>,
     folder: tempfile::TempDir,
-    _host: Namespace,
+    host: Namespace,
 }
 
 impl Stage {
@@ -40,7 +41,7 @@ impl Stage {
             daemon.wait_for_state(name, "attached");
         }
         let folder = tempfile::tempdir().unwrap();
-        let mut stage = Self { daemon, stations, servers: Vec::new(), folder, _host: host };
+        let mut stage = Self { daemon, stations, servers: Vec::new(), folder, host };
         stage.servers = ports.iter().map(|port| stage.serve(2, *port)).collect();
         stage
     }

@@ -1,5 +1,6 @@
 //! Frames of a group for a port that has a tree before its queues.
 
+use viaduct_switch::qos::ClassCache;
 use viaduct_switch::{DropReason, Policy, PortIndex};
 
 use super::{Delivered, Outcome, Outlet, Send};
@@ -35,12 +36,12 @@ impl Delivered<'_> {
     pub(in crate::dataplane) fn admit(
         &mut self,
         outlet: &Outlet,
-        visit: &mut Visit<'_>,
+        (visit, classes): (&mut Visit<'_>, &mut ClassCache),
         group: &[Send],
         passing: &mut Passing,
     ) {
         for send in group {
-            match self.verdict(outlet, visit, *send) {
+            match self.verdict(outlet, (visit, classes), *send) {
                 Some(Verdict::Passes) => passing.push(*send),
                 Some(Verdict::Waits(place)) => {
                     let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port));
@@ -71,7 +72,12 @@ impl Delivered<'_> {
         }
     }
 
-    fn verdict(&self, outlet: &Outlet, visit: &mut Visit<'_>, send: Send) -> Option<Verdict> {
+    fn verdict(
+        &self,
+        outlet: &Outlet,
+        (visit, classes): (&mut Visit<'_>, &mut ClassCache),
+        send: Send,
+    ) -> Option<Verdict> {
         let frame = self.frames.get(usize::from(send.slot))?;
         let meta = &frame.meta;
         let native = |policy: &Policy| policy.port(meta.source)?.native();
@@ -86,6 +92,6 @@ impl Delivered<'_> {
             mark: meta.marks.mark,
             receiver: outlet.capabilities,
         };
-        Some(visit.admit(&newcomer, self.policy))
+        Some(visit.admit(&newcomer, self.policy, (classes, self.switch)))
     }
 }

@@ -205,7 +205,8 @@ impl Batch {
                 tags.frame(network, copied.priority.unwrap_or(own))
             });
             let newcomer = copied.newcomer((means.source, outlet), self.network, &tags);
-            let place = match visit.admit(&newcomer, Some(means.policy)) {
+            let classes = (&mut means.shaping.classes, switch);
+            let place = match visit.admit(&newcomer, Some(means.policy), classes) {
                 Verdict::Passes => continue,
                 Verdict::Waits(place) => place,
                 Verdict::Lost(reason, frames) => {

@@ -1,8 +1,8 @@
 //! Frames for a port with a tree: they pass if nothing is in their way, or wait.
 
 use viaduct_switch::offload::{Capabilities, Checksums, SEGMENTS_MAX, Treatment};
-use viaduct_switch::packet::{Contents, Packet, parse};
-use viaduct_switch::qos::{ClassIndex, Ecn, Item, Subject};
+use viaduct_switch::packet::{Packet, ip_packet};
+use viaduct_switch::qos::{ClassCache, ClassIndex, Ecn, Item, Subject};
 use viaduct_switch::security::PortTables;
 use viaduct_switch::{
     Claims, DropReason, Nanos, NetworkIndex, Policy, PortIndex, Switch, flow_hash::flow_hash,
@@ -83,19 +83,19 @@ impl Visit<'_> {
         &mut self,
         newcomer: &Newcomer<'_>,
         policy: Option<&Policy>,
+        (classes, switch): (&mut ClassCache, &Switch),
     ) -> Verdict {
         let Newcomer { head, length, claims, source, network, tags_len, mark, .. } = *newcomer;
-        let contents = parse(head, length);
-        let packet = match &contents {
-            Ok(Contents::Ip(packet)) => Some(packet),
-            _ => None,
-        };
+        let packet = ip_packet(head, length);
+        let packet = packet.as_ref();
         let tables = policy.and_then(|policy| policy.security()?.port(source));
         let groups = tables.and_then(PortTables::groups).unwrap_or_default();
         let subject = Subject { packet, network, port: Some(source), groups, mark };
         let wire = claims.wire_volume(head, length);
-        let Waiting { tree, seed, .. } = &mut *self.waiting;
-        let class = tree.class_of(&subject);
+        let Waiting { tree, generation, seed, .. } = &mut *self.waiting;
+        let verify =
+            switch.verifies().then_some(|kept, found| switch.note_class_mismatch(source, kept, found));
+        let class = classes.class_of(tree, *generation, &subject, verify);
         let bytes = u32::try_from(wire.bytes + wire.frames * u64::from(tags_len)).unwrap_or(u32::MAX);
         let length = tree.wire_length(bytes, u32::try_from(wire.frames).unwrap_or(u32::MAX));
         // One that is longer than what may leave at once would take what belongs to others: it is cut, whatever tokens there are.

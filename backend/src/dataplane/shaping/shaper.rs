@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use viaduct_switch::qos::{Change, Item, PlanError, Report, Sink, Tree, TreePlan};
 use viaduct_switch::{DropReason, Nanos, NetworkIndex, PortIndex, Switch};
@@ -37,6 +38,12 @@ impl ShapingMemory {
     }
 }
 
+/// A number for a plan, from 1.
+fn next_generation() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 /// A tree, and who sees to its departures.
 pub(in crate::dataplane) struct Shaper {
     pub(super) id: u32,
@@ -49,6 +56,8 @@ pub(in crate::dataplane) struct Shaper {
 /// What waits, behind the tree's lock.
 pub(super) struct Waiting {
     pub(super) tree: Tree,
+    /// The number of its plan, which no other plan of any tree has.
+    pub(super) generation: u64,
     pub(super) store: Store,
     /// The ports before whose queues it stands.
     pub(super) ports: Vec<PortIndex>,
@@ -105,6 +114,7 @@ impl Shaper {
         let waiting = Waiting {
             slack: slack(plan),
             tree,
+            generation: next_generation(),
             store: Store::new(Arc::clone(&memory.0)),
             ports: Vec::new(),
             former: Vec::new(),
@@ -150,6 +160,7 @@ impl Shaper {
         let Waiting { tree, store, .. } = &mut *waiting;
         let remains = tree.change(change, now, &mut Losses::new(store, switch));
         waiting.slack = slack;
+        waiting.generation = next_generation();
         self.hurry(&mut waiting);
         drop(waiting);
         drop(remains);

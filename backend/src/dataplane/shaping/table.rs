@@ -1,7 +1,9 @@
 //! Which ports have trees, and one worker's part in them.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use viaduct_switch::qos::ClassCache;
 use viaduct_switch::{Nanos, PortIndex};
 
 use super::agenda::{Agenda, NEVER};
@@ -67,12 +69,21 @@ pub(in crate::dataplane) struct Shaping {
     brought: (Nanos, i64),
     /// What the last round left of [`ROUND_BUDGET`]: less than nothing if its last turn took more.
     budget: i64,
+    /// Classes of flows that were found before.
+    pub(in crate::dataplane) classes: ClassCache,
 }
 
 impl Shaping {
     pub(in crate::dataplane) fn new(worker: usize) -> Self {
-        let (table, brought) = (Arc::default(), (NEVER, 0));
-        Self { worker, table, agenda: Agenda::default(), untold: Untold::default(), brought, budget: 0 }
+        Self {
+            worker,
+            table: Arc::default(),
+            agenda: Agenda::default(),
+            untold: Untold::default(),
+            classes: ClassCache::new(RandomState::new().hash_one(worker)),
+            brought: (NEVER, 0),
+            budget: 0,
+        }
     }
 
     /// The tree before a port's queues.
