@@ -142,7 +142,7 @@ fn a_frame_reaches_each_network_of_a_port_once_with_the_tags_of_its_own() {
         };
         policy.announcements(port(1), &[7; 60]).into_iter().map(tags).collect::<Vec<_>>()
     };
-    assert_eq!(stacks(Membership::Access(network(0))), [vec![]]);
+    assert_eq!(stacks(Membership::Access(network(0))), [Vec::<u8>::new()]);
     let tag = |id: u8| vec![0x81, 0, 0xa0, id];
     assert_eq!(stacks(Membership::Trunk(trunk(None, &[3, 0, 3]))), [tag(10), tag(13)]);
     assert_eq!(

@@ -111,6 +111,8 @@ pub struct Tokens {
     /// What it held at `at`, in units; in debt, if negative.
     held: i64,
     at: Nanos,
+    /// The last length that was charged, and what it cost: frames of one length often follow one another.
+    last: (u32, i64),
 }
 
 impl Tokens {
@@ -119,7 +121,7 @@ impl Tokens {
     pub fn new(rate: BitRate, burst: Burst, now: Nanos) -> Self {
         let pace = Pace::new(rate);
         let depth = pace.units(burst.0);
-        Self { pace, depth, held: depth, at: now }
+        Self { pace, depth, held: depth, at: now, last: (0, 0) }
     }
 
     /// In the place of another bucket: what that one holds stays, as time, up to the depth.
@@ -132,10 +134,13 @@ impl Tokens {
     /// Puts in what came since the last time.
     #[inline]
     pub fn refill(&mut self, now: Nanos) {
+        if now <= self.at {
+            return;
+        }
         let passed = (now - self.at).0.min(TIME_MAX_NS) << UNIT_BITS;
         let passed = i64::try_from(passed).unwrap_or(i64::MAX);
         self.held = self.held.saturating_add(passed).min(self.depth);
-        self.at = self.at.max(now);
+        self.at = now;
     }
 
     /// Whether it is not in debt, as of the last [`Tokens::refill`].
@@ -145,10 +150,20 @@ impl Tokens {
         self.held >= 0
     }
 
+    /// Whether it will not be in debt once `bytes` are charged, as of the last [`Tokens::refill`].
+    #[inline]
+    #[must_use]
+    pub fn covers(&self, bytes: u32) -> bool {
+        self.held >= self.pace.units(bytes)
+    }
+
     /// Takes out what `bytes` cost; what is missing is owed.
     #[inline]
     pub fn charge(&mut self, bytes: u32) {
-        let cost = self.pace.units(bytes);
+        if bytes != self.last.0 {
+            self.last = (bytes, self.pace.units(bytes));
+        }
+        let cost = self.last.1;
         self.held = (self.held - cost).max(-DEBT_MAX.max(cost));
     }
 
@@ -190,13 +205,13 @@ impl RateMeter {
 
     /// Counts `bytes` that go through now.
     #[inline]
-    pub(crate) fn add(&mut self, now: Nanos, bytes: u32) {
+    pub(crate) fn add(&mut self, now: Nanos, bytes: u64) {
         if now - self.since >= Self::WINDOW {
             self.bits_per_second = self.at(now);
             self.since = now;
             self.bytes = 0;
         }
-        self.bytes += u64::from(bytes);
+        self.bytes += bytes;
     }
 
     /// Bits a second, of the last half second or more.

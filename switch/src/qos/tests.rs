@@ -10,3 +10,4 @@ mod reconfigure;
 mod sfq;
 mod support;
 mod tbf;
+mod together;

@@ -11,9 +11,11 @@ use super::rate::RateMeter;
 use crate::counters::Volume;
 use crate::drops::DropReason;
 use crate::time::Nanos;
+use together::{Credit, Run};
 
 mod change;
 mod report;
+mod together;
 
 pub use change::{Change, Remains};
 pub use report::{ClassReport, Report};
@@ -33,6 +35,9 @@ pub struct Tree {
     htb: Option<Htb>,
     /// What waits in all classes.
     backlog: Backlog,
+    /// Frames that passed and departed, and are not reckoned with yet.
+    credit: Credit,
+    run: Run,
 }
 
 /// A class, or the root.
@@ -84,6 +89,8 @@ impl Tree {
             plan: Arc::new(plan.clone()),
             seed,
             backlog: Backlog::default(),
+            credit: Credit::default(),
+            run: Run::default(),
         })
     }
 
@@ -138,12 +145,13 @@ impl Tree {
         if let Some(htb) = &mut self.htb {
             htb.charge(now, (place, lender), length, false);
         }
-        self.count_sent(now, place, length, false);
+        self.count_sent(now, place, Volume { frames: 1, bytes: u64::from(length) }, 0);
         true
     }
 
     /// Takes `item`, or drops it or others in its favour.
     pub fn enqueue(&mut self, now: Nanos, class: ClassIndex, item: Item, sink: &mut dyn Sink) {
+        self.settle_before_waiting(now);
         let place = self.place_of(class);
         let before = self.classes.get(place).map_or_else(Backlog::default, Class::backlog);
         let room = self.room_beside(before);
@@ -193,27 +201,38 @@ impl Tree {
 
     /// Gives what departs now, or says when to ask again.
     pub fn dequeue(&mut self, now: Nanos, sink: &mut dyn Sink) -> Next {
+        if self.run.leaf(now).is_none() {
+            self.settle();
+        }
         // Each time round, a class has nothing more to send, or not for now.
         while self.backlog.frames > 0 {
-            let pick = match &mut self.htb {
-                Some(htb) => htb.pick(now),
-                None => Pick::Leaf { place: 0, lender: 0 },
+            let pick = match (self.run.leaf(now), &mut self.htb) {
+                (Some((place, lender)), _) => Pick::Leaf { place, lender },
+                (None, Some(htb)) => htb.pick(now),
+                (None, None) => Pick::Leaf { place: 0, lender: 0 },
             };
             let (place, lender) = match pick {
                 Pick::Leaf { place, lender } => (place, lender),
                 Pick::At(at) => return Next::At(at),
                 Pick::Nobody => return Next::Empty,
             };
+            if self.run.leaf(now).is_none() {
+                self.begin_run(now, (place, lender));
+            }
             match self.dequeue_class(now, place, sink) {
                 Next::Item(item) => {
                     self.note_sent(now, place, lender, &item);
                     return Next::Item(item);
                 }
-                Next::At(at) => match &mut self.htb {
-                    Some(htb) => htb.park(place, at),
-                    None => return Next::At(at),
-                },
+                Next::At(at) => {
+                    self.end_run();
+                    match &mut self.htb {
+                        Some(htb) => htb.park(place, at),
+                        None => return Next::At(at),
+                    }
+                }
                 Next::Empty => {
+                    self.end_run();
                     if let Some(htb) = &mut self.htb {
                         htb.deactivate(place);
                     }
@@ -225,13 +244,17 @@ impl Tree {
 
     /// Notes that a class's queue gave `item` with tokens of `lender`.
     fn note_sent(&mut self, now: Nanos, place: usize, lender: usize, item: &Item) {
+        if self.note_in_run(item.length, item.marked) {
+            return;
+        }
         if let Some(htb) = &mut self.htb {
             if self.classes[place].backlog().frames == 0 {
                 htb.deactivate(place);
             }
             htb.charge(now, (place, lender), item.length, true);
         }
-        self.count_sent(now, place, item.length, item.marked);
+        let volume = Volume { frames: 1, bytes: u64::from(item.length) };
+        self.count_sent(now, place, volume, u64::from(item.marked));
     }
 
     fn dequeue_class(&mut self, now: Nanos, place: usize, sink: &mut dyn Sink) -> Next {
@@ -250,6 +273,7 @@ impl Tree {
 
     /// Takes out something that waits whether or not it is due, each flow in its order: for a tree that ends.
     pub fn drain(&mut self) -> Option<Item> {
+        self.settle();
         let Self { classes, items, backlog, .. } = self;
         let item =
             classes.iter_mut().find_map(|class| class.queue.as_mut()?.as_discipline_mut().drain(items))?;
@@ -260,6 +284,7 @@ impl Tree {
     /// Takes out all that `wanted` says, as if it had never come: it takes no tokens and no room, and what stays goes on waiting in its
     /// order. It is the caller's to count. Takes as many steps as items wait.
     pub fn remove(&mut self, mut wanted: impl FnMut(&Item) -> bool) {
+        self.settle();
         for place in 0..self.classes.len() {
             let Some(queue) = self.classes[place].queue.as_mut().map(Queue::as_discipline_mut) else {
                 continue;
@@ -303,12 +328,12 @@ impl Tree {
     }
 
     /// Counts what departed for the class and all above it.
-    fn count_sent(&mut self, now: Nanos, place: usize, length: u32, marked: bool) {
+    fn count_sent(&mut self, now: Nanos, place: usize, volume: Volume, marked: u64) {
         let mut at = Some(place);
         while let Some(class) = at.and_then(|at| self.classes.get_mut(at)) {
-            class.counters.sent.add(length);
-            class.counters.marked += u64::from(marked);
-            class.meter.add(now, length);
+            class.counters.sent += volume;
+            class.counters.marked += marked;
+            class.meter.add(now, volume.bytes);
             at = class.parent;
         }
     }

@@ -101,7 +101,7 @@ impl Visit<'_> {
         // One that is longer than what may leave at once would take what belongs to others: it is cut, whatever tokens there are.
         let is_too_long = claims.gso.is_some() && length > tree.longest(class);
         // Nor does one pass where others of its port are still to go first.
-        if !is_too_long && !self.is_behind && tree.admit(self.now, class, length) {
+        if !is_too_long && !self.is_behind && tree.admit_of_many(self.now, class, length) {
             return Verdict::Passes;
         }
         let traffic_class = packet.map_or(0, |packet: &Packet| packet.traffic_class);
@@ -161,6 +161,7 @@ impl Visit<'_> {
         leaving: &super::Leaving<'_>,
         untold: &mut Untold,
     ) {
+        self.waiting.tree.settle();
         if self.waiting.store.len() > 0 {
             let next = self.waiting.depart(leaving, untold, shaping.allowance(leaving.now));
             shaping.schedule(self.tree, &mut self.waiting, next);

@@ -255,6 +255,7 @@ impl Shaper {
     pub(in crate::dataplane) fn report(&self, now: Nanos) -> Report {
         let mut waiting = turn::patiently(&self.waiting);
         let now = waiting.at(now);
+        waiting.tree.settle();
         waiting.tree.report(now)
     }
 }

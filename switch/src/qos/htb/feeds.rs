@@ -178,6 +178,12 @@ impl Feeds {
         }
     }
 
+    /// What `node` has left to send in its turn, in bytes.
+    #[inline]
+    pub(super) fn deficit(&self, node: u32, tokens: Tokens) -> i64 {
+        self.nodes.get(node as usize).map_or(0, |node| node.turns[tokens as usize].deficit)
+    }
+
     /// Notes that `node` sent `bytes`.
     #[inline]
     pub(super) fn charge(&mut self, node: u32, tokens: Tokens, bytes: u32) {

@@ -147,9 +147,11 @@ impl Htb {
         if self.feeds.first_row().is_some() {
             return None;
         }
-        self.refresh_path(now, number(place));
         let mut at = number(place);
         loop {
+            // Those above matter only to who borrows; they are looked at when they are charged.
+            self.classes.get(at as usize)?;
+            self.refresh(now, at);
             let class = self.classes.get(at as usize)?;
             match class.mode {
                 Mode::CanSend if !class.is_parked => return Some(at as usize),
@@ -210,6 +212,54 @@ impl Htb {
             at = next;
         }
         Pick::Leaf { place: at as usize, lender: lender as usize }
+    }
+
+    /// How many bytes the leaf at `place` may send before the turn is another one's, with tokens of `lender`: none if it has none left.
+    pub(crate) fn deficit(&self, place: usize, lender: usize) -> i64 {
+        let priority = self.classes.get(place).map_or(0, |class| class.priority);
+        let mut least = i64::MAX;
+        for (at, class) in self.way(place) {
+            let tokens = if at == lender { Turn::Own } else { Turn::Borrowed };
+            least = least.min(self.feeds.deficit(class.node(priority), tokens));
+            if at == lender {
+                break;
+            }
+        }
+        least
+    }
+
+    /// Whether the leaf at `place` and all above it may send by themselves, and still may once so many bytes are gone.
+    pub(crate) fn covers(&self, place: usize, bytes: u32) -> bool {
+        let may_send = |class: &Class| class.mode == Mode::CanSend && !class.is_parked;
+        self.way(place)
+            .all(|(_, class)| may_send(class) && class.rate.covers(bytes) && class.ceil.covers(bytes))
+    }
+
+    /// Whether so many bytes of the leaf at `place`, with tokens of `lender`, leave the modes of all on the way as they are.
+    pub(crate) fn covers_run(&mut self, now: Nanos, (place, lender): (usize, usize), bytes: u32) -> bool {
+        let mut at = number(place);
+        let mut is_below = true;
+        while let Some(class) = self.classes.get_mut(at as usize) {
+            class.refill(now);
+            is_below &= at as usize != lender;
+            let (rate, ceil) = match class.mode {
+                // What it lends is its own.
+                Mode::CanSend => (!is_below, true),
+                Mode::MayBorrow(_) => (false, true),
+                Mode::CannotSend(_) => (false, false),
+            };
+            if (rate && !class.rate.covers(bytes)) || (ceil && !class.ceil.covers(bytes)) {
+                return false;
+            }
+            at = class.parent;
+        }
+        true
+    }
+
+    /// The class at `place` and all above it, with their places.
+    fn way(&self, place: usize) -> impl Iterator<Item = (usize, &Class)> {
+        let class = |at: usize| Some((at, self.classes.get(at)?));
+        std::iter::successors(class(place), move |(_, below)| class(below.parent as usize))
     }
 
     /// Charges `bytes` that the leaf at `place` sent with tokens of `lender`. `in_turn` says whether it was picked: what passes
@@ -290,6 +340,9 @@ impl Htb {
     /// there: the event looks again.
     fn change_mode(&mut self, at: u32) {
         let class = &mut self.classes[at as usize];
+        if class.mode == Mode::CanSend && class.rate.is_solvent() && class.ceil.is_solvent() {
+            return;
+        }
         let mode = class.mode_by_tokens();
         if mode.is_same_kind(class.mode) {
             class.mode = mode;

@@ -1,5 +1,7 @@
 //! Which class a frame belongs to.
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::packet::{Address, Ports};
 

@@ -58,6 +58,8 @@ pub(super) struct Lab {
     pub(super) refused: usize,
     /// How many of `dropped` are not in `inside` any more.
     accounted: usize,
+    /// Each frame is reckoned with by itself, which must make no difference.
+    pub(super) is_alone: bool,
 }
 
 #[derive(Default)]
@@ -81,6 +83,7 @@ impl Lab {
             dropped: Dropped::default(),
             refused: 0,
             accounted: 0,
+            is_alone: false,
         }
     }
 
@@ -89,7 +92,11 @@ impl Lab {
         let item = Item { ticket: self.next_ticket, arrived: self.now, ..like };
         self.next_ticket += 1;
         self.class_of.push(place);
-        if self.tree.admit(self.now, class(place), item.length) {
+        let is_admitted = match self.is_alone {
+            true => self.tree.admit(self.now, class(place), item.length),
+            false => self.tree.admit_of_many(self.now, class(place), item.length),
+        };
+        if is_admitted {
             self.departed.push(Departure { at: self.now, class: place, item });
         } else {
             assert!(self.inside.insert(item.ticket));
@@ -133,6 +140,9 @@ impl Lab {
     /// Asks the tree once, and notes what departs.
     fn dequeue(&mut self) -> Next {
         let next = self.tree.dequeue(self.now, &mut self.dropped);
+        if self.is_alone {
+            self.tree.settle();
+        }
         if let Next::Item(item) = next {
             assert!(self.inside.remove(&item.ticket), "{item:?} departed twice or was never put in");
             let class = self.class_of[item.ticket as usize];
@@ -155,6 +165,7 @@ impl Lab {
             }
         }
         self.now = until;
+        self.tree.settle();
     }
 
     /// Keeps each of `sources` (class, frame) with some frames waiting until `until`.
@@ -177,6 +188,7 @@ impl Lab {
             }
         }
         self.now = until;
+        self.tree.settle();
     }
 
     /// Bytes of `place` that departed in `from..until`.

@@ -61,6 +61,7 @@ impl Tree {
     /// Classes may have other numbers from now on: what was kept of [`Tree::class_of`] is void.
     pub fn change(&mut self, change: Change, now: Nanos, sink: &mut dyn Sink) -> Remains {
         let Change { before, mut next, mut places, mut spent } = change;
+        self.settle();
         if !Arc::ptr_eq(&before, &self.plan) {
             places = places_in(&self.plan, &next.plan);
         }
