@@ -15,6 +15,7 @@ use crate::memory::{Region, RegionSpec};
 
 mod control;
 mod devices;
+mod exact;
 mod floods;
 mod fragments;
 mod gateway;
