@@ -1,12 +1,13 @@
 //! Scenario S6 at 100 Mbit/s: three classes of what goes to one station, each with its share, lent to the others when it is idle; and
 //! a neighbour without a QoS, which notices nothing of it.
 
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use serde_json::Value;
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::guest::iperf;
+use viaduct_tests::tun::within;
 
 use super::{LIMIT, Stage, port};
 
@@ -54,15 +55,55 @@ fn config(qos: &str) -> String {
     format!("{qos}[network.lab]\n{ports}")
 }
 
-/// Bytes that c got, by its own count, and those of each class (and of all of them first) by the switch's.
-fn counted(stage: &Stage) -> (u64, Vec<(String, u64)>) {
-    let got = stage.stations[2].run("cat /sys/class/net/eth0/statistics/rx_bytes");
-    let shown = stage.daemon.command(&["show", "qos", "c", "--json"]);
-    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
-    let classes = shown["trees"][0]["classes"].as_array().unwrap();
-    let class =
-        |class: &Value| (class["name"].as_str().unwrap().to_owned(), class["sent_bytes"].as_u64().unwrap());
-    (got.trim().parse().unwrap(), classes.iter().map(class).collect())
+/// What was counted, and when.
+struct Reading {
+    at: Instant,
+    /// How long reading took: it was some time in that.
+    took: Duration,
+    /// Bytes that c got, by its own count.
+    got: u64,
+    /// Those of each class, and of all of them first, by the switch's.
+    sent: Vec<(String, u64)>,
+}
+
+impl Reading {
+    fn new(stage: &Stage) -> Self {
+        let began = Instant::now();
+        let got = within(&stage.stations[2], || fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+        let shown = stage.daemon.command(&["show", "qos", "c", "--json"]);
+        let took = began.elapsed();
+        let got = got.lines().find_map(|line| line.trim().strip_prefix("eth0:")?.split_whitespace().next());
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let classes = shown["trees"][0]["classes"].as_array().unwrap();
+        let class = |class: &Value| {
+            (class["name"].as_str().unwrap().to_owned(), class["sent_bytes"].as_u64().unwrap())
+        };
+        Self {
+            at: began + took / 2,
+            took,
+            got: got.unwrap().parse().unwrap(),
+            sent: classes.iter().map(class).collect(),
+        }
+    }
+
+    /// The quickest of some, which says best how much there was when.
+    fn quick(stage: &Stage) -> Self {
+        let mut best = Self::new(stage);
+        for _ in 0..9 {
+            if best.took < WINDOW / 100 {
+                break;
+            }
+            let next = Self::new(stage);
+            if next.took < best.took {
+                best = next;
+            }
+        }
+        best
+    }
+
+    fn of(&self, name: &str) -> u64 {
+        self.sent.iter().find(|(class, _)| class == name).map_or(0, |found| found.1)
+    }
 }
 
 /// What each class, and all of them first, gets in Mbit/s, while these send more than there is.
@@ -74,23 +115,19 @@ fn rates(stage: &Stage, busy: &[&str]) -> Vec<(String, f64)> {
                 iperf("10.0.1.3", SECONDS, &options, |command| stage.stations[*station].run(command))
             });
         }
-        let before = counted(stage).1;
-        let has_begun = |name: &str| {
-            let sent = |all: &[(String, u64)]| {
-                all.iter().find(|(class, _)| class == name).map_or(0, |found| found.1)
-            };
-            sent(&counted(stage).1) > sent(&before) + 500_000
-        };
-        wait_until("all to send", LIMIT, || busy.iter().all(|name| has_begun(name)));
-        let (began, (got, before)) = (Instant::now(), counted(stage));
+        let before = Reading::new(stage);
+        wait_until("all to send", LIMIT, || {
+            let now = Reading::new(stage);
+            busy.iter().all(|name| now.of(name) > before.of(name) + 500_000)
+        });
+        let before = Reading::quick(stage);
         thread::sleep(WINDOW);
-        let (took, (got_then, after)) = (began.elapsed(), counted(stage));
+        let after = Reading::quick(stage);
+        let took = after.at - before.at;
         let megabits = |bytes: u64| bytes as f64 * 8e-6 / took.as_secs_f64();
-        let rate = |((name, after), (_, before)): (&(String, u64), &(String, u64))| {
-            (name.clone(), megabits(after - before))
-        };
-        let rates: Vec<_> = after.iter().zip(&before).map(rate).collect();
-        assert_near("what c itself got", megabits(got_then - got), rates[0].1);
+        let rate = |(name, sent): &(String, u64)| (name.clone(), megabits(sent - before.of(name)));
+        let rates: Vec<_> = after.sent.iter().map(rate).collect();
+        assert_near("what c itself got", megabits(after.got - before.got), rates[0].1);
         rates
     })
 }
