@@ -3,7 +3,7 @@
 //! bytes, and that it comes after its predecessors of the same flow. None may go missing unnoticed: what did
 //! not arrive has to be in the switch's counters of drops.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
@@ -90,6 +90,53 @@ fn jumbo_frames_pass_in_many_small_buffers_and_indirect_descriptors() {
         driver.queue_size = 1024;
     });
     assert!(passed.received > passed.sent / 3, "more than two thirds of the frames were lost: {passed:?}");
+}
+
+/// The driver sends as fast as it can, and above its rate: what is too much stays in its rings, so that all of it arrives once, in
+/// order and at the rate. (It serves both ports in turn, and waits at either: so both have the same rate.)
+#[test]
+fn what_a_driver_sends_above_its_rate_waits_in_its_ring_and_comes_whole_and_at_the_rate() {
+    let port = |name: &str| format!("[port.{name}]\nnetwork = \"lab\"\nqos = \"held\"\n");
+    let daemon = Daemon::start(&format!(
+        "[qos.held]\ningress = {{ packets = \"20kpps\", packet_burst = 4000, exceed = \"wait\" }}\n\
+         [network.lab]\n{}{}",
+        port("a"),
+        port("b")
+    ));
+    let driver = Driver::new([daemon.socket("a"), daemon.socket("b")], 60_000);
+    let passed = std::thread::scope(|scope| {
+        let running = scope.spawn(|| driver.run());
+        assert_rates(&daemon, 20e3);
+        running.join().unwrap()
+    });
+    account(&daemon, passed);
+    let state = daemon.show();
+    for port in ["a", "b"].map(|name| state.port(name)) {
+        assert_eq!(port.dropped(FULL) + port.dropped("policed"), 0, "frames were lost: {state:?}");
+        assert!(port.pauses > 100, "{} pauses", port.pauses);
+    }
+}
+
+/// Asserts that so many frames a second enter at both ports once their bursts are over. What was there is told by two looks, each of
+/// which takes some time: there may be as much as comes in the longest time between them, and has to be what comes in the shortest.
+fn assert_rates(daemon: &Daemon, rate: f64) {
+    let look = || {
+        let (began, state) = (Instant::now(), daemon.show());
+        (["a", "b"].map(|name| state.port(name).received.frames), began, Instant::now())
+    };
+    wait_until("both ports to have sent more than a burst", Duration::from_secs(30), || {
+        look().0.iter().all(|frames| *frames > 8000)
+    });
+    let (before, earliest, begun) = look();
+    std::thread::sleep(Duration::from_millis(1200));
+    let (after, ended, latest) = look();
+    for (before, after) in before.into_iter().zip(after) {
+        let frames = (after - before) as f64;
+        let [least, most] = [ended - begun, latest - earliest].map(|time| rate * time.as_secs_f64());
+        // Either look may be in the middle of a burst.
+        let is_exact = (least * 0.98 - 64.0..=most * 1.01 + 64.0).contains(&frames);
+        assert!(is_exact, "{frames} frames, and not {least:.0} to {most:.0}");
+    }
 }
 
 #[test]
