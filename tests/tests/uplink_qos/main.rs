@@ -5,6 +5,7 @@ mod changes;
 mod marking;
 mod policing;
 mod shaping;
+mod sparse;
 
 use std::time::Duration;
 
