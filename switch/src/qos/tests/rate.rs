@@ -71,3 +71,44 @@ proptest! {
         }
     }
 }
+
+/// A number of any magnitude, near the powers of two as often as between them.
+fn any_magnitude() -> impl Strategy<Value = u64> {
+    (0..=63_u32, any::<u64>(), -2..=2_i64).prop_map(|(bit, within, beside)| match within % 2 {
+        0 => within >> bit,
+        _ => (1_u64 << bit).wrapping_add_signed(beside),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    /// At any rate and burst, whatever is taken and however long nothing is: no step overflows, a bucket never holds more than its
+    /// depth, and who waits as long as he is told to finds what he waited for.
+    #[test]
+    fn the_widest_values_there_are_end_in_an_answer(
+        rate in any_magnitude().prop_map(|bits| bits.clamp(BitRate::MIN.bits(), BitRate::MAX.bits())),
+        depth in any_magnitude().prop_map(|bytes| bytes.clamp(1, Burst::MAX.bytes().into())),
+        steps in proptest::collection::vec((any_magnitude(), any::<u32>(), any::<bool>()), 1..30),
+    ) {
+        let (rate, depth) = (BitRate::new(rate).unwrap(), Burst::new(u32::try_from(depth).unwrap()).unwrap());
+        // Half of all nanoseconds that there are: 292 years.
+        let (mut now, end) = (Nanos(0), Nanos(u64::MAX / 2));
+        let mut tokens = Tokens::new(rate, depth, now);
+        for (after, bytes, is_refilled) in steps {
+            now = Nanos(now.0.saturating_add(after)).min(end);
+            if is_refilled {
+                tokens.refill(now);
+                prop_assert!(tokens.held <= tokens.depth);
+            }
+            tokens.charge(bytes);
+            let mut later = tokens;
+            later.refill(tokens.solvent_at());
+            prop_assert!(later.is_solvent());
+            // Who has to wait for longer than a bucket reckons with is told so twice.
+            later.refill(tokens.covers_at(bytes));
+            later.refill(later.covers_at(bytes));
+            prop_assert!(later.held >= later.pace.units(bytes).min(later.depth));
+        }
+    }
+}
