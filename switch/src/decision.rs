@@ -23,7 +23,7 @@ use crate::fdb::{Fdb, Key, Seen};
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
-use crate::policy::{Gateway, Policy, PortPolicy};
+use crate::policy::{Gateway, Membership, Policy, PortPolicy};
 use crate::spanning_tree::PortState;
 use crate::storm::StormClass;
 use crate::vlan::is_tag_at;
@@ -171,6 +171,23 @@ impl Scene<'_> {
         let network = network.ok()?;
         let gateway = self.policy.network(network)?.gateway()?;
         (gateway.port != self.source).then_some((network, gateway))
+    }
+
+    /// The ports to which what is for all stations of `network` goes, the frame's own among them: of what came by a tunnel, none
+    /// that are VTEPs (split horizon).
+    #[inline]
+    pub(crate) fn peers(&self, network: NetworkIndex) -> &[PortIndex] {
+        match self.policy.network(network) {
+            Some(network) if self.is_from_vtep() => network.locals(),
+            Some(network) => network.members(),
+            None => &[],
+        }
+    }
+
+    /// Whether the frame came by a tunnel.
+    #[inline]
+    pub(crate) fn is_from_vtep(&self) -> bool {
+        self.port.is_some_and(|port| matches!(port.membership, Membership::Vtep(_)))
     }
 
     /// The port in `network` where `mac` is known to be, and what tells later that this changed, for who decides about frames
@@ -397,7 +414,7 @@ impl<'a, O: Observer> Recording<'a, O> {
     /// Whether `network` has a port beside the one where the frame entered.
     #[inline]
     pub(crate) fn has_others(&self, network: NetworkIndex) -> bool {
-        let members = self.scene.policy.network(network).map_or(&[][..], |network| network.members());
+        let members = self.scene.peers(network);
         self.observer.looked(|| Looked::Members(members.len()));
         members.iter().any(|&member| member != self.scene.source)
     }
@@ -405,7 +422,7 @@ impl<'a, O: Observer> Recording<'a, O> {
     /// How many ports `network` has, the one where the frame entered included.
     #[inline]
     pub(crate) fn members(&self, network: NetworkIndex) -> usize {
-        let members = self.scene.policy.network(network).map_or(0, |network| network.members().len());
+        let members = self.scene.peers(network).len();
         self.observer.looked(|| Looked::Members(members));
         members
     }
@@ -421,6 +438,36 @@ impl<'a, O: Observer> Recording<'a, O> {
             self.only_once();
         }
         known
+    }
+
+    /// Whether the frame came by a tunnel; part of the policy.
+    #[inline]
+    pub(crate) fn is_from_vtep(&self) -> bool {
+        self.scene.is_from_vtep()
+    }
+
+    /// Whether `network` learns behind which VTEPs its stations are; part of the policy.
+    #[cold]
+    pub(crate) fn learns_from_vteps(&self, network: NetworkIndex) -> bool {
+        let tunnels = self.scene.policy.tunnels();
+        tunnels.and_then(|tunnels| tunnels.segment(network)).is_some_and(|(_, segment)| segment.learns)
+    }
+
+    /// Whether `port` is a VTEP; part of the policy.
+    #[inline]
+    pub(crate) fn is_vtep(&self, port: PortIndex) -> bool {
+        self.scene.policy.is_vtep(port)
+    }
+
+    /// Whether a station of this host was heard less than this many seconds ago that has the address with which a frame came by a
+    /// tunnel. The decision depends on it.
+    #[cold]
+    pub(crate) fn is_here(&mut self, network: NetworkIndex, mac: MacAddress, fresh_s: u32) -> bool {
+        let Some(port) = self.look_up(network, mac).filter(|port| !self.is_vtep(*port)) else { return false };
+        let (_, value) = self.scene.fdb.look_up(Key::new(network, mac));
+        // It will be old in a while, without any change that would end a kept decision.
+        self.only_once();
+        value.is_some_and(|value| value.port() == Some(port) && value.age_s(self.scene.now_s) < fresh_s)
     }
 
     /// What looking up `mac` gave to who listens.

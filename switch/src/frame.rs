@@ -97,6 +97,42 @@ impl Head {
         fits
     }
 
+    /// Takes `len` bytes off the front; says whether there were as many.
+    #[inline]
+    fn take_front(&mut self, len: u16) -> bool {
+        let fits = self.bytes().len() >= usize::from(len);
+        if fits {
+            self.start += len;
+        }
+        fits
+    }
+
+    /// Leaves no more than the first `len` bytes.
+    #[inline]
+    fn truncate(&mut self, len: u16) {
+        self.end = self.end.min(self.start.saturating_add(len));
+    }
+
+    /// Moves the head to where one begins that has just been read, so that as much of the frame finds room behind it as in any other;
+    /// gives that room. [`Head::grow`] says how much of it was filled.
+    #[inline]
+    pub fn settle(&mut self) -> &mut [u8] {
+        let (start, end) = (usize::from(self.start), usize::from(self.end));
+        if start > HEADROOM {
+            self.bytes.copy_within(start..end, HEADROOM);
+            self.start = HEADROOM_U16;
+            self.end -= u16::try_from(start - HEADROOM).unwrap_or(0);
+        }
+        &mut self.bytes[usize::from(self.end)..]
+    }
+
+    /// Says that `len` bytes of the room behind the head were filled with what follows it.
+    #[inline]
+    pub fn grow(&mut self, len: usize) {
+        let end = (usize::from(self.end) + len).min(self.bytes.len());
+        self.end = u16::try_from(end).unwrap_or(self.end);
+    }
+
     /// Puts `tags` behind the addresses, which move into the room before the head; says whether there was room.
     #[inline]
     fn put_tags(&mut self, tags: &TagStack) -> bool {
@@ -194,6 +230,30 @@ impl<P> Frame<P> {
             return Err(DropReason::VlanTruncated);
         }
         self.meta.length = self.meta.length.saturating_sub(len.into());
+        Ok(())
+    }
+
+    /// Takes `len` bytes of outer headers off, and all that stands behind `end`, both counted from the frame's first byte. What was
+    /// claimed about the outer headers' own checksum is forgotten.
+    ///
+    /// # Errors
+    /// [`DropReason::BadOffload`] if the outer packets are to be cut, or the checksum's start lies in no transport header inside.
+    #[inline]
+    pub(crate) fn take_front(&mut self, len: u16, end: u32) -> Result<(), DropReason> {
+        let claims = &mut self.meta.claims;
+        match &mut claims.checksum {
+            Some(checksum) if checksum.start < len && claims.gso.is_none() => claims.checksum = None,
+            Some(checksum) => {
+                let start = checksum.start.checked_sub(len).filter(|start| *start >= ETHERNET);
+                checksum.start = start.ok_or(DropReason::BadOffload)?;
+            }
+            None => {}
+        }
+        self.meta.length = self.meta.length.min(end).saturating_sub(len.into());
+        if !self.head.take_front(len) {
+            return Err(DropReason::TunnelTruncated);
+        }
+        self.head.truncate(u16::try_from(self.meta.length).unwrap_or(u16::MAX));
         Ok(())
     }
 

@@ -53,9 +53,10 @@ pub mod switch;
 mod tags;
 pub mod time;
 pub mod timer_wheel;
+pub mod tunnel;
 pub mod vlan;
 
-pub use claims::RawClaims;
+pub use claims::{FLAG_NEEDS_CHECKSUM, RawClaims};
 pub use control::{ControlPolicy, ControlProtocol};
 pub use counters::{
     Counters, FdbSnapshot, FlowCacheCounters, FlowCacheSnapshot, PortCounters, PortSnapshot, Volume,
@@ -70,7 +71,7 @@ pub use mac::MacAddress;
 pub use multicast::{GroupEntry, GroupLimits, GroupSnapshot};
 pub use policy::{
     Gateway, Membership, MulticastSettings, NetworkPolicy, NetworkSettings, Policy, PolicyError, PortPolicy,
-    TagsOf, Trunk,
+    TagsOf, Trunk, VtepMembership,
 };
 pub use stages::{STAGES, Stage};
 pub use storm::{FrameRate, JudgeLimits, StormClass, StormLimits};

@@ -20,12 +20,13 @@ use crate::router::Routing;
 use crate::security::{SecurityPolicy, SourceGuard};
 use crate::spanning_tree::PortState;
 use crate::storm::{JudgeLimits, StormLimits};
+use crate::tunnel::Tunnels;
 use crate::vlan::{Priority, VlanId};
 pub use egress::TagsOf;
 use filtering::Filtering;
 pub(crate) use ingress::{Classified, Ingress, Refused};
 use membership::{Compiled, compile_ports};
-pub use membership::{Membership, PolicyError, Trunk};
+pub use membership::{Membership, NetworkSet, PolicyError, Trunk, VtepMembership};
 
 /// The smallest MTU in bytes that a port may have (RFC 791, 3.2: every module forwards 68 octets).
 pub const MTU_MIN: u16 = 68;
@@ -149,6 +150,8 @@ impl Default for MulticastSettings {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NetworkPolicy {
     members: Box<[PortIndex]>,
+    /// How many of them are no VTEPs: those come last, since theirs are the highest ports.
+    locals: usize,
     ageing_s: u32,
     multicast: Option<MulticastSettings>,
     vlan: Option<VlanId>,
@@ -161,6 +164,13 @@ impl NetworkPolicy {
     #[inline]
     pub fn members(&self) -> &[PortIndex] {
         &self.members
+    }
+
+    /// Those of them that are no VTEPs: what came by a tunnel goes to no others (split horizon).
+    #[must_use]
+    #[inline]
+    pub fn locals(&self) -> &[PortIndex] {
+        self.members.get(..self.locals).unwrap_or_default()
     }
 
     /// After how many seconds of silence an address is forgotten.
@@ -199,6 +209,7 @@ pub struct Policy {
     filtering: Filtering,
     routing: Option<Arc<Routing>>,
     nat: Option<Arc<Nat>>,
+    tunnels: Option<Arc<Tunnels>>,
 }
 
 /// What decisions depend on that may be kept.
@@ -236,7 +247,9 @@ impl Policy {
         let networks = networks.into_iter().zip(members).map(|(settings, (members, has_router))| {
             settings.map(|NetworkSettings { ageing_s, multicast, vlan, gateway, .. }| {
                 let multicast = multicast.filter(|_| has_router);
-                NetworkPolicy { members: members.into(), ageing_s, multicast, vlan, gateway }
+                let is_local = |port: &&PortIndex| !is_vtep(&ports, **port);
+                let locals = members.iter().take_while(is_local).count();
+                NetworkPolicy { members: members.into(), locals, ageing_s, multicast, vlan, gateway }
             })
         });
         let networks: Box<[Option<NetworkPolicy>]> = networks.collect();
@@ -247,6 +260,7 @@ impl Policy {
             filtering: Filtering::default(),
             routing: None,
             nat: None,
+            tunnels: None,
         })
     }
 
@@ -270,6 +284,19 @@ impl Policy {
     #[must_use]
     pub fn with_nat(&self, nat: Arc<Nat>) -> Self {
         Self { nat: Some(nat), ..self.clone() }
+    }
+
+    /// The same ports and networks, of which some cross underlays by these tunnels.
+    #[must_use]
+    pub fn with_tunnels(&self, tunnels: Arc<Tunnels>) -> Self {
+        Self { tunnels: Some(tunnels), ..self.clone() }
+    }
+
+    /// How networks cross underlays; `None`: none does.
+    #[must_use]
+    #[inline]
+    pub fn tunnels(&self) -> Option<&Arc<Tunnels>> {
+        self.tunnels.as_ref()
     }
 
     /// How addresses are translated between networks; `None`: they are not.
@@ -309,7 +336,9 @@ impl Policy {
 
     /// Whether decisions made by the one hold by the other: only what groups say differs, and that is asked for each frame.
     pub(crate) fn decides_as(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.forwarding, &other.forwarding) && self.filtering.is_about_same(&other.filtering)
+        Arc::ptr_eq(&self.forwarding, &other.forwarding)
+            && self.filtering.is_about_same(&other.filtering)
+            && self.tunnels.as_ref().map(Arc::as_ptr) == other.tunnels.as_ref().map(Arc::as_ptr)
     }
 
     /// Whether packets that gateways get go the same ways by the one as by the other: beside all that decisions depend on, routes and
@@ -327,6 +356,13 @@ impl Policy {
     #[inline]
     pub(crate) fn has_gateways(&self) -> bool {
         self.forwarding.has_gateways
+    }
+
+    /// Whether `port` is a VTEP.
+    #[must_use]
+    #[inline]
+    pub fn is_vtep(&self, port: PortIndex) -> bool {
+        self.compiled(port).is_some_and(|compiled| compiled.vtep.is_some())
     }
 
     /// How many ports there are.
@@ -367,7 +403,7 @@ impl Policy {
         let compiled = self.compiled(port)?;
         let belongs = compiled.is_native(network) || {
             let vlan = self.network(network).and_then(NetworkPolicy::vlan);
-            vlan.is_some_and(|vlan| compiled.allows(vlan, network))
+            vlan.is_some_and(|vlan| compiled.allows(vlan, network)) || compiled.is_vtep_of(network)
         };
         belongs.then(|| compiled.state(network))
     }
@@ -386,6 +422,10 @@ fn compile_networks(
         }
     }
     Ok(table)
+}
+
+fn is_vtep(ports: &[Option<Compiled>], port: PortIndex) -> bool {
+    ports.get(port.get()).and_then(Option::as_ref).is_some_and(|compiled| compiled.vtep.is_some())
 }
 
 /// A gateway's port belongs to its network, and to no other.
@@ -407,7 +447,7 @@ fn check_gateways(
 }
 
 /// Puts `value` at `index` of a table that grows as needed; gives back what stood there.
-fn place<T>(table: &mut Vec<Option<T>>, index: usize, value: T) -> Option<T> {
+pub(crate) fn place<T>(table: &mut Vec<Option<T>>, index: usize, value: T) -> Option<T> {
     if table.len() <= index {
         table.resize_with(index + 1, || None);
     }

@@ -9,6 +9,7 @@ mod readings;
 mod route;
 mod run;
 mod translate;
+mod tunnels;
 mod worker;
 
 use std::sync::OnceLock;
@@ -31,6 +32,7 @@ use crate::router::{Neighbours, Why};
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
 use crate::time::Nanos;
+use crate::tunnel::Vteps;
 use commit::Commit;
 use judge::Rules;
 use readings::read_ahead;
@@ -109,6 +111,8 @@ pub struct Switch {
     filter_limits: (conntrack::Limits, fragments::Limits),
     /// Made with the first gateway.
     neighbours: OnceLock<Neighbours>,
+    /// Made with the first tunnel.
+    vteps: OnceLock<Vteps>,
     seed: u64,
 }
 
@@ -134,6 +138,7 @@ impl Switch {
             filter,
             filter_limits,
             neighbours,
+            vteps: OnceLock::new(),
             seed,
         }
     }
@@ -197,6 +202,7 @@ impl Switch {
             policed,
             tally,
             has_cache,
+            vteps: _,
         } = worker;
         tally.begin();
         let source = first.meta.source;
@@ -242,6 +248,7 @@ impl Switch {
             hasher: &self.flow_hasher,
             verification: &self.verification,
             verifies,
+            is_from_vtep: scene.is_from_vtep(),
             counted: FlowTally::default(),
             steady: None,
             recent: Recent::Unknown,
@@ -300,6 +307,9 @@ impl Switch {
         }
         if policy.routing().is_some() {
             self.neighbours();
+        }
+        if policy.tunnels().is_some() {
+            self.vteps();
         }
         if let Some(nat) = policy.nat() {
             let conntrack = &self.filter().conntrack;

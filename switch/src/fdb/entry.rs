@@ -64,6 +64,14 @@ impl Value {
         Self(u64::from(port.raw()) | moves | tag | (u64::from(now_s) << Self::SEEN_SHIFT))
     }
 
+    /// When an address was seen that is where it is until it is told otherwise.
+    pub(crate) const FIXED_S: u32 = u32::MAX;
+
+    /// Whether the address is where it is until it is told otherwise.
+    pub(crate) fn is_fixed(self) -> bool {
+        self.seen_s() == Self::FIXED_S
+    }
+
     #[inline]
     fn is_of(self, key: Key) -> bool {
         (self.0 >> Self::TAG_SHIFT) & 0xffff == key.tag()

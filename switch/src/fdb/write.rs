@@ -80,6 +80,9 @@ impl Fdb {
         if value.port() == Some(seen.port) {
             return; // Another worker was quicker.
         }
+        if value.is_fixed() {
+            return count(&seen.counters.held);
+        }
         let moves = if value.seen_s() < seen.now_s { 0 } else { value.moves() };
         let is_full = writer.held[seen.port.get()] >= self.entries_per_port_max;
         if is_full || moves >= MOVES_PER_SECOND_MAX {
@@ -131,11 +134,49 @@ impl Fdb {
         if let Some((slot, key, value)) = stale {
             return Some(Room::Stale(slot, key, value));
         }
-        let may_go = |value| is_own(value) || (!is_full && writer.held_by(value) > own);
+        let may_go =
+            |value: Value| !value.is_fixed() && (is_own(value) || (!is_full && writer.held_by(value) > own));
         let victim = taken()
             .filter(|&(_, _, value)| may_go(value))
             .max_by_key(|&(_, _, value)| (writer.held_by(value), value.age_s(seen.now_s)));
         victim.map(|(slot, key, value)| Room::Evict(slot, key, value))
+    }
+
+    /// Notes that `key` is at `port` until it is told otherwise; says whether there was room. Room is made at the expense of who holds
+    /// most.
+    pub(crate) fn fix(&self, key: Key, port: PortIndex, counters: &FdbCounters) -> bool {
+        let (mut writer, place) = (self.lock(), self.place(key));
+        let value = Value::new(key, port, 0, Value::FIXED_S);
+        let slot = match self.find(place, key) {
+            Some((slot, known)) => Some((slot, Some((key, known)))),
+            None => match self.empty_slot(place) {
+                Some(slot) => Some((slot, None)),
+                None => self
+                    .taken(place)
+                    .filter(|(_, _, value)| !value.is_fixed())
+                    .max_by_key(|(_, _, value)| writer.held_by(*value))
+                    .map(|(slot, key, value)| (slot, Some((key, value)))),
+            },
+        };
+        let Some((slot, known)) = slot else { return false };
+        if let Some((key, value)) = known {
+            self.remove(&mut writer, slot, key, value);
+        }
+        self.bump(place.generation);
+        slot.store(key, value);
+        writer.give_to(port);
+        self.bump(place.generation);
+        count(&counters.learned);
+        true
+    }
+
+    /// Forgets what is known of `key`.
+    pub(crate) fn forget_one(&self, key: Key, counters: &FdbCounters) {
+        let mut writer = self.lock();
+        if let Some((slot, value)) = self.find(self.place(key), key) {
+            self.remove(&mut writer, slot, key, value);
+            count(&counters.forgotten);
+        }
     }
 
     fn empty_slot(&self, place: Place) -> Option<&Slot> {

@@ -9,40 +9,40 @@ use crate::offload::layout::protocol;
 use crate::packet::{Address, number};
 
 /// The bytes of an Ethernet header.
-pub(super) const ETHERNET: usize = 14;
+pub(crate) const ETHERNET: usize = 14;
 
 /// How many routers what the gateway sends may pass, as a rule.
-pub(super) const HOP_LIMIT: u8 = 64;
+pub(crate) const HOP_LIMIT: u8 = 64;
 
 /// Of messages that no router passes, which who gets them can tell by it (RFC 4861, 3.1).
-pub(super) const HOP_LIMIT_ON_LINK: u8 = 255;
+pub(crate) const HOP_LIMIT_ON_LINK: u8 = 255;
 
 /// Network control (RFC 4594, 3.1: CS6): what keeps a network going, and errors (RFC 1812, 4.3.2.5).
-pub(super) const NETWORK_CONTROL: u8 = 0xc0;
+pub(crate) const NETWORK_CONTROL: u8 = 0xc0;
 
 /// "Don't fragment" (RFC 791, 3.1).
 const DONT_FRAGMENT: u8 = 0x40;
 
 /// What stands in an IP header.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Header {
-    pub(super) source: Address,
-    pub(super) destination: Address,
-    pub(super) protocol: u8,
-    pub(super) hop_limit: u8,
-    pub(super) traffic_class: u8,
+pub(crate) struct Header {
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
+    pub(crate) protocol: u8,
+    pub(crate) hop_limit: u8,
+    pub(crate) traffic_class: u8,
     /// By what fragments of an IPv4 packet are told; `None`: it is not to be cut (RFC 6864, 4.1).
-    pub(super) id: Option<u16>,
+    pub(crate) id: Option<u16>,
 }
 
 /// A frame from `from` to `to` with a packet of IP.
-pub(super) fn frame(from: MacAddress, to: MacAddress, packet: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(from: MacAddress, to: MacAddress, packet: &[u8]) -> Vec<u8> {
     let kind = if packet.first().is_some_and(|first| first >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
     [&to.0[..], &from.0, &kind, packet].concat()
 }
 
 /// A packet of either version of IP.
-pub(super) fn packet(header: &Header, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(header: &Header, payload: &[u8]) -> Vec<u8> {
     let mut packet = match header.source.is_v4() {
         true => header_v4(header, &[], payload.len()),
         false => header_v6(header, payload.len()),
@@ -87,7 +87,7 @@ fn header_v6(header: &Header, payload: usize) -> Vec<u8> {
 }
 
 /// A message of ICMP, or of ICMPv6 if the addresses are of that version: the four bytes behind its checksum, and its body.
-pub(super) fn icmp(ends: (Address, Address), kind: [u8; 2], rest: [u8; 4], body: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp(ends: (Address, Address), kind: [u8; 2], rest: [u8; 4], body: &[u8]) -> Vec<u8> {
     let mut message = [&kind[..], &[0, 0], &rest, body].concat();
     let checksum = !fold(icmp_sum(ends, &message));
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
@@ -95,12 +95,12 @@ pub(super) fn icmp(ends: (Address, Address), kind: [u8; 2], rest: [u8; 4], body:
 }
 
 /// The sum that the checksum of a message makes 0xffff (RFC 792; RFC 4443, 2.3).
-pub(super) fn icmp_sum((source, destination): (Address, Address), message: &[u8]) -> u64 {
+pub(crate) fn icmp_sum((source, destination): (Address, Address), message: &[u8]) -> u64 {
     if source.is_v4() { sum(message) } else { transport_sum((source, destination), number::ICMPV6, message) }
 }
 
 /// The same for a transport whose checksum covers the pseudo-header of its version of IP (RFC 9293, 3.1; RFC 8200, 8.1).
-pub(super) fn transport_sum((source, destination): (Address, Address), protocol: u8, bytes: &[u8]) -> u64 {
+pub(crate) fn transport_sum((source, destination): (Address, Address), protocol: u8, bytes: &[u8]) -> u64 {
     let address = |address: Address| match address.into() {
         IpAddr::V4(address) => sum(&address.octets()),
         IpAddr::V6(address) => sum(&address.octets()),
@@ -109,7 +109,7 @@ pub(super) fn transport_sum((source, destination): (Address, Address), protocol:
     address(source) + address(destination) + sum(&length.to_be_bytes()) + sum(&[0, protocol]) + sum(bytes)
 }
 
-pub(super) fn put_address(bytes: &mut Vec<u8>, address: Address) {
+pub(crate) fn put_address(bytes: &mut Vec<u8>, address: Address) {
     match address.into() {
         IpAddr::V4(address) => bytes.extend(address.octets()),
         IpAddr::V6(address) => bytes.extend(address.octets()),
@@ -121,7 +121,7 @@ fn length(bytes: usize) -> [u8; 2] {
 }
 
 /// The Ethernet address of a group of stations of IP (RFC 1112, 6.4; RFC 2464, 7), or of all stations.
-pub(super) fn group_mac(address: Address) -> MacAddress {
+pub(crate) fn group_mac(address: Address) -> MacAddress {
     let [.., a, b, c, d] = address.to_bits().to_be_bytes();
     match (address.is_v4(), a) {
         (true, 224..240) => MacAddress([1, 0, 0x5e, b & 0x7f, c, d]),

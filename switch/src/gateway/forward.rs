@@ -19,6 +19,8 @@ impl Gateway {
             Way::To(_) => self.again(offered, frame),
             Way::Drop(reason) => self.drop(offered, reason),
             Way::Gateway(Why::Local) => self.take_local(offered, packet, moment),
+            // It has no Ethernet address of ours, or would have been sent.
+            Way::Gateway(Why::Own) => self.reject(offered),
             Way::Gateway(Why::Expired) => {
                 self.fail(offered, Problem::Expired, DropReason::HopLimitExceeded, moment);
             }

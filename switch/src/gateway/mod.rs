@@ -30,7 +30,7 @@
 //! that neighbours are routers.
 
 mod arp;
-mod compose;
+pub(crate) mod compose;
 mod discovery;
 mod forward;
 mod fragment;
@@ -49,6 +49,7 @@ mod table;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+pub(crate) use compose::group_mac;
 pub use neighbour::NeighbourState;
 
 use crate::drops::DropReason;
@@ -338,6 +339,9 @@ impl Gateway {
         let Some(interface) = routing.interface(offered.network) else {
             return self.drop(offered, DropReason::NotRoutable);
         };
+        if offered.why == Some(Why::Own) {
+            return self.send_own(offered, moment);
+        }
         match parse(offered.frame, length) {
             Ok(Contents::Arp(arp)) => self.hear_arp(offered, interface, &arp, moment),
             Ok(Contents::Ip(packet)) => self.take_packet(offered, interface, &packet, moment),

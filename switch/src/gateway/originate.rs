@@ -2,7 +2,7 @@
 
 use super::compose::{self, ETHERNET};
 use super::held::{Held, Origin};
-use super::{Charge, Gateway, Moment, fragment};
+use super::{Charge, Gateway, Moment, Offered, fragment};
 use crate::drops::DropReason;
 use crate::ids::NetworkIndex;
 use crate::mac::MacAddress;
@@ -29,7 +29,18 @@ impl Gateway {
         self.originate_for(network, packet, Charge::OWN, moment)
     }
 
-    /// The same, at the expense of whose frame was the reason.
+    /// Sends a packet that a tunnel made of a port's frame, and of which nobody knew the next station.
+    pub(super) fn send_own(&mut self, offered: &Offered<'_>, moment: Moment<'_>) {
+        let length = u32::try_from(offered.frame.len()).unwrap_or(u32::MAX);
+        let Ok(Contents::Ip(packet)) = parse(offered.frame, length) else { return self.reject(offered) };
+        let packet = offered.frame.get(usize::from(packet.network_at)..).unwrap_or_default();
+        let charge = Charge::port(offered.port);
+        if let Err(reason) = self.originate_for(offered.network, packet, charge, moment) {
+            self.drop(offered, reason);
+        }
+    }
+
+    /// As [`Gateway::originate`], at the expense of whose frame was the reason.
     pub(super) fn originate_for(
         &mut self,
         network: NetworkIndex,

@@ -10,6 +10,7 @@ mod gro;
 pub(crate) mod layout;
 mod segment;
 
+pub(crate) use checksum::fold;
 pub use checksum::{finish_checksum, sum};
 pub use gro::{BURST_MAX, Behind, Member, SuperFrame, coalesce};
 pub use segment::{SEGMENTS_MAX, Segment, Segmenter};

@@ -31,15 +31,20 @@ impl Policy {
         policy.networks().into_iter().map(|network| stack(network).put_before(frame)).collect()
     }
 
+    /// The network to which a frame belongs that entered; `None` if its port has left all networks.
+    #[must_use]
+    #[inline]
+    pub fn network_of(&self, meta: &Metadata) -> Option<NetworkIndex> {
+        match meta.tag {
+            Some(tag) => Some(tag.network),
+            None => self.port(meta.source)?.native(),
+        }
+    }
+
     /// The network to which a frame belongs that entered, and its priority; `None` if its port has left all networks.
     fn entered(&self, meta: &Metadata) -> Option<(NetworkIndex, Priority)> {
-        let source = self.port(meta.source);
-        let own = source.map(|source| source.priority).unwrap_or_default();
-        let network = match meta.tag {
-            Some(tag) => tag.network,
-            None => source?.native()?,
-        };
-        Some((network, meta.priority().unwrap_or(own)))
+        let own = self.port(meta.source).map(|source| source.priority).unwrap_or_default();
+        Some((self.network_of(meta)?, meta.priority().unwrap_or(own)))
     }
 }
 

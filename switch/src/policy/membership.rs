@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::ingress::{Slot, VlanTable, customer_types, service_types};
 use super::{MTU_MIN, NetworkSettings, PortPolicy, place};
 use crate::control::ControlProtocol;
-use crate::ids::{NetworkIndex, PortIndex};
+use crate::ids::{NETWORKS_MAX, NetworkIndex, PortIndex};
 use crate::spanning_tree::PortState;
 use crate::vlan::{TagTypes, VlanId};
 
@@ -19,6 +19,42 @@ pub enum Membership {
     Access(NetworkIndex),
     /// Several networks, told apart by tags.
     Trunk(Trunk),
+    /// A VTEP: several networks, told apart by what tunnels put before their frames.
+    Vtep(VtepMembership),
+}
+
+/// The networks of a VTEP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VtepMembership {
+    /// Those whose stations may be behind it.
+    pub networks: Arc<NetworkSet>,
+    /// Those of which it gets what is for all stations.
+    pub floods: Vec<NetworkIndex>,
+}
+
+/// A set of networks: 512 bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NetworkSet([u64; NETWORKS_MAX / 64]);
+
+impl NetworkSet {
+    /// Whether `network` is one of them.
+    #[must_use]
+    #[inline]
+    pub fn has(&self, network: NetworkIndex) -> bool {
+        self.0.get(network.get() / 64).is_some_and(|word| word >> (network.get() % 64) & 1 == 1)
+    }
+}
+
+impl FromIterator<NetworkIndex> for NetworkSet {
+    fn from_iter<T: IntoIterator<Item = NetworkIndex>>(networks: T) -> Self {
+        let mut set = Self([0; NETWORKS_MAX / 64]);
+        for network in networks {
+            if let Some(word) = set.0.get_mut(network.get() / 64) {
+                *word |= 1 << (network.get() % 64);
+            }
+        }
+        set
+    }
 }
 
 /// The networks of a trunk. An uplink is one, too.
@@ -48,6 +84,7 @@ impl PortPolicy {
         let tagged = match &self.membership {
             Membership::Access(_) => &[][..],
             Membership::Trunk(trunk) => &trunk.networks,
+            Membership::Vtep(vtep) => &vtep.floods,
         };
         let mut networks: Vec<_> = self.native().into_iter().chain(tagged.iter().copied()).collect();
         networks.sort_unstable();
@@ -61,6 +98,7 @@ impl PortPolicy {
         match &self.membership {
             Membership::Access(network) => Some(*network),
             Membership::Trunk(trunk) => trunk.native,
+            Membership::Vtep(_) => None,
         }
     }
 }
@@ -145,6 +183,8 @@ pub(super) struct Compiled {
     /// Which types announce a network's tag: see [`customer_types`].
     pub(super) customer_types: u8,
     pub(super) trunk: Option<CompiledTrunk>,
+    /// The networks whose stations may be behind it, if it is a VTEP.
+    pub(super) vtep: Option<Arc<NetworkSet>>,
 }
 
 /// What only a trunk has.
@@ -162,7 +202,12 @@ impl Compiled {
     pub(super) fn networks(&self) -> impl Iterator<Item = NetworkIndex> + '_ {
         let native = self.untagged.network();
         let tagged = self.trunk.iter().flat_map(|trunk| trunk.vlans.networks());
-        native.into_iter().chain(tagged.filter(move |network| Some(*network) != native))
+        let flooded = match &self.policy.membership {
+            Membership::Vtep(vtep) => &vtep.floods[..],
+            _ => &[],
+        };
+        let tagged = tagged.filter(move |network| Some(*network) != native);
+        native.into_iter().chain(tagged).chain(flooded.iter().copied())
     }
 
     /// What the port does with frames of a network that it belongs to.
@@ -175,6 +220,12 @@ impl Compiled {
     #[inline]
     pub(super) fn is_native(&self, network: NetworkIndex) -> bool {
         self.untagged.network() == Some(network)
+    }
+
+    /// Whether stations of `network` may be behind the VTEP that the port is.
+    #[inline]
+    pub(super) fn is_vtep_of(&self, network: NetworkIndex) -> bool {
+        self.vtep.as_ref().is_some_and(|networks| networks.has(network))
     }
 
     /// Whether `network`, whose id is `vlan`, is one of the trunk's.
@@ -220,11 +271,20 @@ impl Compile<'_> {
         };
         let (customer_types, trunk) = match &policy.membership {
             Membership::Access(_) => (customer_types(TagTypes::default()), None),
+            // Its frames have no tags when they enter: what told their network was another header.
+            Membership::Vtep(vtep) => {
+                vtep.floods.iter().try_for_each(|network| self.network(*network).map(drop))?;
+                (0, None)
+            }
             Membership::Trunk(trunk) => {
                 (customer_types(trunk.tag_types), Some(self.trunk(trunk, untagged, tables)?))
             }
         };
-        Ok(Compiled { policy, untagged, customer_types, trunk })
+        let vtep = match &policy.membership {
+            Membership::Vtep(vtep) => Some(Arc::clone(&vtep.networks)),
+            _ => None,
+        };
+        Ok(Compiled { policy, untagged, customer_types, trunk, vtep })
     }
 
     fn network(self, network: NetworkIndex) -> Result<NetworkSettings, PolicyError> {

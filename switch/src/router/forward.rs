@@ -55,6 +55,8 @@ pub(crate) struct Hop {
 pub enum Why {
     /// It is for the gateway itself.
     Local,
+    /// It is the switch's own, from an address of the gateway's: a tunnel's packet to a VTEP whose next station is not known.
+    Own,
     /// It passed as many routers as it may (RFC 1812, 5.3.1; RFC 8200, 3).
     Expired,
     /// There is no route, or one that says so.

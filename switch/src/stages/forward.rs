@@ -24,6 +24,9 @@ pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
         return recording.drop(DropReason::SamePort);
     }
     match known {
+        Some(port) if recording.is_from_vtep() && recording.is_vtep(port) => {
+            recording.drop(DropReason::TunnelSplitHorizon)
+        }
         Some(port) => {
             let is_judged = recording.is_judged(port);
             recording.act(if is_judged { Action::Judge(port) } else { Action::Output(port) });

@@ -112,7 +112,7 @@ impl<E> Commit<'_, E> {
                 Action::Output(port) => self.egress.send(port, slot, frame),
                 Action::Judge(port) => self.judge(slot, frame, port),
                 Action::Flood(network) => {
-                    let members = self.scene.policy.network(network).map_or(&[][..], |n| n.members());
+                    let members = self.scene.peers(network);
                     self.flood(slot, frame, network, members);
                 }
                 Action::Multicast(network) => self.multicast(slot, frame, network),
@@ -147,7 +147,7 @@ impl<E> Commit<'_, E> {
             }
             Verdict::To(receivers) => self.egress.flood(network, receivers, slot, frame),
             Verdict::Flood => {
-                let members = policy.network(network).map_or(&[][..], |network| network.members());
+                let members = self.scene.peers(network);
                 self.flood(slot, frame, network, members);
             }
             Verdict::Drop(reason) => self.drop(slot, frame, reason),

@@ -59,6 +59,8 @@ pub(super) struct Run<'a, E> {
     pub(super) hasher: &'a FlowHasher,
     pub(super) verification: &'a Verification,
     pub(super) verifies: bool,
+    /// Whether the burst came by a tunnel.
+    pub(super) is_from_vtep: bool,
     pub(super) counted: FlowTally,
     /// What became of the burst's last frame: the next one is mostly of its kind, and no time passes within a
     /// burst.
@@ -76,6 +78,10 @@ impl<E> Run<'_, E> {
     {
         if !refused.is_empty() {
             self.policed_burst(burst, guard, refused);
+        } else if self.is_from_vtep {
+            for (slot, frame) in burst.iter_mut().enumerate() {
+                self.tunnelled(slot, frame);
+            }
         } else if let Some(guard) = guard {
             for (slot, frame) in burst.iter_mut().enumerate() {
                 self.guarded(slot, frame, guard);
@@ -100,9 +106,20 @@ impl<E> Run<'_, E> {
                     self.commit.drop(slot, frame, DropReason::Policed);
                 }
                 Some(guard) => self.guarded(slot, frame, guard),
+                None if self.is_from_vtep => self.tunnelled(slot, frame),
                 None => self.frame(slot, frame),
             }
         }
+    }
+
+    /// Replays the record of a frame that came by a tunnel, or makes it: its network was told by what stood before it.
+    #[inline(never)]
+    fn tunnelled<P>(&mut self, slot: usize, frame: &mut Frame<P>)
+    where
+        E: Egress<P>,
+    {
+        let home = frame.meta.tag.map(|tag| tag.network).ok_or(DropReason::NoNetwork);
+        self.go_on(slot, frame, home);
     }
 
     /// Replays the record of the frame's kind, or makes it.

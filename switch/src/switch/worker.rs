@@ -10,6 +10,7 @@ use crate::multicast::Scratch;
 use crate::offload::BURST_MAX;
 use crate::policy::Policy;
 use crate::router::Paths;
+use crate::tunnel::RecentVteps;
 
 /// How many records a worker's flow cache has room for unless told otherwise. Each takes 128 bytes.
 pub const FLOW_ENTRIES_DEFAULT: usize = 8192;
@@ -26,6 +27,8 @@ pub struct WorkerState {
     pub(super) receivers: Receivers,
     pub(super) readings: Readings,
     pub(super) paths: Paths,
+    /// VTEPs that were heard lately.
+    pub(super) vteps: RecentVteps,
     /// Which frames of a burst exceed what their port may send; empty if none does.
     pub(super) policed: Vec<bool>,
     /// What the burst adds to its port's counters; here, so that a burst does not have to clear room for every reason there is.
@@ -54,6 +57,7 @@ impl WorkerState {
             receivers,
             readings,
             paths: Paths::none(),
+            vteps: RecentVteps::default(),
             policed: Vec::with_capacity(BURST_MAX),
             tally: Tally::default(),
         }
