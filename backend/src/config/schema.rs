@@ -130,9 +130,9 @@ pub const NETWORK: Table = Table {
         now("metadata", "\"unix:\" and a path, an address and a port, or a table", "none"),
         now("nat", "a table", "the defaults there"),
         now("snat", "a list of tables", "[]"),
-        unserved("overlay", "a table", "none"),
+        now("overlay", "a table", "none"),
         unserved("arp_suppression", "true, false", "false"),
-        unserved("static", "a list of tables", "[]"),
+        now("static", "a list of tables", "[]"),
         later("qos"),
     ],
 };

@@ -25,6 +25,7 @@ use crate::control::security::Security;
 use crate::control::timer::{Deadline, Timer};
 use crate::control::token::Token;
 use crate::control::trees::Trees;
+use crate::control::tunnels::Stations;
 use crate::control::watch::Watchers;
 use crate::control::{ApplyError, Changes, notify};
 use crate::gateway;
@@ -72,6 +73,8 @@ pub(super) struct Controller {
     pub(super) gateways: gateway::Handle,
     /// Uplinks at which the switch has addresses, as the policy has them.
     pub(super) outsides: Outsides,
+    /// Stations of overlay networks that are written down, as the switch has them.
+    pub(super) stations: Stations,
     /// What is known of them that no interface tells.
     pub(super) uplinks: UplinkNews,
     pub(super) open: Opener,
@@ -111,6 +114,7 @@ impl Controller {
             meters: Meters::default(),
             gateways,
             outsides: Outsides::default(),
+            stations: Stations::default(),
             uplinks: UplinkNews::default(),
             open,
             generation: 0,

@@ -137,6 +137,9 @@ pub enum ApplyError {
     /// Routers contradict each other.
     #[error("{0}")]
     Routing(#[from] viaduct_switch::router::RoutingError),
+    /// Overlay networks contradict each other.
+    #[error("{0}")]
+    Tunnels(#[from] viaduct_switch::tunnel::TunnelError),
     /// Translations of addresses contradict each other.
     #[error("{0}")]
     Nat(#[from] viaduct_switch::nat::NatError),

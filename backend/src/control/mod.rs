@@ -37,6 +37,7 @@ mod timer;
 mod token;
 mod trace;
 mod trees;
+mod tunnels;
 mod watch;
 
 #[cfg(test)]

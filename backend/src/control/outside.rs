@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::registry::{Numbers, Seen};
 use crate::control::routing::{self, Named, Outside, Outsides};
-use crate::control::{leased, services};
+use crate::control::{leased, services, tunnels};
 use crate::dhcp_clients::{ClientPlan, ClientReports};
 use crate::gateway::{News, Setup};
 
@@ -62,7 +62,8 @@ impl Controller {
     pub(super) fn seen(&self, config: &Config, numbers: &Numbers) -> Seen {
         let meters = self.meters.for_config(config, self.bay.now());
         let states = self.trees.states(config, numbers);
-        Seen { states, outsides: self.outsides_of(config, numbers), meters }
+        let vteps = tunnels::bind(&self.switch, config, numbers);
+        Seen { states, outsides: self.outsides_of(config, numbers), meters, vteps }
     }
 
     /// What is known now of the uplinks at which the switch has addresses.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use viaduct_switch::ids::PORTS_MAX;
 use viaduct_switch::marking::Marking;
 use viaduct_switch::nat::{Nat, NatSettings};
 use viaduct_switch::security::{AddressPair, PortSecurity, SourceGuard, Zone};
+use viaduct_switch::tunnel::{EndpointIndex, VTEPS_MAX};
 use viaduct_switch::{
     ControlPolicy, ControlProtocol, Membership, MulticastSettings, NetworkIndex, NetworkSettings, Policy,
     PortIndex, PortPolicy, Trunk,
@@ -17,6 +19,7 @@ use crate::control::port::Port;
 use crate::control::qos::Meters;
 use crate::control::routing::{self, Named, Outsides};
 use crate::control::trees::States;
+use crate::control::tunnels::{self, Vteps};
 
 /// What the tables depend on beside the configuration.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,8 @@ pub(super) struct Seen {
     pub(super) outsides: Outsides,
     /// What ports may send, and did.
     pub(super) meters: Meters,
+    /// The ports of VTEPs that are written down.
+    pub(super) vteps: Vteps,
 }
 
 /// Names and numbers of a configuration's networks, and of its ports and uplinks, which are ports to the data path.
@@ -34,6 +39,8 @@ pub(super) struct Seen {
 pub(super) struct Numbers {
     pub(super) networks: BTreeMap<String, NetworkIndex>,
     pub(super) ports: BTreeMap<String, PortIndex>,
+    /// The switch's own ends of tunnels.
+    pub(super) endpoints: BTreeMap<String, EndpointIndex>,
 }
 
 impl Numbers {
@@ -42,19 +49,26 @@ impl Numbers {
     pub(super) fn for_config(&self, wanted: &Config) -> Option<Self> {
         let gateways: Vec<String> = routing::gateway_ports(wanted).collect();
         let ports = wanted.ports.keys().chain(wanted.uplinks.keys()).chain(&gateways);
+        let endpoints = tunnels::endpoint_names(wanted);
+        // The highest are those of VTEPs.
+        let ports_max = if endpoints.is_empty() { PORTS_MAX } else { PORTS_MAX - VTEPS_MAX };
         Some(Self {
             networks: assign(
                 &self.networks,
                 wanted.networks.keys().chain(routing::own_networks(wanted)),
                 NetworkIndex::new,
             )?,
-            ports: assign(&self.ports, ports, PortIndex::new)?,
+            ports: assign(&self.ports, ports, |index| PortIndex::new(index).filter(|_| index < ports_max))?,
+            endpoints: assign(&self.endpoints, endpoints.iter(), |index| {
+                u16::try_from(index).ok().map(EndpointIndex)
+            })?,
         })
     }
 
     /// The tables of the data path for `config`, whose names all have numbers.
     pub(super) fn compile(&self, config: &Config, seen: &Seen) -> Result<Policy, ApplyError> {
-        let Seen { outsides, meters, .. } = seen;
+        let Seen { outsides, meters, vteps, .. } = seen;
+        let tunnels = tunnels::Plan { config, numbers: self, outsides, vteps };
         let gateway = |name: &str| routing::gateway(config, self, outsides, name);
         let ports = config.ports.iter().filter_map(|(name, port)| {
             Some((
@@ -76,7 +90,9 @@ impl Numbers {
             let ageing_s = u32::try_from(network.ageing.as_secs()).unwrap_or(u32::MAX);
             let membership_s = u32::try_from(network.multicast_membership.as_secs()).unwrap_or(u32::MAX);
             let settings = MulticastSettings { membership_s, fast_leave: network.multicast_fast_leave };
-            let multicast = network.multicast_snooping.then_some(settings);
+            // Members on other machines say so to their own.
+            let is_snooped = network.multicast_snooping && network.overlay.is_none();
+            let multicast = is_snooped.then_some(settings);
             let &config::Network { vlan, inner_tags, .. } = network;
             Some((
                 *self.networks.get(name)?,
@@ -91,6 +107,7 @@ impl Numbers {
         let gateways = routing::ports(config, self).into_iter();
         let gateways = gateways.map(|(network, port)| (port, PortPolicy::new(network, u16::MAX)));
         let ports = ports.chain(self.uplinks(config, seen)).chain(gateways);
+        let ports = ports.chain(tunnels.ports());
         let policy = Policy::compile(ports, networks.chain(own))?;
         let routing = routing::compile(config, self, outsides)?;
         // Whoever has no gateway pays nothing for it.
@@ -101,6 +118,11 @@ impl Numbers {
         let translations = config.nat_settings(&Named { config, numbers: self, outsides });
         let nat = Nat::compile(&translations, &routing)?;
         let policy = policy.with_routing(Arc::new(routing));
+        let policy = if self.endpoints.is_empty() {
+            policy
+        } else {
+            policy.with_tunnels(Arc::new(tunnels.compile()?))
+        };
         let translates = translations != NatSettings::default();
         Ok(if translates { policy.with_nat(Arc::new(nat)) } else { policy })
     }

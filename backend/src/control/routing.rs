@@ -10,8 +10,8 @@ use viaduct_switch::{MacAddress, NetworkIndex, PortIndex};
 
 use crate::config::compile::Numbered;
 use crate::config::{Config, Network, NetworkMode, Subnet};
-use crate::control::leased;
 use crate::control::registry::Numbers;
+use crate::control::{leased, tunnels};
 
 /// Where guests ask for what they have to know about themselves, as clouds have it.
 const METADATA: [(IpAddr, u8); 2] = [
@@ -210,7 +210,9 @@ impl Plan<'_> {
             addresses,
             serves: self.serves(name),
             is_outside: uplink_at(self.config, name).is_some(),
-            groups: Vec::new(),
+            groups: uplink_at(self.config, name)
+                .map(|uplink| tunnels::groups(self.config, uplink))
+                .unwrap_or_default(),
         })
     }
 

@@ -360,6 +360,7 @@ pub(super) fn dropped(reason: DropReason) -> Verdict {
 fn in_words(why: Why) -> &'static str {
     match why {
         Why::Local => ", to which it is addressed",
+        Why::Own => ", which sends it",
         Why::Expired => ", which tells the sender that it passed too many routers",
         Why::Unreachable => ", which tells the sender that there is no route",
         Why::Exhausted => ", which tells the sender that it may not",

@@ -3,17 +3,23 @@
 mod collector;
 mod merging;
 mod shaped;
+mod tunnelled;
 
 pub(super) use collector::{Collector, Released};
 pub(super) use shaped::Passing;
+pub(super) use tunnelled::{
+    Before, Encapsulating, Reply, TunnelWork, count_sent, tunnel_capabilities, uplink_of,
+};
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use viaduct_switch::offload::{Capabilities, Checksums, Segmenter, Treatment, finish_checksum};
-use viaduct_switch::{Claims, DropReason, Frame, Policy, PortIndex, RawClaims, Switch, TagStack, TagsOf};
+use viaduct_switch::{Claims, DropReason, Frame, Nanos, Policy, PortIndex, RawClaims, Switch, TagStack};
 
 use viaduct_switch::vlan::{TAG_LEN, TAGS_MAX};
 
+use super::offers::Offers;
 use super::outlet::{Outcome, Outlet, ReceiveQueue};
 use super::sync::primitives::MutexGuard;
 use super::tap::Notes;
@@ -97,6 +103,8 @@ pub(super) struct Workshop {
     fragment_id: u32,
     /// What becomes of frames that may be merged.
     plan: merging::Plan,
+    /// What putting frames into tunnels needs.
+    pub(super) tunnels: TunnelWork,
 }
 
 impl Workshop {
@@ -104,7 +112,14 @@ impl Workshop {
     pub(super) fn new() -> Self {
         let fragment_id = RandomState::new().hash_one(0) as u32;
         let (whole, segment) = (Vec::with_capacity(FRAME_MAX), vec![0; FRAME_MAX]);
-        Self { whole, segment, fragment_id, plan: merging::Plan::new() }
+        Self { whole, segment, fragment_id, plan: merging::Plan::new(), tunnels: TunnelWork::default() }
+    }
+
+    /// The same, for who gives packets to gateways, by these.
+    pub(super) fn of(offers: &Arc<Offers>) -> Self {
+        let mut workshop = Self::new();
+        workshop.tunnels.offers = Arc::clone(offers);
+        workshop
     }
 
     /// Room for one segment, and the identification for the next frame that is cut.
@@ -220,6 +235,8 @@ pub(super) struct Delivered<'a> {
     pub(super) workshop: &'a mut Workshop,
     /// If frames may be merged: those whose checksums were found to be right, a bit each.
     pub(super) mergeable: Option<u64>,
+    /// The time.
+    pub(super) now: Nanos,
     /// Where it is noted which frames receivers lose, while somebody watches.
     pub(super) notes: Option<&'a mut Notes>,
 }
@@ -238,12 +255,12 @@ impl Delivered<'_> {
         group: &[Send],
     ) -> Outcome {
         let mut outcome = Outcome::default();
-        let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port));
+        let before = Before::of(self.policy, outlet, group);
         queue.prepare(group.len(), &mut outcome);
-        if self.may_merge(outlet.capabilities, group) {
-            self.merged(outlet, &mut queue, group, &mut outcome, tags.as_ref());
+        if self.may_merge(outlet.capabilities, group) && !before.is_tunnel() {
+            self.merged(outlet, &mut queue, group, &mut outcome, &before);
         } else {
-            self.each(outlet, &mut queue, group, &mut outcome, tags.as_ref());
+            self.each(outlet, &mut queue, group, &mut outcome, &before);
         }
         queue.finish(&mut outcome);
         drop(queue);
@@ -259,13 +276,13 @@ impl Delivered<'_> {
         queue: &mut ReceiveQueue,
         group: &[Send],
         outcome: &mut Outcome,
-        tags: Option<&TagsOf<'_>>,
+        before: &Before<'_>,
     ) {
         for (at, send) in group.iter().enumerate() {
             if let Some(next) = group.get(at + 1) {
                 self.fetch(next);
             }
-            if let Err(reason) = self.one(outlet, queue, send, outcome, tags) {
+            if let Err(reason) = self.one(outlet, queue, send, outcome, before) {
                 self.lose(outlet.port, &[send.slot], reason);
             }
         }
@@ -278,6 +295,16 @@ impl Delivered<'_> {
         if let Some(notes) = &mut self.notes {
             slots.iter().for_each(|slot| notes.note_lost(usize::from(*slot), receiver, reason));
         }
+    }
+
+    /// The way out of the uplink by which frames to a VTEP leave.
+    #[cold]
+    pub(super) fn uplink_of<'o>(
+        &self,
+        outlets: &'o [Option<Arc<Outlet>>],
+        vtep: PortIndex,
+    ) -> Option<&'o Arc<Outlet>> {
+        tunnelled::uplink_of(self.switch, self.policy?, outlets, vtep)
     }
 
     /// Frames for a port whose driver does not run, or none of whose links sends: a flood passes it by, the rest is counted
@@ -295,11 +322,12 @@ impl Delivered<'_> {
         taker: &mut impl Taker,
         send: &Send,
         outcome: &mut Outcome,
-        tags: Option<&TagsOf<'_>>,
+        before: &Before<'_>,
     ) -> Result<(), DropReason> {
-        match tags {
-            None => self.frame(outlet, taker, send, outcome),
-            Some(tags) => self.tagged(outlet, taker, send, outcome, tags),
+        match before {
+            Before::Nothing => self.frame(outlet.capabilities, taker, send, outcome),
+            Before::Tags(tags) => self.tagged(outlet, taker, send, outcome, tags),
+            Before::Tunnel(vtep) => self.tunnelled(outlet, taker, send, outcome, *vtep),
         }
     }
 
@@ -315,7 +343,7 @@ impl Delivered<'_> {
     #[inline]
     fn frame(
         &mut self,
-        outlet: &Outlet,
+        receiver: Capabilities,
         taker: &mut impl Taker,
         send: &Send,
         outcome: &mut Outcome,
@@ -326,7 +354,7 @@ impl Delivered<'_> {
         if claims == Claims::default() {
             return taker.take(&[0; 12], head, rest, frame.meta.length, outcome);
         }
-        match taker.treatment(outlet.capabilities, &claims, head) {
+        match taker.treatment(receiver, &claims, head) {
             Treatment::AsIs => {
                 taker.take(&header_of(claims.to_raw(head)), head, rest, frame.meta.length, outcome)
             }
@@ -349,12 +377,12 @@ impl Delivered<'_> {
         taker: &mut impl Taker,
         send: &Send,
         outcome: &mut Outcome,
-        tags: &TagsOf<'_>,
+        tags: &viaduct_switch::TagsOf<'_>,
     ) -> Result<(), DropReason> {
         let Some(frame) = self.frames.get_mut(usize::from(send.slot)) else { return Ok(()) };
         let tags = tags.of(&frame.meta).ok_or(DropReason::NoNetwork)?;
         frame.put_tags(&tags)?;
-        let delivered = self.frame(outlet, taker, send, outcome);
+        let delivered = self.frame(outlet.capabilities, taker, send, outcome);
         if let Some(frame) = self.frames.get_mut(usize::from(send.slot)) {
             frame.take_back(&tags);
         }

@@ -32,6 +32,7 @@ mod steering;
 mod switching;
 mod sync;
 mod tap;
+mod tunnels;
 mod visits;
 mod way;
 mod worker;

@@ -3,13 +3,15 @@
 
 use std::time::Instant;
 
-use viaduct_switch::{Carried, DropReason, NetworkIndex, Policy, PortIndex};
+use viaduct_switch::{Carried, DropReason, Frame, Nanos, NetworkIndex, Policy, PortIndex, Switch};
 
-use super::delivery::{Collector, Released};
+use super::delivery::{Collector, Released, Reply};
 use super::held::{Held, count_lost};
 use super::shared::elapsed;
+use super::tunnels;
 use super::worker::Worker;
 use crate::config::Polling;
+use crate::ring::Span;
 
 /// How frames come in.
 #[derive(Clone, Copy)]
@@ -27,12 +29,17 @@ impl Worker {
     pub(super) fn switch_burst(&mut self, link: u8, now: Instant, entry: Entry) {
         let elapsed = elapsed(self.started, now);
         self.outbox.clear();
+        let refused = match entry {
+            Entry::Anew => self.admit_tunnelled(elapsed),
+            _ => 0,
+        };
         let (frames, segments) = self.burst.parts();
         let is_watched = !self.taps.is_empty();
         let notes = if is_watched { self.taps.begin(frames, elapsed) } else { None };
         let mut collector = Collector {
             notes,
             outbox: &mut self.outbox,
+            base: 0,
             replicator: &mut self.replicator,
             outlets: &self.outlets,
             segments,
@@ -45,17 +52,20 @@ impl Worker {
         };
         let state = &mut self.state;
         match entry {
-            Entry::Anew => self.switch.process(state, elapsed, frames, &mut collector),
+            Entry::Anew => rows(frames, refused, |base, row| {
+                collector.base = base;
+                self.switch.process(state, elapsed, row, &mut collector);
+            }),
             Entry::Again => self.switch.process_again(state, elapsed, frames, &mut collector),
             Entry::Decided(decided) => {
                 self.switch.process_decided(state, elapsed, frames, &mut collector, decided);
             }
         }
-        let refused = collector.refused;
+        let unroomed = collector.refused;
         if is_watched {
             self.taps.note_sends(&self.outbox);
         }
-        self.catch_up(refused, now);
+        self.catch_up(unroomed, now);
         let addressees = self.deliver(now, None);
         if is_watched {
             self.taps.end(self.burst.frames().0, self.state.policy(), elapsed);
@@ -67,11 +77,32 @@ impl Worker {
         }
     }
 
+    /// Takes outer headers off the frames of the burst that came by tunnels; gives those that are refused, a bit each.
+    #[inline]
+    fn admit_tunnelled(&mut self, now: Nanos) -> u64 {
+        let Some(first) = self.burst.frames().0.first() else { return 0 };
+        if !Switch::has_tunnels_at(self.state.policy(), first.meta.source) {
+            return 0;
+        }
+        tunnels::admit(&self.switch, &mut self.state, &mut self.burst, now)
+    }
+
     /// Takes in once more what waits no longer. The burst before must be given back: its room is used.
     #[inline]
     pub(super) fn readmit(&mut self, now: Instant) {
         if !self.released.is_empty() {
             self.readmit_all(now);
+        }
+        if !self.workshop.tunnels.replies.is_empty() {
+            self.reply_all();
+        }
+    }
+
+    /// Tells senders of frames that were too long for a tunnel so.
+    #[cold]
+    fn reply_all(&mut self) {
+        while let Some(Reply { vtep, network, frame }) = self.workshop.tunnels.replies.pop() {
+            self.inject(vtep, network, &frame);
         }
     }
 
@@ -105,9 +136,36 @@ impl Worker {
         }
         let tags = policy.tags_of(port).map(|tags| tags.frame(network, priority)).unwrap_or_default();
         let mut frame = tags.put_before(frame);
+        let is_vtep = policy.is_vtep(port);
         self.burst.load(port, &mut frame);
+        if is_vtep {
+            self.burst.set_network(network);
+        }
         self.switch_burst(0, Instant::now(), Entry::Again);
         self.readmit(Instant::now());
+    }
+}
+
+/// Calls `take` with each row of frames of one port that are not refused, and where it begins.
+#[inline]
+fn rows(frames: &mut [Frame<Span>], refused: u64, mut take: impl FnMut(usize, &mut [Frame<Span>])) {
+    let Some(first) = frames.first() else { return };
+    let source = first.meta.source;
+    if refused == 0 && frames.iter().all(|frame| frame.meta.source == source) {
+        return take(0, frames);
+    }
+    let is_refused = |at: usize| refused >> (at % 64) & 1 == 1;
+    let mut at = 0;
+    while let Some(first) = frames.get(at) {
+        let source = first.meta.source;
+        let belongs = |(offset, frame): &(usize, &Frame<Span>)| {
+            frame.meta.source == source && !is_refused(at + *offset)
+        };
+        let length = frames.get(at..).unwrap_or_default().iter().enumerate().take_while(belongs).count();
+        if let Some(row) = frames.get_mut(at..at + length).filter(|row| !row.is_empty()) {
+            take(at, row);
+        }
+        at += length.max(1);
     }
 }
 

@@ -66,7 +66,8 @@ impl Delivery<'_> {
     fn group(&mut self, group: &[Send], wait: bool) -> bool {
         let Some(first) = group.first() else { return true };
         let outlets = self.outlets;
-        let Some(outlet) = outlets.get(first.to.get()).and_then(Option::as_ref) else {
+        let outlet = outlets.get(first.to.get()).and_then(Option::as_ref);
+        let Some(outlet) = outlet.or_else(|| self.to.uplink_of(outlets, first.to)) else {
             self.to.pass_by(group);
             return true;
         };

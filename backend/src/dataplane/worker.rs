@@ -105,6 +105,7 @@ pub(super) struct WorkerParts {
 
 impl Worker {
     pub(super) fn new(parts: WorkerParts) -> Option<Self> {
+        let workshop = Workshop::of(&parts.reporter.offers);
         Some(Self {
             switch: parts.switch,
             state: parts.state,
@@ -120,7 +121,7 @@ impl Worker {
             waiting: Vec::new(),
             burst: Burst::new(PortIndex::new(0)?),
             outbox: Outbox::default(),
-            workshop: Workshop::new(),
+            workshop,
             replicator: Replicator::new(parts.flood_memory),
             retry_next: 0,
             ring_count: 0,
@@ -250,6 +251,7 @@ impl Worker {
                 segments,
                 workshop: &mut self.workshop,
                 mergeable,
+                now: elapsed(self.started, now),
                 notes: self.taps.notes(),
             },
             outlets: &self.outlets,

@@ -1,7 +1,8 @@
 //! A guest's transmit ring: where frames enter the switch, a burst at a time.
 
 use viaduct_switch::{
-    DropReason, Frame, Head, Marks, Metadata, PortIndex, RawClaims, Volume, frame::HEAD_MAX,
+    DropReason, Frame, Head, Marks, Metadata, NetworkIndex, PortIndex, RawClaims, TakenTag, Volume,
+    frame::HEAD_MAX,
 };
 
 use super::chain::{Direction, Segments};
@@ -130,6 +131,23 @@ impl Burst {
     /// The frames and the list of segments that their [`Span`]s name.
     pub fn parts(&mut self) -> (&mut [Frame<Span>], &Segments) {
         (self.frames.get_mut(..self.filled).unwrap_or_default(), &self.segments)
+    }
+
+    /// The same, for who takes something off the frames' beginnings.
+    pub fn parts_mut(&mut self) -> (&mut [Frame<Span>], &mut Segments) {
+        (self.frames.get_mut(..self.filled).unwrap_or_default(), &mut self.segments)
+    }
+
+    /// Has nobody believe that the checksums of these frames, a bit each, are right: what the kernel vouched for was outside.
+    pub fn distrust(&mut self, frames: u64) {
+        self.vouched &= !frames;
+    }
+
+    /// What is said of the network of the frame that was loaded, which has no tag.
+    pub fn set_network(&mut self, network: NetworkIndex) {
+        if let Some(frame) = self.frames.first_mut() {
+            frame.meta.tag = Some(TakenTag { network, priority: None });
+        }
     }
 
     /// The frames to be looked at and the list of segments that their [`Span`]s name.

@@ -20,6 +20,8 @@ use crate::ring::{Segments, Span};
 /// Takes the switch's decisions about a burst: short ways into the outbox, long floods to the replicator.
 pub(in crate::dataplane) struct Collector<'a> {
     pub(in crate::dataplane) outbox: &'a mut Outbox,
+    /// Where in the burst the frames begin that the switch is asked about.
+    pub(in crate::dataplane) base: usize,
     pub(in crate::dataplane) replicator: &'a mut Replicator,
     pub(in crate::dataplane) outlets: &'a [Option<Arc<Outlet>>],
     pub(in crate::dataplane) segments: &'a Segments,
@@ -47,11 +49,12 @@ pub(in crate::dataplane) struct Released {
 impl Egress<Span> for Collector<'_> {
     #[inline]
     fn send(&mut self, to: PortIndex, slot: usize, _frame: &Frame<Span>) {
-        self.outbox.push(to, slot, false);
+        self.outbox.push(to, self.base + slot, false);
     }
 
     fn flood(&mut self, network: NetworkIndex, receivers: &[PortIndex], slot: usize, frame: &Frame<Span>) {
         if self.is_short(receivers, frame) {
+            let slot = self.base + slot;
             self.outbox.flooded |= 1 << (slot % 64);
             for &to in receivers.iter().filter(|&&port| port != frame.meta.source) {
                 self.outbox.push(to, slot, true);
@@ -148,7 +151,7 @@ impl Collector<'_> {
     #[inline]
     fn note(&mut self, slot: usize, fate: SampleFate) {
         if let Some(notes) = &mut self.notes {
-            notes.note(slot, fate);
+            notes.note(self.base + slot, fate);
         }
     }
 
@@ -203,6 +206,7 @@ mod tests {
         let reporter = Reporter { events, wake, punts: punts().0, offers: Arc::default() };
         let mut collector = Collector {
             outbox: &mut outbox,
+            base: 0,
             replicator: &mut replicator,
             outlets: &[],
             segments: &Segments::of(&segments),

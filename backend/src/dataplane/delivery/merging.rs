@@ -9,9 +9,9 @@ use std::ptr;
 
 use viaduct_switch::frame::Head;
 use viaduct_switch::offload::{Behind, Capabilities, Member, SuperFrame, coalesce, sum};
-use viaduct_switch::{DropReason, Frame, Metadata, TagsOf};
+use viaduct_switch::{DropReason, Frame, Metadata};
 
-use super::{Delivered, Outcome, Outlet, ReceiveQueue, Send, Span, header_of, length_of};
+use super::{Before, Delivered, Outcome, Outlet, ReceiveQueue, Send, Span, header_of, length_of};
 use crate::memory::Segment;
 use crate::ring::BURST_FRAMES;
 
@@ -50,7 +50,7 @@ impl Delivered<'_> {
         queue: &mut ReceiveQueue,
         group: &[Send],
         outcome: &mut Outcome,
-        tags: Option<&TagsOf<'_>>,
+        before: &Before<'_>,
     ) {
         let mut plan = std::mem::take(&mut self.workshop.plan);
         self.plan(outlet.capabilities, group, &mut plan.wholes);
@@ -58,9 +58,9 @@ impl Delivered<'_> {
             let delivered = match whole.members.as_slice() {
                 [slot] => {
                     let send = Send { to: outlet.port, slot: *slot, flooded: false };
-                    self.one(outlet, queue, &send, outcome, tags)
+                    self.one(outlet, queue, &send, outcome, before)
                 }
-                _ => self.super_frame(queue, whole, &mut plan.pieces, outcome, tags),
+                _ => self.super_frame(queue, whole, &mut plan.pieces, outcome, before),
             };
             if let Err(reason) = delivered {
                 self.lose(outlet.port, &whole.members, reason);
@@ -106,7 +106,7 @@ impl Delivered<'_> {
         whole: &SuperFrame,
         pieces: &mut Vec<Segment>,
         outcome: &mut Outcome,
-        tags: Option<&TagsOf<'_>>,
+        before: &Before<'_>,
     ) -> Result<(), DropReason> {
         let members = || whole.members.iter().filter_map(|slot| self.frames.get(usize::from(*slot)));
         let (Some(first), Some(last)) = (members().next(), members().next_back()) else { return Ok(()) };
@@ -124,7 +124,7 @@ impl Delivered<'_> {
             }
             pieces.extend_from_slice(self.pieces_of(member));
         }
-        if let Some(tags) = tags {
+        if let Before::Tags(tags) = before {
             frame.put_tags(&tags.of(&frame.meta).ok_or(DropReason::NoNetwork)?)?;
         }
         let head = frame.head.bytes();

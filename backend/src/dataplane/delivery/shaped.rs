@@ -1,9 +1,9 @@
 //! Frames of a group for a port that has a tree before its queues.
 
 use viaduct_switch::qos::ClassCache;
-use viaduct_switch::{DropReason, Policy, PortIndex};
+use viaduct_switch::{DropReason, PortIndex};
 
-use super::{Delivered, Outcome, Outlet, Send};
+use super::{Before, Delivered, Outcome, Outlet, Send};
 use crate::dataplane::shaping::{Newcomer, Verdict, Visit};
 use crate::ring::BURST_FRAMES;
 
@@ -40,14 +40,14 @@ impl Delivered<'_> {
         group: &[Send],
         passing: &mut Passing,
     ) {
+        let before = Before::of(self.policy, outlet, group);
         for send in group {
-            match self.verdict(outlet, (visit, classes), *send) {
+            match self.verdict(outlet, (visit, classes), *send, &before) {
                 Some(Verdict::Passes) => passing.push(*send),
                 Some(Verdict::Waits(place)) => {
-                    let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port));
                     let mut keeping = visit.keep(place, outlet, self.switch);
                     let mut outcome = Outcome::default();
-                    let put = self.one(outlet, &mut keeping, send, &mut outcome, tags.as_ref());
+                    let put = self.one(outlet, &mut keeping, send, &mut outcome, &before);
                     let lost = keeping.lost();
                     if let Some(reason) = lost {
                         self.note_lost(outlet.port, *send, reason);
@@ -77,20 +77,19 @@ impl Delivered<'_> {
         outlet: &Outlet,
         (visit, classes): (&mut Visit<'_>, &mut ClassCache),
         send: Send,
+        before: &Before<'_>,
     ) -> Option<Verdict> {
         let frame = self.frames.get(usize::from(send.slot))?;
         let meta = &frame.meta;
-        let native = |policy: &Policy| policy.port(meta.source)?.native();
-        let tags = self.policy.and_then(|policy| policy.tags_of(outlet.port)?.of(meta));
         let newcomer = Newcomer {
             head: frame.head.bytes(),
             length: meta.length,
             claims: meta.claims,
             source: meta.source,
-            network: meta.tag.map(|tag| tag.network).or_else(|| self.policy.and_then(native)),
-            tags_len: tags.map_or(0, |tags| tags.len()),
+            network: self.policy.and_then(|policy| policy.network_of(meta)),
+            tags_len: before.len_for(meta),
             mark: meta.marks.mark,
-            receiver: outlet.capabilities,
+            receiver: before.receiver(outlet.capabilities),
         };
         Some(visit.admit(&newcomer, self.policy, (classes, self.switch)))
     }

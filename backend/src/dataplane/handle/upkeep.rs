@@ -39,6 +39,7 @@ impl Dataplane {
         self.ticks += 1;
         self.unblock_workers();
         self.switch.expire(self.now(), &self.policy, EXPIRE_BUDGET);
+        self.switch.expire_vteps(self.now());
         self.expire_connections();
         self.rebalance();
         self.sweep_trees();

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use viaduct_switch::frame::HEAD_MAX;
-use viaduct_switch::offload::Treatment;
+use viaduct_switch::offload::{Capabilities, Treatment};
+use viaduct_switch::tunnel::{Encapsulation, fit};
 use viaduct_switch::{
-    Claims, DropReason, Nanos, NetworkIndex, Policy, PortIndex, Priority, Switch, TagStack,
+    Claims, DropReason, Nanos, NetworkIndex, Policy, PortIndex, Priority, Switch, TagStack, TagsOf,
 };
 
-use super::form::Form;
+use super::form::{Form, MadeFor};
 use super::pool::Pool;
 use super::tagged::Tagged;
-use crate::dataplane::delivery::{Taker, Workshop, count, header_of, length_of};
+use crate::dataplane::delivery::{
+    Encapsulating, Taker, Workshop, count, count_sent, header_of, length_of, tunnel_capabilities,
+};
 use crate::dataplane::outlet::{NO_QUEUE, Outcome, Outlet};
 use crate::dataplane::shaping::{Leaving, Newcomer, Shaper, Shaping, Verdict};
 use crate::dataplane::sync::turn;
@@ -66,6 +69,8 @@ pub(super) struct Means<'a> {
     pub(super) switch: &'a Switch,
     pub(super) policy: &'a Policy,
     pub(super) source: PortIndex,
+    /// The receiver: the outlet's port, or a VTEP that is reached by it.
+    pub(super) to: PortIndex,
     pub(super) outlets: &'a [Option<Arc<Outlet>>],
     pub(super) workshop: &'a mut Workshop,
     pub(super) shaping: &'a mut Shaping,
@@ -198,13 +203,9 @@ impl Batch {
         visit.resume(outlet.port, means.shaping, &leaving, &mut untold);
         let mut numbers = [0; BURST_FRAMES];
         outlet.choose(self.copies.iter().map(Copied::bytes), now_s, &mut numbers);
-        let wanted = self.network.zip(means.policy.tags_of(outlet.port));
-        let own = means.policy.port(means.source).map(|source| source.priority).unwrap_or_default();
+        let before = Wanted::of(self.network, outlet, means);
         for (copied, number) in self.copies.iter_mut().zip(&mut numbers) {
-            let tags = wanted.map_or(TagStack::default(), |(network, tags)| {
-                tags.frame(network, copied.priority.unwrap_or(own))
-            });
-            let newcomer = copied.newcomer((means.source, outlet), self.network, &tags);
+            let newcomer = copied.newcomer((means.source, outlet), self.network, &before);
             let classes = (&mut means.shaping.classes, switch);
             let place = match visit.admit(&newcomer, Some(means.policy), classes) {
                 Verdict::Passes => continue,
@@ -218,7 +219,7 @@ impl Batch {
             *number = NO_QUEUE;
             let mut taker = visit.keep(place, outlet, switch);
             let mut to = Place { outlet, taker: &mut taker, outcome: &mut Outcome::default() };
-            if let Err(reason) = copied.put(&mut to, &tags, means) {
+            if let Err(reason) = copied.put_before(&mut to, &before, means) {
                 switch.counters().port(outlet.port).add_drops(reason, 1);
             }
         }
@@ -236,15 +237,11 @@ impl Batch {
         let Some(queue) = outlet.queue(number) else { return outcome };
         let mut queue = turn::patiently(queue);
         queue.prepare(self.copies.len(), &mut outcome);
-        let wanted = self.network.zip(means.policy.tags_of(outlet.port));
-        let own = means.policy.port(means.source).map(|source| source.priority).unwrap_or_default();
+        let before = Wanted::of(self.network, outlet, means);
         let copies = self.copies.iter_mut().zip(numbers).filter(|(_, chosen)| **chosen == number);
         for (copied, _) in copies {
-            let tags = wanted.map_or(TagStack::default(), |(network, tags)| {
-                tags.frame(network, copied.priority.unwrap_or(own))
-            });
             let mut to = Place { outlet, taker: &mut *queue, outcome: &mut outcome };
-            if let Err(reason) = copied.put(&mut to, &tags, means) {
+            if let Err(reason) = copied.put_before(&mut to, &before, means) {
                 means.switch.counters().port(outlet.port).add_drops(reason, 1);
             }
         }
@@ -253,6 +250,55 @@ impl Batch {
         means.moved += outcome.moving_cost();
         count(means.switch, outlet.port, &outcome);
         outcome
+    }
+}
+
+/// What a receiver wants before the copies of a batch.
+enum Wanted<'a> {
+    Nothing,
+    /// The tags of this network, with the priority of a source for those that have none.
+    Tags(NetworkIndex, TagsOf<'a>, Priority),
+    /// The outer headers of a tunnel, and whether they are whole.
+    Tunnel(Encapsulation, bool),
+    /// A tunnel by which nothing can go now.
+    Nowhere(DropReason),
+}
+
+impl<'a> Wanted<'a> {
+    fn of(network: Option<NetworkIndex>, outlet: &Outlet, means: &mut Means<'a>) -> Self {
+        let Some(network) = network else { return Self::Nothing };
+        if means.to != outlet.port {
+            let (switch, policy) = (means.switch, means.policy);
+            return match means.workshop.tunnels.way(switch, policy, (means.to, network), means.now) {
+                Ok((encapsulation, is_whole)) => Self::Tunnel(encapsulation, is_whole),
+                Err(reason) => Self::Nowhere(reason),
+            };
+        }
+        let own = means.policy.port(means.source).map(|source| source.priority).unwrap_or_default();
+        means.policy.tags_of(outlet.port).map_or(Self::Nothing, |tags| Self::Tags(network, tags, own))
+    }
+
+    fn tags(&self, copied: &Copied) -> TagStack {
+        match self {
+            Self::Tags(network, tags, own) => tags.frame(*network, copied.priority.unwrap_or(*own)),
+            _ => TagStack::default(),
+        }
+    }
+
+    fn len_for(&self, copied: &Copied) -> u16 {
+        match self {
+            Self::Tunnel(encapsulation, _) => u16::try_from(encapsulation.len()).unwrap_or(0),
+            _ => self.tags(copied).len(),
+        }
+    }
+
+    fn receiver(&self, capabilities: Capabilities) -> Capabilities {
+        match self {
+            Self::Tunnel(encapsulation, is_whole) => {
+                tunnel_capabilities(capabilities, encapsulation.has_checksum() || !is_whole)
+            }
+            _ => capabilities,
+        }
     }
 }
 
@@ -269,17 +315,72 @@ impl Copied {
         &self,
         (source, outlet): (PortIndex, &Outlet),
         network: Option<NetworkIndex>,
-        tags: &TagStack,
+        before: &Wanted<'_>,
     ) -> Newcomer<'_> {
         let bytes = self.bytes();
         let head = bytes.get(..HEAD_MAX).unwrap_or(bytes);
-        let (claims, tags_len, mark) = (self.claims, tags.len(), self.mark);
-        let (length, receiver) = (length_of(bytes), outlet.capabilities);
+        let (claims, tags_len, mark) = (self.claims, before.len_for(self), self.mark);
+        let (length, receiver) = (length_of(bytes), before.receiver(outlet.capabilities));
         Newcomer { head, length, claims, source, network, tags_len, mark, receiver }
     }
 
     fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.length).unwrap_or_default()
+    }
+
+    /// Puts the frame, with what is wanted before it, into a receiver's queue in the form that it takes.
+    fn put_before(
+        &mut self,
+        to: &mut Place<'_, impl Taker>,
+        before: &Wanted<'_>,
+        means: &mut Means<'_>,
+    ) -> Result<(), DropReason> {
+        let capabilities = before.receiver(to.outlet.capabilities);
+        match before {
+            Wanted::Nothing | Wanted::Tags(..) => {
+                let tags = before.tags(self);
+                self.put(to, &tags, means, capabilities)
+            }
+            Wanted::Tunnel(encapsulation, is_whole) => {
+                self.put_into(to, (encapsulation, *is_whole), means, capabilities)
+            }
+            Wanted::Nowhere(reason) => Err(*reason),
+        }
+    }
+
+    /// Puts the frame behind the outer headers of a tunnel. Of one that is too long nobody is told: it was for many.
+    fn put_into(
+        &mut self,
+        to: &mut Place<'_, impl Taker>,
+        (encapsulation, is_whole): (&Encapsulation, bool),
+        means: &mut Means<'_>,
+        capabilities: Capabilities,
+    ) -> Result<(), DropReason> {
+        let bytes = self.bytes();
+        let (length, claims) = (length_of(bytes), self.claims);
+        let head = bytes.get(..HEAD_MAX).unwrap_or(bytes);
+        let fitted = fit(&claims, head, length, encapsulation.inner_mtu());
+        let fitted = fitted.ok_or(DropReason::TunnelTooBig)?;
+        let inside = means.workshop.tunnels.inside(head);
+        let mut room = means.workshop.tunnels.take_room();
+        let offers = (!is_whole).then(|| Arc::clone(&means.workshop.tunnels.offers));
+        let mut taker = Encapsulating {
+            taker: &mut *to.taker,
+            encapsulation,
+            inside,
+            room: &mut room,
+            takes_checksum: to.outlet.capabilities.checksum,
+            instead: offers.as_deref().map(|offers| (offers, means.source)),
+        };
+        let mut behind = Place { outlet: to.outlet, taker: &mut taker, outcome: &mut *to.outcome };
+        self.claims = fitted;
+        let put = self.put(&mut behind, &TagStack::default(), means, capabilities);
+        self.claims = claims;
+        means.workshop.tunnels.give_back(room);
+        if put.is_ok() {
+            count_sent(means.switch, means.to, length);
+        }
+        put
     }
 
     /// Puts the frame, with `tags` before it, into a receiver's queue in the form that it takes.
@@ -288,9 +389,10 @@ impl Copied {
         to: &mut Place<'_, impl Taker>,
         tags: &TagStack,
         means: &mut Means<'_>,
+        capabilities: Capabilities,
     ) -> Result<(), DropReason> {
         // No treatment depends on tags.
-        let treatment = to.taker.treatment(to.outlet.capabilities, &self.claims, self.bytes());
+        let treatment = to.taker.treatment(capabilities, &self.claims, self.bytes());
         if treatment != Treatment::AsIs {
             return self.put_form(to, tags, treatment, means);
         }
@@ -327,7 +429,7 @@ impl Copied {
         treatment: Treatment,
         means: &mut Means<'_>,
     ) -> Result<(), DropReason> {
-        let wanted = (treatment, *tags);
+        let wanted = MadeFor { treatment, tags: *tags, size: self.claims.gso.map(|gso| gso.size) };
         if let Some(form) = self.forms.iter().find(|form| form.made_for == wanted) {
             means.cost += form.cost();
             return form.put(to.taker, to.outcome);

@@ -11,11 +11,20 @@ const PIECE_COST: usize = 64;
 
 /// A frame as some receivers take it: whole with its checksum finished, or cut; with tags before it, or without.
 pub(super) struct Form {
-    pub(super) made_for: (Treatment, TagStack),
+    pub(super) made_for: MadeFor,
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     /// Why there are no more pieces than these.
     refused: Option<DropReason>,
+}
+
+/// What tells forms of one frame apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct MadeFor {
+    pub(super) treatment: Treatment,
+    pub(super) tags: TagStack,
+    /// Payload bytes of a super-frame's segments: fewer for receivers that are reached by a tunnel.
+    pub(super) size: Option<u16>,
 }
 
 /// One frame of a form, somewhere in its bytes.
@@ -27,15 +36,10 @@ struct Piece {
 
 impl Form {
     /// Makes the form of `frame` for receivers that ask for this treatment and these tags.
-    pub(super) fn make(
-        frame: &[u8],
-        claims: Claims,
-        made_for: (Treatment, TagStack),
-        workshop: &mut Workshop,
-    ) -> Self {
+    pub(super) fn make(frame: &[u8], claims: Claims, made_for: MadeFor, workshop: &mut Workshop) -> Self {
         let room = frame.len() + frame.len() / 8;
         let mut form = Self { made_for, bytes: Vec::with_capacity(room), pieces: Vec::new(), refused: None };
-        let (treatment, tags) = &made_for;
+        let MadeFor { treatment, tags, .. } = &made_for;
         let Some(claims) = claims.behind(tags) else {
             return Self { refused: Some(DropReason::BadOffload), ..form };
         };

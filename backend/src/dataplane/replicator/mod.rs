@@ -23,7 +23,7 @@ use self::batch::{Batch, Copied, Means};
 pub(super) use self::pool::FloodMemory;
 use self::pool::Pool;
 use super::buffers::length_for;
-use super::delivery::Workshop;
+use super::delivery::{Workshop, uplink_of};
 use super::outlet::{Outcome, Outlet};
 use super::shaping::Shaping;
 use crate::memory::{Segment, copy_out};
@@ -223,13 +223,16 @@ impl Replicator {
         visited: &mut impl FnMut(&Outlet, u16, &Outcome),
     ) -> i64 {
         // A port whose driver does not run is passed by.
-        let Some(outlet) = receivers.outlets.get(to.get()).and_then(Option::as_ref) else { return STEP_COST };
+        let outlet = receivers.outlets.get(to.get()).and_then(Option::as_ref);
+        let uplink = || uplink_of(receivers.switch, receivers.policy, receivers.outlets, to);
+        let Some(outlet) = outlet.or_else(uplink) else { return STEP_COST };
         let Some(source) = self.sources.get_mut(port.get()) else { return STEP_COST };
         let Some(batch) = source.batches.get_mut(number) else { return STEP_COST };
         let mut means = Means {
             switch: receivers.switch,
             policy: receivers.policy,
             source: port,
+            to,
             outlets: receivers.outlets,
             workshop: receivers.workshop,
             shaping: receivers.shaping,

@@ -235,6 +235,7 @@ impl Lab {
                 segments,
                 workshop: &mut self.workshop,
                 mergeable: None,
+                now: self.now,
                 notes: None,
             },
             outlets: &self.outlets,

@@ -1,0 +1,218 @@
+//! Overlay networks of a configuration as tables of the data path: ends of tunnels, VTEPs, and the stations behind them that are
+//! written down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use viaduct_switch::packet::Address;
+use viaduct_switch::security::Family;
+use viaduct_switch::tunnel::{
+    EndpointIndex, EndpointSettings, Kind, SegmentSettings, TunnelError, Tunnels, VTEPS_MAX, vtep_port,
+};
+use viaduct_switch::{MacAddress, Membership, NetworkIndex, PortIndex, PortPolicy, Switch, VtepMembership};
+
+use crate::config::{Config, Network, Overlay, OverlayKind};
+use crate::control::controller::Controller;
+use crate::control::registry::Numbers;
+use crate::control::routing::{self, Outsides};
+
+/// The ports of configured VTEPs, by the end of ours with which they speak and their address.
+pub(super) type Vteps = BTreeMap<(EndpointIndex, Address), PortIndex>;
+
+/// Stations that are written down, and the VTEPs behind which they are.
+pub(super) type Stations = BTreeMap<(NetworkIndex, MacAddress), PortIndex>;
+
+/// What tells ends of ours apart, as text that no file can have.
+fn endpoint_name(overlay: &Overlay) -> String {
+    let version = if family(overlay) == Family::Ipv4 { 4 } else { 6 };
+    format!("{} {} {} {version}", overlay.kind.name(), overlay.port, overlay.uplink)
+}
+
+/// The version of IP of a network's underlay: IPv4 unless one of its addresses says otherwise.
+fn family(overlay: &Overlay) -> Family {
+    overlay.family().unwrap_or(Family::Ipv4)
+}
+
+fn overlays(config: &Config) -> impl Iterator<Item = (&String, &Network, &Overlay)> {
+    config.networks.iter().filter_map(|(name, network)| Some((name, network, network.overlay.as_ref()?)))
+}
+
+/// The names of all ends of ours.
+pub(super) fn endpoint_names(config: &Config) -> BTreeSet<String> {
+    overlays(config).map(|(_, _, overlay)| endpoint_name(overlay)).collect()
+}
+
+/// The addresses of VTEPs that a network names: those that get what is for all of its stations, and those of stations.
+fn remotes(overlay: &Overlay) -> impl Iterator<Item = IpAddr> {
+    let stations = overlay.stations.iter().map(|station| station.vtep);
+    flooded(overlay).chain(stations)
+}
+
+fn flooded(overlay: &Overlay) -> impl Iterator<Item = IpAddr> {
+    overlay.group.into_iter().chain(overlay.peers.iter().copied())
+}
+
+/// The VTEPs that a configuration names.
+fn configured(config: &Config, numbers: &Numbers) -> BTreeSet<(EndpointIndex, Address)> {
+    let of_network = |(_, _, overlay): (&String, &Network, &Overlay)| {
+        let endpoint = numbers.endpoints.get(&endpoint_name(overlay)).copied();
+        let remotes: Vec<_> = remotes(overlay).collect();
+        endpoint.into_iter().flat_map(move |endpoint| {
+            remotes.clone().into_iter().map(move |remote| (endpoint, Address::from(remote)))
+        })
+    };
+    overlays(config).flat_map(of_network).collect()
+}
+
+/// Gives the VTEPs that a configuration names their ports, which they keep over all configurations that name them.
+pub(super) fn bind(switch: &Switch, config: &Config, numbers: &Numbers) -> Vteps {
+    if numbers.endpoints.is_empty() {
+        return Vteps::new();
+    }
+    let port = |(endpoint, address)| switch.vteps().configure(endpoint, address);
+    let bound = configured(config, numbers).into_iter();
+    bound.filter_map(|key| Some((key, port(key)?))).collect()
+}
+
+/// What it takes to compile tunnels.
+pub(super) struct Plan<'a> {
+    pub(super) config: &'a Config,
+    pub(super) numbers: &'a Numbers,
+    pub(super) outsides: &'a Outsides,
+    pub(super) vteps: &'a Vteps,
+}
+
+impl Plan<'_> {
+    /// The ports that stand for VTEPs, all of them as soon as there is one network with tunnels: who is heard of later needs no other
+    /// policy.
+    pub(super) fn ports(&self) -> Vec<(PortIndex, PortPolicy)> {
+        let networks: Vec<NetworkIndex> =
+            overlays(self.config).filter_map(|(name, ..)| self.numbers.networks.get(name).copied()).collect();
+        if networks.is_empty() {
+            return Vec::new();
+        }
+        let all = Arc::new(networks.into_iter().collect());
+        let mut floods = self.floods();
+        let policy = |port: PortIndex| {
+            let floods = floods.remove(&port).unwrap_or_default();
+            let membership = Membership::Vtep(VtepMembership { networks: Arc::clone(&all), floods });
+            (port, PortPolicy::of(membership, u16::MAX))
+        };
+        (0..VTEPS_MAX).filter_map(vtep_port).map(policy).collect()
+    }
+
+    /// The networks of which each VTEP gets what is for all stations.
+    fn floods(&self) -> BTreeMap<PortIndex, Vec<NetworkIndex>> {
+        let mut floods: BTreeMap<PortIndex, Vec<NetworkIndex>> = BTreeMap::new();
+        for (name, _, overlay) in overlays(self.config) {
+            let Some(&network) = self.numbers.networks.get(name) else { continue };
+            let Some(&endpoint) = self.numbers.endpoints.get(&endpoint_name(overlay)) else { continue };
+            for remote in flooded(overlay) {
+                if let Some(port) = self.vteps.get(&(endpoint, Address::from(remote))) {
+                    floods.entry(*port).or_default().push(network);
+                }
+            }
+        }
+        floods
+    }
+
+    /// The ends of ours whose uplinks have addresses now.
+    pub(super) fn compile(&self) -> Result<Tunnels, TunnelError> {
+        let mut endpoints: BTreeMap<EndpointIndex, EndpointSettings> = BTreeMap::new();
+        for (name, network, overlay) in overlays(self.config) {
+            let Some(endpoint) = self.endpoint(overlay) else { continue };
+            let Some(&number) = self.numbers.networks.get(name) else { continue };
+            let segment = SegmentSettings {
+                id: overlay.id,
+                network: number,
+                group: overlay.group.map(Address::from),
+                ttl: overlay.ttl,
+                udp_checksum: overlay.has_udp_checksum(family(overlay)),
+                takes_unknown: !overlay.known_vteps_only,
+                learns: overlay.learning,
+                inner_tags: network.inner_tags,
+            };
+            endpoints.entry(endpoint.index).or_insert(endpoint).segments.push(segment);
+        }
+        Tunnels::compile(endpoints.into_values())
+    }
+
+    fn endpoint(&self, overlay: &Overlay) -> Option<EndpointSettings> {
+        let outside = self.outsides.get(&overlay.uplink)?;
+        let is_v4 = family(overlay) == Family::Ipv4;
+        let local =
+            outside.addresses.iter().map(|(address, _)| *address).find(|one| one.is_ipv4() == is_v4)?;
+        let underlay = routing::network_at(self.config, &overlay.uplink);
+        Some(EndpointSettings {
+            index: *self.numbers.endpoints.get(&endpoint_name(overlay))?,
+            kind: kind(overlay.kind),
+            udp_port: overlay.port,
+            uplink: *self.numbers.ports.get(&overlay.uplink)?,
+            underlay: *self.numbers.networks.get(underlay)?,
+            local: Address::from(local),
+            segments: Vec::new(),
+        })
+    }
+
+    /// Stations that are written down, and the VTEPs behind which they are.
+    pub(super) fn stations(&self) -> Stations {
+        let of_network = |(name, _, overlay): (&String, &Network, &Overlay)| {
+            let place =
+                self.numbers.networks.get(name).zip(self.numbers.endpoints.get(&endpoint_name(overlay)));
+            let stations = overlay.stations.iter().map(|station| (station.mac, Address::from(station.vtep)));
+            let stations: Vec<_> = stations.collect();
+            place.into_iter().flat_map(move |(network, endpoint)| {
+                let known = |(mac, vtep): &(MacAddress, Address)| {
+                    Some(((*network, *mac), *self.vteps.get(&(*endpoint, *vtep))?))
+                };
+                stations.iter().filter_map(known).collect::<Vec<_>>()
+            })
+        };
+        overlays(self.config).flat_map(of_network).collect()
+    }
+}
+
+/// The groups of which the switch is a member where an uplink has its addresses.
+pub(super) fn groups(config: &Config, uplink: &str) -> Vec<IpAddr> {
+    let at = overlays(config).filter(|(_, _, overlay)| overlay.uplink == uplink);
+    let groups: BTreeSet<IpAddr> = at.filter_map(|(_, _, overlay)| overlay.group).collect();
+    groups.into_iter().collect()
+}
+
+fn kind(kind: OverlayKind) -> Kind {
+    match kind {
+        OverlayKind::Vxlan => Kind::Vxlan,
+        OverlayKind::Geneve => Kind::Geneve,
+        OverlayKind::Gre => Kind::Gre,
+    }
+}
+
+impl Controller {
+    /// Makes stations known that are written down and were not before, and forgets those that are not any more, and VTEPs that nothing
+    /// names now; to be called when the workers have the policy.
+    pub(super) fn follow_tunnels(&mut self) {
+        let vteps = bind(&self.switch, &self.config, &self.numbers);
+        let (config, numbers, outsides) = (&self.config, &self.numbers, &self.outsides);
+        let wanted = Plan { config, numbers, outsides, vteps: &vteps }.stations();
+        let gone = self.stations.keys().filter(|station| !wanted.contains_key(station));
+        for (network, mac) in gone {
+            self.switch.forget_station(*network, *mac);
+        }
+        for (&(network, mac), &port) in
+            wanted.iter().filter(|(key, port)| self.stations.get(key) != Some(port))
+        {
+            if !self.switch.set_station(network, mac, port) {
+                tracing::warn!(
+                    "network {network}: there is no room for the station {mac}, which is written down"
+                );
+            }
+        }
+        self.stations = wanted;
+        let endpoints: BTreeSet<EndpointIndex> = numbers.endpoints.values().copied().collect();
+        self.switch.retain_vteps(
+            |endpoint, address| vteps.contains_key(&(endpoint, address)),
+            |endpoint| endpoints.contains(&endpoint),
+        );
+    }
+}
