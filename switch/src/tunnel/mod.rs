@@ -8,7 +8,7 @@
 //!
 //! A remote end (VTEP) is a port of the switch like any other: stations are learned behind it, decisions name it, floods reach it.
 //! What makes it one is a place in [`Vteps`], which says whose address it stands for. Its frames come in by an uplink, where
-//! [`Tunnels::admit`] takes the outer headers off before anything else looks at them, and leave by that uplink behind an
+//! `Tunnels::admit` takes the outer headers off before anything else looks at them, and leave by that uplink behind an
 //! [`Encapsulation`]. So all that holds for ports holds for VTEPs, and nothing else knows of tunnels, but that a frame that
 //! came by a tunnel leaves by none in its network (split horizon), and claims no station that is here.
 //!
