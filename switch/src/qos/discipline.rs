@@ -92,6 +92,11 @@ pub(crate) trait Discipline {
         None
     }
 
+    /// Whether an item that comes later may depart before one that waits for a bucket in the queue.
+    fn may_overtake(&self) -> bool {
+        false
+    }
+
     /// Whether [`Discipline::shed`] would find something.
     fn yields(&self) -> bool {
         self.backlog().frames > 0

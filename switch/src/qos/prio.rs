@@ -77,6 +77,10 @@ impl Discipline for Prio {
         self.bands.get(self.band(item))?.as_discipline().refuses(now, item)
     }
 
+    fn may_overtake(&self) -> bool {
+        self.holds_back
+    }
+
     /// The last band loses first.
     fn shed(&mut self, work: &mut Work<'_>) -> bool {
         for band in self.bands.iter_mut().rev().map(Queue::as_discipline_mut) {

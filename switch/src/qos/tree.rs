@@ -168,10 +168,10 @@ impl Tree {
         } else {
             work.drop(item, DropReason::QueueMemory);
         }
-        let after = queue.as_discipline().backlog();
+        let (after, may_overtake) = (queue.as_discipline().backlog(), queue.as_discipline().may_overtake());
         self.note_backlog(before, after);
         if let Some(htb) = self.htb.as_mut().filter(|_| after.frames > 0) {
-            htb.activate(now, place);
+            htb.activate(now, place, may_overtake);
         }
     }
 

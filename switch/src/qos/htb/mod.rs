@@ -161,12 +161,16 @@ impl Htb {
         }
     }
 
-    /// The leaf at `place` has something to send.
-    pub(crate) fn activate(&mut self, now: Nanos, place: usize) {
+    /// The leaf at `place` has something to send: with `at_once` even if it was not to be asked before some time.
+    pub(crate) fn activate(&mut self, now: Nanos, place: usize, at_once: bool) {
         let leaf = number(place);
         let Some(class) = self.classes.get(place) else { return };
-        if class.active != 0 || class.is_parked {
+        if class.active != 0 || class.is_parked && !at_once {
             return;
+        }
+        if class.is_parked {
+            self.waiting.remove(number(self.classes.len() + place));
+            self.classes[place].is_parked = false;
         }
         self.refresh_path(now, leaf);
         let class = &mut self.classes[place];
@@ -300,16 +304,10 @@ impl Htb {
                 return;
             }
             match usize::try_from(waiter).ok().and_then(|waiter| waiter.checked_sub(self.classes.len())) {
-                Some(leaf) => self.unpark(now, waiter, leaf),
+                Some(leaf) => self.activate(now, leaf, true),
                 None => self.refresh_event(now, waiter),
             }
         }
-    }
-
-    fn unpark(&mut self, now: Nanos, waiter: u32, leaf: usize) {
-        self.waiting.remove(waiter);
-        self.classes[leaf].is_parked = false;
-        self.activate(now, leaf);
     }
 
     /// A class waited for its mode to change; it may have to wait again, if it was charged since.

@@ -59,3 +59,27 @@ fn a_band_that_may_not_send_lets_the_next_one_go() {
         lab.departed.iter().map(|departure| (departure.item.ticket, departure.at.0)).collect();
     assert_eq!(departed, [(0, 0), (2, 0), (3, 0), (1, SECOND)]);
 }
+
+#[test]
+fn a_band_of_a_class_does_not_wait_for_the_bucket_of_another_one() {
+    let slow = TbfPlan { rate: rate(8_000), burst: burst(1000), peak: None, queue: fifo(10) };
+    let bands =
+        PrioPlan { bands: vec![QueuePlan::Tbf(Box::new(slow)), fifo(10), fifo(10)], ..PrioPlan::default() };
+    let mut plan = htb(8_000_000, &[(None, 8_000_000, 8_000_000)]);
+    let RootPlan::Htb(classes) = &mut plan.root else { unreachable!() };
+    classes.classes[0].queue = QueuePlan::Prio(Box::new(bands));
+    let mut lab = Lab::new(&plan);
+    lab.send(0, frame(0x10));
+    lab.send(0, frame(0x10));
+    // The class is left alone until the slow band's second frame is due; another band's frames come meanwhile.
+    for at in [1, 2, 3] {
+        lab.run(Nanos(at * SECOND / 10));
+        lab.send(0, frame(0x00));
+        lab.run(lab.now);
+    }
+    lab.run(Nanos::from_seconds(10));
+    let departed: Vec<_> =
+        lab.departed.iter().map(|departure| (departure.item.ticket, departure.at.0)).collect();
+    let tenth = SECOND / 10;
+    assert_eq!(departed, [(0, 0), (2, tenth), (3, 2 * tenth), (4, 3 * tenth), (1, SECOND)]);
+}

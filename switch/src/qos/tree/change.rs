@@ -112,7 +112,7 @@ impl Tree {
         }
         for (place, class) in self.classes.iter().enumerate() {
             if class.backlog().frames > 0 {
-                htb.activate(now, place);
+                htb.activate(now, place, false);
             }
         }
     }
