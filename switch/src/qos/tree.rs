@@ -181,7 +181,8 @@ impl Tree {
     pub fn refusal(&self, now: Nanos, class: ClassIndex, item: &Item) -> Option<DropReason> {
         let queue = self.classes.get(self.place_of(class))?.queue.as_ref()?.as_discipline();
         let backlog = queue.backlog();
-        let has_room = || self.room_beside(backlog).is_enough(backlog, item) || queue.yields();
+        let room = self.room_beside(backlog);
+        let has_room = || room.is_enough(backlog, item) || (room.may_fit(backlog, item) && queue.yields());
         queue.refuses(now, item).or_else(|| (!has_room()).then_some(DropReason::QueueMemory))
     }
 
@@ -370,10 +371,18 @@ impl Room {
         let is_modest = !self.is_shared || (own.bytes <= free_bytes && own.frames <= self.free_frames);
         is_modest && u64::from(item.length) <= free_bytes && self.free_frames > 0
     }
+
+    /// Whether there would be room for `item` if nothing of its class waited.
+    fn may_fit(self, own: Backlog, item: &Item) -> bool {
+        u64::from(item.length) <= self.left_bytes && (self.free_frames > 0 || own.frames > 0)
+    }
 }
 
-/// Whether there is room for `item`, if need be after its queue let others go.
+/// Whether there is room for `item`, if need be after its queue let others go. None go in vain.
 fn make_room(queue: &mut dyn Discipline, item: &Item, room: Room, work: &mut Work<'_>) -> bool {
+    if !room.may_fit(queue.backlog(), item) {
+        return false;
+    }
     for _ in 0..SHEDDING_MAX {
         let room = Room { free_frames: work.items.free(), ..room };
         if room.is_enough(queue.backlog(), item) {

@@ -205,3 +205,19 @@ fn what_is_taken_out_takes_neither_tokens_nor_room_and_the_others_keep_their_ord
         assert_eq!(lab.departed.len() - sent, 5, "{queue:?}");
     }
 }
+
+#[test]
+fn nothing_is_dropped_in_favour_of_a_frame_that_can_never_fit() {
+    for queue in queues() {
+        let plan = TreePlan { limits: TreeLimits { frames: 100, bytes: 65_536 }, ..shaped(8_000, queue) };
+        let mut lab = Lab::new(&plan);
+        for flow in 0..5 {
+            lab.send(0, of_flow(flow, 1000));
+        }
+        let (waiting, dropped) = (lab.tree.backlog(), lab.dropped.0.len());
+        let giant = of_flow(9, 70_000);
+        assert!(lab.tree.refusal(lab.now, class(0), &giant).is_some());
+        lab.send(0, giant);
+        assert_eq!((lab.tree.backlog(), lab.dropped.0.len()), (waiting, dropped + 1));
+    }
+}
