@@ -124,11 +124,18 @@ impl Tokens {
         Self { pace, depth, held: depth, at: now, last: (0, 0) }
     }
 
-    /// In the place of another bucket: what that one holds stays, as time, up to the depth.
+    /// In the place of another bucket: what that one holds stays, as time, up to the depth. So does what is owed, unless the same bytes
+    /// take less time at the rate of this one.
     #[must_use]
     pub fn succeeding(self, mut before: Self, now: Nanos) -> Self {
         before.refill(now);
-        Self { held: before.held.min(self.depth), at: before.at, ..self }
+        let debt = u128::from(before.held.min(0).unsigned_abs());
+        // With eight bits less of what a byte takes, this is below 2^63 by 2^63: it does not overflow.
+        let [pace, pace_before] = [self.pace, before.pace].map(|pace| pace.units_per_byte >> 8);
+        let of_bytes = (debt * pace).div_ceil(pace_before.max(1));
+        let debt = i64::try_from(of_bytes.min(debt)).unwrap_or(DEBT_MAX);
+        let held = if debt > 0 { -debt } else { before.held.min(self.depth) };
+        Self { held, at: before.at, ..self }
     }
 
     /// Puts in what came since the last time.

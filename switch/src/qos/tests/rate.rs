@@ -112,3 +112,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_owed_takes_no_longer_at_a_faster_rate_than_its_bytes_do() {
+    let bucket = |bits| Tokens::new(BitRate::new(bits).unwrap(), Burst::new(1000).unwrap(), Nanos(0));
+    let mut tokens = bucket(1_000_000);
+    tokens.charge(10_000);
+    let ends = |bits| bucket(bits).succeeding(tokens, Nanos(0)).solvent_at();
+    assert_eq!(ends(1_000_000), Nanos(72_000_000));
+    assert_eq!(ends(10_000_000), Nanos(7_200_000));
+    // A slower one makes it no worse.
+    assert_eq!(ends(100_000), Nanos(72_000_000));
+    // From one end to the other, with all that can be owed.
+    let mut tokens = bucket(1_000);
+    (0..100).for_each(|_| tokens.charge(u32::MAX));
+    let ended = bucket(400_000_000_000).succeeding(tokens, Nanos(0)).solvent_at();
+    assert!(ended < Nanos(1_000_000), "{ended:?}");
+}
