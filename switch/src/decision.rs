@@ -55,8 +55,11 @@ pub(crate) enum Action {
     /// Send the packet on its way to another network, or hand it to the network's gateway: found out for each frame, so
     /// that no decision depends on routes and neighbours.
     Route(NetworkIndex),
-    /// Hand the frame to the network's gateway if it concerns that; if nobody else is concerned, do nothing that follows.
+    /// Hand the frame to the network's gateway if it concerns that, and answer it if it asks for a station on another host that
+    /// is known; if nobody else is concerned, do nothing that follows.
     Offer(NetworkIndex),
+    /// Take note of who has an address, if the frame says so: it came by a tunnel.
+    Hear(NetworkIndex),
     /// Hand the frame to the control side, if the port did not send too many of them.
     Punt,
     /// Do not deliver the frame.
@@ -173,6 +176,14 @@ impl Scene<'_> {
         (gateway.port != self.source).then_some((network, gateway))
     }
 
+    /// A frame's network, if it suppresses ARP and neighbour discovery.
+    #[cold]
+    fn suppressing(&self, network: Result<NetworkIndex, DropReason>) -> Option<NetworkIndex> {
+        network
+            .ok()
+            .filter(|network| self.policy.network(*network).is_some_and(|network| network.suppresses()))
+    }
+
     /// The ports to which what is for all stations of `network` goes, the frame's own among them: of what came by a tunnel, none
     /// that are VTEPs (split horizon).
     #[inline]
@@ -277,6 +288,7 @@ impl<'a, O: Observer> Recording<'a, O> {
             Action::Multicast(_) => Outcome::ToMembers,
             Action::Route(_) => Outcome::Routed,
             Action::Offer(_) => Outcome::Offered,
+            Action::Hear(_) => Outcome::Heard,
             Action::Punt => Outcome::Punted,
             Action::Drop(reason) => Outcome::Dropped(reason),
         }
@@ -376,6 +388,13 @@ impl<'a, O: Observer> Recording<'a, O> {
     pub(crate) fn gateway(&self) -> Option<(NetworkIndex, Gateway)> {
         // A call that saw the recording itself would keep it out of registers.
         if self.scene.policy.has_gateways() { self.scene.gateway(self.subject.network) } else { None }
+    }
+
+    /// The frame's network, if who asks there for stations on other hosts is answered here; part of the policy.
+    #[inline]
+    pub(crate) fn suppressing(&self) -> Option<NetworkIndex> {
+        // As above.
+        if self.scene.policy.has_suppression() { self.scene.suppressing(self.subject.network) } else { None }
     }
 
     /// The port where the frame entered.

@@ -104,6 +104,8 @@ pub enum Place {
     ControlMeter,
     /// Routes and neighbours.
     Router,
+    /// What is known of stations on other hosts.
+    Suppression,
 }
 
 impl Place {
@@ -121,6 +123,7 @@ impl Place {
             Self::SecurityGroups => "security-groups",
             Self::ControlMeter => "control-meter",
             Self::Router => "router",
+            Self::Suppression => "suppression",
         }
     }
 }
@@ -263,6 +266,12 @@ pub enum Outcome {
     Offered,
     /// It does not concern the gateway.
     NotOffered,
+    /// It may say who has an address on another host.
+    Heard,
+    /// It asks for a station on another host that is known, and is answered with its Ethernet address.
+    Answered(MacAddress),
+    /// It asks for a station that is not known here.
+    NotKnown,
     /// It goes on in this network, to the station with this address.
     Hop(NetworkIndex, MacAddress),
     /// Its destination becomes this address and port.

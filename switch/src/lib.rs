@@ -49,6 +49,7 @@ pub mod security;
 pub mod spanning_tree;
 mod stages;
 pub mod storm;
+pub mod suppression;
 pub mod switch;
 mod tags;
 pub mod time;

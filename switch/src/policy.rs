@@ -111,12 +111,22 @@ pub struct NetworkSettings {
     pub inner_tags: bool,
     /// The network's gateway; `None`: stations reach no other network.
     pub gateway: Option<Gateway>,
+    /// Whether who asks for the Ethernet address of a station on another host is answered here, if it is known: see
+    /// [`crate::suppression`].
+    pub suppresses: bool,
 }
 
 impl Default for NetworkSettings {
     fn default() -> Self {
         let multicast = Some(MulticastSettings::default());
-        Self { ageing_s: AGEING_DEFAULT_S, multicast, vlan: None, inner_tags: false, gateway: None }
+        Self {
+            ageing_s: AGEING_DEFAULT_S,
+            multicast,
+            vlan: None,
+            inner_tags: false,
+            gateway: None,
+            suppresses: false,
+        }
     }
 }
 
@@ -156,6 +166,7 @@ pub struct NetworkPolicy {
     multicast: Option<MulticastSettings>,
     vlan: Option<VlanId>,
     gateway: Option<Gateway>,
+    suppresses: bool,
 }
 
 impl NetworkPolicy {
@@ -200,6 +211,13 @@ impl NetworkPolicy {
     pub fn gateway(&self) -> Option<Gateway> {
         self.gateway
     }
+
+    /// Whether questions for stations on other hosts are answered here.
+    #[must_use]
+    #[inline]
+    pub fn suppresses(&self) -> bool {
+        self.suppresses
+    }
 }
 
 /// All that the data path knows about ports and networks. A copy shares all of it.
@@ -218,6 +236,7 @@ struct Forwarding {
     ports: Box<[Option<Compiled>]>,
     networks: Box<[Option<NetworkPolicy>]>,
     has_gateways: bool,
+    has_suppression: bool,
 }
 
 impl Policy {
@@ -245,16 +264,25 @@ impl Policy {
             }
         }
         let networks = networks.into_iter().zip(members).map(|(settings, (members, has_router))| {
-            settings.map(|NetworkSettings { ageing_s, multicast, vlan, gateway, .. }| {
+            settings.map(|NetworkSettings { ageing_s, multicast, vlan, gateway, suppresses, .. }| {
                 let multicast = multicast.filter(|_| has_router);
                 let is_local = |port: &&PortIndex| !is_vtep(&ports, **port);
                 let locals = members.iter().take_while(is_local).count();
-                NetworkPolicy { members: members.into(), locals, ageing_s, multicast, vlan, gateway }
+                NetworkPolicy {
+                    members: members.into(),
+                    locals,
+                    ageing_s,
+                    multicast,
+                    vlan,
+                    gateway,
+                    suppresses,
+                }
             })
         });
         let networks: Box<[Option<NetworkPolicy>]> = networks.collect();
         let has_gateways = networks.iter().flatten().any(|network| network.gateway.is_some());
-        let forwarding = Forwarding { networks, ports: ports.into(), has_gateways };
+        let has_suppression = networks.iter().flatten().any(|network| network.suppresses);
+        let forwarding = Forwarding { networks, ports: ports.into(), has_gateways, has_suppression };
         Ok(Self {
             forwarding: Arc::new(forwarding),
             filtering: Filtering::default(),
@@ -356,6 +384,13 @@ impl Policy {
     #[inline]
     pub(crate) fn has_gateways(&self) -> bool {
         self.forwarding.has_gateways
+    }
+
+    /// Whether a network suppresses ARP and neighbour discovery.
+    #[must_use]
+    #[inline]
+    pub(crate) fn has_suppression(&self) -> bool {
+        self.forwarding.has_suppression
     }
 
     /// Whether `port` is a VTEP.

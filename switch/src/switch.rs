@@ -8,6 +8,7 @@ mod prefixed;
 mod readings;
 mod route;
 mod run;
+mod suppress;
 mod translate;
 mod tunnels;
 mod worker;
@@ -31,6 +32,7 @@ use crate::qos::ClassIndex;
 use crate::router::{Neighbours, Why};
 use crate::security::SecurityPolicy;
 use crate::storm::{JudgeLimits, StormMeters};
+use crate::suppression::Suppression;
 use crate::time::Nanos;
 use crate::tunnel::Vteps;
 use commit::Commit;
@@ -113,6 +115,8 @@ pub struct Switch {
     neighbours: OnceLock<Neighbours>,
     /// Made with the first tunnel.
     vteps: OnceLock<Vteps>,
+    /// Made with the first network that suppresses ARP and neighbour discovery.
+    suppression: OnceLock<Suppression>,
     seed: u64,
 }
 
@@ -139,6 +143,7 @@ impl Switch {
             filter_limits,
             neighbours,
             vteps: OnceLock::new(),
+            suppression: OnceLock::new(),
             seed,
         }
     }
@@ -237,6 +242,7 @@ impl Switch {
             receivers,
             readings,
             routes,
+            suppression: self.suppression.get().filter(|_| policy.has_suppression()),
             paths,
             verifies,
         };
@@ -310,6 +316,9 @@ impl Switch {
         }
         if policy.tunnels().is_some() {
             self.vteps();
+        }
+        if policy.has_suppression() {
+            self.suppression();
         }
         if let Some(nat) = policy.nat() {
             let conntrack = &self.filter().conntrack;
@@ -397,6 +406,9 @@ impl Switch {
     pub fn forget_port(&self, port: PortIndex) {
         self.fdb.forget(None, port, &self.counters.fdb);
         self.groups.forget_port(port);
+        if let Some(suppression) = self.suppression.get() {
+            suppression.forget_port(port);
+        }
     }
 
     /// After a change of the topology: forgets the addresses learned at `port` in `network`, since who was there may be

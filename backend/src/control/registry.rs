@@ -96,7 +96,14 @@ impl Numbers {
             let &config::Network { vlan, inner_tags, .. } = network;
             Some((
                 *self.networks.get(name)?,
-                NetworkSettings { ageing_s, multicast, vlan, inner_tags, gateway: gateway(name) },
+                NetworkSettings {
+                    ageing_s,
+                    multicast,
+                    vlan,
+                    inner_tags,
+                    gateway: gateway(name),
+                    suppresses: network.overlay.as_ref().is_some_and(|overlay| overlay.suppression),
+                },
             ))
         });
         let own = routing::own_networks(config).filter_map(|name| {

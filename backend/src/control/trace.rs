@@ -245,6 +245,11 @@ impl Words<'_> {
             Outcome::Routed => "is the gateway's to send on".to_owned(),
             Outcome::Offered => "may concern the gateway".to_owned(),
             Outcome::NotOffered => "does not concern the gateway".to_owned(),
+            Outcome::Heard => "may tell who has an address on another host".to_owned(),
+            Outcome::Answered(mac) => {
+                format!("is answered here: the station is on another host, and has {mac}")
+            }
+            Outcome::NotKnown => "asks for a station that is not known here".to_owned(),
             Outcome::Redirected(address, port, cause) => {
                 format!("its destination becomes {}, {}", end(*address, Some(*port)), cause_of(*cause))
             }

@@ -144,7 +144,7 @@ impl Gateway {
 }
 
 /// Whether the checksum of a message of ICMP or a TCP segment is right.
-pub(super) fn is_summed(frame: &[u8], packet: &Packet) -> bool {
+pub(crate) fn is_summed(frame: &[u8], packet: &Packet) -> bool {
     let end = usize::try_from(packet.end_at).unwrap_or(usize::MAX);
     let message = frame.get(usize::from(packet.transport_at)..end);
     let ends = (packet.source, packet.destination);

@@ -50,6 +50,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 pub(crate) use compose::group_mac;
+pub(crate) use discovery::is_summed;
 pub use neighbour::NeighbourState;
 
 use crate::drops::DropReason;

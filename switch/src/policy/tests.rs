@@ -20,8 +20,14 @@ fn in_network(index: usize) -> PortPolicy {
     PortPolicy::new(network(index), 1500)
 }
 
-const SETTINGS: NetworkSettings =
-    NetworkSettings { ageing_s: 300, multicast: None, vlan: None, inner_tags: false, gateway: None };
+const SETTINGS: NetworkSettings = NetworkSettings {
+    ageing_s: 300,
+    multicast: None,
+    vlan: None,
+    inner_tags: false,
+    gateway: None,
+    suppresses: false,
+};
 
 #[test]
 fn members_are_sorted_and_each_network_has_its_own() {

@@ -14,6 +14,7 @@ use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{Groups, Scratch, Snooping, Verdict};
 use crate::router::Paths;
 use crate::storm::{StormClass, StormMeters};
+use crate::suppression::Suppression;
 use crate::time::Nanos;
 
 /// Carries out decisions: the only place where a frame has effects.
@@ -40,6 +41,8 @@ pub(super) struct Commit<'a, E> {
     pub(super) readings: &'a Readings,
     /// Routes and neighbours; `None`: no network has a gateway.
     pub(super) routes: Option<Routes<'a>>,
+    /// What is known of stations on other hosts; `None`: nobody asks.
+    pub(super) suppression: Option<&'a Suppression>,
     /// Ways that packets went.
     pub(super) paths: &'a mut Paths,
     /// Whether each of those is found out anew, and compared.
@@ -118,9 +121,12 @@ impl<E> Commit<'_, E> {
                 Action::Multicast(network) => self.multicast(slot, frame, network),
                 Action::Route(network) => self.route(slot, frame, network),
                 Action::Offer(network) => {
-                    if self.offer(slot, frame, network) {
+                    if self.offer(slot, frame, network) || self.suppress(slot, frame, network) {
                         return;
                     }
+                }
+                Action::Hear(network) => {
+                    self.suppress(slot, frame, network);
                 }
                 Action::Punt => self.punt(slot, frame),
                 Action::Drop(reason) => self.drop(slot, frame, reason),

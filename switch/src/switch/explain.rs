@@ -5,6 +5,7 @@
 
 mod route;
 mod rules;
+mod suppress;
 mod translate;
 
 use std::cell::Cell;
@@ -209,10 +210,11 @@ impl Explainer<'_> {
                 },
                 Action::Route(network) => return self.route(network, frame),
                 Action::Offer(network) => {
-                    if let Some(fate) = self.offer(network, frame) {
+                    if let Some(fate) = self.offer(network, frame).or_else(|| self.suppress(network, frame)) {
                         return fate;
                     }
                 }
+                Action::Hear(_) => {}
                 Action::Punt => return self.punt(),
                 Action::Drop(reason) => return Fate::Dropped(reason),
             }
@@ -249,7 +251,7 @@ impl Explainer<'_> {
     }
 
     /// A copy for one port.
-    fn departure(&self, port: PortIndex, meta: &Metadata) -> Departure {
+    pub(super) fn departure(&self, port: PortIndex, meta: &Metadata) -> Departure {
         let native = || self.scene.port?.native();
         self.network.set(meta.tag.map(|tag| tag.network).or_else(native));
         let tags = self.scene.policy.tags_of(port).and_then(|tags| tags.of(meta)).unwrap_or_default();
