@@ -362,10 +362,13 @@ impl Switch {
         }
     }
 
-    /// Ends the connections of a network that is no more.
+    /// Ends the connections of a network that is no more, and forgets whose addresses are whose there.
     pub fn forget_network(&self, network: NetworkIndex, now: Nanos) {
         if let Some(filter) = self.filter.get() {
             filter.forget_network(network, now);
+        }
+        if let Some(suppression) = self.suppression.get() {
+            suppression.forget_network(network);
         }
     }
 

@@ -88,7 +88,10 @@ fn policy(number: usize) -> Policy {
     let networks = (0..2).map(|index| {
         let vlan = VlanId::new(if index == 0 { 0x800 } else { 0x7d });
         let inner_tags = number == 2 && index == 1;
-        (network(index), NetworkSettings { ageing_s, multicast: None, vlan, inner_tags, gateway: None })
+        (
+            network(index),
+            NetworkSettings { ageing_s, multicast: None, vlan, inner_tags, gateway: None, suppresses: false },
+        )
     });
     Policy::compile(ports, networks).unwrap()
 }

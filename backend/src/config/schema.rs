@@ -131,7 +131,7 @@ pub const NETWORK: Table = Table {
         now("nat", "a table", "the defaults there"),
         now("snat", "a list of tables", "[]"),
         now("overlay", "a table", "none"),
-        unserved("arp_suppression", "true, false", "false"),
+        now("arp_suppression", "true, false", "false"),
         now("static", "a list of tables", "[]"),
         later("qos"),
     ],

@@ -191,6 +191,7 @@ impl Controller {
         self.switch.set_verification(wanted.switch.verify_flow_cache);
         self.config = wanted.clone();
         self.follow_tunnels();
+        self.follow_addresses();
         self.trees.become_wanted(&wanted, &self.numbers, self.bay.now());
         for (name, port, end) in newcomers(&plan, &wanted) {
             let listener = listeners.remove(name).or_else(|| free.remove(&end.socket));

@@ -22,6 +22,7 @@ use crate::control::qos::Meters;
 use crate::control::registry::{Numbers, Ports};
 use crate::control::routing::Outsides;
 use crate::control::security::Security;
+use crate::control::suppression::Addresses;
 use crate::control::timer::{Deadline, Timer};
 use crate::control::token::Token;
 use crate::control::trees::Trees;
@@ -75,6 +76,8 @@ pub(super) struct Controller {
     pub(super) outsides: Outsides,
     /// Stations of overlay networks that are written down, as the switch has them.
     pub(super) stations: Stations,
+    /// Their addresses, for which the switch answers.
+    pub(super) addresses: Addresses,
     /// What is known of them that no interface tells.
     pub(super) uplinks: UplinkNews,
     pub(super) open: Opener,
@@ -115,6 +118,7 @@ impl Controller {
             gateways,
             outsides: Outsides::default(),
             stations: Stations::default(),
+            addresses: Addresses::default(),
             uplinks: UplinkNews::default(),
             open,
             generation: 0,

@@ -32,6 +32,7 @@ mod security;
 mod services;
 mod shaping;
 mod snapshot;
+mod suppression;
 mod tables;
 mod timer;
 mod token;

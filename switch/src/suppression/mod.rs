@@ -113,14 +113,9 @@ impl Suppression {
         self.table.forget_port(port);
     }
 
-    /// Forgets all of a network, but those addresses that are to be kept: `keeps` is asked about each that was set.
-    pub fn retain(
-        &self,
-        network: NetworkIndex,
-        keeps: impl Fn(Address, MacAddress) -> bool,
-        keeps_learned: bool,
-    ) {
-        self.table.retain(network, keeps, keeps_learned);
+    /// Forgets all of a network that is no more.
+    pub fn forget_network(&self, network: NetworkIndex) {
+        self.table.forget_network(network);
     }
 
     /// Who has an address, as it would be answered now.

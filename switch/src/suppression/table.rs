@@ -217,17 +217,8 @@ impl Table {
         }
     }
 
-    pub(super) fn retain(
-        &self,
-        network: NetworkIndex,
-        keeps: impl Fn(Address, MacAddress) -> bool,
-        keeps_learned: bool,
-    ) {
-        let mut writer = self.lock();
-        self.remove_if(&mut writer, |entry| {
-            let is_kept = if entry.is_fixed() { keeps(entry.key.1, entry.mac) } else { keeps_learned };
-            entry.key.0 == network && !is_kept
-        });
+    pub(super) fn forget_network(&self, network: NetworkIndex) {
+        self.remove_if(&mut self.lock(), |entry| entry.key.0 == network);
     }
 
     /// How many addresses were learned, and set.
