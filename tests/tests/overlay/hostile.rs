@@ -1,0 +1,127 @@
+//! What comes from the underlay is nobody's word: scapy sends what should not be, each counted under its own reason.
+
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::namespace::Namespace;
+
+use super::exchange::reach;
+use super::underlay::{LIMIT, Underlay, mac, quiet_station, start, uplink};
+
+const CONFIG: &str = r#"
+[network.open]
+overlay = { kind = "vxlan", vni = 101, uplink = "isp", peers = ["192.168.99.2"] }
+[network.closed]
+overlay = { kind = "vxlan", vni = 102, uplink = "isp", peers = ["192.168.99.2"], known_vteps_only = true }
+[network.gre]
+overlay = { kind = "gre", key = 103, uplink = "isp", peers = ["192.168.99.2"] }
+[network.geneve]
+overlay = { kind = "geneve", vni = 104, uplink = "isp", peers = ["192.168.99.2"] }
+[port.s1]
+network = "open"
+[port.s2]
+network = "closed"
+"#;
+
+/// Sends what the first argument names, with the outer source of the second.
+const SENDER: &str = r"
+import struct, sys
+from scapy.all import *
+what, count, local = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+outer = Ether(dst=local, src='02:00:00:00:00:66')/IP(src='192.168.99.66', dst='192.168.99.1')
+inner = Ether(dst='ff:ff:ff:ff:ff:ff', src='52:54:00:00:01:66')/IP(src='10.101.0.66', dst='10.101.0.255')/UDP(sport=9, dport=9)/b'hello'
+def vxlan(vni=101, flags=8, reserved=0, inner=bytes(inner), cut=None):
+    return outer/UDP(sport=50000, dport=4789, chksum=0)/Raw((struct.pack('>B3xI', flags, vni << 8 | reserved) + inner)[:cut])
+own = Ether(dst='ff:ff:ff:ff:ff:ff', src='52:54:00:00:01:01')/IP(src='10.101.0.1', dst='10.101.0.255')/UDP(sport=9, dport=9)
+geneve = lambda options, critical: outer/UDP(sport=50000, dport=6081, chksum=0)/Raw(
+    struct.pack('>BBHI', len(options) // 4, 0x40 if critical else 0, 0x6558, 104 << 8) + options + bytes(inner))
+frames = {
+    'good': vxlan(),
+    'unknown-id': vxlan(vni=999),
+    'no-id': vxlan(flags=0),
+    'reserved': vxlan(flags=8 | 0x80),
+    'cut-header': vxlan(cut=5),
+    'cut-frame': vxlan(cut=8 + 10),
+    'nested': vxlan(inner=bytes(vxlan())),
+    'unknown-vtep': vxlan(vni=102),
+    'own-source': vxlan(inner=bytes(own)),
+    'gre-no-key': outer/GRE(proto=0x6558)/Raw(bytes(inner)),
+    'gre-unknown': outer/GRE(proto=0x6558, key_present=1, key=999)/Raw(bytes(inner)),
+    'gre-ip': outer/GRE(proto=0x800, key_present=1, key=103)/IP(dst='10.101.0.1'),
+    'geneve-critical': geneve(struct.pack('>HBB', 0x101, 0x81, 0), True),
+    'geneve-cut': outer/UDP(sport=50000, dport=6081, chksum=0)/Raw(struct.pack('>BBHI', 60, 0, 0x6558, 104 << 8)),
+}
+sendp([frames[what]] * count, iface='under0', verbose=0)
+";
+
+fn send(attacker: &Namespace, what: &str, count: u64, local: &str) {
+    let mut command = attacker.command("timeout");
+    command.args(["20", "/usr/bin/python3", "-c", SENDER, what, &count.to_string(), local]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "scapy {what}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Frames that were dropped for a reason, at whatever port.
+fn dropped(daemon: &Daemon, reason: &str) -> u64 {
+    daemon.show().ports.iter().map(|port| port.dropped(reason)).sum()
+}
+
+#[test]
+fn what_should_not_come_by_a_tunnel_is_dropped_and_counted_by_its_reason() {
+    let underlay = Underlay::new();
+    let [host, attacker] = ["one", "attacker"].map(|name| underlay.machine(name));
+    let stations = [quiet_station(&host, "s1", 1), quiet_station(&host, "s2", 2)];
+    let daemon = start(&host, &(uplink(1) + CONFIG), &stations.each_ref());
+    let local = host.run("cat /sys/class/net/under0/address").trim().to_owned();
+    // Station 1 is known to be here.
+    attacker.ip("address add 192.168.99.66/24 dev under0");
+    let _ = stations[0].reaches("10.101.0.9");
+    // Broadcasts of UDP that came whole; what else the interface may hear is not counted.
+    let heard = || -> u64 {
+        let told = stations[0].namespace.run("nstat -asz UdpIgnoredMulti | grep Multi");
+        told.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = heard();
+    send(&attacker, "good", 3, &local);
+    wait_until("frames from the tunnel at the station", LIMIT, || heard() >= before + 3);
+    let before = heard();
+    for (what, count, reason) in [
+        ("unknown-id", 3, "tunnel-unknown-id"),
+        ("no-id", 4, "tunnel-no-id"),
+        ("reserved", 5, "tunnel-reserved"),
+        ("cut-header", 6, "tunnel-truncated"),
+        ("cut-frame", 7, "tunnel-truncated"),
+        ("unknown-vtep", 8, "tunnel-unknown-vtep"),
+        ("gre-no-key", 10, "tunnel-no-id"),
+        ("gre-unknown", 11, "tunnel-unknown-id"),
+        ("gre-ip", 12, "tunnel-reserved"),
+        ("geneve-critical", 13, "tunnel-reserved"),
+        ("geneve-cut", 14, "tunnel-truncated"),
+    ] {
+        let so_far = dropped(&daemon, reason);
+        send(&attacker, what, count, &local);
+        wait_until(&format!("{count} frames ({what}) to be counted as {reason}"), LIMIT, || {
+            dropped(&daemon, reason) == so_far + count
+        });
+    }
+    assert_eq!(heard(), before, "none of these reached a station");
+    // A station of this host is behind no tunnel.
+    let _ = stations[0].reaches("10.101.0.9");
+    send(&attacker, "own-source", 9, &local);
+    let places = daemon.show().fdb;
+    let place = places.iter().find(|entry| entry.network == "open" && entry.mac == mac(1)).unwrap();
+    assert_eq!(place.port, "s1");
+    // A frame in a frame in a frame: the inner one is a frame like others, and is opened nowhere.
+    send(&attacker, "nested", 2, &local);
+    // A station that speaks to the VTEP's own port gets nowhere, and nothing in what it sends comes out anywhere.
+    let inside = stations[1].namespace.run("cat /sys/class/net/eth0/statistics/rx_packets");
+    stations[0].namespace.ip("route add 192.168.99.0/24 dev eth0");
+    stations[0].namespace.run(
+        "for n in 1 2 3 4 5; do printf '\\010\\0\\0\\0\\0\\0f\\0xxxxxxxxxxxxxxxxxxxxxxxx' | busybox nc -u -w 1 192.168.99.1 4789 & done; wait",
+    );
+    assert_eq!(stations[1].namespace.run("cat /sys/class/net/eth0/statistics/rx_packets"), inside);
+    // And all goes on.
+    let before = heard();
+    send(&attacker, "good", 3, &local);
+    wait_until("frames from the tunnel at the station", LIMIT, || heard() >= before + 3);
+    reach(&attacker, "192.168.99.1");
+}

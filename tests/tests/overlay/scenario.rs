@@ -1,0 +1,162 @@
+//! Scenario S7: three switches on three machines, a tenant with a station on each.
+
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::namespace::Namespace;
+use viaduct_tests::town::{Station, with_stations};
+
+use super::exchange::{exchange, reach, serve};
+use super::underlay::{LIMIT, Underlay, address, mac, quiet_station, start, uplink};
+use super::wire::Wire;
+
+const GROUP: &str = "239.1.1.101";
+const NUMBERS: [u8; 3] = [1, 2, 3];
+
+/// A machine, its switch and its station.
+struct Node {
+    _host: Namespace,
+    station: Station,
+    daemon: Daemon,
+}
+
+/// How the machines' networks are tied together.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// Frames for many go to a group.
+    Group,
+    /// They go to each machine by itself.
+    Replication,
+    /// Where stations are is written, and so none is asked for.
+    Static,
+    /// GRE in the place of VXLAN, as with [`Mode::Replication`].
+    Gre,
+}
+
+impl Mode {
+    /// The file of machine `number`. Each mode has a network of its own, so that nothing is left of the one before.
+    fn config(self, number: u8) -> String {
+        let others = NUMBERS.into_iter().filter(|other| *other != number);
+        let peers: Vec<String> = others.clone().map(|other| format!("\"192.168.99.{other}\"")).collect();
+        let peers = format!("peers = [{}]", peers.join(", "));
+        let group = format!("group = \"{GROUP}\"");
+        let (name, overlay) = match self {
+            Self::Group => ("tenant101", format!("kind = \"vxlan\", vni = 101, {group}")),
+            Self::Replication => ("tenant102", format!("kind = \"vxlan\", vni = 102, {peers}")),
+            Self::Static => ("tenant103", format!("kind = \"vxlan\", vni = 103, {group}")),
+            Self::Gre => ("tenant104", format!("kind = \"gre\", key = 104, {peers}")),
+        };
+        let mut text = uplink(number);
+        text += &format!("[network.{name}]\noverlay = {{ {overlay}, uplink = \"isp\" }}\n");
+        if matches!(self, Self::Static) {
+            text += "arp_suppression = true\n";
+            for other in others {
+                text += &format!(
+                    "[[network.{name}.static]]\nmac = \"{}\"\naddress = \"{}\"\nvtep = \"192.168.99.{other}\"\n",
+                    mac(other),
+                    address(other)
+                );
+            }
+        }
+        text + &format!("[port.s{number}]\nnetwork = \"{name}\"\n")
+    }
+}
+
+/// Whom the first question of a station goes to, and whence the answer comes, as the outer headers say.
+fn questions(wire: &Wire, kind: &str) -> Vec<[String; 3]> {
+    let rows = wire.rows(&format!("{kind} && arp"), &["ip.src", "ip.dst", "arp.opcode"]);
+    rows.into_iter().map(|row| row.try_into().unwrap()).collect()
+}
+
+fn arp(from: u8, to: &str, operation: &str) -> [String; 3] {
+    [format!("192.168.99.{from}"), to.to_owned(), operation.to_owned()]
+}
+
+/// Each station has forgotten who the others are.
+fn forget(nodes: &[Node]) {
+    nodes.iter().for_each(|node| _ = node.station.namespace.ip("neigh flush all"));
+}
+
+fn apply(nodes: &[Node], mode: Mode) {
+    for (node, number) in nodes.iter().zip(NUMBERS) {
+        node.daemon.apply(&with_stations(mode.config(number), &[&node.station]));
+        node.daemon.wait_for_state(node.station.name, "attached");
+    }
+    forget(nodes);
+}
+
+/// A ping, a stream and datagrams from station 1 to station 2.
+fn talk(nodes: &[Node]) {
+    let first = &nodes[0].station.namespace;
+    reach(first, &address(2));
+    first.run(&format!("busybox ping -q -c 5 -i 0.1 -W 1 {}", address(2)));
+    exchange(first, &address(2), 1 << 20);
+}
+
+/// Who joined or left the group so far, by the machines' addresses: RFC 3376, 4.2.12, a change to `EXCLUDE` (4) or `INCLUDE` (3).
+fn members(wire: &Wire, change: &str) -> Vec<String> {
+    let filter = format!("igmp.type == 0x22 && igmp.maddr == {GROUP} && igmp.record_type == {change}");
+    let mut all: Vec<String> = wire.rows(&filter, &["ip.src"]).concat();
+    all.sort();
+    all.dedup();
+    all
+}
+
+#[test]
+fn three_machines_are_one_network_by_a_group_by_replication_by_writing_and_by_gre() {
+    let underlay = Underlay::new();
+    let wire = Wire::listen(&underlay, "group");
+    let nodes = [("one", "s1"), ("two", "s2"), ("three", "s3")];
+    let nodes: Vec<Node> = nodes
+        .into_iter()
+        .zip(NUMBERS)
+        .map(|((host, name), number)| {
+            let host = underlay.machine(host);
+            let station = quiet_station(&host, name, number);
+            let daemon = start(&host, &Mode::Group.config(number), &[&station]);
+            Node { _host: host, station, daemon }
+        })
+        .collect();
+    let _server = serve(&underlay, &nodes[1].station.namespace);
+    let machines = NUMBERS.map(|number| format!("192.168.99.{number}"));
+    wait_until("all to join the group", LIMIT, || members(&wire, "4") == machines);
+
+    talk(&nodes);
+    assert_eq!(questions(&wire, "vxlan")[..2], [arp(1, GROUP, "1"), arp(2, "192.168.99.1", "2")]);
+    assert_eq!(wire.count(&format!("vxlan && ip.dst == {GROUP}")), 1, "it is known who is where");
+    assert!(wire.count("vxlan && vxlan.vni == 101") > 100);
+    // By replication: the question goes to each of the others, and to no group.
+    apply(&nodes, Mode::Replication);
+    wait_until("all to leave the group", LIMIT, || members(&wire, "3") == machines);
+    drop(wire);
+    let wire = Wire::listen(&underlay, "replication");
+    talk(&nodes);
+    let mut asked = questions(&wire, "vxlan");
+    asked.truncate(3);
+    asked.sort();
+    let mut expected =
+        [arp(1, "192.168.99.2", "1"), arp(1, "192.168.99.3", "1"), arp(2, "192.168.99.1", "2")];
+    expected.sort();
+    assert_eq!(asked, expected);
+    assert_eq!(wire.count(&format!("vxlan && (ip.dst == {GROUP} || ip.dst == 192.168.99.3)")), 1);
+    drop(wire);
+
+    // Where stations are that are written, nothing is flooded for.
+    let wire = Wire::listen(&underlay, "static");
+    apply(&nodes, Mode::Static);
+    talk(&nodes);
+    reach(&nodes[2].station.namespace, &address(1));
+    assert_eq!(wire.count(&format!("vxlan && !arp && ip.dst == {GROUP}")), 0);
+    drop(wire);
+
+    let wire = Wire::listen(&underlay, "gre");
+    apply(&nodes, Mode::Gre);
+    talk(&nodes);
+    let mut asked = questions(&wire, "gre");
+    asked.truncate(3);
+    asked.sort();
+    assert_eq!(asked, expected);
+    assert!(wire.count("gre.key == 104") > 100);
+    for node in &nodes {
+        assert_eq!(node.station.namespace.checksum_errors(), 0);
+    }
+}
