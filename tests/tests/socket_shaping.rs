@@ -1,0 +1,245 @@
+//! Rates with real sleep: how exact they are, what it takes of a processor, and that nobody else notices.
+//!
+//! `VIADUCT_SHAPING_SECONDS=10 cargo test -p viaduct-tests --test socket_shaping -- --nocapture --test-threads=1` measures all rates and
+//! frames for so long; without it a few for two seconds.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::time::{Duration, Instant};
+
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::driver::features::{EVENT_IDX, MODERN, OFFLOADS};
+use viaduct_tests::driver::header::NetHeader;
+use viaduct_tests::driver::nic::{Nic, NicOptions};
+use viaduct_tests::stream::{frame, mac};
+use viaduct_tests::superframe::{Kind, SuperFrame};
+
+/// Data of a super-frame, and of its segments.
+const DATA: usize = 64_000;
+const SEGMENT: u16 = 1440;
+
+/// How far a rate may be off.
+const TOLERANCE: f64 = 0.01;
+
+/// How far it may be too low on a machine that has other things to do.
+const SHORTFALL: f64 = 0.05;
+
+/// What is sent, and under which name.
+struct Sent {
+    name: &'static str,
+    header: NetHeader,
+    bytes: Vec<u8>,
+    /// Bytes on the wire.
+    wire: u64,
+    /// So many are under way at most.
+    window: u64,
+}
+
+impl Sent {
+    fn plain(name: &'static str, length: usize, window: u64) -> Self {
+        let bytes = frame(mac(1), mac(0), 1, length);
+        Self { name, header: NetHeader::default(), bytes, wire: length as u64, window }
+    }
+
+    /// A super-frame, which leaves whole where a burst takes it.
+    fn super_frame() -> Self {
+        let SuperFrame { header, bytes, headers_len } =
+            SuperFrame::new(Kind::Tcp4, mac(1), mac(0), &vec![7; DATA], SEGMENT);
+        let segments = DATA.div_ceil(usize::from(SEGMENT));
+        Self { name: "super-frames", header, wire: (DATA + segments * headers_len) as u64, bytes, window: 16 }
+    }
+
+    /// The same with less under way, so that it waits for a twentieth of a second.
+    fn at(mut self, megabits: u32) -> Self {
+        self.window = self.window.min((u64::from(megabits) * 50_000 / 8 / self.wire).max(2));
+        self
+    }
+
+    fn all() -> [Self; 3] {
+        [Self::plain("64 B", 60, 1500), Self::plain("1518 B", 1514, 1000), Self::super_frame()]
+    }
+}
+
+fn config(rate: &str) -> String {
+    let queue = "queue = { kind = \"fifo\", packets = 2000 }";
+    format!(
+        "[qos.held]\negress = {{ kind = \"tbf\", rate = \"{rate}\", {queue} }}\n\
+         [network.lab]\n[port.a]\nnetwork = \"lab\"\nmtu = 9000\n[port.b]\nnetwork = \"lab\"\nqos = \"held\"\n\
+         [port.c]\nnetwork = \"lab\"\n[port.d]\nnetwork = \"lab\"\n"
+    )
+}
+
+/// A card of a guest that takes super-frames.
+fn plug(daemon: &Daemon, port: &str) -> Nic {
+    let options =
+        NicOptions { features: MODERN | EVENT_IDX | OFFLOADS, queue_size: 1024, ..NicOptions::default() };
+    Nic::connect(&daemon.socket(port), &NicOptions { send_buffers: 512, ..options }.with_frames_of(66_000))
+}
+
+/// Both ends of what is shaped: as many frames are under way as there may be, so that none is lost and some always wait.
+struct Lane {
+    from: Nic,
+    to: Nic,
+    sent: u64,
+    /// Bytes on the wire that came.
+    came: u64,
+}
+
+impl Lane {
+    fn new(daemon: &Daemon, [from, to]: [(&str, u32); 2]) -> Self {
+        let (mut sender, mut receiver) = (plug(daemon, from.0), plug(daemon, to.0));
+        receiver.send(&frame([0xff; 6], mac(to.1), 1, 60));
+        sender.expect_frame("where the receiver is");
+        sender.send(&frame([0xff; 6], mac(from.1), 1, 60));
+        receiver.expect_frame("where the sender is");
+        Self { from: sender, to: receiver, sent: 0, came: 0 }
+    }
+
+    /// Takes what came, and sends as much.
+    fn turn(&mut self, what: &Sent) {
+        while let Some(received) = self.to.take() {
+            // A piece of a super-frame has headers of its own.
+            self.came += if received.bytes.len() == what.bytes.len() {
+                what.wire
+            } else {
+                received.bytes.len() as u64
+            };
+        }
+        let room =
+            what.window.saturating_sub((self.sent * what.wire).saturating_sub(self.came).div_ceil(what.wire));
+        for _ in 0..room {
+            self.from.transmit[0].reclaim();
+            if !self.from.transmit[0].try_put(what.header, &what.bytes) {
+                break;
+            }
+            self.sent += 1;
+        }
+        self.from.transmit[0].ring.publish();
+    }
+
+    /// Takes what is under way, so that another kind may follow.
+    fn finish(&mut self, what: Sent) {
+        let all = self.sent * what.wire;
+        let what = Sent { window: 0, ..what };
+        wait_until("all that was sent", Duration::from_secs(5), || {
+            self.turn(&what);
+            self.came >= all
+        });
+        (self.sent, self.came) = (0, 0);
+    }
+
+    /// Keeps it going for a time, with a pause after each turn; gives bytes a second.
+    fn run(&mut self, what: &Sent, time: Duration, pause: Duration) -> f64 {
+        let (began, before) = (Instant::now(), self.came);
+        while began.elapsed() < time {
+            self.turn(what);
+            std::thread::sleep(pause);
+        }
+        self.turn(what);
+        (self.came - before) as f64 / began.elapsed().as_secs_f64()
+    }
+}
+
+/// Measures a rate up to three times: what else the machine has to do makes a rate too low for a while, and never too high.
+fn assert_exact(lane: &mut Lane, what: &Sent, megabits: u32, time: Duration) {
+    let pause = Duration::from_micros(if megabits >= 1000 { 50 } else { 500 });
+    // What may go at once is used up then.
+    lane.run(what, Duration::from_millis(300), pause);
+    let mut shares = Vec::new();
+    while shares.len() < 3 {
+        let share = lane.run(what, time, pause) * 8.0 / (f64::from(megabits) * 1e6);
+        println!("{} at {megabits} mbit: {:+.3} %", what.name, (share - 1.0) * 100.0);
+        // A frame at either end, and what leaves together.
+        let edge = (2 * what.wire) as f64 * 8.0 / (f64::from(megabits) * 1e6 * time.as_secs_f64());
+        assert!(
+            share < 1.0 + TOLERANCE.max(edge),
+            "{} at {megabits} mbit: {share:.4} of its rate",
+            what.name
+        );
+        if share > 1.0 - TOLERANCE.max(edge) {
+            return;
+        }
+        shares.push(share);
+        if share > 1.0 - SHORTFALL && time < Duration::from_secs(10) {
+            return;
+        }
+    }
+    panic!("{} at {megabits} mbit: {shares:?} of its rate", what.name);
+}
+
+#[test]
+fn rates_hold_with_real_sleep_within_a_hundredth() {
+    let long = std::env::var("VIADUCT_SHAPING_SECONDS").ok().map(|text| text.parse::<u64>().unwrap());
+    let time = Duration::from_secs(long.unwrap_or(2));
+    let daemon = Daemon::start(&config("1mbit"));
+    let mut lane = Lane::new(&daemon, [("a", 0), ("b", 1)]);
+    for megabits in [1, 10, 100, 1000] {
+        daemon.apply(&config(&format!("{megabits}mbit")));
+        for what in Sent::all() {
+            // This driver writes some 200,000 frames a second: too few small ones for a thousand megabits.
+            let is_too_much = megabits == 1000 && what.wire == 60;
+            let is_wanted = [(10, 1514), (100, 60)].contains(&(megabits, what.wire));
+            if !is_too_much && (long.is_some() || is_wanted) {
+                let what = what.at(megabits);
+                assert_exact(&mut lane, &what, megabits, time);
+                lane.finish(what);
+            }
+        }
+    }
+}
+
+#[test]
+fn shaping_a_port_at_ten_megabits_takes_little_of_a_processor() {
+    let daemon = Daemon::start(&config("10mbit"));
+    let mut lane = Lane::new(&daemon, [("a", 0), ("b", 1)]);
+    let what = Sent::plain("1518 B", 1514, 400);
+    // The driver looks four times a second: what it does itself costs next to nothing, and all that it sends waits.
+    let pause = Duration::from_millis(250);
+    lane.run(&what, Duration::from_millis(500), pause);
+    let (began, before, wakes) = (Instant::now(), daemon.usage().cpu, daemon.show().workers[0].sleeps);
+    let rate = lane.run(&what, Duration::from_secs(4), pause) * 8.0;
+    let (cpu, took) = (daemon.usage().cpu - before, began.elapsed());
+    let share = cpu.as_secs_f64() / took.as_secs_f64();
+    let wakes = (daemon.show().workers[0].sleeps - wakes) as f64 / took.as_secs_f64();
+    println!(
+        "{:.2} Mbit/s with {:.2} % of a processor, {wakes:.0} sleeps a second",
+        rate / 1e6,
+        share * 100.0
+    );
+    assert!((9.5e6..10.1e6).contains(&rate), "{rate} bit/s");
+    // A build with all checks takes 2 %.
+    assert!(share < 0.05, "{:.2} % of a processor", share * 100.0);
+}
+
+#[test]
+fn a_neighbour_without_a_policy_loses_nothing_while_others_are_shaped() {
+    let daemon = Daemon::start(&config("100mbit"));
+    let mut shaped = Lane::new(&daemon, [("a", 0), ("b", 1)]);
+    let mut free = Lane::new(&daemon, [("c", 2), ("d", 3)]);
+    let held = Sent::plain("1518 B", 1514, 400);
+    let bytes = frame(mac(3), mac(2), 1, 1514);
+    // A fixed rate of frames, of which as many have to come whether or not the others are busy.
+    let mut rates = [0.0; 2];
+    for (is_busy, rate) in [false, true].into_iter().zip(&mut rates) {
+        let (began, mut sent, mut came) = (Instant::now(), 0_u64, 0_u64);
+        while began.elapsed() < Duration::from_secs(2) {
+            if is_busy {
+                shaped.turn(&held);
+            }
+            let due = u64::try_from(began.elapsed().as_micros()).unwrap() * 12 / 1000;
+            while sent < due && free.from.transmit[0].try_put(NetHeader::default(), &bytes) {
+                sent += 1;
+            }
+            free.from.transmit[0].ring.publish();
+            free.from.transmit[0].reclaim();
+            came += std::iter::from_fn(|| free.to.take()).count() as u64;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        came += free.to.collect(Duration::from_millis(100)).len() as u64;
+        assert!(came * 100 >= sent * 98, "{came} of {sent} frames came, others busy: {is_busy}");
+        *rate = came as f64 / began.elapsed().as_secs_f64();
+    }
+    println!("frames a second, others idle and busy: {rates:?}");
+    assert!(rates[1] >= 0.98 * rates[0], "{rates:?}");
+    assert!(shaped.came > 10_000_000, "{} bytes were shaped", shaped.came);
+}
