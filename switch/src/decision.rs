@@ -184,8 +184,8 @@ impl Scene<'_> {
             .filter(|network| self.policy.network(*network).is_some_and(|network| network.suppresses()))
     }
 
-    /// The ports to which what is for all stations of `network` goes, the frame's own among them: of what came by a tunnel, none
-    /// that are VTEPs (split horizon).
+    /// The ports to which what is for all stations of `network` goes. The frame's own is among them, unless it is a VTEP: of what came
+    /// by a tunnel, none that are (split horizon).
     #[inline]
     pub(crate) fn peers(&self, network: NetworkIndex) -> &[PortIndex] {
         match self.policy.network(network) {
@@ -441,7 +441,8 @@ impl<'a, O: Observer> Recording<'a, O> {
     /// How many ports `network` has, the one where the frame entered included.
     #[inline]
     pub(crate) fn members(&self, network: NetworkIndex) -> usize {
-        let members = self.scene.peers(network).len();
+        // A VTEP is none of its own peers.
+        let members = self.scene.peers(network).len() + usize::from(self.is_from_vtep());
         self.observer.looked(|| Looked::Members(members));
         members
     }
@@ -478,15 +479,22 @@ impl<'a, O: Observer> Recording<'a, O> {
         self.scene.policy.is_vtep(port)
     }
 
-    /// Whether a station of this host was heard less than this many seconds ago that has the address with which a frame came by a
-    /// tunnel. The decision depends on it.
+    /// The port of a station of this host that was heard less than this many seconds ago and has the address with which a frame came
+    /// by a tunnel, and whether that address is written down as the port's. The decision depends on it.
     #[cold]
-    pub(crate) fn is_here(&mut self, network: NetworkIndex, mac: MacAddress, fresh_s: u32) -> bool {
-        let Some(port) = self.look_up(network, mac).filter(|port| !self.is_vtep(*port)) else { return false };
+    pub(crate) fn who_is_here(
+        &mut self,
+        network: NetworkIndex,
+        mac: MacAddress,
+        fresh_s: u32,
+    ) -> Option<(PortIndex, bool)> {
+        let port = self.look_up(network, mac).filter(|port| !self.is_vtep(*port))?;
         let (_, value) = self.scene.fdb.look_up(Key::new(network, mac));
         // It will be old in a while, without any change that would end a kept decision.
         self.only_once();
-        value.is_some_and(|value| value.port() == Some(port) && value.age_s(self.scene.now_s) < fresh_s)
+        value.filter(|value| value.port() == Some(port) && value.age_s(self.scene.now_s) < fresh_s)?;
+        let guard = self.scene.policy.port(port).and_then(|port| port.guard.as_deref());
+        Some((port, guard.is_some_and(|guard| guard.has_mac(mac))))
     }
 
     /// What looking up `mac` gave to who listens.

@@ -254,7 +254,11 @@ impl<P> Frame<P> {
             return Err(DropReason::TunnelTruncated);
         }
         self.head.truncate(u16::try_from(self.meta.length).unwrap_or(u16::MAX));
-        Ok(())
+        let end = |sum: PartialChecksum| u32::from(sum.start) + u32::from(sum.offset) + 2;
+        match self.meta.claims.checksum {
+            Some(sum) if end(sum) > self.meta.length => Err(DropReason::BadOffload),
+            _ => Ok(()),
+        }
     }
 
     /// Puts tags before the frame for a receiver that wants them; the claims follow. [`Frame::take_back`] undoes it.

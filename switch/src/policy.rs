@@ -400,9 +400,9 @@ impl Policy {
         self.compiled(port).is_some_and(|compiled| compiled.vtep.is_some())
     }
 
-    /// How many ports there are.
+    /// How many ports there are, VTEPs aside.
     pub(crate) fn ports(&self) -> usize {
-        numbered(&self.forwarding.ports).count()
+        numbered(&self.forwarding.ports).filter(|(_, compiled)| compiled.vtep.is_none()).count()
     }
 
     /// The port's policy; `None` if the port belongs to no network.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tracing::warn;
 use viaduct_switch::packet::Address;
 use viaduct_switch::security::Family;
 use viaduct_switch::tunnel::{
@@ -12,7 +13,7 @@ use viaduct_switch::tunnel::{
 };
 use viaduct_switch::{MacAddress, Membership, NetworkIndex, PortIndex, PortPolicy, Switch, VtepMembership};
 
-use crate::config::{Config, Network, Overlay, OverlayKind};
+use crate::config::{self, Config, Network, Overlay, OverlayKind};
 use crate::control::controller::Controller;
 use crate::control::registry::Numbers;
 use crate::control::routing::{self, Outsides};
@@ -70,9 +71,17 @@ pub(super) fn bind(switch: &Switch, config: &Config, numbers: &Numbers) -> Vteps
     if numbers.endpoints.is_empty() {
         return Vteps::new();
     }
-    let port = |(endpoint, address)| switch.vteps().configure(endpoint, address);
-    let bound = configured(config, numbers).into_iter();
-    bound.filter_map(|key| Some((key, port(key)?))).collect()
+    let port = |key: (EndpointIndex, Address)| {
+        let port = switch.configure_vtep(key.0, key.1);
+        if port.is_none() {
+            warn!(
+                "there are {VTEPS_MAX} VTEPs that are written down already: nothing is sent to {:?}",
+                key.1
+            );
+        }
+        Some((key, port?))
+    };
+    configured(config, numbers).into_iter().filter_map(port).collect()
 }
 
 /// What it takes to compile tunnels.
@@ -94,10 +103,18 @@ impl Plan<'_> {
         }
         let all = Arc::new(networks.into_iter().collect());
         let mut floods = self.floods();
+        let uplink = overlays(self.config).find_map(|(.., overlay)| self.config.uplinks.get(&overlay.uplink));
         let policy = |port: PortIndex| {
             let floods = floods.remove(&port).unwrap_or_default();
             let membership = Membership::Vtep(VtepMembership { networks: Arc::clone(&all), floods });
-            (port, PortPolicy::of(membership, u16::MAX))
+            let policy = PortPolicy::of(membership, u16::MAX);
+            match uplink {
+                Some(uplink) => {
+                    let config::Uplink { storm, judging, priority, .. } = *uplink;
+                    (port, PortPolicy { storm, judging, priority, ..policy })
+                }
+                None => (port, policy),
+            }
         };
         (0..VTEPS_MAX).filter_map(vtep_port).map(policy).collect()
     }
@@ -129,6 +146,7 @@ impl Plan<'_> {
                 group: overlay.group.map(Address::from),
                 ttl: overlay.ttl,
                 udp_checksum: overlay.has_udp_checksum(family(overlay)),
+                known: known(overlay),
                 takes_unknown: !overlay.known_vteps_only,
                 learns: overlay.learning,
                 inner_tags: network.inner_tags,
@@ -178,6 +196,12 @@ pub(super) fn groups(config: &Config, uplink: &str) -> Vec<IpAddr> {
     let at = overlays(config).filter(|(_, _, overlay)| overlay.uplink == uplink);
     let groups: BTreeSet<IpAddr> = at.filter_map(|(_, _, overlay)| overlay.group).collect();
     groups.into_iter().collect()
+}
+
+/// The VTEPs that a network names, in ascending order.
+fn known(overlay: &Overlay) -> Arc<[Address]> {
+    let known: BTreeSet<Address> = overlay.vteps().map(Address::from).collect();
+    known.into_iter().collect()
 }
 
 fn kind(kind: OverlayKind) -> Kind {

@@ -116,6 +116,11 @@ impl Worker {
                         put_tags_back(held, self.state.policy());
                         self.burst.load(held.meta.source, &mut held.bytes);
                         self.burst.set_marks(held.meta.marks);
+                        if let Some(tag) = held.meta.tag
+                            && self.state.policy().is_vtep(held.meta.source)
+                        {
+                            self.burst.set_network(tag.network);
+                        }
                         self.switch_burst(0, now, Entry::Decided(decided));
                     }
                 }

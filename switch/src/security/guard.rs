@@ -140,7 +140,7 @@ impl SourceGuard {
     }
 
     #[inline]
-    fn has_mac(&self, mac: MacAddress) -> bool {
+    pub(crate) fn has_mac(&self, mac: MacAddress) -> bool {
         self.bindings.iter().any(|binding| binding.mac == mac)
     }
 

@@ -67,6 +67,12 @@ impl<E> Commit<'_, E> {
         E: Egress<P>,
     {
         let Some(routes) = self.routes else { return self.drop(slot, frame, DropReason::NotRoutable) };
+        // Before any path is followed, since that of a packet without translation serves for all ports.
+        if let Some(tunnels) = self.scene.policy.tunnels()
+            && tunnels.is_imitated_by(network, frame.head.bytes(), frame.meta.length)
+        {
+            return self.drop(slot, frame, DropReason::TunnelForged);
+        }
         if self.follow_plain(slot, frame, network, &routes) {
             return;
         }

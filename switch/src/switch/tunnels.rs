@@ -16,6 +16,23 @@ impl Switch {
         self.vteps.get_or_init(Vteps::default)
     }
 
+    /// Gives a VTEP that is written down its port; `None`: there is no place for it.
+    pub fn configure_vtep(&self, endpoint: EndpointIndex, address: Address) -> Option<PortIndex> {
+        self.vteps().configure(endpoint, address, |port| self.forget_vtep(port))
+    }
+
+    /// Nobody is behind a VTEP's port any more, and who gets it next starts counting from zero.
+    fn forget_vtep(&self, port: PortIndex) {
+        self.forget_port(port);
+        self.counters.port(port).reset();
+    }
+
+    /// Whether a frame of `port` may go to the gateway because of a tunnel whose next station is not known.
+    #[cold]
+    pub fn may_ask_gateway(&self, port: PortIndex, now: Nanos) -> bool {
+        self.storm.admits_to_gateway(port, false, now)
+    }
+
     /// Takes outer headers off a frame that came in by an uplink, if it came by a tunnel to one of the switch's own addresses there.
     /// What is inside has another source then: a burst comes from one port, so each row of frames with the same one is to be given to
     /// [`Switch::process`] by itself. What is refused is counted at the port where it came in.
@@ -71,7 +88,7 @@ impl Switch {
     /// Forgets VTEPs that were silent for long and are not configured, and the stations behind them; to be called every now and then.
     pub fn expire_vteps(&self, now: Nanos) {
         if let Some(vteps) = self.vteps.get() {
-            vteps.expire(now.seconds(), |port| self.forget_port(port));
+            vteps.expire(now.seconds(), |port| self.forget_vtep(port));
         }
     }
 
@@ -82,7 +99,7 @@ impl Switch {
         has_endpoint: impl Fn(EndpointIndex) -> bool,
     ) {
         if let Some(vteps) = self.vteps.get() {
-            vteps.retain(wanted, has_endpoint, |port| self.forget_port(port));
+            vteps.retain(wanted, has_endpoint, |port| self.forget_vtep(port));
         }
     }
 

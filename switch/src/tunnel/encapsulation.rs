@@ -10,6 +10,7 @@ use crate::offload::{fold, sum};
 use crate::packet::Address;
 use crate::policy::Policy;
 use crate::router::{Interface, Neighbours, Route, Routing, is_link_local};
+use crate::spanning_tree::PortState;
 use crate::vlan::{TAG_LEN, TAGS_MAX};
 
 /// Bytes of the longest outer headers: Ethernet, two tags, IPv6, UDP, and the tunnel's own.
@@ -69,7 +70,9 @@ impl Ways<'_> {
         let (index, remote) = self.vteps.get(vtep).ok_or(Unreached)?;
         let (endpoint, segment) = self.tunnels.segment(network).ok_or(Unreached)?;
         let interface = self.routing.interface(endpoint.underlay).ok_or(Unreached)?;
-        if endpoint.index != index || !interface.has(endpoint.local) {
+        let state = self.policy.state(endpoint.uplink, endpoint.underlay);
+        let is_open = state == Some(PortState::Forwarding);
+        if endpoint.index != index || !interface.has(endpoint.local) || !is_open {
             return Err(Unreached);
         }
         let next = self.next_station(interface, endpoint.underlay, remote)?;

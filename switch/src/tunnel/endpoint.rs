@@ -1,10 +1,12 @@
 //! What the control side wants of tunnels: the switch's own ends, and the networks behind them.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::Kind;
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::packet::Address;
+use crate::packet::{Address, ip_packet};
 
 /// Names an end of ours: an uplink's address where one kind of tunnels comes and goes. Given by the control side; VTEPs are bound
 /// to it over all policies.
@@ -31,7 +33,7 @@ pub struct EndpointSettings {
 }
 
 /// What the control side says about a network that crosses an underlay.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentSettings {
     /// By what its frames are told from others': a VNI, or a key.
     pub id: u32,
@@ -43,8 +45,10 @@ pub struct SegmentSettings {
     pub ttl: u8,
     /// Whether outer UDP headers get a checksum. Without one (RFC 6935 allows that for IPv6, too), what is inside has its own.
     pub udp_checksum: bool,
-    /// Whether frames are taken of VTEPs that are not configured.
+    /// Whether frames are taken of VTEPs that are not `known`.
     pub takes_unknown: bool,
+    /// The VTEPs that are written down, in ascending order.
+    pub known: Arc<[Address]>,
     /// Whether it is learned from frames behind which VTEP their senders are.
     pub learns: bool,
     /// Whether stations may have VLAN tags of their own.
@@ -144,6 +148,18 @@ impl Tunnels {
         self.uplinks.iter().any(|(uplink, _)| *uplink == port)
     }
 
+    /// Whether a packet that a station of `network` sends elsewhere looks like one of an end of ours at an underlay: with an address of ours,
+    /// which translation may give it, others would take it for one.
+    #[inline(never)]
+    pub(crate) fn is_imitated_by(&self, network: NetworkIndex, head: &[u8], length: u32) -> bool {
+        let Some(packet) = ip_packet(head, length) else { return false };
+        let is_port = |port: u16| packet.ports().is_some_and(|ports| ports.destination == port);
+        let is_like = |end: &EndpointSettings| {
+            packet.protocol == end.kind.protocol() && (!end.kind.is_udp() || is_port(end.udp_port))
+        };
+        self.endpoints().any(|end| end.underlay != network && is_like(end))
+    }
+
     /// How `network` crosses its underlay; `None`: it has none.
     #[must_use]
     #[inline]
@@ -151,6 +167,14 @@ impl Tunnels {
         let (index, place) = (*self.networks.get(network.get())?)?;
         let endpoint = self.endpoint(index)?;
         Some((endpoint, endpoint.segments.get(place)?))
+    }
+}
+
+impl SegmentSettings {
+    /// Whether frames of the VTEP with this address are taken.
+    #[inline]
+    pub(super) fn takes_from(&self, vtep: Address) -> bool {
+        self.takes_unknown || self.known.binary_search(&vtep).is_ok()
     }
 }
 

@@ -5,11 +5,13 @@ use super::outer::Outer;
 use super::{RecentVteps, Tunnels, Vteps};
 use crate::drops::DropReason;
 use crate::frame::{ETHERNET, Frame, TakenTag};
-use crate::ids::{NetworkIndex, PortIndex};
+use crate::ids::NetworkIndex;
 use crate::mac::MacAddress;
 use crate::meter::dscp::{rewrite, traffic_class};
 use crate::packet::number;
 use crate::policy::Policy;
+use crate::router::is_nobodys;
+use crate::spanning_tree::PortState;
 use crate::vlan::{TYPE_FIELD, is_tag_at};
 
 /// What a frame that came in by an uplink is.
@@ -52,12 +54,13 @@ impl Tunnels {
             Ok(None) => return Admission::Plain,
             Err(reason) => return Admission::Refused(reason),
         };
-        let key = (arrival.endpoint.index, arrival.outer.source);
-        let vtep = match vteps.hear(recent, key, arrival.segment.takes_unknown, now_s) {
-            Ok(vtep) => vtep,
-            Err(reason) => return Admission::Refused(reason),
-        };
-        match arrival.unwrap(frame, vtep) {
+        // Nobody gets a place for what is no good.
+        let admitted = arrival.unwrap(frame).and_then(|taken| {
+            let key = (arrival.endpoint.index, arrival.outer.source);
+            frame.meta.source = vteps.hear(recent, key, now_s)?;
+            Ok(taken)
+        });
+        match admitted {
             Ok(taken) => Admission::Inner(taken),
             Err(reason) => Admission::Refused(reason),
         }
@@ -80,11 +83,20 @@ impl Tunnels {
         else {
             return Ok(None);
         };
-        if u32::try_from(outer.end_at).is_ok_and(|end| end > frame.meta.length) || outer.source.is_group() {
+        if policy.state(frame.meta.source, home.network) != Some(PortState::Forwarding) {
+            return Err(DropReason::StpBlocked);
+        }
+        if u32::try_from(outer.end_at).is_ok_and(|end| end > frame.meta.length) {
             return Err(DropReason::TunnelTruncated);
+        }
+        if is_nobodys(outer.source) || outer.source == endpoint.local {
+            return Err(DropReason::TunnelUnknownVtep);
         }
         let found = endpoint.kind.read(head.get(at..).unwrap_or_default())?;
         let segment = endpoint.segment(found.id).ok_or(DropReason::TunnelUnknownId)?;
+        if !segment.takes_from(outer.source) {
+            return Err(DropReason::TunnelUnknownVtep);
+        }
         let inner_at = at + found.len;
         if inner_at + INNER_MIN > head.len() || inner_at + INNER_MIN > outer.end_at {
             return Err(DropReason::TunnelTruncated);
@@ -109,7 +121,7 @@ fn for_end(end: &EndpointSettings, network: NetworkIndex, head: &[u8], outer: &O
 
 impl Arrival<'_> {
     /// Makes the frame what is inside; says how many bytes were taken off.
-    fn unwrap<P>(&self, frame: &mut Frame<P>, vtep: PortIndex) -> Result<u16, DropReason> {
+    fn unwrap<P>(&self, frame: &mut Frame<P>) -> Result<u16, DropReason> {
         let taken = u16::try_from(self.inner_at).map_err(|_| DropReason::TunnelTruncated)?;
         let end = u32::try_from(self.outer.end_at).unwrap_or(u32::MAX);
         frame.take_front(taken, end)?;
@@ -117,7 +129,6 @@ impl Arrival<'_> {
         if !self.segment.inner_tags && is_tag_at(frame.head.bytes(), TYPE_FIELD) {
             return Err(DropReason::VlanInnerTag);
         }
-        frame.meta.source = vtep;
         frame.meta.tag = Some(TakenTag { network: self.segment.network, priority: None });
         Ok(taken)
     }

@@ -28,7 +28,7 @@ pub(crate) use encapsulation::Ways;
 pub use encapsulation::{Encapsulation, Inside, PREFIX_MAX, Unreached, fit};
 pub use endpoint::{EndpointIndex, EndpointSettings, SegmentSettings, TunnelError, Tunnels};
 pub use entry::Admission;
-pub use vteps::{RecentVteps, VTEPS_MAX, VtepEntry, Vteps, vtep_port};
+pub use vteps::{RecentVteps, VTEPS_MAX, VtepEntry, Vteps, is_vtep_port, vtep_port};
 
 use crate::drops::DropReason;
 use crate::packet::number;

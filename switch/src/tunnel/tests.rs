@@ -14,6 +14,7 @@ use crate::mac::MacAddress;
 use crate::packet::Address;
 use crate::policy::{Gateway, NetworkSettings, Policy, PortPolicy, Trunk, VtepMembership};
 use crate::router::{InterfaceSettings, RouterIndex, Routing, Serves};
+use crate::security::{AddressPair, PortSecurity, SourceGuard, Zone};
 use crate::switch::{Egress, Switch, WorkerState};
 use crate::time::Nanos;
 use crate::{Membership, VlanId};
@@ -87,8 +88,8 @@ impl Host {
     fn new(kinds: Kinds, number: u8, peer: u8) -> Self {
         let switch = Switch::new(7, Limits::default());
         let (local, remote) = (vtep_address(kinds, number), vtep_address(kinds, peer));
-        let peer_port = switch.vteps().configure(EndpointIndex(0), remote).unwrap();
-        let policy = policy(kinds, number, local, peer_port);
+        let peer_port = switch.configure_vtep(EndpointIndex(0), remote).unwrap();
+        let policy = policy(kinds, number, (local, remote), peer_port);
         switch.prepare(&policy);
         assert!(switch.neighbours().set(network(UNDERLAY), remote, mac(peer), 0));
         Self { switch, worker: WorkerState::new(Arc::new(policy)), local, peer: peer_port }
@@ -129,7 +130,18 @@ impl Host {
     }
 }
 
-fn policy(kinds: Kinds, number: u8, local: Address, peer: PortIndex) -> Policy {
+/// The addresses with which the first guest may send.
+fn guard() -> Arc<SourceGuard> {
+    let security = PortSecurity {
+        pairs: (0..0x80)
+            .map(|last| AddressPair { prefix: "0.0.0.0/0".parse().unwrap(), mac: Some(mac(last)) })
+            .collect(),
+        ..PortSecurity::new(Zone(0), mac(0x22))
+    };
+    Arc::new(SourceGuard::new(&security))
+}
+
+fn policy(kinds: Kinds, number: u8, (local, remote): (Address, Address), peer: PortIndex) -> Policy {
     let gateway = Gateway { port: port(GATEWAY), mac: mac(number) };
     let vlan = kinds.tag.and_then(VlanId::new);
     let underlay = NetworkSettings { gateway: Some(gateway), vlan, ..NetworkSettings::default() };
@@ -146,7 +158,7 @@ fn policy(kinds: Kinds, number: u8, local: Address, peer: PortIndex) -> Policy {
     let ports = [
         (port(UPLINK), uplink),
         (port(GATEWAY), PortPolicy::new(network(UNDERLAY), u16::MAX)),
-        (port(GUEST), PortPolicy::new(network(TENANT), 1500)),
+        (port(GUEST), PortPolicy { guard: Some(guard()), ..PortPolicy::new(network(TENANT), 1500) }),
         (port(OTHER), PortPolicy::new(network(TENANT), 1500)),
     ];
     let ports = ports.into_iter().chain((0..VTEPS_MAX).filter_map(vtep_port).map(vtep));
@@ -168,6 +180,7 @@ fn policy(kinds: Kinds, number: u8, local: Address, peer: PortIndex) -> Policy {
         ttl: 64,
         udp_checksum: kinds.udp_checksum,
         takes_unknown: kinds.takes_unknown,
+        known: Arc::new([remote]),
         learns: true,
         inner_tags: false,
     };
@@ -333,6 +346,10 @@ fn what_came_by_a_tunnel_leaves_by_none_and_claims_nobody_who_is_here() {
     assert_eq!(host.take(UPLINK, &spoofed), []);
     assert_eq!(host.drops(at, DropReason::TunnelLocalSource), 1);
     assert_eq!(host.take(OTHER, &inner(0x44, mac(0x22)))[0].0, port(GUEST));
+    // Of one that nobody has written down either may be the right one: it is heard, and stays where it is known.
+    let doubtful = stranger.wrap(stranger.peer, &inner(0x44, MacAddress::BROADCAST));
+    assert_eq!(host.take(UPLINK, &doubtful).len(), 2);
+    assert_eq!(host.take(GUEST, &inner(0x22, mac(0x44)))[0].0, port(OTHER));
 }
 
 #[test]
@@ -370,14 +387,14 @@ fn a_vtep_that_is_silent_gives_its_place_back_and_a_configured_one_does_not() {
     let vteps = Vteps::default();
     let mut recent = RecentVteps::default();
     let key = |number: u8| (EndpointIndex(0), vtep_address(PLAIN, number));
-    let configured = vteps.configure(key(1).0, key(1).1).unwrap();
-    let heard = vteps.hear(&mut recent, key(2), true, 5).unwrap();
+    let configured = vteps.configure(key(1).0, key(1).1, |_| ()).unwrap();
+    let heard = vteps.hear(&mut recent, key(2), 5).unwrap();
     vteps.expire(605, |_| panic!("too early"));
     let mut gone = Vec::new();
     vteps.expire(606, |port| gone.push(port));
     assert_eq!((gone, vteps.get(heard), vteps.get(configured)), (vec![heard], None, Some(key(1))));
     // It is heard again, and nothing of before is believed.
-    assert!(vteps.hear(&mut recent, key(2), true, 700).is_ok());
+    assert!(vteps.hear(&mut recent, key(2), 700).is_ok());
     assert_eq!(vteps.entries().len(), 2);
 }
 
@@ -385,10 +402,13 @@ fn a_vtep_that_is_silent_gives_its_place_back_and_a_configured_one_does_not() {
 fn the_table_of_vteps_is_bounded() {
     let (vteps, mut recent) = (Vteps::default(), RecentVteps::default());
     let key = |number: u32| (EndpointIndex(0), Address::from(IpAddr::from(number.to_be_bytes())));
-    let taken = (0..5000).filter(|number| vteps.hear(&mut recent, key(*number), true, 1).is_ok()).count();
+    let taken = (0..5000).filter(|number| vteps.hear(&mut recent, key(*number), 1).is_ok()).count();
     assert_eq!((taken, vteps.entries().len()), (VTEPS_MAX, VTEPS_MAX));
-    assert_eq!(vteps.hear(&mut recent, key(9999), true, 1), Err(DropReason::TunnelTableFull));
-    assert_eq!(vteps.configure(EndpointIndex(1), key(0).1), None);
+    assert_eq!(vteps.hear(&mut recent, key(9999), 1), Err(DropReason::TunnelTableFull));
+    // One that is written down has the place of one that was heard.
+    let mut gone = Vec::new();
+    let port = vteps.configure(EndpointIndex(1), key(0).1, |port| gone.push(port));
+    assert!(port.is_some() && gone == [port.unwrap()] && vteps.entries().len() == VTEPS_MAX);
 }
 
 #[test]

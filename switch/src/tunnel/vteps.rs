@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::EndpointIndex;
 use crate::drops::DropReason;
@@ -20,8 +20,18 @@ pub const VTEPS_MAX: usize = 1024;
 /// After how many seconds of silence a VTEP that is not configured is forgotten.
 const SILENCE_MAX_S: u32 = 600;
 
+/// How many VTEPs are forgotten in one call of [`Vteps::expire`].
+const EXPIRED_MAX: usize = 16;
+
 /// How many VTEPs a worker has at hand.
 const RECENT: usize = 1024;
+
+/// Whether this port can be a VTEP's and nothing else, where there are tunnels.
+#[must_use]
+#[inline]
+pub fn is_vtep_port(port: PortIndex) -> bool {
+    port.get() >= PORTS_MAX - VTEPS_MAX
+}
 
 /// The port that the VTEP at this place of the table is.
 #[must_use]
@@ -71,7 +81,7 @@ impl Slot {
         is_whole.then_some((endpoint, Address::from_bits(high << 64 | low)))
     }
 
-    fn write(&self, holder: Option<(EndpointIndex, Address)>) {
+    fn write(&self, holder: Option<(EndpointIndex, Address)>, heard: u32) {
         let before = self.sequence.load(Relaxed);
         self.sequence.store(before.wrapping_add(1), Relaxed);
         fence(Release);
@@ -80,7 +90,7 @@ impl Slot {
         for (half, shift) in self.address.iter().zip([64, 0]) {
             half.store(u64::try_from(bits >> shift & u128::from(u64::MAX)).unwrap_or(0), Relaxed);
         }
-        self.heard_s.store(0, Relaxed);
+        self.heard_s.store(heard, Relaxed);
         self.sequence.store(before.wrapping_add(2), Release);
     }
 }
@@ -127,69 +137,87 @@ impl Vteps {
         self.slots.get(place_of(port)?)?.read()
     }
 
-    /// Gives a configured VTEP its port, which it keeps; `None`: the table is full of others.
-    pub fn configure(&self, endpoint: EndpointIndex, address: Address) -> Option<PortIndex> {
-        self.bind(&mut self.lock(), (endpoint, address), true)
+    /// Gives a configured VTEP its port, which it keeps; `None`: the table is full of others like it. One that was only heard of gives
+    /// way to it if need be, and `gone` hears of that one's port, behind which nobody is then.
+    pub fn configure(
+        &self,
+        endpoint: EndpointIndex,
+        address: Address,
+        gone: impl FnMut(PortIndex),
+    ) -> Option<PortIndex> {
+        let mut writer = self.lock();
+        let key = (endpoint, address);
+        if writer.free.is_empty() && !writer.places.contains_key(&key) {
+            let heard =
+                writer.places.iter().find(|(_, holder)| !holder.is_configured).map(|(key, _)| *key)?;
+            let holder = writer.places.remove(&heard)?;
+            self.release(&mut writer.free, holder);
+            vtep_port(holder.place).into_iter().for_each(gone);
+        }
+        let port = self.bind(&mut writer, key, 0)?;
+        if let Some(holder) = writer.places.get_mut(&key) {
+            holder.is_configured = true;
+        }
+        Some(port)
     }
 
-    fn bind(
-        &self,
-        writer: &mut Writer,
-        key: (EndpointIndex, Address),
-        is_configured: bool,
-    ) -> Option<PortIndex> {
-        if let Some(holder) = writer.places.get_mut(&key) {
-            holder.is_configured |= is_configured;
+    /// Nobody has this place any more.
+    fn release(&self, free: &mut VecDeque<usize>, holder: Holder) {
+        if let Some(slot) = self.slots.get(holder.place) {
+            slot.write(None, 0);
+        }
+        self.generation.fetch_add(1, Release);
+        free.push_back(holder.place);
+    }
+
+    /// The place of a VTEP, which it gets if it has none; `heard`: as a place notes it.
+    fn bind(&self, writer: &mut Writer, key: (EndpointIndex, Address), heard: u32) -> Option<PortIndex> {
+        if let Some(holder) = writer.places.get(&key) {
             return vtep_port(holder.place);
         }
         let place = writer.free.pop_front()?;
-        writer.places.insert(key, Holder { place, is_configured });
-        self.slots.get(place)?.write(Some(key));
+        writer.places.insert(key, Holder { place, is_configured: false });
+        self.slots.get(place)?.write(Some(key), heard);
         vtep_port(place)
     }
 
     /// The port of a VTEP of which a frame came, known or not.
     ///
     /// # Errors
-    /// [`DropReason::TunnelUnknownVtep`] if it is not configured and `takes_unknown` says no; [`DropReason::TunnelTableFull`].
+    /// [`DropReason::TunnelTableFull`]: it is not known, and there is no place for it, or somebody else writes to the table now.
     pub(super) fn hear(
         &self,
         recent: &mut RecentVteps,
         key: (EndpointIndex, Address),
-        takes_unknown: bool,
         now_s: u32,
     ) -> Result<PortIndex, DropReason> {
         let generation = self.generation.load(Acquire);
-        let known = match recent.find(generation, key) {
-            Some(known) => known,
+        let place = match recent.find(generation, key) {
+            Some(place) => place,
             None => {
-                let known = self.hear_slowly(key, takes_unknown)?;
-                recent.keep(key, known);
-                known
+                let place = self.hear_slowly(key, now_s).ok_or(DropReason::TunnelTableFull)?;
+                recent.keep(key, place);
+                place
             }
         };
-        if !known.is_configured && !takes_unknown {
-            return Err(DropReason::TunnelUnknownVtep);
-        }
-        if let Some(slot) = self.slots.get(known.place)
+        if let Some(slot) = self.slots.get(place)
             && slot.heard_s.load(Relaxed) != now_s + 1
         {
             slot.heard_s.store(now_s + 1, Relaxed);
         }
-        vtep_port(known.place).ok_or(DropReason::TunnelTableFull)
+        vtep_port(place).ok_or(DropReason::TunnelTableFull)
     }
 
+    /// Waits for nobody: no frame does.
     #[cold]
-    fn hear_slowly(&self, key: (EndpointIndex, Address), takes_unknown: bool) -> Result<Holder, DropReason> {
-        let mut writer = self.lock();
-        if let Some(holder) = writer.places.get(&key) {
-            return Ok(*holder);
-        }
-        if !takes_unknown {
-            return Err(DropReason::TunnelUnknownVtep);
-        }
-        self.bind(&mut writer, key, false).ok_or(DropReason::TunnelTableFull)?;
-        writer.places.get(&key).copied().ok_or(DropReason::TunnelTableFull)
+    fn hear_slowly(&self, key: (EndpointIndex, Address), now_s: u32) -> Option<usize> {
+        let mut writer = match self.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        self.bind(&mut writer, key, now_s + 1)?;
+        writer.places.get(&key).map(|holder| holder.place)
     }
 
     /// Takes the places of configured VTEPs back that are not `wanted` any more, and of all whose end is no more; `gone` hears of each
@@ -206,32 +234,41 @@ impl Vteps {
         self.give_back(stays, gone);
     }
 
-    /// Takes the places of those back that are not configured and were silent for long; `gone` hears of each.
+    /// Takes the places of those back that are not configured and were silent for long, of at most [`EXPIRED_MAX`] a call; `gone` hears
+    /// of each.
     pub fn expire(&self, now_s: u32, gone: impl FnMut(PortIndex)) {
         let is_silent = |holder: &Holder| {
             let heard_s = self.slots.get(holder.place).map_or(0, |slot| slot.heard_s.load(Relaxed));
             now_s > heard_s.saturating_sub(1).saturating_add(SILENCE_MAX_S)
         };
-        self.give_back(|_, holder| holder.is_configured || !is_silent(holder), gone);
+        let mut left = EXPIRED_MAX;
+        let stays = |_, holder: &Holder| {
+            let stays = left == 0 || holder.is_configured || !is_silent(holder);
+            left -= usize::from(!stays);
+            stays
+        };
+        self.give_back(stays, gone);
     }
 
+    /// `gone` is called when the table is free again, since looking for stations behind a port takes a while.
     fn give_back(
         &self,
-        stays: impl Fn((EndpointIndex, Address), &Holder) -> bool,
-        mut gone: impl FnMut(PortIndex),
+        mut stays: impl FnMut((EndpointIndex, Address), &Holder) -> bool,
+        gone: impl FnMut(PortIndex),
     ) {
+        let mut left = Vec::new();
         let mut writer = self.lock();
         let Writer { places, free } = &mut *writer;
         places.retain(|key, holder| {
             let stays = stays(*key, holder);
-            if !stays && let Some(slot) = self.slots.get(holder.place) {
-                slot.write(None);
-                self.generation.fetch_add(1, Release);
-                vtep_port(holder.place).into_iter().for_each(&mut gone);
-                free.push_back(holder.place);
+            if !stays {
+                self.release(free, *holder);
+                left.extend(vtep_port(holder.place));
             }
             stays
         });
+        drop(writer);
+        left.into_iter().for_each(gone);
     }
 
     /// All VTEPs, in ascending order of their ports.
@@ -255,7 +292,7 @@ impl Vteps {
 pub struct RecentVteps {
     generation: u64,
     /// Empty until the first VTEP is heard.
-    places: Vec<Option<((EndpointIndex, Address), Holder)>>,
+    places: Vec<Option<((EndpointIndex, Address), usize)>>,
 }
 
 impl RecentVteps {
@@ -267,21 +304,21 @@ impl RecentVteps {
     }
 
     #[inline]
-    fn find(&mut self, generation: u64, key: (EndpointIndex, Address)) -> Option<Holder> {
+    fn find(&mut self, generation: u64, key: (EndpointIndex, Address)) -> Option<usize> {
         if self.generation != generation {
             self.generation = generation;
             self.places.clear();
         }
-        let (known, holder) = (*self.places.get(self.place(key))?)?;
-        (known == key).then_some(holder)
+        let (known, at) = (*self.places.get(self.place(key))?)?;
+        (known == key).then_some(at)
     }
 
     #[cold]
-    fn keep(&mut self, key: (EndpointIndex, Address), holder: Holder) {
+    fn keep(&mut self, key: (EndpointIndex, Address), at: usize) {
         self.places.resize(RECENT, None);
         let place = self.place(key);
         if let Some(place) = self.places.get_mut(place) {
-            *place = Some((key, holder));
+            *place = Some((key, at));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use viaduct_switch::fragments::DatagramId;
 use viaduct_switch::offload::Treatment;
 use viaduct_switch::router::Why;
+use viaduct_switch::tunnel::is_vtep_port;
 use viaduct_switch::{Carried, Claims, DropReason, Egress, Frame, NetworkIndex, PortIndex};
 
 use super::{INLINE_RECEIVERS, Outbox, Workshop};
@@ -166,7 +167,8 @@ impl Collector<'_> {
         let (claims, head) = (frame.meta.claims, frame.head.bytes());
         let takes_it = |port: &PortIndex| match self.outlets.get(port.get()) {
             Some(Some(outlet)) => outlet.capabilities.treatment(&claims, head) == Treatment::AsIs,
-            _ => true,
+            // For a VTEP it is cut, or finished: once for all of them.
+            _ => !is_vtep_port(*port),
         };
         let plain = claims == Claims::default() || others().count() == 1 || others().all(takes_it);
         plain && others().count() <= INLINE_RECEIVERS

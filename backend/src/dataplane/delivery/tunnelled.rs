@@ -138,11 +138,18 @@ impl TunnelWork {
     }
 
     /// The claims with which a frame goes on that is not too long, and what its sender is told if it is.
-    fn fit(&mut self, frame: &Frame<impl Sized>, mtu: u16, to: (PortIndex, NetworkIndex)) -> Option<Claims> {
+    fn fit(
+        &mut self,
+        frame: &Frame<impl Sized>,
+        mtu: u16,
+        to: Option<(PortIndex, NetworkIndex)>,
+    ) -> Option<Claims> {
         let (head, meta) = (frame.head.bytes(), &frame.meta);
         let fitted = fit(&meta.claims, head, meta.length, mtu);
-        if fitted.is_none() && self.replies.len() < REPLIES_MAX {
-            let (vtep, network) = to;
+        if fitted.is_none()
+            && self.replies.len() < REPLIES_MAX
+            && let Some((vtep, network)) = to
+        {
             let reply = path_mtu::too_big(head, meta.length, mtu);
             self.replies.extend(reply.map(|frame| Reply { vtep, network, frame }));
         }
@@ -293,10 +300,16 @@ impl Delivered<'_> {
         let network = policy.network_of(&frame.meta).ok_or(DropReason::NoNetwork)?;
         let work = &mut self.workshop.tunnels;
         let (encapsulation, is_whole) = work.way(self.switch, policy, (vtep, network), self.now)?;
-        let fitted = work.fit(frame, encapsulation.inner_mtu(), (vtep, network));
+        // What may reach its receiver by another way tells nothing about this one.
+        let to = (!send.is_flooded()).then_some((vtep, network));
+        let fitted = work.fit(frame, encapsulation.inner_mtu(), to);
         let claims = frame.meta.claims;
         frame.meta.claims = fitted.ok_or(DropReason::TunnelTooBig)?;
         let (source, length) = (frame.meta.source, frame.meta.length);
+        if !is_whole && !self.switch.may_ask_gateway(source, self.now) {
+            frame.meta.claims = claims;
+            return Err(DropReason::GatewayRate);
+        }
         let inside = work.inside(frame.head.bytes());
         let (mut room, offers) = (work.take_room(), (!is_whole).then(|| Arc::clone(&work.offers)));
         let receiver = tunnel_capabilities(outlet.capabilities, encapsulation.has_checksum() || !is_whole);

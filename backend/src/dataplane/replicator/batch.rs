@@ -361,6 +361,9 @@ impl Copied {
         let head = bytes.get(..HEAD_MAX).unwrap_or(bytes);
         let fitted = fit(&claims, head, length, encapsulation.inner_mtu());
         let fitted = fitted.ok_or(DropReason::TunnelTooBig)?;
+        if !is_whole && !means.switch.may_ask_gateway(means.source, means.now) {
+            return Err(DropReason::GatewayRate);
+        }
         let inside = means.workshop.tunnels.inside(head);
         let mut room = means.workshop.tunnels.take_room();
         let offers = (!is_whole).then(|| Arc::clone(&means.workshop.tunnels.offers));
