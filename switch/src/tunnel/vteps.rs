@@ -234,7 +234,7 @@ impl Vteps {
         self.give_back(stays, gone);
     }
 
-    /// Takes the places of those back that are not configured and were silent for long, of at most [`EXPIRED_MAX`] a call; `gone` hears
+    /// Takes the places of those back that are not configured and were silent for long, a bounded number a call; `gone` hears
     /// of each.
     pub fn expire(&self, now_s: u32, gone: impl FnMut(PortIndex)) {
         let is_silent = |holder: &Holder| {
