@@ -7,6 +7,7 @@ mod qos;
 mod security;
 mod spanning_tree;
 mod trace;
+mod tunnels;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ pub use trace::{
     LostAt, Trace, TraceField, TraceQueue, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind,
     WatchEvent, WatchLine, WatchTally,
 };
+pub use tunnels::{SuppressionStatus, TunnelledNetwork, VtepStatus, VtepTables};
 
 /// The whole state at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! `/v1/routes`, `/v1/neighbours`, `/v1/leases` and `/v1/services`: what gateways know.
+//! `/v1/routes`, `/v1/neighbours`, `/v1/vteps`, `/v1/leases` and `/v1/services`: what gateways and tunnels know.
 
 use std::sync::Arc;
 
@@ -24,6 +24,10 @@ async fn read<T: Serialize + Send + 'static>(
 
 pub(super) async fn routes(State(shared): Api) -> Result<Response, Refused> {
     read(&shared, |tables| Ok(tables.routes())).await
+}
+
+pub(super) async fn vteps(State(shared): Api) -> Result<Response, Refused> {
+    read(&shared, |tables| Ok(tables.vteps())).await
 }
 
 pub(super) async fn leases(State(shared): Api) -> Result<Response, Refused> {

@@ -48,6 +48,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/neighbours", get(gateways::neighbours))
         .route("/v1/routes", get(gateways::routes))
         .route("/v1/nat", get(gateways::nat))
+        .route("/v1/vteps", get(gateways::vteps))
         .route("/v1/leases", get(gateways::leases))
         .route("/v1/services", get(gateways::services))
         .route("/v1/qos", get(qos))
@@ -284,7 +285,7 @@ async fn unknown_path() -> Refused {
     let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
                  /v1/uplinks/NAME, /v1/networks, /v1/fdb, \
                  /v1/groups, /v1/groups/NAME, /v1/address_groups, /v1/multicast, /v1/stp, /v1/bonds, /v1/qos, \
-                 /v1/neighbours, /v1/routes, /v1/leases, /v1/services, /v1/nat, /v1/connections, /v1/workers, PATCH /v1/ports/NAME, PUT /v1/config, POST /v1/trace and /v1/watch";
+                 /v1/neighbours, /v1/routes, /v1/vteps, /v1/leases, /v1/services, /v1/nat, /v1/connections, /v1/workers, PATCH /v1/ports/NAME, PUT /v1/config, POST /v1/trace and /v1/watch";
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 

@@ -34,6 +34,7 @@ mod table;
 mod trace;
 mod units;
 mod uplinks;
+mod vteps;
 mod watch;
 
 use crate::control::PortEdit;

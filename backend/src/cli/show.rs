@@ -13,7 +13,7 @@ use super::port::one_port;
 use super::qos::qos_text;
 use super::spanning_tree::stp_text;
 use super::uplinks::{outside_text, uplink_text};
-use super::{Style, gateways, json, units};
+use super::{Style, gateways, json, units, vteps};
 use crate::api::Client;
 use crate::model::{DropStatus, QosStatus, Snapshot};
 use tables::{drop_text, fdb_table, multicast_text, network_table, port_table, worker_table};
@@ -32,6 +32,8 @@ pub(super) enum What {
     Neighbours,
     /// Ways that routed packets go
     Routes,
+    /// The other ends of tunnels, and the stations behind them
+    Vteps,
     /// Addresses that are lent by DHCP
     Leases,
     /// What happened at DHCP, DHCPv6, name and metadata servers
@@ -70,6 +72,9 @@ pub(super) fn show(
     }
     if let Some(what @ (What::Routes | What::Leases | What::Services | What::Neighbours)) = what {
         return gateways::show(client, what, name, style);
+    }
+    if what == Some(What::Vteps) {
+        return vteps::show(client, name, style);
     }
     let snapshot: Snapshot = client.get("/v1/status")?;
     let snapshot = match (what, name) {
@@ -156,7 +161,13 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         Some(What::Stp) => json(&snapshot.stp),
         // Asked for elsewhere: see `connections` and `gateways`.
         Some(
-            What::Connections | What::Neighbours | What::Routes | What::Leases | What::Services | What::Nat,
+            What::Connections
+            | What::Neighbours
+            | What::Routes
+            | What::Vteps
+            | What::Leases
+            | What::Services
+            | What::Nat,
         ) => Ok(String::new()),
         Some(What::Qos) => json(&snapshot.qos),
         Some(What::Workers) => json(&snapshot.workers),
@@ -182,6 +193,7 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
                 What::Connections
                 | What::Neighbours
                 | What::Routes
+                | What::Vteps
                 | What::Leases
                 | What::Services
                 | What::Nat,

@@ -156,7 +156,11 @@ fn wait<T>(told: &Receiver<T>) -> Result<T, ControlGone> {
 }
 
 /// What has the number, or the number if nothing has it any more.
-fn name_of<I: PartialEq + std::fmt::Display>(names: &BTreeMap<String, I>, index: I, what: &str) -> String {
+pub(super) fn name_of<I: PartialEq + std::fmt::Display>(
+    names: &BTreeMap<String, I>,
+    index: I,
+    what: &str,
+) -> String {
     let found = names.iter().find(|(_, other)| **other == index);
     found.map_or_else(|| format!("{what} number {index}"), |(name, _)| name.clone())
 }

@@ -39,6 +39,7 @@ mod token;
 mod trace;
 mod trees;
 mod tunnels;
+mod vteps;
 mod watch;
 
 #[cfg(test)]

@@ -5,12 +5,18 @@ use super::{Egress, Switch};
 use crate::decision::Scene;
 use crate::frame::Frame;
 use crate::ids::NetworkIndex;
-use crate::suppression::{self, Suppression, is_discovery};
+use crate::suppression::{self, Suppression, SuppressionSnapshot, is_discovery};
 
 impl Switch {
     /// What is known of stations on other hosts; made with the first network that wants it.
     pub fn suppression(&self) -> &Suppression {
         self.suppression.get_or_init(|| Suppression::new(self.seed.rotate_left(56)))
+    }
+
+    /// What suppression did so far; nothing, as long as no network wanted it.
+    #[must_use]
+    pub fn suppression_snapshot(&self) -> SuppressionSnapshot {
+        self.suppression.get().map(Suppression::snapshot).unwrap_or_default()
     }
 }
 

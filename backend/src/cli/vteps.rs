@@ -1,0 +1,105 @@
+//! `viaduct show vteps`: the other ends of tunnels.
+
+use super::failure::Failure;
+use super::table::{Align, Table};
+use super::{Style, json, units};
+use crate::api::Client;
+use crate::model::{SuppressionStatus, VtepStatus, VtepTables};
+
+/// Asks the daemon for VTEPs; with a name, for those of that uplink.
+pub(super) fn show(client: &Client, uplink: Option<&str>, style: Style) -> Result<String, Failure> {
+    let mut tables: VtepTables = client.get("/v1/vteps")?;
+    tables.vteps.retain(|vtep| uplink.is_none_or(|uplink| uplink == vtep.uplink));
+    if style.json { json(&tables) } else { Ok(text(&tables, style.colour)) }
+}
+
+fn text(tables: &VtepTables, colour: bool) -> String {
+    if tables.vteps.is_empty() {
+        return "there are no tunnels; give a network an `overlay`\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        ("UPLINK", Align::Left),
+        ("KIND", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("NETWORKS", Align::Left),
+        ("KNOWN", Align::Left),
+        ("STATE", Align::Left),
+        ("HEARD", Align::Right),
+        ("STATIONS", Align::Right),
+        ("RECEIVED", Align::Right),
+        ("SENT", Align::Right),
+    ]);
+    for vtep in &tables.vteps {
+        table.row([
+            vtep.uplink.as_str().into(),
+            vtep.kind.as_str().into(),
+            vtep.address.to_string().into(),
+            networks(vtep).into(),
+            if vtep.is_configured { "written" } else { "heard" }.into(),
+            vtep.state.as_str().into(),
+            vtep.heard_s.map_or("never".to_owned(), |heard_s| units::seconds(heard_s.into())).into(),
+            units::count(vtep.stations).into(),
+            traffic(vtep.received_frames, vtep.received_bytes).into(),
+            traffic(vtep.sent_frames, vtep.sent_bytes).into(),
+        ]);
+    }
+    let SuppressionStatus { answered, passed, refused, learned, fixed } = tables.suppression;
+    let suppression = format!(
+        "ARP suppression: {answered} answered, {passed} passed on; {fixed} addresses written, {learned} learned, {refused} \
+         without room\n"
+    );
+    format!("{}\n{suppression}", table.render(colour))
+}
+
+/// The first few networks, with their numbers.
+fn networks(vtep: &VtepStatus) -> String {
+    let shown = vtep.networks.iter().take(3).map(|network| format!("{} {}", network.network, network.id));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match vtep.networks.len().saturating_sub(3) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn traffic(frames: u64, bytes: u64) -> String {
+    format!("{} frames, {}", units::count(frames), units::bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TunnelledNetwork;
+
+    #[test]
+    fn a_vtep_is_told_in_a_line() {
+        let network = |id| TunnelledNetwork { network: format!("t{id}"), id };
+        let vtep = VtepStatus {
+            uplink: "isp".to_owned(),
+            kind: "vxlan".to_owned(),
+            address: "192.0.2.2".parse().unwrap(),
+            local: "192.0.2.1".parse().unwrap(),
+            networks: (1..6).map(network).collect(),
+            is_configured: true,
+            state: "resolved".to_owned(),
+            heard_s: Some(3),
+            stations: 7,
+            received_frames: 5,
+            received_bytes: 500,
+            sent_frames: 0,
+            sent_bytes: 0,
+        };
+        let suppression = SuppressionStatus { answered: 4, passed: 2, ..SuppressionStatus::default() };
+        let told = text(&VtepTables { vteps: vec![vtep], suppression }, false);
+        for part in [
+            "192.0.2.2",
+            "t1 1, t2 2, t3 3 and 2 more",
+            "written",
+            "resolved",
+            "3 s",
+            "4 answered, 2 passed on",
+        ] {
+            assert!(told.contains(part), "{part}\n{told}");
+        }
+        assert!(text(&VtepTables::default(), false).contains("no tunnels"));
+    }
+}

@@ -1,0 +1,70 @@
+//! Tunnels of overlay networks.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// What is known of the other ends of tunnels, and of the stations behind them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct VtepTables {
+    /// The ends, by uplink, kind and address.
+    pub vteps: Vec<VtepStatus>,
+    /// What is answered for stations behind them.
+    pub suppression: SuppressionStatus,
+}
+
+/// The other end of tunnels: a VTEP, or a group of them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VtepStatus {
+    /// The uplink over which it is reached.
+    pub uplink: String,
+    /// `vxlan`, `geneve` or `gre`.
+    pub kind: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The address of this machine's end.
+    pub local: IpAddr,
+    /// The networks of that end, with their numbers (VNIs or keys).
+    pub networks: Vec<TunnelledNetwork>,
+    /// Whether the file names it; else it was heard of.
+    pub is_configured: bool,
+    /// `resolved`: packets to it can leave; `unresolved`: the Ethernet address of the next station is not known; `unreachable`: there
+    /// is no route to it now.
+    pub state: String,
+    /// How many seconds ago it was heard last; `null`: never.
+    pub heard_s: Option<u32>,
+    /// How many stations are known to be behind it.
+    pub stations: u64,
+    /// Frames and bytes that came from there, without outer headers.
+    pub received_frames: u64,
+    /// The same in bytes.
+    pub received_bytes: u64,
+    /// Frames that went there.
+    pub sent_frames: u64,
+    /// The same in bytes.
+    pub sent_bytes: u64,
+}
+
+/// A network behind an end of tunnels.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct TunnelledNetwork {
+    /// Its name.
+    pub network: String,
+    /// Its number on the wire.
+    pub id: u32,
+}
+
+/// What suppression of ARP and neighbour discovery did, and what it knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SuppressionStatus {
+    /// Questions that were answered here.
+    pub answered: u64,
+    /// Questions that were passed on, since nobody here knew the answer.
+    pub passed: u64,
+    /// Addresses for which there was no room.
+    pub refused: u64,
+    /// Addresses that were learned.
+    pub learned: usize,
+    /// Addresses that are written down.
+    pub fixed: usize,
+}
