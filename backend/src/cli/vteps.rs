@@ -28,6 +28,7 @@ fn text(tables: &VtepTables, colour: bool) -> String {
         ("STATIONS", Align::Right),
         ("RECEIVED", Align::Right),
         ("SENT", Align::Right),
+        ("DROPS", Align::Left),
     ]);
     for vtep in &tables.vteps {
         table.row([
@@ -41,6 +42,7 @@ fn text(tables: &VtepTables, colour: bool) -> String {
             units::count(vtep.stations).into(),
             traffic(vtep.received_frames, vtep.received_bytes).into(),
             traffic(vtep.sent_frames, vtep.sent_bytes).into(),
+            drops(vtep).into(),
         ]);
     }
     let SuppressionStatus { answered, passed, refused, learned, fixed } = tables.suppression;
@@ -59,6 +61,13 @@ fn networks(vtep: &VtepStatus) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
+}
+
+/// What came from there and was not delivered.
+fn drops(vtep: &VtepStatus) -> String {
+    let drops: Vec<String> =
+        vtep.drops.iter().map(|drop| format!("{} {}", drop.frames, drop.reason)).collect();
+    drops.join(", ")
 }
 
 fn traffic(frames: u64, bytes: u64) -> String {
@@ -87,6 +96,7 @@ mod tests {
             received_bytes: 500,
             sent_frames: 0,
             sent_bytes: 0,
+            drops: Vec::new(),
         };
         let suppression = SuppressionStatus { answered: 4, passed: 2, ..SuppressionStatus::default() };
         let told = text(&VtepTables { vteps: vec![vtep], suppression }, false);

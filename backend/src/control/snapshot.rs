@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use viaduct_switch::{FdbEntry, NetworkIndex, PortIndex, VlanId};
+use viaduct_switch::{FdbEntry, NetworkIndex, PortIndex, Switch, VlanId};
 
 use crate::control::controller::Controller;
 use crate::model::{
@@ -117,7 +117,10 @@ impl Controller {
                     network: (*networks.get(&entry.network)?).clone(),
                     vlan: self.policy.network(entry.network)?.vlan().map(VlanId::get),
                     mac: entry.mac.to_string(),
-                    port: (*ports.get(&entry.port)?).clone(),
+                    port: match ports.get(&entry.port) {
+                        Some(name) => (*name).clone(),
+                        None => vtep_name(&self.switch, entry.port)?,
+                    },
                     age_s: entry.age_s,
                 })
             })
@@ -125,6 +128,12 @@ impl Controller {
         statuses.sort_by(|a, b| (&a.network, &a.mac).cmp(&(&b.network, &b.mac)));
         statuses
     }
+}
+
+/// What a VTEP is called where ports are: nobody can write it into a file.
+fn vtep_name(switch: &Switch, port: PortIndex) -> Option<String> {
+    let (_, address) = switch.has_vteps().then(|| switch.vteps().get(port)).flatten()?;
+    Some(format!("vtep {}", std::net::IpAddr::from(address)))
 }
 
 /// Meters with what their ports waited.

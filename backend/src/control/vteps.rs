@@ -8,6 +8,7 @@ use viaduct_switch::{Nanos, NetworkIndex, Policy, PortIndex, Switch};
 
 use crate::control::Tables;
 use crate::control::gateways::name_of;
+use crate::control::port::Counted;
 use crate::model::{SuppressionStatus, TunnelledNetwork, VtepStatus, VtepTables};
 
 impl Tables {
@@ -45,7 +46,7 @@ impl Names<'_> {
     }
 
     fn vtep(&self, entry: &VtepEntry, endpoint: &EndpointSettings, stations: u64) -> VtepStatus {
-        let counted = self.switch.counters().port(entry.port).snapshot();
+        let counted = Counted::of(self.switch, entry.port);
         let mut networks: Vec<TunnelledNetwork> = endpoint
             .segments
             .iter()
@@ -69,6 +70,7 @@ impl Names<'_> {
             received_bytes: counted.received.bytes,
             sent_frames: counted.sent.frames,
             sent_bytes: counted.sent.bytes,
+            drops: counted.drops,
         }
     }
 }
@@ -127,6 +129,7 @@ mod tests {
             takes_unknown: true,
             learns: true,
             inner_tags: false,
+            known: Arc::new([]),
         };
         let endpoint = EndpointSettings {
             index: EndpointIndex(0),
@@ -141,7 +144,7 @@ mod tests {
         let policy = policy.with_tunnels(Arc::new(Tunnels::compile([endpoint]).unwrap()));
         let switch = Switch::new(1, Limits::default());
         switch.prepare(&policy);
-        let vtep = switch.vteps().configure(EndpointIndex(0), address("192.0.2.2")).unwrap();
+        let vtep = switch.configure_vtep(EndpointIndex(0), address("192.0.2.2")).unwrap();
         assert!(switch.set_station(network, "52:54:00:00:00:02".parse().unwrap(), vtep));
         let (networks, ports) =
             ([("tenant101".to_owned(), network)].into(), [("isp".to_owned(), port)].into());
@@ -162,6 +165,7 @@ mod tests {
             received_bytes: 0,
             sent_frames: 0,
             sent_bytes: 0,
+            drops: Vec::new(),
         };
         assert_eq!((vteps, suppression), (vec![expected], SuppressionStatus::default()));
     }

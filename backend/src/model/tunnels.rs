@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::DropStatus;
+
 /// What is known of the other ends of tunnels, and of the stations behind them.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct VtepTables {
@@ -43,6 +45,8 @@ pub struct VtepStatus {
     pub sent_frames: u64,
     /// The same in bytes.
     pub sent_bytes: u64,
+    /// What came from there and was not delivered, by reason.
+    pub drops: Vec<DropStatus>,
 }
 
 /// A network behind an end of tunnels.

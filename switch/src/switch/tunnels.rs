@@ -16,6 +16,12 @@ impl Switch {
         self.vteps.get_or_init(Vteps::default)
     }
 
+    /// Whether there are tunnels, or were.
+    #[must_use]
+    pub fn has_vteps(&self) -> bool {
+        self.vteps.get().is_some()
+    }
+
     /// Gives a VTEP that is written down its port; `None`: there is no place for it.
     pub fn configure_vtep(&self, endpoint: EndpointIndex, address: Address) -> Option<PortIndex> {
         self.vteps().configure(endpoint, address, |port| self.forget_vtep(port))
