@@ -203,6 +203,8 @@ impl Controller {
         let routing = self.policy.routing().cloned().unwrap_or_default();
         let named = Named { config, numbers, outsides: &self.outsides };
         let (services, lending) = (services::of(&named, &routing), services::lending(&named));
-        self.gateways.configure(Setup { routing, ports: routing::ports(config, numbers), services, lending });
+        let tunnels = tunnels::uplinks(config, numbers);
+        let ports = routing::ports(config, numbers);
+        self.gateways.configure(Setup { routing, ports, tunnels, services, lending });
     }
 }

@@ -198,6 +198,15 @@ pub(super) fn groups(config: &Config, uplink: &str) -> Vec<IpAddr> {
     groups.into_iter().collect()
 }
 
+/// The port by which each of the switch's ends of tunnels is reached.
+pub(super) fn uplinks(config: &Config, numbers: &Numbers) -> BTreeMap<EndpointIndex, PortIndex> {
+    let uplink = |(.., overlay): (&String, &Network, &Overlay)| {
+        let endpoint = *numbers.endpoints.get(&endpoint_name(overlay))?;
+        Some((endpoint, *numbers.ports.get(&overlay.uplink)?))
+    };
+    overlays(config).filter_map(uplink).collect()
+}
+
 /// The VTEPs that a network names, in ascending order.
 fn known(overlay: &Overlay) -> Arc<[Address]> {
     let known: BTreeSet<Address> = overlay.vteps().map(Address::from).collect();

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use viaduct_switch::gateway::Neighbour;
 use viaduct_switch::router::Routing;
+use viaduct_switch::tunnel::EndpointIndex;
 use viaduct_switch::{MacAddress, Nanos, NetworkIndex, PortIndex, Switch};
 
 use crate::dataplane::{Injector, Offers};
@@ -43,6 +44,8 @@ pub struct Setup {
     pub routing: Arc<Routing>,
     /// The port of each gateway, by its network.
     pub ports: BTreeMap<NetworkIndex, PortIndex>,
+    /// The port by which each of the switch's ends of tunnels is reached.
+    pub tunnels: BTreeMap<EndpointIndex, PortIndex>,
     /// What is served on the gateways' addresses.
     pub services: Vec<NetworkServices>,
     /// What is lent in networks, and by what names ports are known.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 use viaduct_switch::gateway::{Gateway, Limits, Moment, Offered, Output};
 use viaduct_switch::packet::Address;
+use viaduct_switch::tunnel::{EndpointIndex, is_vtep_port};
 use viaduct_switch::{DropReason, MacAddress, Nanos, NetworkIndex, PortIndex, Switch};
 
 use super::lending::Lending;
@@ -42,6 +43,8 @@ pub(super) struct Router {
     served: Served,
     /// The gateways' ports.
     ports: BTreeMap<NetworkIndex, PortIndex>,
+    /// The ports by which the switch's ends of tunnels are reached.
+    tunnels: BTreeMap<EndpointIndex, PortIndex>,
     /// Room for what is offered.
     offered: VecDeque<OfferedFrame>,
 }
@@ -63,6 +66,7 @@ impl Router {
             started,
             served,
             ports: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
             offered: VecDeque::new(),
         }
     }
@@ -104,8 +108,8 @@ impl Router {
         match letter {
             Letter::Offered => return self.take_offers(),
             Letter::Setup(setup) => {
-                let Setup { routing, ports, services, lending } = *setup;
-                self.ports = ports;
+                let Setup { routing, ports, tunnels, services, lending } = *setup;
+                (self.ports, self.tunnels) = (ports, tunnels);
                 self.served.services.configure(services);
                 self.served.lending.configure(lending);
                 self.machine.set_routing(routing, moment);
@@ -197,7 +201,7 @@ impl Router {
     /// Gives a frame for one of the gateway's addresses to the service that it is for; nobody else wants it.
     fn serve(&mut self, port: PortIndex, network: NetworkIndex, frame: &[u8]) {
         if Leasing::concerns(frame) || Clients::concerns(frame) {
-            if !self.served.lending.frame(port, network, frame.to_vec()) {
+            if !self.served.lending.frame(self.place(port), network, frame.to_vec()) {
                 self.drop(port, DropReason::GatewayQueueFull);
             }
             return;
@@ -212,6 +216,15 @@ impl Router {
                 self.machine.refuse(&offer, self.moment(&switch));
             }
         }
+    }
+
+    /// The port to whom what a station is lent is written: of one behind a tunnel its uplink, since VTEPs come and go.
+    fn place(&self, port: PortIndex) -> PortIndex {
+        if !is_vtep_port(port) || self.tunnels.is_empty() {
+            return port;
+        }
+        let endpoint = self.switch.vteps().get(port).map(|(endpoint, _)| endpoint);
+        endpoint.and_then(|endpoint| self.tunnels.get(&endpoint)).copied().unwrap_or(port)
     }
 
     /// Lets a frame of the gateway's enter a network.

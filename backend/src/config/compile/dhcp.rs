@@ -38,7 +38,10 @@ impl Config {
     pub(crate) fn wide_ports(&self, name: &str, numbers: &impl Numbered) -> BTreeSet<PortIndex> {
         let trunks = self.ports.iter().filter(|(_, port)| port.membership.has(name) && is_wide(port));
         let uplinks = self.networks.get(name).into_iter().flat_map(Network::uplinks);
-        let names = uplinks.chain(trunks.map(|(name, _)| name));
+        // Stations on other machines count as behind the uplink over which their tunnels go.
+        let tunnels = self.networks.get(name).and_then(|network| network.overlay.as_ref());
+        let tunnels = tunnels.map(|overlay| &overlay.uplink);
+        let names = uplinks.chain(tunnels).chain(trunks.map(|(name, _)| name));
         names.filter_map(|name| numbers.port(name)).collect()
     }
 
