@@ -165,9 +165,19 @@ pub(crate) struct Scene<'a> {
     pub(crate) now_s: u32,
     pub(crate) source: PortIndex,
     pub(crate) port: Option<&'a PortPolicy>,
+    /// Whether they came by a tunnel.
+    pub(crate) is_from_vtep: bool,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// Where and when frames enter at `source`.
+    #[inline]
+    pub(crate) fn new(policy: &'a Policy, fdb: &'a Fdb, now_s: u32, source: PortIndex) -> Self {
+        let port = policy.port(source);
+        let is_from_vtep = port.is_some_and(|port| matches!(port.membership, Membership::Vtep(_)));
+        Self { policy, fdb, now_s, source, port, is_from_vtep }
+    }
+
     /// The gateway of a frame's network, unless the frame is its own.
     #[cold]
     fn gateway(&self, network: Result<NetworkIndex, DropReason>) -> Option<(NetworkIndex, Gateway)> {
@@ -184,21 +194,39 @@ impl Scene<'_> {
             .filter(|network| self.policy.network(*network).is_some_and(|network| network.suppresses()))
     }
 
+    /// What [`Recording::who_is_here`] says; whether the address is known at all, and what tells later that this changed.
+    #[cold]
+    fn who_is_here(
+        &self,
+        network: NetworkIndex,
+        mac: MacAddress,
+        fresh_s: u32,
+    ) -> (Seen, bool, Option<bool>) {
+        let (seen, value) = self.fdb.look_up(Key::new(network, mac));
+        let known = value.and_then(|value| Some((value.port()?, value.age_s(self.now_s))));
+        let fresh = known.filter(|(port, age_s)| *age_s < fresh_s && !self.policy.is_vtep(*port));
+        let here = fresh.filter(|(port, _)| self.policy.is_member(*port, network)).map(|(port, _)| {
+            let guard = self.policy.port(port).and_then(|port| port.guard.as_deref());
+            guard.is_some_and(|guard| guard.has_mac(mac))
+        });
+        (seen, known.is_some(), here)
+    }
+
+    #[cold]
+    fn learns_from_vteps(&self, network: NetworkIndex) -> bool {
+        let segment = self.policy.tunnels().and_then(|tunnels| tunnels.segment(network));
+        segment.is_some_and(|(_, segment)| segment.learns)
+    }
+
     /// The ports to which what is for all stations of `network` goes. The frame's own is among them, unless it is a VTEP: of what came
     /// by a tunnel, none that are (split horizon).
     #[inline]
     pub(crate) fn peers(&self, network: NetworkIndex) -> &[PortIndex] {
         match self.policy.network(network) {
-            Some(network) if self.is_from_vtep() => network.locals(),
+            Some(network) if self.is_from_vtep => network.locals(),
             Some(network) => network.members(),
             None => &[],
         }
-    }
-
-    /// Whether the frame came by a tunnel.
-    #[inline]
-    pub(crate) fn is_from_vtep(&self) -> bool {
-        self.port.is_some_and(|port| matches!(port.membership, Membership::Vtep(_)))
     }
 
     /// The port in `network` where `mac` is known to be, and what tells later that this changed, for who decides about frames
@@ -463,14 +491,13 @@ impl<'a, O: Observer> Recording<'a, O> {
     /// Whether the frame came by a tunnel; part of the policy.
     #[inline]
     pub(crate) fn is_from_vtep(&self) -> bool {
-        self.scene.is_from_vtep()
+        self.scene.is_from_vtep
     }
 
     /// Whether `network` learns behind which VTEPs its stations are; part of the policy.
-    #[cold]
+    #[inline]
     pub(crate) fn learns_from_vteps(&self, network: NetworkIndex) -> bool {
-        let tunnels = self.scene.policy.tunnels();
-        tunnels.and_then(|tunnels| tunnels.segment(network)).is_some_and(|(_, segment)| segment.learns)
+        self.scene.learns_from_vteps(network)
     }
 
     /// Whether `port` is a VTEP; part of the policy.
@@ -479,22 +506,21 @@ impl<'a, O: Observer> Recording<'a, O> {
         self.scene.policy.is_vtep(port)
     }
 
-    /// The port of a station of this host that was heard less than this many seconds ago and has the address with which a frame came
-    /// by a tunnel, and whether that address is written down as the port's. The decision depends on it.
-    #[cold]
+    /// Whether a station of this host that was heard less than this many seconds ago has the address with which a frame came by a tunnel,
+    /// and whether that address is written down as its port's. The decision depends on it.
+    #[inline(always)]
     pub(crate) fn who_is_here(
         &mut self,
         network: NetworkIndex,
         mac: MacAddress,
         fresh_s: u32,
-    ) -> Option<(PortIndex, bool)> {
-        let port = self.look_up(network, mac).filter(|port| !self.is_vtep(*port))?;
-        let (_, value) = self.scene.fdb.look_up(Key::new(network, mac));
-        // It will be old in a while, without any change that would end a kept decision.
-        self.only_once();
-        value.filter(|value| value.port() == Some(port) && value.age_s(self.scene.now_s) < fresh_s)?;
-        let guard = self.scene.policy.port(port).and_then(|port| port.guard.as_deref());
-        Some((port, guard.is_some_and(|guard| guard.has_mac(mac))))
+    ) -> Option<bool> {
+        let (seen, is_known, here) = self.scene.who_is_here(network, mac, fresh_s);
+        // He will be old in a while, without any change that would end a kept decision; nor does learning end one.
+        if self.decision.dependencies.try_push(seen).is_err() || here.is_some() || !is_known {
+            self.only_once();
+        }
+        here
     }
 
     /// What looking up `mac` gave to who listens.

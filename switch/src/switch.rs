@@ -212,7 +212,7 @@ impl Switch {
         tally.begin();
         let source = first.meta.source;
         scratch.begin();
-        let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port: policy.port(source) };
+        let scene = Scene::new(policy, &self.fdb, now.seconds(), source);
         let ingress = policy.ingress(source);
         // First of all: what a port sends too much costs next to nothing, and what is marked is read with its mark.
         let (policed, carried) = condition(&scene, ingress, entry, burst, now, policed);
@@ -254,7 +254,7 @@ impl Switch {
             hasher: &self.flow_hasher,
             verification: &self.verification,
             verifies,
-            is_from_vtep: scene.is_from_vtep(),
+            is_from_vtep: scene.is_from_vtep,
             counted: FlowTally::default(),
             steady: None,
             recent: Recent::Unknown,

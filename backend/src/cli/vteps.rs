@@ -28,7 +28,6 @@ fn text(tables: &VtepTables, colour: bool) -> String {
         ("STATIONS", Align::Right),
         ("RECEIVED", Align::Right),
         ("SENT", Align::Right),
-        ("DROPS", Align::Left),
     ]);
     for vtep in &tables.vteps {
         table.row([
@@ -40,9 +39,8 @@ fn text(tables: &VtepTables, colour: bool) -> String {
             vtep.state.as_str().into(),
             vtep.heard_s.map_or("never".to_owned(), |heard_s| units::seconds(heard_s.into())).into(),
             units::count(vtep.stations).into(),
-            traffic(vtep.received_frames, vtep.received_bytes).into(),
-            traffic(vtep.sent_frames, vtep.sent_bytes).into(),
-            drops(vtep).into(),
+            units::bytes(vtep.received_bytes).into(),
+            units::bytes(vtep.sent_bytes).into(),
         ]);
     }
     let SuppressionStatus { answered, passed, refused, learned, fixed } = tables.suppression;
@@ -50,14 +48,15 @@ fn text(tables: &VtepTables, colour: bool) -> String {
         "ARP suppression: {answered} answered, {passed} passed on; {fixed} addresses written, {learned} learned, {refused} \
          without room\n"
     );
-    format!("{}\n{suppression}", table.render(colour))
+    let drops: String = tables.vteps.iter().filter(|vtep| !vtep.drops.is_empty()).map(drops).collect();
+    format!("{}\n{drops}{suppression}", table.render(colour))
 }
 
 /// The first few networks, with their numbers.
 fn networks(vtep: &VtepStatus) -> String {
-    let shown = vtep.networks.iter().take(3).map(|network| format!("{} {}", network.network, network.id));
+    let shown = vtep.networks.iter().take(2).map(|network| format!("{} {}", network.network, network.id));
     let shown = shown.collect::<Vec<_>>().join(", ");
-    match vtep.networks.len().saturating_sub(3) {
+    match vtep.networks.len().saturating_sub(2) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
@@ -66,18 +65,14 @@ fn networks(vtep: &VtepStatus) -> String {
 /// What came from there and was not delivered.
 fn drops(vtep: &VtepStatus) -> String {
     let drops: Vec<String> =
-        vtep.drops.iter().map(|drop| format!("{} {}", drop.frames, drop.reason)).collect();
-    drops.join(", ")
-}
-
-fn traffic(frames: u64, bytes: u64) -> String {
-    format!("{} frames, {}", units::count(frames), units::bytes(bytes))
+        vtep.drops.iter().map(|drop| format!("{} {}", units::count(drop.frames), drop.reason)).collect();
+    format!("dropped from {}: {}\n", vtep.address, drops.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TunnelledNetwork;
+    use crate::model::{DropStatus, TunnelledNetwork};
 
     #[test]
     fn a_vtep_is_told_in_a_line() {
@@ -96,13 +91,18 @@ mod tests {
             received_bytes: 500,
             sent_frames: 0,
             sent_bytes: 0,
-            drops: Vec::new(),
+            drops: vec![DropStatus {
+                reason: "vlan-inner-tag".to_owned(),
+                meaning: String::new(),
+                frames: 3,
+            }],
         };
         let suppression = SuppressionStatus { answered: 4, passed: 2, ..SuppressionStatus::default() };
         let told = text(&VtepTables { vteps: vec![vtep], suppression }, false);
         for part in [
             "192.0.2.2",
-            "t1 1, t2 2, t3 3 and 2 more",
+            "t1 1, t2 2 and 3 more",
+            "dropped from 192.0.2.2: 3 vlan-inner-tag",
             "written",
             "resolved",
             "3 s",

@@ -108,8 +108,8 @@ mod tests {
     use std::sync::Arc;
 
     use viaduct_switch::packet::Address;
-    use viaduct_switch::tunnel::{EndpointIndex, SegmentSettings, Tunnels};
-    use viaduct_switch::{Limits, NetworkSettings, PortPolicy};
+    use viaduct_switch::tunnel::{EndpointIndex, SegmentSettings, Tunnels, vtep_port};
+    use viaduct_switch::{Limits, Membership, NetworkSettings, PortPolicy, VtepMembership};
 
     use super::*;
 
@@ -117,7 +117,13 @@ mod tests {
     fn a_vtep_is_told_with_its_networks_and_its_state() {
         let [port, tenant] = [0, 1].map(|index| PortIndex::new(index).unwrap());
         let [underlay, network] = [0, 1].map(|index| NetworkIndex::new(index).unwrap());
-        let ports = [(port, PortPolicy::new(underlay, 1500)), (tenant, PortPolicy::new(network, 1500))];
+        let membership =
+            VtepMembership { networks: Arc::new([network].into_iter().collect()), floods: Vec::new() };
+        let ports = [
+            (port, PortPolicy::new(underlay, 1500)),
+            (tenant, PortPolicy::new(network, 1500)),
+            (vtep_port(0).unwrap(), PortPolicy::of(Membership::Vtep(membership), 1500)),
+        ];
         let networks = [(underlay, NetworkSettings::default()), (network, NetworkSettings::default())];
         let address = |text: &str| Address::from(text.parse::<std::net::IpAddr>().unwrap());
         let segment = SegmentSettings {

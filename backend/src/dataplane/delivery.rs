@@ -315,7 +315,7 @@ impl Delivered<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn one(
         &mut self,
         outlet: &Outlet,
@@ -325,7 +325,7 @@ impl Delivered<'_> {
         before: &Before<'_>,
     ) -> Result<(), DropReason> {
         match before {
-            Before::Nothing => self.frame(outlet.capabilities, taker, send, outcome),
+            Before::Nothing => self.frame(&outlet.capabilities, taker, send, outcome),
             Before::Tags(tags) => self.tagged(outlet, taker, send, outcome, tags),
             Before::Tunnel(vtep) => self.tunnelled(outlet, taker, send, outcome, *vtep),
         }
@@ -343,7 +343,7 @@ impl Delivered<'_> {
     #[inline]
     fn frame(
         &mut self,
-        receiver: Capabilities,
+        receiver: &Capabilities,
         taker: &mut impl Taker,
         send: &Send,
         outcome: &mut Outcome,
@@ -354,7 +354,7 @@ impl Delivered<'_> {
         if claims == Claims::default() {
             return taker.take(&[0; 12], head, rest, frame.meta.length, outcome);
         }
-        match taker.treatment(receiver, &claims, head) {
+        match taker.treatment(*receiver, &claims, head) {
             Treatment::AsIs => {
                 taker.take(&header_of(claims.to_raw(head)), head, rest, frame.meta.length, outcome)
             }
@@ -382,7 +382,7 @@ impl Delivered<'_> {
         let Some(frame) = self.frames.get_mut(usize::from(send.slot)) else { return Ok(()) };
         let tags = tags.of(&frame.meta).ok_or(DropReason::NoNetwork)?;
         frame.put_tags(&tags)?;
-        let delivered = self.frame(outlet.capabilities, taker, send, outcome);
+        let delivered = self.frame(&outlet.capabilities, taker, send, outcome);
         if let Some(frame) = self.frames.get_mut(usize::from(send.slot)) {
             frame.take_back(&tags);
         }

@@ -31,7 +31,7 @@ impl Worker {
         self.outbox.clear();
         let refused = match entry {
             Entry::Anew => self.admit_tunnelled(elapsed),
-            _ => 0,
+            _ => None,
         };
         let (frames, segments) = self.burst.parts();
         let is_watched = !self.taps.is_empty();
@@ -77,14 +77,13 @@ impl Worker {
         }
     }
 
-    /// Takes outer headers off the frames of the burst that came by tunnels; gives those that are refused, a bit each.
+    /// Takes outer headers off the frames of the burst that came by tunnels; gives those that are refused, a bit each. `None`: no tunnel
+    /// comes in there, so that all of the burst is of one port.
     #[inline]
-    fn admit_tunnelled(&mut self, now: Nanos) -> u64 {
-        let Some(first) = self.burst.frames().0.first() else { return 0 };
-        if !Switch::has_tunnels_at(self.state.policy(), first.meta.source) {
-            return 0;
-        }
-        tunnels::admit(&self.switch, &mut self.state, &mut self.burst, now)
+    fn admit_tunnelled(&mut self, now: Nanos) -> Option<u64> {
+        let first = self.burst.frames().0.first()?;
+        let has_tunnels = Switch::has_tunnels_at(self.state.policy(), first.meta.source);
+        has_tunnels.then(|| tunnels::admit(&self.switch, &mut self.state, &mut self.burst, now))
     }
 
     /// Takes in once more what waits no longer. The burst before must be given back: its room is used.
@@ -151,14 +150,10 @@ impl Worker {
     }
 }
 
-/// Calls `take` with each row of frames of one port that are not refused, and where it begins.
+/// Calls `take` with each row of frames of one port that are not refused, and where it begins; `None`: all are of one.
 #[inline]
-fn rows(frames: &mut [Frame<Span>], refused: u64, mut take: impl FnMut(usize, &mut [Frame<Span>])) {
-    let Some(first) = frames.first() else { return };
-    let source = first.meta.source;
-    if refused == 0 && frames.iter().all(|frame| frame.meta.source == source) {
-        return take(0, frames);
-    }
+fn rows(frames: &mut [Frame<Span>], refused: Option<u64>, mut take: impl FnMut(usize, &mut [Frame<Span>])) {
+    let Some(refused) = refused else { return take(0, frames) };
     let is_refused = |at: usize| refused >> (at % 64) & 1 == 1;
     let mut at = 0;
     while let Some(first) = frames.get(at) {

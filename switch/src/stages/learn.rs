@@ -18,9 +18,9 @@ pub(super) fn decide<O: Observer>(recording: &mut Recording<'_, O>) -> Step {
         if recording.is_from_vtep() {
             match recording.who_is_here(network, source, FRESH_S) {
                 // It is written down who this is, and he cannot be elsewhere.
-                Some((_, true)) => return recording.drop(DropReason::TunnelLocalSource),
+                Some(true) => return recording.drop(DropReason::TunnelLocalSource),
                 // One of both is not who he says; neither keeps the other from being heard.
-                Some((_, false)) => return Step::Continue,
+                Some(false) => return Step::Continue,
                 None if !recording.learns_from_vteps(network) => return Step::Continue,
                 None => {}
             }

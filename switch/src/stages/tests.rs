@@ -41,8 +41,7 @@ impl Bench {
         head[..6].copy_from_slice(&to.0);
         head[6..12].copy_from_slice(&from.0);
         let source = port(0);
-        let scene =
-            Scene { policy: &self.policy, fdb: &self.fdb, now_s: 0, source, port: self.policy.port(source) };
+        let scene = Scene::new(&self.policy, &self.fdb, 0, source);
         let lengths = Lengths { whole: 60, wire: 60 };
         decide(
             &scene,

@@ -35,8 +35,7 @@ impl Switch {
     #[must_use]
     pub fn explain(&self, policy: &Policy, now: Nanos, frame: &Frame<&[u8]>) -> Explanation {
         let source = frame.meta.source;
-        let port = policy.port(source);
-        let scene = Scene { policy, fdb: &self.fdb, now_s: now.seconds(), source, port };
+        let scene = Scene::new(policy, &self.fdb, now.seconds(), source);
         let (notes, network, seen) = (Notes::default(), Cell::default(), Cell::default());
         let explainer = Explainer { switch: self, scene, now, notes, network, seen };
         explainer.explain(frame.clone())

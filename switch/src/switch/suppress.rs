@@ -53,7 +53,7 @@ impl<E> Commit<'_, E> {
         }
         let mut read = None;
         let Ok(contents) = self.readings.contents(slot, frame, &mut read) else { return false };
-        let tunnel = self.scene.is_from_vtep().then_some(source);
+        let tunnel = self.scene.is_from_vtep.then_some(source);
         let (told, question) = suppression::read(frame, contents);
         if let Some(told) = told {
             suppression.hear(network, &told, tunnel, now_s);

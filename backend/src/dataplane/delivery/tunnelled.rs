@@ -321,7 +321,7 @@ impl Delivered<'_> {
             takes_checksum: outlet.capabilities.checksum,
             instead: offers.as_deref().map(|offers| (offers, source)),
         };
-        let delivered = self.frame(receiver, &mut taker, send, outcome);
+        let delivered = self.frame(&receiver, &mut taker, send, outcome);
         self.workshop.tunnels.give_back(room);
         if let Some(frame) = self.frames.get_mut(usize::from(send.slot)) {
             frame.meta.claims = claims;

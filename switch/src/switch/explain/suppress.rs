@@ -12,7 +12,7 @@ impl Explainer<'_> {
     pub(super) fn suppress(&self, network: NetworkIndex, frame: &Frame<&[u8]>) -> Option<Fate> {
         let suppression = self.switch.suppression.get()?;
         let suppresses = self.scene.policy.network(network).is_some_and(|network| network.suppresses());
-        if !suppresses || !is_discovery(frame.head.bytes()) || self.scene.is_from_vtep() {
+        if !suppresses || !is_discovery(frame.head.bytes()) || self.scene.is_from_vtep {
             return None;
         }
         let contents = Contents::of(frame).ok()?;
