@@ -1,6 +1,7 @@
 //! The switch: a burst of frames goes in, and out come calls of the caller's [`Egress`].
 
 mod commit;
+mod condition;
 mod explain;
 mod judge;
 mod paths;
@@ -27,7 +28,7 @@ use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{GroupEntry, GroupSnapshot, Groups};
 use crate::nat::Translator;
-use crate::policy::{Ingress, NetworkPolicy, Policy};
+use crate::policy::{NetworkPolicy, Policy};
 use crate::qos::ClassIndex;
 use crate::router::{Neighbours, Why};
 use crate::security::SecurityPolicy;
@@ -36,6 +37,7 @@ use crate::suppression::Suppression;
 use crate::time::Nanos;
 use crate::tunnel::Vteps;
 use commit::Commit;
+use condition::{Entry, condition};
 use judge::Rules;
 use readings::read_ahead;
 use route::Routes;
@@ -452,55 +454,6 @@ impl Switch {
     #[must_use]
     pub fn fdb_counters(&self) -> FdbSnapshot {
         self.counters.fdb.snapshot()
-    }
-}
-
-/// How frames come in.
-#[derive(Clone, Copy)]
-enum Entry {
-    /// By their port.
-    Anew,
-    /// Once more, after they were metered and marked.
-    Again,
-    /// The same, and this was decided about them.
-    Decided(Carried),
-}
-
-/// Marks and meters a burst, if its port wants that and it was not done before; gives which of its frames are to be dropped, or nothing
-/// if none is, and what was decided about all. The mark comes first: a meter believes of a frame what its port does, and has the
-/// last word.
-#[inline]
-fn condition<'a, P>(
-    scene: &Scene<'_>,
-    ingress: Ingress<'_>,
-    entry: Entry,
-    burst: &mut [Frame<P>],
-    now: Nanos,
-    refused: &'a mut Vec<bool>,
-) -> (&'a [bool], Option<Carried>) {
-    match entry {
-        Entry::Anew => {}
-        Entry::Again => {
-            mark_again(scene, burst);
-            return (&[], None);
-        }
-        Entry::Decided(decided) => return (&[], Some(decided)),
-    }
-    let Some(port) = scene.port else { return (&[], None) };
-    if let Some(marking) = port.marking.as_deref() {
-        marking.mark(burst, ingress, port.priority);
-    }
-    let Some(meter) = port.police.as_deref() else { return (&[], None) };
-    meter.police(burst, now, refused);
-    (refused, None)
-}
-
-#[cold]
-fn mark_again<P>(scene: &Scene<'_>, burst: &mut [Frame<P>]) {
-    if let Some(port) = scene.port
-        && let Some(marking) = port.marking.as_deref()
-    {
-        marking.mark_again(burst, port.priority);
     }
 }
 

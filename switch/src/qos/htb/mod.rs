@@ -12,6 +12,7 @@
 //! back in later turns. And a class's mode is looked at anew when something comes for it, so that events of idle
 //! classes may be late.
 
+mod class;
 mod feeds;
 mod quantum;
 mod waiting;
@@ -19,7 +20,7 @@ mod waiting;
 use feeds::{BANDS, Feeds, Tokens as Turn};
 use waiting::Waiting;
 
-use super::plan::{ClassPlan, DEPTH_MAX, HtbPlan, PRIORITIES, Shares};
+use super::plan::{ClassPlan, DEPTH_MAX, HtbPlan, PRIORITIES};
 use super::rate::Tokens;
 use super::steps;
 use crate::time::Nanos;
@@ -430,55 +431,6 @@ impl Htb {
         }
         self.classes[parent as usize].active &= !gone;
         gone
-    }
-}
-
-impl Class {
-    fn new(shares: &Shares, now: Nanos) -> Self {
-        Self {
-            parent: NONE,
-            nodes: NONE,
-            feeds: NONE,
-            level: 0,
-            priority: 0,
-            active: 0,
-            is_parked: false,
-            mode: Mode::CanSend,
-            rate: Tokens::new(shares.rate, shares.burst, now),
-            ceil: Tokens::new(shares.ceil, shares.cburst, now),
-            lending: Lending::default(),
-        }
-    }
-
-    fn at(self, parent: u32, level: u8, priority: u8) -> Self {
-        Self { parent, level, priority, ..self }
-    }
-
-    fn with(self, nodes: u32, feeds: u32) -> Self {
-        Self { nodes, feeds, ..self }
-    }
-
-    /// Its node for a priority: a leaf has but one.
-    #[inline]
-    fn node(&self, priority: u8) -> u32 {
-        if self.feeds == NONE { self.nodes } else { self.nodes + u32::from(priority) }
-    }
-
-    #[inline]
-    fn refill(&mut self, now: Nanos) {
-        self.rate.refill(now);
-        self.ceil.refill(now);
-    }
-
-    #[inline]
-    fn mode_by_tokens(&self) -> Mode {
-        if !self.ceil.is_solvent() {
-            Mode::CannotSend(self.ceil.solvent_at())
-        } else if self.rate.is_solvent() {
-            Mode::CanSend
-        } else {
-            Mode::MayBorrow(self.rate.solvent_at())
-        }
     }
 }
 
