@@ -36,7 +36,7 @@ const ROUNDS: u32 = 400;
 const FLOWS: u8 = 16;
 
 /// What is counted: a name, and a function that runs it through [`counted`].
-const PARTS: [(&str, fn()); 22] = [
+const PARTS: [(&str, fn()); 24] = [
     ("split_ring_read_64", || ring_read(Layout::Split, 64)),
     ("split_ring_read_1518", || ring_read(Layout::Split, 1518)),
     ("split_ring_write_64", || ring_write(Layout::Split, 64)),
@@ -56,6 +56,8 @@ const PARTS: [(&str, fn()); 22] = [
     ("packed_ring_to_ring_64", || ring_to_ring(Layout::Packed)),
     ("whole_path_64", || whole_path(Obstacle::Nothing)),
     ("whole_path_policed_64", || whole_path(Obstacle::Meter)),
+    ("whole_path_tree_passed_64", || whole_path(Obstacle::WideTree)),
+    ("whole_path_tree_waited_64", || whole_path(Obstacle::NarrowTree)),
     ("gro_of_others_60", || gro(Stream::of_others(), BURST)),
     ("gro_summed_1514", || gro(Stream::of_tcp(false), 2)),
     ("gro_vouched_1514", || gro(Stream::of_tcp(true), 2)),
@@ -224,7 +226,7 @@ fn ring_to_ring(layout: Layout) {
 fn whole_path(obstacle: Obstacle) {
     let mut path = Path::new(obstacle);
     rounds(&mut path, |path, _| path.offer(), Path::carry);
-    path.check();
+    path.check(obstacle);
 }
 
 /// Super-frames are made of a burst where that is possible, so that so many frames go on.

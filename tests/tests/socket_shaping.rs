@@ -207,8 +207,8 @@ fn shaping_a_port_at_ten_megabits_takes_little_of_a_processor() {
         share * 100.0
     );
     assert!((9.5e6..10.1e6).contains(&rate), "{rate} bit/s");
-    // A build with all checks takes 2 %.
-    assert!(share < 0.05, "{:.2} % of a processor", share * 100.0);
+    // Less than 1 % on a machine that has nothing else to do.
+    assert!(share < 0.03, "{:.2} % of a processor", share * 100.0);
 }
 
 #[test]

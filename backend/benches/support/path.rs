@@ -1,24 +1,31 @@
 //! The whole way of a frame, from one guest's ring into another's, by a worker that does a round when it is told: with a meter where
-//! frames enter, or none.
+//! frames enter, or a tree of classes before the receiver, or neither.
 
 use std::sync::Arc;
 
-use viaduct::dataplane::{Datapath, Stepped};
+use viaduct::dataplane::{Datapath, Stepped, TreeSetup};
 use viaduct::ring::Burst;
 use viaduct_switch::meter::{Allowance, Limits as MeterLimits, Meter, MeterPlan};
+use viaduct_switch::qos::{
+    BitRate, Burst as TreeBurst, ClassIndex, ClassPlan, FifoPlan, FilterPlan, HtbPlan, Match, QueuePlan,
+    RootPlan, Shares, TreeLimits, TreePlan,
+};
+use viaduct_switch::security::Protocol;
 use viaduct_switch::{Limits, Nanos, NetworkIndex, NetworkSettings, Policy, PortPolicy, Switch, WorkerState};
 
-use super::support::{BURST, Count, Guest, Layout, port};
+use super::support::{BURST, Count, Guest, Layout, SIZE, port};
 
 /// Bytes of a frame.
 const FRAME_LEN: u64 = 64;
 /// What passes between two bursts.
 const PACE_NS: u64 = 100_000;
+/// The rate at which a burst takes that long.
+const EXACT_BITS: u64 = FRAME_LEN * 8 * BURST as u64 * 1_000_000_000 / PACE_NS;
 /// A rate that no burst here comes near.
 const PLENTY_BITS: u64 = 100_000_000_000;
 
 const STATIONS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
-/// The first destination port that frames have, of eight.
+/// The first destination port that frames have, of eight: two for each class.
 const FIRST_PORT: u8 = 80;
 
 /// What stands in the frames' way.
@@ -27,6 +34,10 @@ pub(super) enum Obstacle {
     Nothing,
     /// A meter of the sender's, by bits and packets, which all of them keep to.
     Meter,
+    /// Classes of three levels, with tokens enough.
+    WideTree,
+    /// The same, whose root has just as many tokens as are needed, but not at once: all frames wait.
+    NarrowTree,
 }
 
 /// Two guests and the worker between them.
@@ -36,6 +47,8 @@ pub(super) struct Path {
     receiver: Guest,
     now: Nanos,
     offered: u16,
+    /// Buffers that the receiver has offered.
+    buffers: u16,
 }
 
 impl Path {
@@ -51,16 +64,30 @@ impl Path {
             for setup in setups {
                 assert!(dataplane.attach(setup).is_empty());
             }
+            let rate = match obstacle {
+                Obstacle::Nothing | Obstacle::Meter => return,
+                Obstacle::WideTree => PLENTY_BITS,
+                Obstacle::NarrowTree => EXACT_BITS,
+            };
+            let tree = TreeSetup { name: "tree".into(), plan: Arc::new(tree(rate)), ports: vec![port(1)] };
+            assert!(dataplane.set_shaping(vec![tree]).is_empty());
         });
-        Self { stepped, sender, receiver, now: Nanos(0), offered: 0 }
+        Self { stepped, sender, receiver, now: Nanos(0), offered: 0, buffers: 0 }
     }
 
     /// Lets both guests offer what is needed for a burst.
     pub(super) fn offer(&mut self) {
-        self.now = self.now + Nanos(PACE_NS);
+        // The first bursts come at once, so that those who have to wait always find others waiting.
+        if self.offered > 8 * BURST {
+            self.now = self.now + Nanos(PACE_NS);
+        }
         self.offered += BURST;
         self.sender.offer();
-        self.receiver.offer();
+        // Where frames wait, fewer buffers are filled than frames come.
+        if self.buffers - self.receiver.used() <= SIZE - BURST {
+            self.buffers += BURST;
+            self.receiver.offer();
+        }
     }
 
     /// Carries a burst.
@@ -68,13 +95,17 @@ impl Path {
         self.stepped.round(self.now);
     }
 
-    /// Asserts that all that was offered came.
-    pub(super) fn check(&self) {
-        assert_eq!(self.receiver.used(), self.offered);
+    /// Asserts that all that was offered came, or waits, and that nothing waits but where tokens are few.
+    pub(super) fn check(mut self, obstacle: Obstacle) {
+        let trees = self.stepped.control(|dataplane| dataplane.shaping());
+        let classes = trees.iter().flat_map(|tree| &tree.report.classes);
+        let waiting = classes.map(|class| class.backlog.frames).sum::<u32>();
+        assert_eq!(u32::from(self.receiver.used()) + waiting, u32::from(self.offered));
+        assert_eq!(waiting > 0, obstacle == Obstacle::NarrowTree, "{waiting} wait");
     }
 }
 
-/// A frame of one of 16 flows.
+/// A frame of one of 16 flows, two of each class.
 fn datagram(entry: u16) -> [u8; 64] {
     let flow = u8::try_from(entry % 16).unwrap();
     let mut frame = [0x5a; 64];
@@ -104,6 +135,46 @@ fn meter() -> Meter {
     let packets = Some(Allowance { per_second: 100_000_000, burst: 4096 });
     let committed = MeterLimits { bits, packets };
     Meter::new(MeterPlan { committed, ..MeterPlan::default() }, Nanos(0))
+}
+
+/// The root, two classes, and two below each, told apart by protocol and destination port.
+fn tree(root_bits: u64) -> TreePlan {
+    let shares = |rate: u64, ceil: u64| {
+        let [rate, ceil] = [rate, ceil].map(|bits| BitRate::new(bits).unwrap());
+        let burst =
+            if root_bits == PLENTY_BITS { TreeBurst::suiting(ceil) } else { TreeBurst::new(1600).unwrap() };
+        Shares { rate, ceil, burst, cburst: burst }
+    };
+    let class = |name: &str, parent: Option<usize>, rate: u64| ClassPlan {
+        name: name.into(),
+        parent: parent.map(|place| ClassIndex::new(place).unwrap()),
+        shares: shares(rate, root_bits),
+        quantum: None,
+        priority: 0,
+        queue: QueuePlan::Fifo(FifoPlan { frames: 1000, bytes: u64::MAX }),
+    };
+    let inner = ["a", "b"].map(|name| class(name, None, root_bits / 2));
+    let leaves = [("a1", 0), ("a2", 0), ("b1", 1), ("b2", 1)];
+    let leaves = leaves.map(|(name, parent)| class(name, Some(parent), root_bits / 4));
+    let filters = (0..4u8).map(|leaf| {
+        let first = u16::from(FIRST_PORT + 2 * leaf);
+        let wants = Match {
+            protocol: Some(Protocol(17)),
+            destination_ports: Some((first, first + 1)),
+            ..Match::default()
+        };
+        FilterPlan { wants, class: ClassIndex::new(2 + usize::from(leaf)).unwrap() }
+    });
+    TreePlan {
+        root: RootPlan::Htb(HtbPlan {
+            root: shares(root_bits, root_bits),
+            classes: inner.into_iter().chain(leaves).collect(),
+            default: ClassIndex::new(5).unwrap(),
+        }),
+        filters: filters.collect(),
+        overhead_bytes: 0,
+        limits: TreeLimits::default(),
+    }
 }
 
 /// Lets the switch learn where both stations are.

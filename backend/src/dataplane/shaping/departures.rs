@@ -129,8 +129,10 @@ impl Waiting {
                 Next::At(next) => return (batch, Some(next)),
                 Next::Empty => return (batch, Some(NEVER)),
             };
-            *budget -= i64::from(item.length) + FRAME_COST;
+            *budget -= FRAME_COST;
             let Some(stored) = store.get_mut(item.ticket) else { continue };
+            // What moving it costs, which may be much less than what it is on the wire.
+            *budget -= stored.cost();
             if item.marked {
                 // CE is both of the lower bits (RFC 3168, 5).
                 dscp::rewrite(stored.bytes_mut(), |class| class | 3);

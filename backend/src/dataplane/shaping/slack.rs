@@ -3,14 +3,19 @@
 use viaduct_switch::Nanos;
 use viaduct_switch::qos::{BitRate, Burst, QueuePlan, RootPlan, Shares, TreePlan};
 
-/// How long departures are put off at most, for several to leave together: so that small frames at a low rate wake a worker two
-/// thousand times a second at most.
-const SLACK_MAX_NS: u64 = 500_000;
+/// How long departures are put off, for several to leave together: so that small frames at a low rate wake a worker two thousand
+/// times a second at most,
+const ALWAYS_NS: u64 = 500_000;
+/// so that three frames of the usual length leave together at rates at which even these are further apart,
+const FRAMES: u64 = 3;
+/// and never longer than this.
+const SLACK_MAX_NS: u64 = 4_000_000;
 
 /// Bytes of a burst that a frame needs, and that make up for nothing.
 const FRAME_BYTES: u64 = 1600;
 
-/// For how long departures from such a tree may be put off: half of the time in which the least of its bursts fills up.
+/// For how long departures from such a tree may be put off: three fifths of the time in which the least of its bursts
+/// fills up at most. The rest makes up for a wake that comes late.
 pub(super) fn slack(plan: &TreePlan) -> Nanos {
     let slack_ns = match &plan.root {
         RootPlan::Queue(queue) => of_queue(queue),
@@ -39,8 +44,10 @@ fn of_queue(queue: &QueuePlan) -> u64 {
 }
 
 fn of_bucket(rate: BitRate, burst: Burst) -> u64 {
+    let time_ns = |bytes: u64| bytes.saturating_mul(8_000_000_000) / rate.bits();
     let spare_bytes = u64::from(burst.bytes()).saturating_sub(FRAME_BYTES);
-    (spare_bytes * 4_000_000_000 / rate.bits()).min(SLACK_MAX_NS)
+    let wanted_ns = time_ns(FRAMES * FRAME_BYTES).clamp(ALWAYS_NS, SLACK_MAX_NS);
+    (time_ns(spare_bytes) / 5 * 3).min(wanted_ns)
 }
 
 #[cfg(test)]
@@ -64,8 +71,11 @@ mod tests {
     fn a_bucket_that_fills_up_soon_lets_nothing_be_put_off() {
         assert_eq!(slack(&bucket(1_000_000, 1600)), Nanos(0));
         // 10,000 bytes take 80 us at 1 gbit.
-        assert_eq!(slack(&bucket(1_000_000_000, 11_600)), Nanos(40_000));
-        assert_eq!(slack(&bucket(10_000_000, 100_000)), Nanos(SLACK_MAX_NS));
+        assert_eq!(slack(&bucket(1_000_000_000, 11_600)), Nanos(48_000));
+        assert_eq!(slack(&bucket(1_000_000_000, 1_000_000)), Nanos(ALWAYS_NS));
+        // 4,800 bytes take 3.84 ms at 10 mbit, and 38 ms at 1 mbit.
+        assert_eq!(slack(&bucket(10_000_000, 100_000)), Nanos(3_840_000));
+        assert_eq!(slack(&bucket(1_000_000, 100_000)), Nanos(SLACK_MAX_NS));
         for bits in [1_000_000, 100_000_000, 40_000_000_000, 400_000_000_000] {
             let plan = bucket(bits, Burst::suiting(BitRate::new(bits).unwrap()).bytes());
             assert!(slack(&plan) >= Nanos(40_000), "{bits}: {:?}", slack(&plan));

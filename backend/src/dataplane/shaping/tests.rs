@@ -218,12 +218,21 @@ impl Lab {
         self.send_as(to, bytes, claims, None);
     }
 
+    /// The same frame several times, in one visit.
+    fn send_copies(&mut self, to: usize, bytes: &[u8], claims: Claims, copies: usize) {
+        self.bring(to, bytes, (claims, None), copies);
+    }
+
     /// The same, of a frame whose tags said this.
     fn send_as(&mut self, to: usize, bytes: &[u8], claims: Claims, tag: Option<TakenTag>) {
+        self.bring(to, bytes, (claims, tag), 1);
+    }
+
+    fn bring(&mut self, to: usize, bytes: &[u8], (claims, tag): (Claims, Option<TakenTag>), copies: usize) {
         let mut bytes = bytes.to_vec();
         let (mut burst, mut outbox) = (Burst::new(port(0)), Outbox::default());
         burst.load(port(0), &mut bytes);
-        outbox.push(port(to), 0, false);
+        (0..copies).for_each(|_| outbox.push(port(to), 0, false));
         let (now, started) = (self.instant(), self.started);
         let (frames, segments) = burst.parts();
         (frames[0].meta.claims, frames[0].meta.tag) = (claims, tag);
