@@ -1,5 +1,7 @@
 //! Frames that come by tunnels: what was put before them is taken off.
 
+use std::ops::Range;
+
 use super::endpoint::{EndpointSettings, SegmentSettings};
 use super::outer::Outer;
 use super::{RecentVteps, Tunnels, Vteps};
@@ -8,7 +10,6 @@ use crate::frame::{ETHERNET, Frame, TakenTag};
 use crate::ids::NetworkIndex;
 use crate::mac::MacAddress;
 use crate::meter::dscp::{rewrite, traffic_class};
-use crate::packet::number;
 use crate::policy::Policy;
 use crate::router::is_nobodys;
 use crate::spanning_tree::PortState;
@@ -34,8 +35,8 @@ struct Arrival<'a> {
     endpoint: &'a EndpointSettings,
     segment: &'a SegmentSettings,
     outer: Outer,
-    /// Where the inner frame begins.
-    inner_at: usize,
+    /// Where the inner frame stands.
+    inner: Range<usize>,
 }
 
 impl Tunnels {
@@ -78,7 +79,7 @@ impl Tunnels {
         }
         let Some(outer) = Outer::read(head, TYPE_FIELD + home.tags + 2) else { return Ok(None) };
         let mut ends = self.endpoints_at(frame.meta.source);
-        let Some((endpoint, at)) =
+        let Some((endpoint, tunnel)) =
             ends.find_map(|end| Some((end, for_end(end, home.network, head, &outer)?)))
         else {
             return Ok(None);
@@ -92,38 +93,45 @@ impl Tunnels {
         if is_nobodys(outer.source) || outer.source == endpoint.local {
             return Err(DropReason::TunnelUnknownVtep);
         }
-        let found = endpoint.kind.read(head.get(at..).unwrap_or_default())?;
+        let found = endpoint.kind.read(head.get(tunnel.start..).unwrap_or_default())?;
         let segment = endpoint.segment(found.id).ok_or(DropReason::TunnelUnknownId)?;
         if !segment.takes_from(outer.source) {
             return Err(DropReason::TunnelUnknownVtep);
         }
-        let inner_at = at + found.len;
-        if inner_at + INNER_MIN > head.len() || inner_at + INNER_MIN > outer.end_at {
+        let inner = tunnel.start + found.len..tunnel.end;
+        if inner.start + INNER_MIN > inner.end.min(head.len()) {
             return Err(DropReason::TunnelTruncated);
         }
-        Ok(Some(Arrival { endpoint, segment, outer, inner_at }))
+        Ok(Some(Arrival { endpoint, segment, outer, inner }))
     }
 }
 
-/// Where the tunnel's header begins, if the packet is for this end.
-fn for_end(end: &EndpointSettings, network: NetworkIndex, head: &[u8], outer: &Outer) -> Option<usize> {
+/// Where the tunnel's header and the inner frame stand, if the packet is for this end.
+fn for_end(
+    end: &EndpointSettings,
+    network: NetworkIndex,
+    head: &[u8],
+    outer: &Outer,
+) -> Option<Range<usize>> {
     if end.underlay != network || outer.protocol != end.kind.protocol() || !end.takes(outer.destination) {
         return None;
     }
     if !end.kind.is_udp() {
-        return Some(outer.transport_at);
+        return Some(outer.transport_at..outer.end_at);
     }
     let udp = head.get(outer.transport_at..)?.first_chunk::<8>()?;
     let (port, length) = (u16::from_be_bytes([udp[2], udp[3]]), u16::from_be_bytes([udp[4], udp[5]]));
-    let fits = outer.transport_at + usize::from(length) <= outer.end_at;
-    (port == end.udp_port && fits && outer.protocol == number::UDP).then_some(outer.transport_at + 8)
+    // RFC 768: "the length in octets of this user datagram including this header". What follows it belongs to nobody.
+    let end_at = outer.transport_at + usize::from(length);
+    let fits = length >= 8 && end_at <= outer.end_at;
+    (port == end.udp_port && fits).then_some(outer.transport_at + 8..end_at)
 }
 
 impl Arrival<'_> {
     /// Makes the frame what is inside; says how many bytes were taken off.
     fn unwrap<P>(&self, frame: &mut Frame<P>) -> Result<u16, DropReason> {
-        let taken = u16::try_from(self.inner_at).map_err(|_| DropReason::TunnelTruncated)?;
-        let end = u32::try_from(self.outer.end_at).unwrap_or(u32::MAX);
+        let taken = u16::try_from(self.inner.start).map_err(|_| DropReason::TunnelTruncated)?;
+        let end = u32::try_from(self.inner.end).unwrap_or(u32::MAX);
         frame.take_front(taken, end)?;
         note_congestion(frame.head.bytes_mut(), self.outer.ecn)?;
         if !self.segment.inner_tags && is_tag_at(frame.head.bytes(), TYPE_FIELD) {

@@ -51,7 +51,8 @@ impl Outer {
         })
     }
 
-    /// Extension headers mean that it is none of a tunnel's.
+    /// Extension headers mean that it is none of a tunnel's. Addresses that stand for ones of IPv4 belong on no wire (RFC 4291, 2.5.5.2), and
+    /// would be taken for these.
     fn v6(packet: &[u8], at: usize) -> Option<Self> {
         let fixed = packet.first_chunk::<40>()?;
         let payload = usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
@@ -59,10 +60,11 @@ impl Outer {
             let bytes = fixed.get(at..).and_then(<[u8]>::first_chunk::<16>);
             bytes.map(|bytes| Address::from_bits(u128::from_be_bytes(*bytes)))
         };
-        (fixed[0] >> 4 == 6).then_some(())?;
+        let (source, destination) = (address(8)?, address(24)?);
+        (fixed[0] >> 4 == 6 && !source.is_v4() && !destination.is_v4()).then_some(())?;
         Some(Self {
-            source: address(8)?,
-            destination: address(24)?,
+            source,
+            destination,
             protocol: fixed[6],
             ecn: fixed[1] >> 4 & 3,
             transport_at: at + 40,

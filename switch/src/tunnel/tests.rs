@@ -1,4 +1,7 @@
-//! Two switches with an underlay between them, and what comes by that which nobody should believe.
+//! Switches with an underlay between them, and what comes by that which nobody should believe.
+
+mod many;
+mod outside;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -64,7 +67,10 @@ struct Host {
     switch: Switch,
     worker: WorkerState,
     local: Address,
+    /// The ports that stand for its peers, and the first one of them.
+    peers: Vec<PortIndex>,
     peer: PortIndex,
+    now: Nanos,
 }
 
 #[derive(Clone, Copy)]
@@ -84,25 +90,36 @@ fn vtep_address(kinds: Kinds, number: u8) -> Address {
 }
 
 impl Host {
-    /// Host `number`, whose only peer is host `peer`.
+    /// Host `number`, whose only peer is host `peer`, with two guests, of whom the first is held to its addresses.
     fn new(kinds: Kinds, number: u8, peer: u8) -> Self {
+        let guarded = PortPolicy { guard: Some(guard()), ..guest() };
+        Self::among(kinds, number, &[peer], vec![guarded, guest()])
+    }
+
+    /// Host `number` with these guests, whose peers are these hosts.
+    fn among(kinds: Kinds, number: u8, peers: &[u8], guests: Vec<PortPolicy>) -> Self {
         let switch = Switch::new(7, Limits::default());
-        let (local, remote) = (vtep_address(kinds, number), vtep_address(kinds, peer));
-        let peer_port = switch.configure_vtep(EndpointIndex(0), remote).unwrap();
-        let policy = policy(kinds, number, (local, remote), peer_port);
+        let local = vtep_address(kinds, number);
+        let remotes: Vec<Address> = peers.iter().map(|peer| vtep_address(kinds, *peer)).collect();
+        let ports = remotes.iter().map(|remote| switch.configure_vtep(EndpointIndex(0), *remote).unwrap());
+        let ports: Vec<PortIndex> = ports.collect();
+        for (peer, remote) in peers.iter().zip(&remotes) {
+            assert!(switch.neighbours().set(network(UNDERLAY), *remote, mac(*peer), 0));
+        }
+        let policy = policy(kinds, number, (local, remotes), &ports, guests);
         switch.prepare(&policy);
-        assert!(switch.neighbours().set(network(UNDERLAY), remote, mac(peer), 0));
-        Self { switch, worker: WorkerState::new(Arc::new(policy)), local, peer: peer_port }
+        let (worker, peer) = (WorkerState::new(Arc::new(policy)), ports[0]);
+        Self { switch, worker, local, peers: ports, peer, now: Nanos(0) }
     }
 
     /// What becomes of a frame that came in at a port.
     fn take(&mut self, from: usize, bytes: &[u8]) -> Vec<(PortIndex, Vec<u8>)> {
         let meta = Metadata::new(port(from), u32::try_from(bytes.len()).unwrap(), Claims::default());
         let mut frame = Frame { head: Head::from_bytes(bytes), meta, payload: () };
-        let admission = self.switch.admit_tunnelled(&mut self.worker, Nanos(0), &mut frame);
+        let admission = self.switch.admit_tunnelled(&mut self.worker, self.now, &mut frame);
         let mut sent = Sent::default();
         if !matches!(admission, Admission::Refused(_)) {
-            self.switch.process(&mut self.worker, Nanos(0), &mut [frame], &mut sent);
+            self.switch.process(&mut self.worker, self.now, &mut [frame], &mut sent);
         }
         sent.0
     }
@@ -110,7 +127,7 @@ impl Host {
     /// The frame with which an inner one leaves by a VTEP.
     fn wrap(&self, vtep: PortIndex, inner: &[u8]) -> Vec<u8> {
         let of = (vtep, network(TENANT));
-        let (way, is_whole) = self.switch.encapsulation(self.worker.policy(), of, Nanos(0)).unwrap();
+        let (way, is_whole) = self.switch.encapsulation(self.worker.policy(), of, self.now).unwrap();
         assert!(is_whole);
         let mut whole = vec![0; way.len()];
         let length = u32::try_from(inner.len()).unwrap();
@@ -141,7 +158,18 @@ fn guard() -> Arc<SourceGuard> {
     Arc::new(SourceGuard::new(&security))
 }
 
-fn policy(kinds: Kinds, number: u8, (local, remote): (Address, Address), peer: PortIndex) -> Policy {
+/// A guest of the tenant.
+fn guest() -> PortPolicy {
+    PortPolicy::new(network(TENANT), 1500)
+}
+
+fn policy(
+    kinds: Kinds,
+    number: u8,
+    (local, mut known): (Address, Vec<Address>),
+    peers: &[PortIndex],
+    guests: Vec<PortPolicy>,
+) -> Policy {
     let gateway = Gateway { port: port(GATEWAY), mac: mac(number) };
     let vlan = kinds.tag.and_then(VlanId::new);
     let underlay = NetworkSettings { gateway: Some(gateway), vlan, ..NetworkSettings::default() };
@@ -150,18 +178,15 @@ fn policy(kinds: Kinds, number: u8, (local, remote): (Address, Address), peer: P
     let networks = vlan.map(|_| network(UNDERLAY)).into_iter().collect();
     let uplink = PortPolicy::trunk(Trunk { native, networks, ..Trunk::default() }, 1500);
     let all = Arc::new([network(TENANT)].into_iter().collect());
-    let floods = |at: PortIndex| if at == peer { vec![network(TENANT)] } else { vec![] };
+    let floods = |at: PortIndex| if peers.contains(&at) { vec![network(TENANT)] } else { vec![] };
     let vtep = |at| {
         let vtep = VtepMembership { networks: Arc::clone(&all), floods: floods(at) };
         (at, PortPolicy::of(Membership::Vtep(vtep), u16::MAX))
     };
-    let ports = [
-        (port(UPLINK), uplink),
-        (port(GATEWAY), PortPolicy::new(network(UNDERLAY), u16::MAX)),
-        (port(GUEST), PortPolicy { guard: Some(guard()), ..PortPolicy::new(network(TENANT), 1500) }),
-        (port(OTHER), PortPolicy::new(network(TENANT), 1500)),
-    ];
-    let ports = ports.into_iter().chain((0..VTEPS_MAX).filter_map(vtep_port).map(vtep));
+    let ports = [(port(UPLINK), uplink), (port(GATEWAY), PortPolicy::new(network(UNDERLAY), u16::MAX))];
+    let guests = guests.into_iter().enumerate().map(|(place, guest)| (port(GUEST + place), guest));
+    let vteps = (0..VTEPS_MAX).filter_map(vtep_port).map(vtep);
+    let ports = ports.into_iter().chain(guests).chain(vteps);
     let policy = Policy::compile(ports, [(network(UNDERLAY), underlay), (network(TENANT), tenant)]).unwrap();
     let interface = InterfaceSettings {
         network: network(UNDERLAY),
@@ -173,6 +198,7 @@ fn policy(kinds: Kinds, number: u8, (local, remote): (Address, Address), peer: P
         is_outside: true,
         groups: Vec::new(),
     };
+    known.sort();
     let segment = SegmentSettings {
         id: ID,
         network: network(TENANT),
@@ -180,7 +206,7 @@ fn policy(kinds: Kinds, number: u8, (local, remote): (Address, Address), peer: P
         ttl: 64,
         udp_checksum: kinds.udp_checksum,
         takes_unknown: kinds.takes_unknown,
-        known: Arc::new([remote]),
+        known: known.into(),
         learns: true,
         inner_tags: false,
     };
