@@ -3,7 +3,7 @@
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::namespace::Namespace;
 
-use super::exchange::{exchange, reach, serve};
+use super::exchange::{exchange, measure, reach, serve};
 use super::underlay::{LIMIT, Underlay, dual_station, start, uplink};
 use super::wire::Wire;
 
@@ -47,6 +47,15 @@ fn device(machine: &Namespace, (name, words): (&'static str, &str)) -> Namespace
     place
 }
 
+/// Who of the switch's own addresses told of a change to its groups: RFC 3376, 4.2.12 and RFC 3810, 5.2.12, to `EXCLUDE` (4) or
+/// `INCLUDE` (3).
+fn has_told(wire: &Wire, change: &str) -> bool {
+    let igmp = format!("igmp.record_type == {change} && igmp.maddr == 239.1.1.101 && ip.src == 192.168.99.1");
+    let mld = "icmpv6.mldr.mar.record_type";
+    let mld = format!("{mld} == {change} && icmpv6.mldr.mar.multicast_address == ff0e::1:103");
+    wire.count(&igmp) > 0 && wire.count(&mld) > 0
+}
+
 #[test]
 fn the_kernels_vxlan_device_is_a_vtep_beside_ours() {
     let underlay = Underlay::new();
@@ -56,12 +65,8 @@ fn the_kernels_vxlan_device_is_a_vtep_beside_ours() {
     let wire = Wire::listen(&underlay, "kernel");
     let stations = DEVICES.map(|(name, _)| dual_station(&host, name, 1));
     stations.iter().for_each(|station| _ = station.namespace.ip("link set eth0 mtu 1430"));
-    let daemon = start(&host, &(uplink(1) + CONFIG), &stations.each_ref());
-    wait_until("the groups to be joined", LIMIT, || {
-        let joined = |filter: &str| wire.count(filter) > 0;
-        joined("igmp.maddr == 239.1.1.101 && ip.src == 192.168.99.1")
-            && joined("icmpv6.mldr.mar.multicast_address == ff0e::1:103")
-    });
+    let mut daemon = start(&host, &(uplink(1) + CONFIG), &stations.each_ref());
+    wait_until("the groups to be joined", LIMIT, || has_told(&wire, "4"));
     for (station, words) in stations.iter().zip(DEVICES) {
         let place = device(&peer, words);
         reach(&station.namespace, "10.101.0.2");
@@ -71,14 +76,21 @@ fn the_kernels_vxlan_device_is_a_vtep_beside_ours() {
             exchange(from, &format!("10.101.0.{to}"), 1 << 20);
             exchange(from, &format!("fd10::{to}"), 1 << 20);
         }
+        if ["group", "pair6"].contains(&station.name) {
+            measure(&underlay, &station.namespace, (&place, "fd10::2"));
+        }
         assert_eq!(place.checksum_errors() + station.namespace.checksum_errors(), 0, "{}", station.name);
     }
     assert_eq!(peer.checksum_errors(), 0, "of outer packets");
+    assert_eq!(wire.wrong_checksums(), Vec::<Vec<String>>::new());
     // RFC 7348, 5: the flows of a tenant are spread over source ports.
     let ports =
         wire.rows("vxlan.vni == 101 && ip.src == 192.168.99.1 && ip.src == 10.101.0.1", &["udp.srcport"]);
     let outer: std::collections::BTreeSet<_> =
         ports.iter().filter_map(|row| row[0].split(',').next().map(str::to_owned)).collect();
     assert!(outer.len() > 3, "{outer:?}");
-    drop(daemon);
+    // Who ends needs no group's frames any more.
+    assert!(!has_told(&wire, "3"));
+    assert!(daemon.terminate().success());
+    wait_until("the groups to be left", LIMIT, || has_told(&wire, "3"));
 }

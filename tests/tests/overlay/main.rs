@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod exchange;
+mod guest_kernel;
 mod guests;
 mod hostile;
+mod jumbo;
 mod kernel;
 mod open_vswitch;
 mod path_mtu;
 mod scenario;
+mod tenants;
 mod underlay;
 mod wire;

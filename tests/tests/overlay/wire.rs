@@ -31,6 +31,7 @@ impl Wire {
     pub(super) fn rows(&self, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
         let mut tshark = Command::new("tshark");
         tshark.arg("-r").arg(&self.file).args(["-Y", filter, "-T", "fields", "-E", "separator=;"]);
+        tshark.args(["ip", "udp", "tcp"].map(|layer| format!("-o{layer}.check_checksum:TRUE")));
         tshark.args(fields.iter().flat_map(|field| ["-e", field]));
         let output = tshark.output().expect("tshark, of the package of that name");
         // While a frame is being written, tshark says that the file is cut.
@@ -38,6 +39,13 @@ impl Wire {
         let problem = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() || problem.contains("cut short"), "tshark {filter}: {problem}");
         text.lines().map(|line| line.split(';').map(str::to_owned).collect()).collect()
+    }
+
+    /// Packets with a wrong checksum, outside or inside: of IPv4, UDP, TCP or ICMP.
+    pub(super) fn wrong_checksums(&self) -> Vec<Vec<String>> {
+        let of = |layer: &str| format!("{layer}.checksum.status == \"Bad\"");
+        let filter = ["ip", "udp", "tcp", "icmp", "icmpv6"].map(of).join(" || ");
+        self.rows(&filter, &["frame.number", "frame.protocols", "_ws.col.Info"])
     }
 
     /// How many frames there were for which the filter holds.
