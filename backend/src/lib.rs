@@ -13,6 +13,7 @@ pub mod leases;
 pub mod leasing;
 pub mod link;
 pub mod memory;
+pub mod metrics;
 pub mod model;
 pub mod ring;
 pub mod services;

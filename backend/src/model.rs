@@ -62,6 +62,15 @@ pub struct Snapshot {
     pub workers: Vec<WorkerStatus>,
 }
 
+/// That the daemon is well: the control thread answers, and all workers turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Health {
+    /// The running configuration's number.
+    pub generation: u64,
+    /// Workers that gave a sign of life.
+    pub workers: usize,
+}
+
 impl Snapshot {
     /// The ports that are uplinks.
     pub fn uplinks(&self) -> impl Iterator<Item = &PortStatus> {

@@ -32,6 +32,7 @@ pub mod raw;
 pub mod rounds;
 pub mod snapshot;
 pub mod stations;
+pub mod stopped;
 pub mod stream;
 pub mod superframe;
 pub mod system_calls;

@@ -1,6 +1,6 @@
 //! HTTP/JSON over the Unix socket `runtime_dir/api.sock`: what the command line and programs talk to.
 //!
-//! Whoever may open the socket may do everything; its permissions are the authorisation. docs/api.md lists the
+//! Whoever may open the socket may do everything; its permissions are the authorisation. On TCP it only tells (`tcp.rs`). docs/api.md lists the
 //! paths. Names are those of the configuration file and of [`crate::model`].
 
 use serde::{Deserialize, Serialize};
@@ -13,15 +13,19 @@ mod connections;
 mod diagnosis;
 mod gateways;
 mod lasting;
+mod measures;
 mod ports;
 mod routes;
 mod server;
+mod tally;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use client::{Client, ClientError};
 pub use server::{Server, ServerError};
+pub use tcp::{TcpError, listen};
 
 /// The longest change of one port, in bytes.
 const PORT_PATCH_MAX: usize = 64 << 10;

@@ -12,7 +12,8 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Applied, Refusal, connections, diagnosis, gateways, watch};
+use super::tally::Tally;
+use super::{Applied, Refusal, connections, diagnosis, gateways, measures, watch};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::{SecurityStatus, Snapshot};
@@ -24,14 +25,20 @@ const UPLOADS_MAX: usize = 4;
 pub(super) struct Shared {
     pub(super) handle: Handle,
     uploads: Semaphore,
+    /// Scrapes are made one after the other.
+    pub(super) scrapes: Semaphore,
+    pub(super) tally: Arc<Tally>,
 }
 
 pub(super) type Api = State<Arc<Shared>>;
 
 /// All paths.
-pub(super) fn router(handle: Handle) -> Router {
-    let shared = Shared { handle, uploads: Semaphore::new(UPLOADS_MAX) };
+pub(super) fn router(handle: Handle, tally: Arc<Tally>) -> Router {
+    let (uploads, scrapes) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(1));
+    let shared = Shared { handle, uploads, scrapes, tally };
     Router::new()
+        .route("/metrics", get(measures::metrics))
+        .route("/v1/health", get(measures::health))
         .route("/v1/status", get(status))
         .route("/v1/ports", get(ports))
         .route("/v1/ports/{name}", get(port).patch(super::ports::patch))
@@ -282,7 +289,7 @@ fn generation(tag: &str) -> Option<u64> {
 }
 
 async fn unknown_path() -> Refused {
-    let error = "there is no such path; there are GET /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
+    let error = "there is no such path; there are GET /metrics, /v1/health, /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
                  /v1/uplinks/NAME, /v1/networks, /v1/fdb, \
                  /v1/groups, /v1/groups/NAME, /v1/address_groups, /v1/multicast, /v1/stp, /v1/bonds, /v1/qos, \
                  /v1/neighbours, /v1/routes, /v1/vteps, /v1/leases, /v1/services, /v1/nat, /v1/connections, /v1/workers, PATCH /v1/ports/NAME, PUT /v1/config, POST /v1/trace and /v1/watch";

@@ -1,27 +1,34 @@
 //! The API's thread: a small HTTP server whose every resource is bounded, so that no client can hurt the daemon.
 
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::response::Response;
+use axum::{Extension, Router, middleware};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::lasting::Lasting;
 use super::routes::router;
+use super::tally::{Door, Tally};
+use super::tcp;
 use crate::control::Handle;
 use crate::vhost_user::Listener;
 
 /// Connections served at once; more wait in the socket's backlog.
 const CONNECTIONS_MAX: usize = 32;
+/// The same of TCP, so that whoever comes from there keeps nobody from the Unix socket.
+const TCP_CONNECTIONS_MAX: usize = 8;
 /// A connection ends after this time, whatever its client does: one request and its answer take milliseconds.
 const CONNECTION_MAX: Duration = Duration::from_secs(20);
 /// A client that has not sent its request's head by then is cut off.
@@ -51,18 +58,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `handle` on `listener` in a thread of its own.
+    /// Serves `handle` on `listener`, and what there is to read on `tcp`, too, in a thread of its own.
     ///
     /// # Errors
     /// The thread or its event loop could not be made.
-    pub fn start(handle: Handle, listener: Listener) -> Result<Self, ServerError> {
+    pub fn start(handle: Handle, listener: Listener, tcp: Option<TcpListener>) -> Result<Self, ServerError> {
         let runtime = runtime().map_err(|error| ServerError { what: "event loop", error })?;
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.block_on(async {
-                let acceptor = tokio::spawn(accept_all(listener, router(handle)));
+                let tally = Arc::new(Tally::default());
+                let router = router(handle, Arc::clone(&tally));
+                let readers = tcp.map(|tcp| tokio::spawn(accept_tcp(tcp, Desk::tcp(&router, &tally))));
+                let acceptor = tokio::spawn(accept_all(listener, Desk::unix(router, tally)));
                 // An error means that the sender was dropped: the same wish.
                 let _ = stopped.await;
+                readers.inspect(tokio::task::JoinHandle::abort);
                 acceptor.abort();
                 // Awaited, so that the listener is dropped and its socket removed.
                 let _ = acceptor.await;
@@ -95,22 +106,77 @@ fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-/// `listener` keeps the socket's file, and removes it when this ends.
-async fn accept_all(listener: Listener, router: Router) {
-    let socket = match watched(&listener) {
-        Ok(socket) => socket,
-        Err(error) => return tracing::error!(%error, "the API cannot watch its socket; restart the daemon"),
-    };
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        match socket.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(stream, router.clone(), slot))),
+/// What serves the clients that come by one door.
+#[derive(Clone)]
+struct Desk {
+    router: Router,
+    door: Door,
+    tally: Arc<Tally>,
+    slots: Arc<Semaphore>,
+}
+
+impl Desk {
+    fn unix(router: Router, tally: Arc<Tally>) -> Self {
+        Self::new(router, Door::Unix, tally, CONNECTIONS_MAX)
+    }
+
+    fn tcp(router: &Router, tally: &Arc<Tally>) -> Self {
+        let guarded = router.clone().layer(middleware::from_fn(tcp::guard));
+        Self::new(guarded, Door::Tcp, Arc::clone(tally), TCP_CONNECTIONS_MAX)
+    }
+
+    fn new(router: Router, door: Door, tally: Arc<Tally>, connections: usize) -> Self {
+        let counted = Arc::clone(&tally);
+        let count = move |response: Response| {
+            counted.answered(door, response.status().as_u16());
+            std::future::ready(response)
+        };
+        let router = router.layer(middleware::map_response(count));
+        Self { router, door, tally, slots: Arc::new(Semaphore::new(connections)) }
+    }
+
+    /// Waits until one more client may be served.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Serves who came, in a task of its own.
+    async fn take(&self, accepted: io::Result<impl Stream>, slot: OwnedSemaphorePermit) {
+        match accepted {
+            Ok(stream) => drop(tokio::spawn(serve(stream, self.clone(), slot))),
             Err(error) => {
                 tracing::warn!(%error, "the API cannot accept a connection");
                 sleep(Duration::from_secs(1)).await;
             }
         }
+    }
+}
+
+/// A connection's bytes.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// `listener` keeps the socket's file, and removes it when this ends.
+async fn accept_all(listener: Listener, desk: Desk) {
+    let socket = match watched(&listener) {
+        Ok(socket) => socket,
+        Err(error) => return tracing::error!(%error, "the API cannot watch its socket; restart the daemon"),
+    };
+    while let Some(slot) = desk.slot().await {
+        let accepted = socket.accept().await;
+        desk.take(accepted.map(|(stream, _)| stream), slot).await;
+    }
+}
+
+async fn accept_tcp(listener: TcpListener, desk: Desk) {
+    let socket = match tokio::net::TcpListener::from_std(listener) {
+        Ok(socket) => socket,
+        Err(error) => return tracing::error!(%error, "the API cannot watch TCP; restart the daemon"),
+    };
+    while let Some(slot) = desk.slot().await {
+        let accepted = socket.accept().await;
+        desk.take(accepted.map(|(stream, _)| stream), slot).await;
     }
 }
 
@@ -120,16 +186,17 @@ fn watched(listener: &Listener) -> io::Result<UnixListener> {
 
 /// One connection, one request; a client that is slow, silent or does not read is cut off. An answer that lasts is looked
 /// after by who makes it.
-async fn serve(stream: UnixStream, router: Router, _slot: OwnedSemaphorePermit) {
+async fn serve(stream: impl Stream, desk: Desk, _slot: OwnedSemaphorePermit) {
+    let _open = desk.tally.opened(desk.door);
     let lasting = Arc::new(Lasting::default());
-    let marker = Arc::clone(&lasting);
+    let router = desk.router.layer(Extension(Arc::clone(&lasting)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.layer(Extension(marker))));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     loop {
         match timeout(CONNECTION_MAX, connection.as_mut()).await {

@@ -35,7 +35,8 @@ impl Control {
                     Some(Command::Trace { answer, .. }) => {
                         answer.send(Err(TraceError::NoPort("vm9".to_owned()))).unwrap();
                     }
-                    Some(Command::Tables(_) | Command::News(_)) => {}
+                    Some(Command::Tables(_) | Command::Figures(_) | Command::Pulse(_) | Command::News(_)) => {
+                    }
                     Some(Command::Watch { answer, .. }) => {
                         answer.send(Err(TraceError::TooManyWatch(4))).unwrap();
                     }
@@ -91,7 +92,7 @@ impl Api {
         let listener =
             Listener::bind(&directory.path().join("api.sock"), Access { mode: 0o600, group: None }).unwrap();
         let control = Control::start();
-        Self { _server: Server::start(control.handle.clone(), listener).unwrap(), control, directory }
+        Self { _server: Server::start(control.handle.clone(), listener, None).unwrap(), control, directory }
     }
 
     fn socket(&self) -> PathBuf {

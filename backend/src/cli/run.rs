@@ -8,7 +8,7 @@ use super::check::{counted, groups_summary};
 use super::failure::Failure;
 use super::locate::Locate;
 use super::log::Log;
-use crate::api::Server;
+use crate::api::{self, Server};
 use crate::config::{self, Config, ConfigError, ThisHost};
 use crate::control;
 use crate::vhost_user::{Access, Listener};
@@ -28,10 +28,11 @@ pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
     let settings = &config.switch;
     let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
     let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
+    let tcp = settings.api_listen.map(api::listen).transpose().map_err(Failure::new)?;
     log_configuration(&config);
     let reload = move || load(&file).map_err(|error| error.to_string());
     let mut server = None;
-    let ready = |handle| match Server::start(handle, listener) {
+    let ready = |handle| match Server::start(handle, listener, tcp) {
         Ok(started) => {
             server = Some(started);
             tracing::info!("the switch runs");
@@ -78,6 +79,9 @@ fn log_configuration(config: &Config) {
         switch.api_socket().display(),
         who(switch.api_mode, switch.api_group.as_deref())
     );
+    if let Some(address) = switch.api_listen {
+        tracing::info!("API for reading on {address}, for whoever reaches it");
+    }
 }
 
 /// Who may use a socket.

@@ -6,7 +6,7 @@
 //! toolkit that reads typed values and goes on after an error.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -124,6 +124,8 @@ pub struct SwitchSettings {
     pub api_mode: u32,
     /// Group of the API's socket; `None` leaves the daemon's own.
     pub api_group: Option<String>,
+    /// Where the API can be read by TCP; `None`: nowhere.
+    pub api_listen: Option<SocketAddr>,
     /// What ports may send to many receivers at once, unless they say something else.
     pub storm: StormLimits,
     /// Connections that are tracked at once at most.
@@ -142,6 +144,7 @@ impl Default for SwitchSettings {
             socket_group: None,
             api_mode: 0o600,
             api_group: None,
+            api_listen: None,
             storm: StormLimits::default(),
             connections: viaduct_switch::conntrack::Limits::default().connections,
         }

@@ -92,6 +92,8 @@ pub const SWITCH: Table = Table {
         now("socket_group", "a group of this machine", "\"kvm\""),
         now("api_mode", "octal permissions as a text", "\"0600\""),
         now("api_group", "a group of this machine", "none"),
+        now("api_listen", "an address and a port", "none"),
+        now("api_listen_public", "true or false", "false"),
         now("storm", "a table like `[port.NAME.storm]`", "the defaults there"),
         now("connections", "a number from 1024 to 4194304", "262144"),
     ],

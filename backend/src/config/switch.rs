@@ -1,5 +1,6 @@
 //! `[switch]`: everything about the process.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use toml::de::DeValue;
@@ -35,6 +36,7 @@ pub(super) fn read(
         socket_group: socket_group(table, host, warnings),
         api_mode: table.read("api_mode", API_MODE, values::mode).unwrap_or(defaults.api_mode),
         api_group: group(table, "api_group", host),
+        api_listen: listen(table, warnings),
         storm: storm::read(table, defaults.storm),
         connections: table
             .read("connections", "a number from 1024 to 4194304", |value| {
@@ -139,6 +141,26 @@ fn check_api(table: &TableReader<'_>, settings: &SwitchSettings, warnings: &mut 
              can change the switch; choose another group"
         ));
     }
+}
+
+/// Where the API can be read by TCP, which knows no user: beyond this machine only if that is said in so many words.
+fn listen(table: &TableReader<'_>, warnings: &mut Vec<String>) -> Option<SocketAddr> {
+    let expected = "an address and a port in quotes, like \"127.0.0.1:9477\" or \"[::1]:9477\"";
+    let address =
+        |value: &DeValue<'_>| values::text(value)?.parse::<SocketAddr>().ok().filter(|it| it.port() != 0);
+    let listen = table.read("api_listen", expected, address);
+    let public = table.read("api_listen_public", "true or false, without quotes", values::boolean);
+    let listen = listen?;
+    if !listen.ip().is_loopback() && public != Some(true) {
+        let expected = "an address of this machine for itself alone, like \"127.0.0.1:9477\", or beside it api_listen_public = true";
+        table.note("api_listen", format!("\"{listen}\""), expected.to_owned());
+        return None;
+    }
+    let whom = if listen.ip().is_loopback() { "everybody on this machine" } else { "whoever reaches it" };
+    warnings.push(format!(
+        "switch.api_listen \"{listen}\" tells {whom} the switch's state and changes nothing: TCP has no authorisation"
+    ));
+    Some(listen)
 }
 
 fn default_group(host: &dyn Host, warnings: &mut Vec<String>) -> Option<String> {

@@ -290,6 +290,24 @@ fn only_root_may_use_the_api_unless_a_group_is_named() {
 }
 
 #[test]
+fn the_api_listens_on_tcp_only_where_that_is_said_and_for_others_only_in_so_many_words() {
+    assert_eq!(right(LAB).switch.api_listen, None);
+    let told = |lines: &str| {
+        let loaded = parse(format!("{LAB}[switch]\n{lines}\n").as_bytes(), "x", &TestHost).unwrap();
+        (loaded.config.switch.api_listen.unwrap().to_string(), loaded.warnings.join("\n"))
+    };
+    let (address, warning) = told("api_listen = '[::1]:9477'");
+    assert_eq!(address, "[::1]:9477");
+    assert!(
+        warning.contains("everybody on this machine") && warning.contains("no authorisation"),
+        "{warning}"
+    );
+    let (address, warning) = told("api_listen = '192.0.2.1:9477'\napi_listen_public = true");
+    assert_eq!(address, "192.0.2.1:9477");
+    assert!(warning.contains("whoever reaches it"), "{warning}");
+}
+
+#[test]
 fn an_empty_file_is_right_and_warned_about() {
     let loaded = parse(b"# nothing\n", "x", &TestHost).unwrap();
     assert_eq!(loaded.warnings, ["the file declares no network and no port"]);

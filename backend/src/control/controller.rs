@@ -155,6 +155,8 @@ impl Controller {
             match command {
                 // Whoever asked may have stopped waiting: then the answer is nobody's.
                 Command::Snapshot(answer) => drop(answer.send(self.snapshot())),
+                Command::Figures(answer) => drop(answer.send(Box::new(self.figures()))),
+                Command::Pulse(answer) => drop(answer.send((self.generation, self.bay.pulse()))),
                 Command::Security(answer) => drop(answer.send(self.security_status())),
                 Command::Edit { port, edit, expected, dry_run, answer } => {
                     let allowed = expected.check(self.generation);

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::config::Config;
-use crate::control::{ApplyError, PortEdit, Tables, TraceError, WatchQuestion};
-use crate::dataplane::{Sample, Watch};
+use crate::control::{ApplyError, Figures, PortEdit, Tables, TraceError, WatchQuestion};
+use crate::dataplane::{Pulse, Sample, Watch};
 use crate::gateway::News;
 use crate::model::{SecurityStatus, Snapshot, Trace, WatchEvent};
 use crate::trace::Description;
@@ -103,6 +103,8 @@ impl Expected {
 #[derive(Debug)]
 pub(crate) enum Command {
     Snapshot(SyncSender<Snapshot>),
+    Figures(SyncSender<Box<Figures>>),
+    Pulse(SyncSender<(u64, Pulse)>),
     Security(SyncSender<SecurityStatus>),
     Edit {
         port: String,
@@ -161,6 +163,23 @@ impl Handle {
     /// The control thread does not answer.
     pub fn snapshot(&self) -> Result<Snapshot, ControlGone> {
         self.ask(Command::Snapshot)
+    }
+
+    /// What is measured at this moment.
+    ///
+    /// # Errors
+    /// The control thread does not answer.
+    pub fn figures(&self) -> Result<Box<Figures>, ControlGone> {
+        self.ask(Command::Figures)
+    }
+
+    /// Has every worker asked for a sign of life; gives the running generation, too. Waits for the control thread for
+    /// `limit` at most.
+    ///
+    /// # Errors
+    /// The control thread does not answer.
+    pub fn pulse(&self, limit: Duration) -> Result<(u64, Pulse), ControlGone> {
+        self.ask_within(limit, Command::Pulse)
     }
 
     /// Makes the running state match `config`, all or nothing; with `dry_run` only tells what would change.
@@ -258,9 +277,17 @@ impl Handle {
     }
 
     fn ask<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, ControlGone> {
+        self.ask_within(ANSWER_MAX, command)
+    }
+
+    fn ask_within<T>(
+        &self,
+        limit: Duration,
+        command: impl FnOnce(SyncSender<T>) -> Command,
+    ) -> Result<T, ControlGone> {
         let (answer, wait) = sync_channel(1);
         self.send(command(answer))?;
-        wait.recv_timeout(ANSWER_MAX).map_err(|_| ControlGone)
+        wait.recv_timeout(limit).map_err(|_| ControlGone)
     }
 
     fn send(&self, command: Command) -> Result<(), ControlGone> {

@@ -11,6 +11,7 @@ mod descriptors;
 mod driver;
 mod edit;
 mod error;
+mod figures;
 mod frontends;
 mod gateways;
 mod groups;
@@ -67,6 +68,7 @@ use crate::vhost_user::PatchBay;
 
 pub use edit::PortEdit;
 pub use error::{ApplyError, RunError};
+pub use figures::{Figures, TableFigures};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};

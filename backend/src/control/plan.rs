@@ -156,6 +156,9 @@ fn check_restart(running: &SwitchSettings, wanted: &SwitchSettings) -> Result<()
     needs("api_mode", mode(running), mode(wanted))?;
     let group = |settings: &SwitchSettings| settings.api_group.clone().unwrap_or("none".to_owned());
     needs("api_group", group(running), group(wanted))?;
+    let listen =
+        |settings: &SwitchSettings| settings.api_listen.map_or("none".to_owned(), |it| it.to_string());
+    needs("api_listen", listen(running), listen(wanted))?;
     let path = |path: &PathBuf| path.display().to_string();
     needs("runtime_dir", path(&running.runtime_dir), path(&wanted.runtime_dir))?;
     needs("state_dir", path(&running.state_dir), path(&wanted.state_dir))

@@ -14,6 +14,21 @@ impl Controller {
     /// The state at this moment.
     pub(super) fn snapshot(&self) -> Snapshot {
         let entries = self.switch.fdb(self.bay.now(), &self.policy);
+        let brief = self.snapshot_with(&entries);
+        Snapshot {
+            fdb: self.fdb_statuses(entries),
+            multicast_groups: self.multicast_groups(),
+            neighbours: self.neighbour_statuses(),
+            ..brief
+        }
+    }
+
+    /// The same without the lists that others make long: learned addresses, multicast groups and neighbours.
+    pub(super) fn brief(&self) -> Snapshot {
+        self.snapshot_with(&self.switch.fdb(self.bay.now(), &self.policy))
+    }
+
+    fn snapshot_with(&self, entries: &[FdbEntry]) -> Snapshot {
         let guests = self.ports.iter().map(|port| port.status(&self.switch));
         let interfaces = self.interfaces.values().map(|port| {
             let missing = self.links.missing(&port.wanted.interface).map(str::to_owned);
@@ -27,13 +42,13 @@ impl Controller {
             generation: self.generation,
             uptime_s: self.started.elapsed().as_secs(),
             ports,
-            networks: self.network_statuses(&entries),
-            fdb: self.fdb_statuses(entries),
-            multicast_groups: self.multicast_groups(),
+            networks: self.network_statuses(entries),
+            fdb: Vec::new(),
+            multicast_groups: Vec::new(),
             multicast: self.multicast_status(),
             stp: self.trees.statuses(),
             outsides: self.outside_statuses(),
-            neighbours: self.neighbour_statuses(),
+            neighbours: Vec::new(),
             bonds: self.bonds.statuses(|port| Some(&self.interfaces.get(&port)?.name)),
             qos: QosStatus { meters, trees: self.shaping_statuses() },
             workers: self.bay.workers(),

@@ -21,6 +21,7 @@ use super::message::{Belongings, Done, Message};
 use super::offers::Offers;
 use super::outlet::Outlet;
 use super::poller::{Poller, Wake};
+use super::pulse::Pulse;
 use super::punts::{PuntReceiver, punts};
 use super::replicator::FloodMemory;
 use super::shared::{Reporter, WorkerShared};
@@ -438,6 +439,14 @@ impl Datapath for Dataplane {
             worker.postbox.post(Message::Tap(tap));
         }
         (watch, counters)
+    }
+
+    fn pulse(&mut self) -> Pulse {
+        let (pulse, beats) = Pulse::of(self.workers.iter().map(|worker| worker.cpu).collect());
+        for (worker, beat) in self.workers.iter().zip(beats) {
+            worker.postbox.post(Message::Pulse(beat));
+        }
+        pulse
     }
 
     fn forget(&mut self, port: PortIndex) {

@@ -8,6 +8,7 @@ use viaduct_switch::{Nanos, NetworkIndex, Policy, PortIndex};
 use super::injector::Ticket;
 use super::inlet::Inlet;
 use super::outlet::Outlet;
+use super::pulse::Beat;
 use super::shaping::Table;
 use super::sync::mailbox::Acknowledge;
 use super::tap::Tap;
@@ -41,6 +42,8 @@ pub(super) enum Message {
     Emit { port: PortIndex, link: u8, frame: Vec<u8> },
     /// Take samples.
     Tap(Tap),
+    /// Give a sign of life.
+    Pulse(Beat),
     /// Know these trees before ports' queues.
     SetTrees { table: Arc<Table>, acknowledge: Done },
     /// See to this tree, which the worker owns, at this time at the latest.

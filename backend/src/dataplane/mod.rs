@@ -23,6 +23,7 @@ mod outlet;
 mod pace;
 mod poller;
 mod pressure;
+mod pulse;
 mod punts;
 mod replicator;
 mod shaping;
@@ -46,6 +47,7 @@ use viaduct_switch::{Policy, PortIndex};
 pub use self::handle::{Dataplane, DataplaneError, ShapingReport, Stepped, TreeSetup};
 pub use self::injector::Injector;
 pub use self::offers::{OfferedFrame, Offers};
+pub use self::pulse::Pulse;
 pub use self::punts::ControlFrame;
 pub use self::tap::{Sample, SampleFate, TapCounters, TapTally, Wanted, Watch};
 use crate::config::Polling;
@@ -108,6 +110,11 @@ pub trait Datapath {
     fn watch(&mut self, wanted: Wanted) -> (Watch, Arc<TapCounters>) {
         let (watch, counters, _) = tap::taps(0, wanted);
         (watch, counters)
+    }
+
+    /// Asks every worker for a sign of life; whoever gets the pulse waits for them.
+    fn pulse(&mut self) -> Pulse {
+        Pulse::of(Vec::new()).0
     }
 }
 

@@ -50,6 +50,7 @@ impl Worker {
                 }
                 Message::Depart { tree, at } => self.shaping.bring(tree, at),
                 Message::Tap(tap) => self.taps.add(tap),
+                Message::Pulse(beat) => beat.give(),
                 Message::Stop => return true,
             }
         }

@@ -9,8 +9,8 @@ use viaduct_switch::{Nanos, Policy, PortIndex};
 
 use crate::config::Polling;
 use crate::dataplane::{
-    ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, RingPosition, ShapingReport, TapCounters,
-    TreeSetup, Wanted, Watch,
+    ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, Pulse, RingPosition, ShapingReport,
+    TapCounters, TreeSetup, Wanted, Watch,
 };
 use crate::device::{Device, DeviceFault, DeviceQueue};
 use crate::model::WorkerStatus;
@@ -260,6 +260,11 @@ impl PatchBay {
     /// Has samples taken of what enters, until the watch is dropped.
     pub fn watch(&mut self, wanted: Wanted) -> (Watch, Arc<TapCounters>) {
         self.engine.watch(wanted)
+    }
+
+    /// Asks every worker for a sign of life.
+    pub fn pulse(&mut self) -> Pulse {
+        self.engine.pulse()
     }
 
     /// Readable when [`PatchBay::take_broken`] has something.
