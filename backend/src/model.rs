@@ -11,6 +11,7 @@ mod tunnels;
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use viaduct_switch::FlowCacheSnapshot;
 
@@ -30,7 +31,7 @@ pub use trace::{
 pub use tunnels::{SuppressionStatus, TunnelledNetwork, VtepStatus, VtepTables};
 
 /// The whole state at one moment.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
     /// Counts applied configurations, from 1.
     pub generation: u64,
@@ -63,7 +64,7 @@ pub struct Snapshot {
 }
 
 /// That the daemon is well: the control thread answers, and all workers turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// The running configuration's number.
     pub generation: u64,
@@ -87,7 +88,7 @@ impl PortStatus {
 }
 
 /// How far a port has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortState {
     /// We listen and nobody has come yet.
@@ -107,7 +108,7 @@ pub enum PortState {
 }
 
 /// One port.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PortStatus {
     /// Its name in the configuration.
     pub name: String,
@@ -159,7 +160,7 @@ pub struct PortStatus {
 }
 
 /// The interface behind a port.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceStatus {
     /// Its name in the file.
     pub name: String,
@@ -201,7 +202,7 @@ impl LinkState {
 }
 
 /// What the kernel says about an interface.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkState {
     /// It is not there, or nor is its network namespace.
@@ -246,7 +247,7 @@ impl<'a> Capabilities<'a> {
 }
 
 /// A number of frames and their bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Frames; a super-frame counts once.
     pub frames: u64,
@@ -255,7 +256,7 @@ pub struct Traffic {
 }
 
 /// One reason's count.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DropStatus {
     /// The reason's name.
     pub reason: String,
@@ -266,7 +267,7 @@ pub struct DropStatus {
 }
 
 /// One network.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkStatus {
     /// Its name in the configuration.
     pub name: String,
@@ -285,7 +286,7 @@ pub struct NetworkStatus {
 }
 
 /// One learned address.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FdbStatus {
     /// The network's name.
     pub network: String,
@@ -300,7 +301,7 @@ pub struct FdbStatus {
 }
 
 /// A multicast group with its members, or the multicast routers of a network.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MulticastGroupStatus {
     /// The network's name.
     pub network: String,
@@ -313,7 +314,7 @@ pub struct MulticastGroupStatus {
 }
 
 /// One member of a multicast group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MemberStatus {
     /// The port's name.
     pub port: String,
@@ -322,7 +323,7 @@ pub struct MemberStatus {
 }
 
 /// Counters of multicast snooping.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct MulticastStatus {
     /// General queries of routers that were believed.
     pub queries: u64,
@@ -347,7 +348,7 @@ pub struct MulticastStatus {
 }
 
 /// One worker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStatus {
     /// The processor it is pinned to.
     pub cpu: usize,
@@ -370,7 +371,7 @@ pub struct WorkerStatus {
 }
 
 /// What a worker's flow cache did since the daemon's start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct FlowCacheStatus {
     /// Frames for which an earlier decision was replayed.
     pub hits: u64,

@@ -3,6 +3,7 @@
 //! Whoever may open the socket may do everything; its permissions are the authorisation. On TCP it only tells (`tcp.rs`). docs/api.md lists the
 //! paths. Names are those of the configuration file and of [`crate::model`].
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Problem;
@@ -14,6 +15,8 @@ mod diagnosis;
 mod gateways;
 mod lasting;
 mod measures;
+mod openapi;
+mod operations;
 mod ports;
 mod routes;
 mod server;
@@ -31,7 +34,7 @@ pub use tcp::{TcpError, listen};
 const PORT_PATCH_MAX: usize = 64 << 10;
 
 /// Why a request was refused: the body of every answer that is not a success.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// What is wrong and how to go on, in a sentence.
     pub error: String,
@@ -48,7 +51,7 @@ fn is_zero(number: &usize) -> bool {
 }
 
 /// The answer to `PUT /v1/config` and `PATCH /v1/ports/NAME`.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Applied {
     /// What changed, or would change, and the generation in force afterwards.
     #[serde(flatten)]

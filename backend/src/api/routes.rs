@@ -7,13 +7,13 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::operations::{in_words, routed};
 use super::tally::Tally;
-use super::{Applied, Refusal, connections, diagnosis, gateways, measures, watch};
+use super::{Applied, Refusal};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::{SecurityStatus, Snapshot};
@@ -36,37 +36,7 @@ pub(super) type Api = State<Arc<Shared>>;
 pub(super) fn router(handle: Handle, tally: Arc<Tally>) -> Router {
     let (uploads, scrapes) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(1));
     let shared = Shared { handle, uploads, scrapes, tally };
-    Router::new()
-        .route("/metrics", get(measures::metrics))
-        .route("/v1/health", get(measures::health))
-        .route("/v1/status", get(status))
-        .route("/v1/ports", get(ports))
-        .route("/v1/ports/{name}", get(port).patch(super::ports::patch))
-        .route("/v1/uplinks", get(uplinks))
-        .route("/v1/uplinks/{name}", get(uplink))
-        .route("/v1/networks", get(networks))
-        .route("/v1/fdb", get(fdb))
-        .route("/v1/groups", get(groups))
-        .route("/v1/groups/{name}", get(group))
-        .route("/v1/address_groups", get(address_groups))
-        .route("/v1/multicast", get(multicast))
-        .route("/v1/stp", get(stp))
-        .route("/v1/bonds", get(bonds))
-        .route("/v1/neighbours", get(gateways::neighbours))
-        .route("/v1/routes", get(gateways::routes))
-        .route("/v1/nat", get(gateways::nat))
-        .route("/v1/vteps", get(gateways::vteps))
-        .route("/v1/leases", get(gateways::leases))
-        .route("/v1/services", get(gateways::services))
-        .route("/v1/qos", get(qos))
-        .route("/v1/workers", get(workers))
-        .route("/v1/config", put(config))
-        .route("/v1/trace", post(diagnosis::trace))
-        .route("/v1/connections", get(connections::list).delete(connections::clear))
-        .route("/v1/watch", post(watch::watch))
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(unknown_method)
-        .with_state(Arc::new(shared))
+    routed().fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(Arc::new(shared))
 }
 
 /// An answer that is no success.
@@ -134,17 +104,17 @@ pub(super) async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.map_err(ended)
 }
 
-async fn status(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn status(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot))
 }
 
-async fn ports(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn ports(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.ports))
 }
 
-async fn port(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
+pub(super) async fn port(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     let port = snapshot.ports.iter().find(|port| port.name == name);
     let port = port.ok_or_else(|| {
@@ -153,12 +123,12 @@ async fn port(State(shared): Api, Path(name): Path<String>) -> Result<Response, 
     Ok(answer(snapshot.generation, port))
 }
 
-async fn uplinks(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn uplinks(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.uplinks().collect::<Vec<_>>()))
 }
 
-async fn uplink(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
+pub(super) async fn uplink(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     let uplink = snapshot.uplinks().find(|uplink| uplink.name == name).ok_or_else(|| {
         Refused::new(StatusCode::NOT_FOUND, "there is no such uplink; GET /v1/uplinks lists all")
@@ -166,12 +136,12 @@ async fn uplink(State(shared): Api, Path(name): Path<String>) -> Result<Response
     Ok(answer(snapshot.generation, uplink))
 }
 
-async fn networks(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn networks(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.networks))
 }
 
-async fn fdb(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn fdb(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.fdb))
 }
@@ -181,12 +151,12 @@ async fn security(shared: &Arc<Shared>) -> Result<SecurityStatus, Refused> {
     Ok(blocking(move || handle.security()).await??)
 }
 
-async fn groups(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn groups(State(shared): Api) -> Result<Response, Refused> {
     let security = security(&shared).await?;
     Ok(answer(security.generation, &security.groups))
 }
 
-async fn group(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
+pub(super) async fn group(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
     let security = security(&shared).await?;
     let group = security.groups.iter().find(|group| group.name == name).ok_or_else(|| {
         Refused::new(StatusCode::NOT_FOUND, "there is no such group; GET /v1/groups lists all")
@@ -194,38 +164,38 @@ async fn group(State(shared): Api, Path(name): Path<String>) -> Result<Response,
     Ok(answer(security.generation, group))
 }
 
-async fn address_groups(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn address_groups(State(shared): Api) -> Result<Response, Refused> {
     let security = security(&shared).await?;
     Ok(answer(security.generation, &security.address_groups))
 }
 
-async fn multicast(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn multicast(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.multicast_groups))
 }
 
-async fn stp(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn stp(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.stp))
 }
 
-async fn bonds(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn bonds(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.bonds))
 }
 
-async fn qos(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn qos(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.qos))
 }
 
-async fn workers(State(shared): Api) -> Result<Response, Refused> {
+pub(super) async fn workers(State(shared): Api) -> Result<Response, Refused> {
     let snapshot = snapshot(&shared).await?;
     Ok(answer(snapshot.generation, &snapshot.workers))
 }
 
 /// Makes the daemon match the TOML text in the body, all or nothing.
-async fn config(State(shared): Api, request: Request) -> Result<Response, Refused> {
+pub(super) async fn config(State(shared): Api, request: Request) -> Result<Response, Refused> {
     let dry_run = dry_run(request.uri())?;
     let (parts, body) = request.into_parts();
     let loaded = upload(&shared, body).await?;
@@ -289,10 +259,7 @@ fn generation(tag: &str) -> Option<u64> {
 }
 
 async fn unknown_path() -> Refused {
-    let error = "there is no such path; there are GET /metrics, /v1/health, /v1/status, /v1/ports, /v1/ports/NAME, /v1/uplinks, \
-                 /v1/uplinks/NAME, /v1/networks, /v1/fdb, \
-                 /v1/groups, /v1/groups/NAME, /v1/address_groups, /v1/multicast, /v1/stp, /v1/bonds, /v1/qos, \
-                 /v1/neighbours, /v1/routes, /v1/vteps, /v1/leases, /v1/services, /v1/nat, /v1/connections, /v1/workers, PATCH /v1/ports/NAME, PUT /v1/config, POST /v1/trace and /v1/watch";
+    let error = format!("there is no such path; there are {}", in_words());
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 

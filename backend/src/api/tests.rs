@@ -147,6 +147,58 @@ fn every_path_answers_with_its_generation() {
 }
 
 #[test]
+fn the_document_has_what_is_served_and_nothing_else() {
+    let api = Api::start();
+    let (status, _, document) = api.request("GET", "/v1/openapi.json", "", "");
+    assert_eq!((status, document["openapi"].as_str()), (200, Some("3.1.0")));
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 25, "{}", paths.len());
+    for (path, methods) in paths {
+        for method in ["get", "put", "post", "patch", "delete"] {
+            let (status, _, text) = api.raw(
+                format!(
+                    "{} {} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n}}{{",
+                    method.to_uppercase(),
+                    path.replace("{name}", "vm1")
+                )
+                .as_bytes(),
+            );
+            assert_eq!(methods[method].is_object(), status != 405, "{method} {path}: {status} {text}");
+        }
+    }
+    let documentation = include_str!("../../../docs/api.md");
+    for (path, methods) in paths {
+        for method in methods.as_object().unwrap().keys() {
+            let row = format!("`{} {}", method.to_uppercase(), path.replace("{name}", "NAME"));
+            assert!(documentation.contains(&row), "docs/api.md has no {row}");
+        }
+    }
+}
+
+#[test]
+fn every_reference_in_the_document_leads_somewhere() {
+    let document = openapi::whole();
+    let mut references = Vec::new();
+    collect(&document, &mut references);
+    assert!(references.len() > 50, "{}", references.len());
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+fn collect<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|field| collect(field, found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
 fn what_does_not_exist_says_what_does() {
     let api = Api::start();
     let (status, _, body) = api.request("GET", "/v2/ports", "", "");

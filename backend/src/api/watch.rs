@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::body::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
@@ -35,11 +36,14 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 const WAIT_MAX_S: u64 = 15;
 
 /// The question.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Question {
+pub(super) struct Question {
+    /// Only frames that enter at this port, or leave by it.
     port: Option<String>,
+    /// Only frames that are dropped or lost.
     drops: bool,
+    /// Only packets that it means.
     filter: String,
 }
 

@@ -1,6 +1,7 @@
 //! One port is changed by itself while the switch runs.
 
 use event_manager::EventOps;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::{Config, Qos};
@@ -9,7 +10,7 @@ use crate::control::groups::{check_filtered, distinct};
 use crate::control::{ApplyError, Changes};
 
 /// What is to be changed of a port; what is left out stays.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PortEdit {
     /// Its security groups, and no others.

@@ -1,12 +1,13 @@
 //! What is told of bonds and of neighbours on their links.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use viaduct_switch::lacp;
 
 use super::LinkState;
 
 /// A bond: several links as one uplink.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct BondStatus {
     /// The uplink's name.
     pub uplink: String,
@@ -25,7 +26,7 @@ pub struct BondStatus {
 }
 
 /// One link of a bond.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct BondLinkStatus {
     /// Its interface's name in the file.
     pub interface: String,
@@ -50,7 +51,7 @@ pub struct BondLinkStatus {
 }
 
 /// What LACP knows of a link.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LacpLinkStatus {
     /// This end, as LACPDUs tell it.
     pub actor: LacpEnd,
@@ -79,7 +80,7 @@ pub struct LacpLinkStatus {
 }
 
 /// A neighbour on an uplink, as it tells itself by LLDP (IEEE 802.1AB-2016).
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NeighbourStatus {
     /// The uplink's name.
     pub uplink: String,
@@ -112,7 +113,7 @@ pub struct NeighbourStatus {
 }
 
 /// One end of a link, as LACP tells it (IEEE 802.1AX-2020, 6.4.2.3).
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LacpEnd {
     /// The system's address.
     pub system: String,

@@ -1,9 +1,10 @@
 //! Connections that are tracked.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A part of the connections.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionPage {
     /// The connections, in the table's order.
     pub connections: Vec<ConnectionStatus>,
@@ -12,7 +13,7 @@ pub struct ConnectionPage {
 }
 
 /// One connection.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionStatus {
     /// Its network.
     pub network: String,
@@ -37,7 +38,7 @@ pub struct ConnectionStatus {
 }
 
 /// The answer to `DELETE /v1/connections`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Cleared {
     /// How many connections were ended.
     pub connections: usize,

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NeighbourStatus;
 
 /// A way that packets go.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RouteStatus {
     /// The router's name: its own, that of its only network, or that of its uplink.
     pub router: String,
@@ -23,7 +24,7 @@ pub struct RouteStatus {
 }
 
 /// A station that a gateway sends to.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StationStatus {
     /// Its network.
     pub network: String,
@@ -40,7 +41,7 @@ pub struct StationStatus {
 }
 
 /// Neighbours of both kinds.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NeighbourTables {
     /// Stations that gateways send to, by network and address.
     pub stations: Vec<StationStatus>,
@@ -49,7 +50,7 @@ pub struct NeighbourTables {
 }
 
 /// An address that is lent, or about to be.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseStatus {
     /// The network.
     pub network: String,
@@ -73,7 +74,7 @@ pub struct LeaseStatus {
 }
 
 /// How often something happened at a service of gateways.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceEventStatus {
     /// `dhcp`, `dhcp6`, or `services`: names, metadata and the connections with them.
     pub service: String,
@@ -88,7 +89,7 @@ pub struct ServiceEventStatus {
 }
 
 /// What the switch itself is at an uplink, while its interface is there.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct OutsideStatus {
     /// The uplink.
     pub uplink: String,
@@ -105,7 +106,7 @@ pub struct OutsideStatus {
 }
 
 /// That a station claims an address of an uplink's.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ClaimStatus {
     /// The address.
     pub address: String,
@@ -118,7 +119,7 @@ pub struct ClaimStatus {
 }
 
 /// Where an uplink's DHCP client stands.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct DhcpClientStatus {
     /// `down`, `waiting`, `selecting`, `requesting`, `rebooting`, `probing`, `bound`, `renewing` or `rebinding` (RFC 2131, 4.4).
     pub state: String,
@@ -135,7 +136,7 @@ pub struct DhcpClientStatus {
 }
 
 /// What translates addresses, and a part of the mappings.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NatStatus {
     /// Mappings, those included whose port is held for a while after its last connection.
     pub mappings: usize,
@@ -164,7 +165,7 @@ pub struct NatStatus {
 }
 
 /// How much of an outside address is taken.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NatAddressStatus {
     /// Its network.
     pub network: String,
@@ -179,7 +180,7 @@ pub struct NatAddressStatus {
 }
 
 /// An outside port that stands for a station's.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MappingStatus {
     /// The station's network.
     pub network: String,

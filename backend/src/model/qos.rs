@@ -1,9 +1,10 @@
 //! What QoS lets through, as the API tells it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Quality of service.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct QosStatus {
     /// Meters of what ports send, by QoS and port.
     pub meters: Vec<MeterStatus>,
@@ -13,7 +14,7 @@ pub struct QosStatus {
 }
 
 /// A meter: a port's, or that of several.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct MeterStatus {
     /// The QoS, by its name in the file.
     pub qos: String,
@@ -41,7 +42,7 @@ pub struct MeterStatus {
 }
 
 /// Packets, as they are on a wire.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CountedStatus {
     /// How many; a super-frame counts as its segments.
     pub packets: u64,
@@ -50,7 +51,7 @@ pub struct CountedStatus {
 }
 
 /// A tree of queues, or one queue, before the queues of ports.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ShapingStatus {
     /// The QoS, by its name in the file.
     pub qos: String,
@@ -64,7 +65,7 @@ pub struct ShapingStatus {
 
 /// A class of such a tree. What happened in the classes below it counts for it, but for drops and backlog, which the root alone
 /// has of all.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ShapingClassStatus {
     /// Its name; `root` for the root.
     pub name: String,

@@ -1,9 +1,10 @@
 //! Security groups as the API tells them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// All security groups and address groups.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SecurityStatus {
     /// The configuration's number.
     pub generation: u64,
@@ -14,7 +15,7 @@ pub struct SecurityStatus {
 }
 
 /// A security group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct GroupStatus {
     /// Its name in the configuration.
     pub name: String,
@@ -29,7 +30,7 @@ pub struct GroupStatus {
 }
 
 /// A rule of a group; the fields are those of the file, and what was not written is not there.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RuleStatus {
     /// `ingress` comes to the guest, `egress` from it.
     pub direction: String,
@@ -62,7 +63,7 @@ pub struct RuleStatus {
 }
 
 /// A port that is in a group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct GroupPort {
     /// Its name.
     pub name: String,
@@ -75,7 +76,7 @@ pub struct GroupPort {
 }
 
 /// An address group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AddressGroupStatus {
     /// Its name in the configuration.
     pub name: String,

@@ -1,9 +1,10 @@
 //! What is told of spanning trees.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A spanning tree as this bridge sees it.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StpStatus {
     /// The networks that are in it, by name.
     pub networks: Vec<String>,
@@ -34,7 +35,7 @@ pub struct StpStatus {
 }
 
 /// An uplink in a spanning tree.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StpPortStatus {
     /// The uplink.
     pub uplink: String,

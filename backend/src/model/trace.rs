@@ -1,9 +1,10 @@
 //! What would become of a packet, and what became of others.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The question of `POST /v1/trace`.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TraceRequest {
     /// The port where the packet enters.
@@ -17,7 +18,7 @@ pub struct TraceRequest {
 }
 
 /// A line of `GET /v1/watch`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WatchLine {
     /// A frame, and what became of it.
@@ -27,7 +28,7 @@ pub enum WatchLine {
 }
 
 /// A frame that entered, and what became of it.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct WatchEvent {
     /// When, in microseconds since the daemon's start.
     pub at_us: u64,
@@ -48,7 +49,7 @@ pub struct WatchEvent {
 }
 
 /// A receiver that lost a frame.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LostAt {
     /// The port.
     pub port: String,
@@ -57,7 +58,7 @@ pub struct LostAt {
 }
 
 /// How much a watch saw so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct WatchTally {
     /// Frames that entered.
     pub frames: u64,
@@ -68,7 +69,7 @@ pub struct WatchTally {
 }
 
 /// A packet's way through the switch.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// The port where it enters.
     pub port: String,
@@ -87,7 +88,7 @@ pub struct Trace {
 }
 
 /// One step on a packet's way.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TraceStep {
     /// The stage's name.
     pub stage: String,
@@ -100,7 +101,7 @@ pub struct TraceStep {
 }
 
 /// Something that was looked at.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TraceField {
     /// What it is.
     pub field: String,
@@ -109,7 +110,7 @@ pub struct TraceField {
 }
 
 /// What becomes of a packet.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// In a word.
     pub kind: VerdictKind,
@@ -122,7 +123,7 @@ pub struct Verdict {
 }
 
 /// What becomes of a packet, in a word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictKind {
     /// It leaves by ports.
@@ -137,7 +138,7 @@ pub enum VerdictKind {
 }
 
 /// A port by which a packet leaves.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TraceReceiver {
     /// The port.
     pub port: String,
@@ -151,7 +152,7 @@ pub struct TraceReceiver {
 }
 
 /// Where a packet would wait, if it had to.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TraceQueue {
     /// The port's QoS.
     pub qos: String,

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DropStatus;
 
 /// What is known of the other ends of tunnels, and of the stations behind them.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct VtepTables {
     /// The ends, by uplink, kind and address.
     pub vteps: Vec<VtepStatus>,
@@ -16,7 +17,7 @@ pub struct VtepTables {
 }
 
 /// The other end of tunnels: a VTEP, or a group of them.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VtepStatus {
     /// The uplink over which it is reached.
     pub uplink: String,
@@ -50,7 +51,7 @@ pub struct VtepStatus {
 }
 
 /// A network behind an end of tunnels.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TunnelledNetwork {
     /// Its name.
     pub network: String,
@@ -59,7 +60,7 @@ pub struct TunnelledNetwork {
 }
 
 /// What suppression of ARP and neighbour discovery did, and what it knows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SuppressionStatus {
     /// Questions that were answered here.
     pub answered: u64,

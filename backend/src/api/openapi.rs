@@ -1,0 +1,113 @@
+//! `GET /v1/openapi.json`: the API as a document (OpenAPI 3.1), made of the list of operations and of the types of answers.
+
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::Refusal;
+use super::operations::{Content, Operation, Word, operations};
+
+/// The document, which does not change while the process runs.
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| whole().to_string());
+
+/// The document.
+pub(super) async fn document() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+}
+
+/// Where the schemas of answers and of questions are made.
+struct Schemas {
+    /// What is told: every field is there unless it may be left out.
+    told: SchemaGenerator,
+    /// What may be asked, each schema whole: fields with a default may be left out.
+    asked: SchemaGenerator,
+}
+
+/// The document as a value.
+pub(super) fn whole() -> Value {
+    let told = SchemaSettings::draft2020_12()
+        .with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        })
+        .for_serialize();
+    let asked =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).for_deserialize();
+    let mut schemas = Schemas { told: told.into_generator(), asked: asked.into_generator() };
+    let mut paths = Map::new();
+    for operation in operations() {
+        let place = paths.entry(operation.path).or_insert_with(|| json!({}));
+        place[operation.method] = described(&operation, &mut schemas);
+    }
+    let refusal = schemas.told.subschema_for::<Refusal>();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Viaduct",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "A virtual switch. Served on the Unix socket runtime_dir/api.sock; docs/api.md has more.",
+            "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
+        },
+        "servers": [{ "url": "/" }],
+        "paths": paths,
+        "components": {
+            "responses": {
+                "Refusal": { "description": "Refused", "content": { "application/json": { "schema": refusal } } },
+            },
+            "schemas": schemas.told.take_definitions(true),
+        },
+    })
+}
+
+fn described(operation: &Operation, schemas: &mut Schemas) -> Value {
+    let named = operation.path.contains("{name}");
+    let name = named.then(|| parameter("path", &("name", "string", "The name in the file")));
+    let guard = ("If-Match", "string", "Only if this generation runs, as in `ETag`");
+    let guard = operation.is_change().then(|| parameter("header", &guard));
+    let query = operation.query.iter().map(|word| parameter("query", word));
+    let parameters: Vec<Value> = name.into_iter().chain(guard).chain(query).collect();
+    let mut described = json!({
+        "operationId": id(operation),
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": "Done", "content": content(operation.answer, &mut schemas.told) },
+            "default": { "$ref": "#/components/responses/Refusal" },
+        },
+    });
+    if let Some(body) = operation.body {
+        described["requestBody"] = json!({ "required": true, "content": content(body, &mut schemas.asked) });
+    }
+    described
+}
+
+/// A name for programs: `get_ports_name`.
+fn id(operation: &Operation) -> String {
+    let words = operation
+        .path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !matches!(*word, "" | "v1" | "json"));
+    std::iter::once(operation.method).chain(words).collect::<Vec<_>>().join("_")
+}
+
+fn parameter(place: &str, (name, kind, meaning): &Word) -> Value {
+    json!({
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": meaning,
+        "schema": { "type": kind },
+    })
+}
+
+fn content(content: Content, generator: &mut SchemaGenerator) -> Value {
+    match content {
+        Content::Json(describe) => json!({ "application/json": { "schema": describe(generator) } }),
+        Content::Lines(describe) => json!({ "application/x-ndjson": { "schema": describe(generator) } }),
+        Content::Text(kind) => json!({ kind: { "schema": { "type": "string" } } }),
+    }
+}

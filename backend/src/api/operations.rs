@@ -1,0 +1,228 @@
+//! What can be asked: the one list of which both the router and the OpenAPI document are made.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::routes::{self, Shared};
+use super::{Applied, connections, diagnosis, gateways, measures, openapi, ports, watch};
+use crate::control::PortEdit;
+use crate::model::{
+    AddressGroupStatus, BondStatus, Cleared, ConnectionPage, FdbStatus, GroupStatus, Health, LeaseStatus,
+    MulticastGroupStatus, NatStatus, NeighbourTables, NetworkStatus, PortStatus, QosStatus, RouteStatus,
+    ServiceEventStatus, Snapshot, StpStatus, Trace, TraceRequest, VtepTables, WatchLine, WorkerStatus,
+};
+
+/// How a type is written in a schema.
+pub(super) type Describe = fn(&mut SchemaGenerator) -> Schema;
+
+fn describe<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// A word of a query: its name, its JSON type, what it means.
+pub(super) type Word = (&'static str, &'static str, &'static str);
+
+/// What travels in a body.
+#[derive(Clone, Copy)]
+pub(super) enum Content {
+    /// A JSON value.
+    Json(Describe),
+    /// Lines of JSON, until the client goes.
+    Lines(Describe),
+    /// Text of this media type.
+    Text(&'static str),
+}
+
+impl Content {
+    fn json<T: JsonSchema>() -> Self {
+        Self::Json(describe::<T>)
+    }
+}
+
+/// One thing that can be asked.
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) query: &'static [Word],
+    pub(super) body: Option<Content>,
+    pub(super) answer: Content,
+    handler: MethodRouter<Arc<Shared>>,
+}
+
+impl Operation {
+    fn asks(self, query: &'static [Word]) -> Self {
+        Self { query, ..self }
+    }
+
+    fn takes(self, body: Content) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    /// Whether it changes the configuration, so that `If-Match` guards it.
+    pub(super) fn is_change(&self) -> bool {
+        matches!(self.method, "put" | "patch")
+    }
+}
+
+/// Reads JSON of type `T`.
+fn read<T: JsonSchema>(
+    path: &'static str,
+    summary: &'static str,
+    handler: MethodRouter<Arc<Shared>>,
+) -> Operation {
+    operation("get", path, summary, (Content::json::<T>(), handler))
+}
+
+fn operation(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    (answer, handler): (Content, MethodRouter<Arc<Shared>>),
+) -> Operation {
+    Operation { method, path, summary, query: &[], body: None, answer, handler }
+}
+
+const DRY_RUN: &[Word] = &[("dry_run", "boolean", "Change nothing, only tell what would change")];
+
+const FROM: Word = ("from", "integer", "Where the page before ended (`next`)");
+const LIMIT: Word = ("limit", "integer", "How many at most: 1 to 1000, 100 unless said");
+const PAGE: &[Word] = &[FROM, LIMIT];
+
+const NETWORK: Word = ("network", "string", "Of this network");
+const PORT: Word = ("port", "string", "Opened at this port");
+const ADDRESS: Word = ("address", "string", "To or from this address");
+const PROTOCOL: Word = ("protocol", "string", "Of this protocol, by name or number");
+const TRANSPORT_PORT: Word = ("transport_port", "string", "To or from this transport port");
+const STATE: Word = ("state", "string", "In this state");
+const ALL: Word = ("all", "boolean", "All connections");
+
+/// Everything that can be asked.
+pub(super) fn operations() -> Vec<Operation> {
+    [observed(), state(), gateways_and_tunnels(), changes()].into_iter().flatten().collect()
+}
+
+fn observed() -> Vec<Operation> {
+    vec![
+        operation(
+            "get",
+            "/metrics",
+            "What is measured, for Prometheus",
+            (Content::Text("text/plain"), get(measures::metrics)),
+        ),
+        read::<Health>(
+            "/v1/health",
+            "Whether the control thread answers and all workers turn",
+            get(measures::health),
+        ),
+        operation(
+            "get",
+            "/v1/openapi.json",
+            "This document",
+            (Content::json::<serde_json::Map<String, serde_json::Value>>(), get(openapi::document)),
+        ),
+        operation(
+            "post",
+            "/v1/watch",
+            "What becomes of frames as they come",
+            (Content::Lines(describe::<WatchLine>), post(watch::watch)),
+        )
+        .takes(Content::json::<watch::Question>()),
+        operation(
+            "post",
+            "/v1/trace",
+            "What would become of a packet, or became of the next one; changes nothing",
+            (Content::json::<Trace>(), post(diagnosis::trace)),
+        )
+        .takes(Content::json::<TraceRequest>()),
+    ]
+}
+
+fn state() -> Vec<Operation> {
+    vec![
+        read::<Snapshot>("/v1/status", "The whole state at one moment", get(routes::status)),
+        read::<Vec<PortStatus>>("/v1/ports", "All ports, uplinks among them", get(routes::ports)),
+        read::<PortStatus>("/v1/ports/{name}", "One port", get(routes::port)),
+        read::<Vec<PortStatus>>("/v1/uplinks", "The ports that are uplinks", get(routes::uplinks)),
+        read::<PortStatus>("/v1/uplinks/{name}", "One uplink", get(routes::uplink)),
+        read::<Vec<NetworkStatus>>("/v1/networks", "All networks", get(routes::networks)),
+        read::<Vec<FdbStatus>>("/v1/fdb", "Learned addresses", get(routes::fdb)),
+        read::<Vec<GroupStatus>>("/v1/groups", "Security groups", get(routes::groups)),
+        read::<GroupStatus>("/v1/groups/{name}", "One security group", get(routes::group)),
+        read::<Vec<AddressGroupStatus>>("/v1/address_groups", "Address groups", get(routes::address_groups)),
+        read::<Vec<MulticastGroupStatus>>(
+            "/v1/multicast",
+            "Multicast groups and routers",
+            get(routes::multicast),
+        ),
+        read::<Vec<StpStatus>>("/v1/stp", "Spanning trees", get(routes::stp)),
+        read::<Vec<BondStatus>>("/v1/bonds", "The uplinks that are bonds", get(routes::bonds)),
+        read::<QosStatus>("/v1/qos", "Meters, and trees of queues", get(routes::qos)),
+        read::<Vec<WorkerStatus>>("/v1/workers", "The data path's workers", get(routes::workers)),
+    ]
+}
+
+fn gateways_and_tunnels() -> Vec<Operation> {
+    vec![
+        read::<NeighbourTables>(
+            "/v1/neighbours",
+            "Stations of gateways, and LLDP",
+            get(gateways::neighbours),
+        ),
+        read::<Vec<RouteStatus>>("/v1/routes", "The ways that routed packets go", get(gateways::routes)),
+        read::<NatStatus>("/v1/nat", "What translates addresses, and a page of mappings", get(gateways::nat))
+            .asks(PAGE),
+        read::<VtepTables>("/v1/vteps", "The other ends of tunnels", get(gateways::vteps)),
+        read::<Vec<LeaseStatus>>("/v1/leases", "The addresses that are lent", get(gateways::leases)),
+        read::<Vec<ServiceEventStatus>>(
+            "/v1/services",
+            "What happened at servers of gateways",
+            get(gateways::services),
+        ),
+        read::<ConnectionPage>("/v1/connections", "A page of tracked connections", get(connections::list))
+            .asks(&[NETWORK, PORT, ADDRESS, PROTOCOL, TRANSPORT_PORT, STATE, FROM, LIMIT]),
+    ]
+}
+
+fn changes() -> Vec<Operation> {
+    let of = Content::json::<Applied>;
+    vec![
+        operation(
+            "put",
+            "/v1/config",
+            "Makes the daemon match the file in the body, all or nothing",
+            (of(), put(routes::config)),
+        )
+        .asks(DRY_RUN)
+        .takes(Content::Text("application/toml")),
+        operation(
+            "patch",
+            "/v1/ports/{name}",
+            "Gives one port other security groups or another QoS",
+            (of(), patch(ports::patch)),
+        )
+        .asks(DRY_RUN)
+        .takes(Content::json::<PortEdit>()),
+        operation(
+            "delete",
+            "/v1/connections",
+            "Ends the connections that are meant, or all",
+            (Content::json::<Cleared>(), delete(connections::clear)),
+        )
+        .asks(&[NETWORK, PORT, ADDRESS, PROTOCOL, TRANSPORT_PORT, STATE, ALL]),
+    ]
+}
+
+/// All paths.
+pub(super) fn routed() -> Router<Arc<Shared>> {
+    operations().into_iter().fold(Router::new(), |router, it| router.route(it.path, it.handler))
+}
+
+/// All paths in words, for whoever asks for another one.
+pub(super) fn in_words() -> String {
+    let words = |it: Operation| format!("{} {}", it.method.to_uppercase(), it.path.replace("{name}", "NAME"));
+    operations().into_iter().map(words).collect::<Vec<_>>().join(", ")
+}
