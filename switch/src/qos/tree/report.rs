@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Class, Tree};
 use crate::counters::Volume;
 use crate::qos::discipline::Backlog;
-use crate::qos::plan::{ClassIndex, RootPlan, Shares};
+use crate::qos::plan::{ClassIndex, QueuePlan, RootPlan, Shares};
 use crate::time::Nanos;
 
 /// What there is to say about a tree.
@@ -24,7 +24,7 @@ pub struct ClassReport {
     pub name: Arc<str>,
     /// The class above; `None`: the root, or this is the root.
     pub parent: Option<ClassIndex>,
-    /// What it may send; `None` for a tree that is one queue.
+    /// What it may send; of a tree that is one queue, what that bucket lets go, and `None` if it is no bucket.
     pub shares: Option<Shares>,
     /// What it sent lately, in bits a second: over the last half second or more.
     pub bits_per_second: u64,
@@ -57,7 +57,7 @@ impl Tree {
 
     fn class_report(&self, place: usize, now: Nanos) -> ClassReport {
         let (name, parent, shares) = match &self.plan.root {
-            RootPlan::Queue(_) => (self.plan.name(place), None, None),
+            RootPlan::Queue(queue) => (self.plan.name(place), None, of_bucket(queue)),
             RootPlan::Htb(htb) => {
                 let class = htb.classes.get(place);
                 let shares = class.map_or(htb.root, |class| class.shares);
@@ -82,4 +82,11 @@ impl Tree {
             lent_bytes: lending.lent_bytes,
         }
     }
+}
+
+/// What a bucket lets go: its rate on and on, and its peak as long as it is not empty.
+fn of_bucket(queue: &QueuePlan) -> Option<Shares> {
+    let QueuePlan::Tbf(bucket) = queue else { return None };
+    let (ceil, cburst) = bucket.peak.unwrap_or((bucket.rate, bucket.burst));
+    Some(Shares { rate: bucket.rate, ceil, burst: bucket.burst, cburst })
 }
