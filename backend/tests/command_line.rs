@@ -195,3 +195,20 @@ fn a_user_who_may_not_ask_is_told_who_may() {
     assert!(told.contains("api.sock: permission denied; run as "), "{told}");
     assert!(told.contains("api_group under [switch]") && told.lines().count() == 1, "{told}");
 }
+
+#[test]
+fn there_is_a_manual_page_for_each_command_and_one_for_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = viaduct(&["man", "--dir", folder.path().to_str().unwrap()], &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(page("viaduct.1").contains("A virtual switch for QEMU guests"));
+    let show = page("viaduct-show.1");
+    assert!(show.contains(".TH viaduct-show 1") && show.contains("\n\\&  viaduct show ports vm1"), "{show}");
+    assert_eq!(String::from_utf8(viaduct(&["man", "show"], &[]).stdout).unwrap(), show);
+    let unknown = viaduct(&["man", "shwo"], &[]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("expected a command of viaduct: run, check"), "{}", stderr(&unknown));
+    let nowhere = viaduct(&["man", "--dir", "/nonexistent"], &[]);
+    assert!(stderr(&nowhere).contains("/nonexistent/viaduct.1"), "{}", stderr(&nowhere));
+}

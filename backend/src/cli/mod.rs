@@ -21,6 +21,7 @@ mod gateways;
 mod groups;
 mod locate;
 mod log;
+mod man;
 mod neighbours;
 mod plug;
 mod port;
@@ -191,6 +192,10 @@ Examples:
         #[arg(value_enum)]
         shell: Shell,
     },
+
+    /// Print a manual page, or write all of them into a folder
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -280,6 +285,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         Command::Watch(arguments) => watch::watch(&locate.client()?, arguments, style),
         Command::Bench(arguments) => bench::bench(arguments, style),
         Command::Completions { shell } => Ok(completions(*shell)),
+        Command::Man(arguments) => man::man(CommandLine::command(), arguments),
     }
 }
 

@@ -92,7 +92,8 @@ fn every_rate_is_kept_to_with_frames_of_any_length() {
 #[test]
 fn it_tells_its_rate_and_its_peak() {
     let told = |peak| {
-        let shares = Tree::new(&tbf(8_000_000, 3000, peak), 1, Nanos(0)).unwrap().report(Nanos(0)).root.shares;
+        let shares =
+            Tree::new(&tbf(8_000_000, 3000, peak), 1, Nanos(0)).unwrap().report(Nanos(0)).root.shares;
         shares.map(|shares| [shares.rate.bits(), shares.ceil.bits()])
     };
     assert_eq!(told(None), Some([8_000_000, 8_000_000]));
