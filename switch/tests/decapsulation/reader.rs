@@ -94,9 +94,9 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Inner> {
 fn read_v4(bytes: &[u8], at: usize) -> Option<Ip> {
     let (header, _) = Ipv4Header::from_slice(bytes.get(at..)?).ok()?;
     let end = at + usize::from(header.total_len);
-    // All ones and all zeros are one number in this arithmetic.
-    let is_right = header.header_checksum == header.calc_header_checksum()
-        || (header.header_checksum == 0xffff && header.calc_header_checksum() == 0);
+    let words = bytes[at..at + header.header_len()].chunks_exact(2);
+    let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    let is_right = (sum & 0xffff) + (sum >> 16) == 0xffff;
     let is_part = header.more_fragments || header.fragment_offset.value() != 0;
     let is_whole = end <= bytes.len() && usize::from(header.total_len) >= header.header_len();
     (is_right && !is_part && is_whole).then(|| Ip {
