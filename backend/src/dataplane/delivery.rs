@@ -1,6 +1,7 @@
 //! From the switch's decisions to the receivers' rings: the copies are made here.
 
 mod collector;
+mod coupling;
 mod merging;
 mod shaped;
 mod tunnelled;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use viaduct_switch::offload::{Capabilities, Checksums, Segmenter, Treatment, finish_checksum};
 use viaduct_switch::{Claims, DropReason, Frame, Nanos, Policy, PortIndex, RawClaims, Switch, TagStack};
 
+use viaduct_switch::tunnel::is_vtep_port;
 use viaduct_switch::vlan::{TAG_LEN, TAGS_MAX};
 
 use super::offers::Offers;
@@ -88,10 +90,19 @@ impl Outbox {
 
     /// The sends of each port in turn, in the order in which the frames came.
     pub(super) fn groups(&mut self) -> impl Iterator<Item = &[Send]> {
+        self.visits(|_, _| false)
+    }
+
+    /// The same, but those to VTEPs that `share` an uplink together, so that they leave in one go.
+    pub(super) fn visits(
+        &mut self,
+        share: impl Fn(PortIndex, PortIndex) -> bool,
+    ) -> impl Iterator<Item = &[Send]> {
         if self.mixed {
             self.sends.sort_unstable();
         }
-        self.sends.chunk_by(|a, b| a.to == b.to)
+        let are_vteps = |a: &Send, b: &Send| is_vtep_port(a.to) && is_vtep_port(b.to);
+        self.sends.chunk_by(move |a, b| a.to == b.to || (are_vteps(a, b) && share(a.to, b.to)))
     }
 }
 
@@ -203,6 +214,11 @@ pub(super) trait Taker {
         outcome: &mut Outcome,
     ) -> Result<(), DropReason>;
 
+    /// Whether a tunnel's datagrams may come as trains: not to what counts and cuts them one by one.
+    fn takes_trains(&self) -> bool {
+        false
+    }
+
     /// What is to be done with a frame before it is taken, for a receiver of these capabilities.
     #[inline]
     fn treatment(&self, receiver: Capabilities, claims: &Claims, head: &[u8]) -> Treatment {
@@ -221,6 +237,10 @@ impl Taker for ReceiveQueue {
         outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
         self.send(header, head, rest, length, outcome)
+    }
+
+    fn takes_trains(&self) -> bool {
+        true
     }
 }
 
@@ -327,7 +347,7 @@ impl Delivered<'_> {
         match before {
             Before::Nothing => self.frame(&outlet.capabilities, taker, send, outcome),
             Before::Tags(tags) => self.tagged(outlet, taker, send, outcome, tags),
-            Before::Tunnel(vtep) => self.tunnelled(outlet, taker, send, outcome, *vtep),
+            Before::Tunnel => self.tunnelled(outlet, taker, send, outcome),
         }
     }
 

@@ -33,6 +33,7 @@ mod steering;
 mod switching;
 mod sync;
 mod tap;
+mod trains;
 mod tunnels;
 mod visits;
 mod way;

@@ -20,7 +20,6 @@ use super::replicator::{FloodMemory, Replicator};
 use super::shaping::{Agenda, Shaping};
 use super::shared::{Reporter, WorkerShared, add, elapsed};
 use super::steering::seconds;
-use super::switching::Entry;
 use super::sync::mailbox::Mailbox;
 use super::tap::Taps;
 use super::visits::{ADDRESSEES, Delivery, after_visit};
@@ -54,6 +53,8 @@ pub(super) struct Worker {
     /// Receive queues with frames waiting: port, queue, and since when.
     pub(super) waiting: Vec<(PortIndex, u16, Instant)>,
     pub(super) burst: Burst,
+    /// Room for what a frame of it is taken apart into.
+    pub(super) apart: Burst,
     pub(super) outbox: Outbox,
     pub(super) workshop: Workshop,
     /// Floods to many receivers, which get their copies round by round.
@@ -120,6 +121,7 @@ impl Worker {
             polled: Vec::new(),
             waiting: Vec::new(),
             burst: Burst::new(PortIndex::new(0)?),
+            apart: Burst::new(PortIndex::new(0)?),
             outbox: Outbox::default(),
             workshop,
             replicator: Replicator::new(parts.flood_memory),
@@ -198,7 +200,7 @@ impl Worker {
         let (port, link) = (inlet.port, inlet.link);
         self.count_malformed(place, now);
         self.note_flows(port, pair, now);
-        self.switch_burst(link, now, Entry::Anew);
+        self.switch_arrivals(link, now);
         let Some(inlet) = self.inlets.get_mut(place as usize).and_then(Option::as_mut) else { return false };
         let wanted = inlet.way.complete(&self.burst);
         let (frames, bytes) = (self.burst.frames().0.len(), self.burst.bytes());
@@ -268,7 +270,8 @@ impl Worker {
             addressees: [None; ADDRESSEES],
             untold: None,
         };
-        delivery.all(self.outbox.groups());
+        let (switch, policy) = (&self.switch, self.state.policy());
+        delivery.all(self.outbox.visits(|one, other| switch.share_uplink(policy, one, other)));
         let (reached, addressees) = (delivery.reached, delivery.addressees);
         // A flood passes ports by whose drivers don't run; one that met no other was for nobody.
         let alone = u64::from((flooded & !reached).count_ones());

@@ -1,11 +1,13 @@
 //! Frames that enter a burst from elsewhere than a guest's ring.
 
+use std::ops::Range;
+
 use viaduct_switch::claims::FLAG_DATA_VALID;
-use viaduct_switch::{DropReason, Metadata, PortIndex, frame::HEAD_MAX};
+use viaduct_switch::{Claims, DropReason, Metadata, PortIndex, frame::HEAD_MAX};
 
 use super::copy::copy;
 use super::transmit::{BURST_FRAMES, Burst, FRAME_MAX, Span, claims_in, span};
-use crate::memory::Segment;
+use crate::memory::{Segment, copy_out};
 
 /// Bytes of a VLAN tag (IEEE 802.1Q-2018, 9.3), and of the two addresses that stand before it.
 const TAG: usize = 4;
@@ -45,6 +47,47 @@ impl Burst {
         self.is_mergeable = merge;
     }
 
+    /// Makes the burst empty, for parts of the frame that `whole` shows.
+    pub(crate) fn begin_apart(&mut self, whole: &Self) {
+        self.begin(whole.is_mergeable);
+    }
+
+    /// Adds a frame that begins with these headers, and goes on with these bytes of the frame that `whole` shows and that lies where it
+    /// is until this burst is done with. Says whether there was room.
+    pub(crate) fn add_part(&mut self, whole: &Self, headers: &[u8], bytes: Range<usize>) -> bool {
+        let (Some(frame), [source, ..]) = (self.frames.get_mut(self.filled), whole.frames().0) else {
+            return false;
+        };
+        let (before, room) = frame.head.room().split_at_mut(headers.len().min(HEAD_MAX));
+        before.copy_from_slice(headers.get(..HEAD_MAX).unwrap_or(headers));
+        let (mut skipped, mut left, mut filled) = (bytes.start, bytes.len(), 0);
+        let first = self.segments.len();
+        let head = source.head.bytes();
+        let head = Segment { host: head.as_ptr().cast_mut(), len: u32::try_from(head.len()).unwrap_or(0) };
+        let Span { first: rest, count } = source.payload;
+        let rest = whole.segments.get(rest as usize, count as usize);
+        for piece in std::iter::once(&head).chain(rest) {
+            let passed = skipped.min(piece.len as usize);
+            skipped -= passed;
+            let mut len = left.min(piece.len as usize - passed);
+            left -= len;
+            let mut host = piece.host.wrapping_add(passed);
+            let taken = len.min(room.len() - filled);
+            copy_out(&[], &[Segment { host, len: length_of(taken) }], &mut room[filled..filled + taken]);
+            (filled, host, len) = (filled + taken, host.wrapping_add(taken), len - taken);
+            if len > 0 && self.segments.push(Segment { host, len: length_of(len) }).is_err() {
+                self.segments.truncate(first);
+                return false;
+            }
+        }
+        frame.head.set_len(headers.len() + filled);
+        let length = length_of(headers.len() + bytes.len() - left);
+        frame.meta = Metadata::new(source.meta.source, length, Claims::default());
+        frame.payload = span(first, self.segments.len() - first);
+        self.filled += 1;
+        true
+    }
+
     /// Whether one more frame may be added.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
@@ -70,13 +113,14 @@ impl Burst {
 
     /// Takes the frames out for which `judge` says so by what they begin with.
     pub(crate) fn keep(&mut self, mut judge: impl FnMut(&[u8]) -> Judgement) {
-        let mut kept = 0;
+        let (mut kept, vouched) = (0, std::mem::take(&mut self.vouched));
         for place in 0..self.filled {
             match judge(self.frames[place].head.bytes()) {
                 Judgement::Keep => {
                     if kept != place {
                         self.frames.swap(kept, place);
                     }
+                    self.vouched |= (vouched >> (place % BURST_FRAMES) & 1) << (kept % BURST_FRAMES);
                     kept += 1;
                 }
                 Judgement::Taken => {}
@@ -147,3 +191,10 @@ impl Burst {
         Ok(())
     }
 }
+
+fn length_of(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! A guest's transmit ring: where frames enter the switch, a burst at a time.
 
+use std::ops::Range;
+
 use viaduct_switch::{
     DropReason, Frame, Head, Marks, Metadata, NetworkIndex, PortIndex, RawClaims, TakenTag, Volume,
     frame::HEAD_MAX,
@@ -70,6 +72,8 @@ impl BurstLimit {
 /// Frames that were read and not completed yet, all from one ring.
 pub struct Burst {
     pub(super) frames: Vec<Frame<Span>>,
+    /// The first frame that is shown: others but for a part of them are looked at one after the other.
+    pub(super) first: usize,
     pub(super) filled: usize,
     pub(super) segments: Segments,
     /// Chains that were taken, in `ready[..chains]`; behind them some that were only looked at.
@@ -92,6 +96,7 @@ impl Burst {
         let frame = Frame { head: Head::default(), meta, payload: Span::default() };
         Self {
             frames: vec![frame; BURST_FRAMES],
+            first: 0,
             filled: 0,
             segments: Segments::with_capacity(BURST_SEGMENTS + CHAIN_MAX),
             ready: [Ready::default(); BURST_FRAMES],
@@ -119,6 +124,7 @@ impl Burst {
     #[inline]
     fn clear_for(&mut self, limit: BurstLimit) {
         self.limit = limit;
+        self.first = 0;
         self.filled = 0;
         self.segments.clear();
         self.chains = 0;
@@ -130,17 +136,22 @@ impl Burst {
 
     /// The frames and the list of segments that their [`Span`]s name.
     pub fn parts(&mut self) -> (&mut [Frame<Span>], &Segments) {
-        (self.frames.get_mut(..self.filled).unwrap_or_default(), &self.segments)
+        (self.frames.get_mut(self.first..self.filled).unwrap_or_default(), &self.segments)
     }
 
     /// The same, for who takes something off the frames' beginnings.
     pub fn parts_mut(&mut self) -> (&mut [Frame<Span>], &mut Segments) {
-        (self.frames.get_mut(..self.filled).unwrap_or_default(), &mut self.segments)
+        (self.frames.get_mut(self.first..self.filled).unwrap_or_default(), &mut self.segments)
+    }
+
+    /// Shows these frames alone, counted as the burst was read, until it is told otherwise.
+    pub(crate) fn show(&mut self, frames: Range<usize>) {
+        (self.first, self.filled) = (frames.start, frames.end.min(self.frames.len()));
     }
 
     /// Has nobody believe that the checksums of these frames, a bit each, are right: what the kernel vouched for was outside.
     pub fn distrust(&mut self, frames: u64) {
-        self.vouched &= !frames;
+        self.vouched &= !(frames << self.first % BURST_FRAMES);
     }
 
     /// What is said of the network of the frame that was loaded, which has no tag.
@@ -152,7 +163,7 @@ impl Burst {
 
     /// The frames to be looked at and the list of segments that their [`Span`]s name.
     pub fn frames(&self) -> (&[Frame<Span>], &Segments) {
-        (self.frames.get(..self.filled).unwrap_or_default(), &self.segments)
+        (self.frames.get(self.first..self.filled).unwrap_or_default(), &self.segments)
     }
 
     /// Makes the burst hold one frame of our own, whose bytes must stay where they are until the burst is
@@ -185,7 +196,7 @@ impl Burst {
 
     /// If frames may be merged into super-frames: those whose transport checksum the kernel vouches for, a bit each.
     pub fn mergeable(&self) -> Option<u64> {
-        self.is_mergeable.then_some(self.vouched)
+        self.is_mergeable.then_some(self.vouched >> (self.first % BURST_FRAMES))
     }
 
     pub(super) fn is_full(&self) -> bool {

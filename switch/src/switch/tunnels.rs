@@ -1,6 +1,7 @@
 //! Tunnels of the switch: frames that come and go behind outer headers. See [`crate::tunnel`].
 
 use super::{Switch, WorkerState};
+use crate::drops::DropReason;
 use crate::fdb::Key;
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
@@ -8,7 +9,7 @@ use crate::mac::MacAddress;
 use crate::packet::Address;
 use crate::policy::Policy;
 use crate::time::Nanos;
-use crate::tunnel::{Admission, Encapsulation, EndpointIndex, Unreached, Vteps, Ways};
+use crate::tunnel::{Admission, Encapsulation, EndpointIndex, Train, Unreached, Vteps, Ways};
 
 impl Switch {
     /// The remote ends of all tunnels; made with the first one.
@@ -59,6 +60,18 @@ impl Switch {
         admission
     }
 
+    /// The train of a tunnel's datagrams that a frame is, which is to be taken apart before [`Switch::admit_tunnelled`]; `None`: it is none
+    /// for an end of the switch's. What is refused is counted at the port where it came in.
+    #[cold]
+    pub fn train<P>(&self, worker: &WorkerState, frame: &Frame<P>) -> Option<Result<Train, DropReason>> {
+        let policy = &worker.policy;
+        let train = policy.tunnels()?.train(policy, frame)?;
+        if let Err(reason) = train {
+            self.counters.port(frame.meta.source).add_drops(reason, 1);
+        }
+        Some(train)
+    }
+
     /// Whether frames that come in at `port` may have come by tunnels.
     #[must_use]
     #[inline]
@@ -89,6 +102,13 @@ impl Switch {
         let tunnels = policy.tunnels()?;
         let (endpoint, _) = self.vteps.get()?.get(vtep)?;
         Some(tunnels.endpoint(endpoint)?.uplink)
+    }
+
+    /// Whether frames to these two VTEPs leave by the same port.
+    #[must_use]
+    pub fn share_uplink(&self, policy: &Policy, one: PortIndex, other: PortIndex) -> bool {
+        let uplink = self.uplink_of(policy, one);
+        uplink.is_some() && uplink == self.uplink_of(policy, other)
     }
 
     /// Forgets VTEPs that were silent for long and are not configured, and the stations behind them; to be called every now and then.

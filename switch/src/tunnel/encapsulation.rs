@@ -16,6 +16,9 @@ use crate::vlan::{TAG_LEN, TAGS_MAX};
 /// Bytes of the longest outer headers: Ethernet, two tags, IPv6, UDP, and the tunnel's own.
 pub const PREFIX_MAX: usize = 14 + TAGS_MAX * TAG_LEN + 40 + 8 + 8;
 
+/// Bytes of a UDP header.
+const UDP_HEADER: usize = 8;
+
 /// "Don't fragment" (RFC 791, 3.1).
 const DONT_FRAGMENT: u8 = 0x40;
 
@@ -222,10 +225,52 @@ impl Encapsulation {
         self.mtu.saturating_sub(outer).saturating_sub(crate::frame::ETHERNET)
     }
 
+    /// Whether frames may leave as a train.
+    #[must_use]
+    #[inline]
+    pub fn takes_trains(&self) -> bool {
+        self.udp_at != 0
+    }
+
+    /// Whether the outer packets are of IPv4.
+    #[must_use]
+    #[inline]
+    pub fn is_v4(&self) -> bool {
+        self.is_v4
+    }
+
+    /// The headers of IP and UDP, as many bytes as a packet has before what a train repeats.
+    #[must_use]
+    #[inline]
+    pub fn packet_headers(&self) -> usize {
+        (self.udp_at + UDP_HEADER).saturating_sub(self.network_at)
+    }
+
+    /// The tunnel's own header, which stands before each frame of a train.
+    #[must_use]
+    #[inline]
+    pub fn tunnel_header(&self) -> &[u8] {
+        self.bytes.get(self.udp_at + UDP_HEADER..self.len).unwrap_or_default()
+    }
+
     /// Writes the headers of one frame to the beginning of `room`, which has [`Encapsulation::len`] bytes or more; gives the checksum
     /// that is left to be finished, counted from there.
     #[inline]
     pub fn put(&self, inside: &Inside, room: &mut [u8]) -> Option<PartialChecksum> {
+        self.put_with(inside, room, self.has_checksum)
+    }
+
+    /// Writes the headers of a train, whose first frame stands behind them, in the same way: `inside` has the length of all that follows
+    /// them. Gives what is left to be done. Whoever cuts it makes checksums, whether there are to be some or not: any receiver
+    /// takes a right one (RFC 7348, 5).
+    #[inline]
+    pub fn put_train(&self, inside: &Inside, size: u16, room: &mut [u8]) -> Claims {
+        let checksum = self.put_with(inside, room, true);
+        Claims { checksum, gso: Some(Gso { kind: GsoKind::Udp, size, ecn: false }) }
+    }
+
+    #[inline]
+    fn put_with(&self, inside: &Inside, room: &mut [u8], has_checksum: bool) -> Option<PartialChecksum> {
         let room = room.get_mut(..self.len)?;
         room.copy_from_slice(&self.bytes[..self.len]);
         let behind_ip = self.len - self.network_at - if self.is_v4 { 20 } else { 40 };
@@ -242,11 +287,17 @@ impl Encapsulation {
             packet[1] = ecn << 4;
             packet[4..6].copy_from_slice(&length_field(payload).to_be_bytes());
         }
-        self.put_udp(inside, room, payload)
+        self.put_udp(inside, room, payload, has_checksum)
     }
 
     #[inline]
-    fn put_udp(&self, inside: &Inside, room: &mut [u8], payload: u32) -> Option<PartialChecksum> {
+    fn put_udp(
+        &self,
+        inside: &Inside,
+        room: &mut [u8],
+        payload: u32,
+        has_checksum: bool,
+    ) -> Option<PartialChecksum> {
         if self.udp_at == 0 {
             return None;
         }
@@ -255,7 +306,7 @@ impl Encapsulation {
         udp[..2].copy_from_slice(&(SOURCE_PORT_FIRST | entropy).to_be_bytes());
         let length = length_field(payload);
         udp[4..6].copy_from_slice(&length.to_be_bytes());
-        if !self.has_checksum {
+        if !has_checksum {
             return None;
         }
         // The pseudo-header's sum, not complemented: who finishes the checksum adds the rest (virtio 1.2, 5.1.6.2).

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::endpoint::{EndpointSettings, SegmentSettings};
 use super::outer::Outer;
+use super::train::Train;
 use super::{RecentVteps, Tunnels, Vteps};
 use crate::drops::DropReason;
 use crate::frame::{ETHERNET, Frame, TakenTag};
@@ -29,6 +30,18 @@ pub enum Admission {
 
 /// The outer headers' longest length that is looked for: what stands in a head before a whole inner Ethernet header.
 const INNER_MIN: usize = ETHERNET as usize;
+
+/// Which of our ends a frame is for.
+struct Addressed<'a> {
+    endpoint: &'a EndpointSettings,
+    /// The network in which it came.
+    underlay: NetworkIndex,
+    outer: Outer,
+    /// Where the outer IP header begins.
+    network_at: usize,
+    /// Where the tunnel's header and the inner frame stand.
+    tunnel: Range<usize>,
+}
 
 /// A frame of a tunnel that is for one of our ends.
 struct Arrival<'a> {
@@ -67,24 +80,36 @@ impl Tunnels {
         }
     }
 
-    /// What a frame of a tunnel says; `None`: it is for none of our ends.
-    fn read<P>(&self, policy: &Policy, frame: &Frame<P>) -> Result<Option<Arrival<'_>>, DropReason> {
+    /// The train that a frame is, if it is one for an end of ours; what is wrong with one is told.
+    pub(crate) fn train<P>(&self, policy: &Policy, frame: &Frame<P>) -> Option<Result<Train, DropReason>> {
+        let addressed = self.addressed(policy, frame)?;
+        Train::read(frame, (&addressed.outer, addressed.network_at), addressed.endpoint)
+    }
+
+    /// For which of our ends a frame is; `None`: for none.
+    fn addressed<P>(&self, policy: &Policy, frame: &Frame<P>) -> Option<Addressed<'_>> {
         let head = frame.head.bytes();
-        let Ok(home) = policy.ingress(frame.meta.source).classify(head) else { return Ok(None) };
+        let home = policy.ingress(frame.meta.source).classify(head).ok()?;
         let gateway = policy.network(home.network).and_then(|network| network.gateway());
         let is_own = |mac: MacAddress| gateway.is_some_and(|gateway| gateway.mac == mac) || mac.is_group();
         let is_for_us = head.first_chunk::<6>().is_some_and(|mac| is_own(MacAddress(*mac)));
         if !is_for_us {
-            return Ok(None);
+            return None;
         }
-        let Some(outer) = Outer::read(head, TYPE_FIELD + home.tags + 2) else { return Ok(None) };
+        let (underlay, network_at) = (home.network, TYPE_FIELD + home.tags + 2);
+        let outer = Outer::read(head, network_at)?;
         let mut ends = self.endpoints_at(frame.meta.source);
-        let Some((endpoint, tunnel)) =
-            ends.find_map(|end| Some((end, for_end(end, home.network, head, &outer)?)))
-        else {
+        let (endpoint, tunnel) = ends.find_map(|end| Some((end, for_end(end, underlay, head, &outer)?)))?;
+        Some(Addressed { endpoint, underlay, outer, network_at, tunnel })
+    }
+
+    /// What a frame of a tunnel says; `None`: it is for none of our ends.
+    fn read<P>(&self, policy: &Policy, frame: &Frame<P>) -> Result<Option<Arrival<'_>>, DropReason> {
+        let Some(Addressed { endpoint, underlay, outer, tunnel, .. }) = self.addressed(policy, frame) else {
             return Ok(None);
         };
-        if policy.state(frame.meta.source, home.network) != Some(PortState::Forwarding) {
+        let head = frame.head.bytes();
+        if policy.state(frame.meta.source, underlay) != Some(PortState::Forwarding) {
             return Err(DropReason::StpBlocked);
         }
         if u32::try_from(outer.end_at).is_ok_and(|end| end > frame.meta.length) {

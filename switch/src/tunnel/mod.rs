@@ -21,6 +21,7 @@ mod geneve;
 mod gre;
 mod outer;
 pub mod path_mtu;
+mod train;
 mod vteps;
 mod vxlan;
 
@@ -28,6 +29,7 @@ pub(crate) use encapsulation::Ways;
 pub use encapsulation::{Encapsulation, Inside, PREFIX_MAX, Unreached, fit};
 pub use endpoint::{EndpointIndex, EndpointSettings, SegmentSettings, TunnelError, Tunnels};
 pub use entry::Admission;
+pub use train::{Coupled, TRAIN_SENT_MAX, TRAIN_TAKEN_MAX, Train};
 pub use vteps::{RecentVteps, VTEPS_MAX, VtepEntry, Vteps, is_vtep_port, vtep_port};
 
 use crate::drops::DropReason;

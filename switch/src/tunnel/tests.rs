@@ -3,6 +3,8 @@
 mod many;
 mod outside;
 
+mod trains;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -109,7 +109,7 @@ fn counted(place: &Namespace, name: &str) -> u64 {
 }
 
 /// Frames that were dropped for a reason, at whatever port.
-fn dropped(daemon: &Daemon, reason: &str) -> u64 {
+pub(super) fn dropped(daemon: &Daemon, reason: &str) -> u64 {
     daemon.show().ports.iter().map(|port| port.dropped(reason)).sum()
 }
 

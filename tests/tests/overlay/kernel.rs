@@ -35,7 +35,7 @@ const DEVICES: [(&str, &str); 4] = [
 ];
 
 /// The kernel's device with station 2's addresses, in a namespace of its own: all tenants have the same addresses.
-fn device(machine: &Namespace, (name, words): (&'static str, &str)) -> Namespace {
+pub(super) fn device(machine: &Namespace, (name, words): (&'static str, &str)) -> Namespace {
     let place = Namespace::new(name);
     let device = format!("vx-{name}");
     machine.ip(&format!("link add {device} type vxlan {words} dstport 4789"));

@@ -7,12 +7,13 @@ use viaduct_switch::flow_hash::flow_hash;
 use viaduct_switch::meter::dscp::traffic_class;
 use viaduct_switch::offload::{Capabilities, Treatment, sum};
 use viaduct_switch::router::Why;
-use viaduct_switch::tunnel::{Encapsulation, Inside, PREFIX_MAX, fit, path_mtu};
+use viaduct_switch::tunnel::{Coupled, Encapsulation, Inside, PREFIX_MAX, fit, path_mtu};
 use viaduct_switch::{
     Claims, DropReason, Frame, Metadata, Nanos, NetworkIndex, PartialChecksum, Policy, PortIndex, Switch,
     TagsOf,
 };
 
+use super::coupling::Coupling;
 use super::{Delivered, FRAME_MAX, Outcome, Outlet, Send, Taker};
 use crate::dataplane::offers::{Offers, Place};
 use crate::memory::{Segment, copy_out};
@@ -26,8 +27,8 @@ pub(in crate::dataplane) enum Before<'a> {
     Nothing,
     /// Tags that tell its network.
     Tags(TagsOf<'a>),
-    /// The outer headers of a tunnel to this VTEP.
-    Tunnel(PortIndex),
+    /// The outer headers of a tunnel to the VTEP that it is for.
+    Tunnel,
 }
 
 impl<'a> Before<'a> {
@@ -36,14 +37,14 @@ impl<'a> Before<'a> {
     pub(super) fn of(policy: Option<&'a Policy>, outlet: &Outlet, group: &[Send]) -> Self {
         let Some(policy) = policy else { return Self::Nothing };
         match group.first() {
-            Some(first) if first.to != outlet.port => Self::Tunnel(first.to),
+            Some(first) if first.to != outlet.port => Self::Tunnel,
             _ => policy.tags_of(outlet.port).map_or(Self::Nothing, Self::Tags),
         }
     }
 
     #[inline]
     pub(super) fn is_tunnel(&self) -> bool {
-        matches!(self, Self::Tunnel(_))
+        matches!(self, Self::Tunnel)
     }
 
     /// How many bytes that are for a frame.
@@ -52,7 +53,7 @@ impl<'a> Before<'a> {
             Self::Nothing => 0,
             Self::Tags(tags) => tags.of(meta).map_or(0, |tags| tags.len()),
             // As many as there may be: a tree counts them before they are known.
-            Self::Tunnel(_) => u16::try_from(PREFIX_MAX).unwrap_or(0),
+            Self::Tunnel => u16::try_from(PREFIX_MAX).unwrap_or(0),
         }
     }
 
@@ -292,8 +293,8 @@ impl Delivered<'_> {
         taker: &mut impl Taker,
         send: &Send,
         outcome: &mut Outcome,
-        vtep: PortIndex,
     ) -> Result<(), DropReason> {
+        let vtep = send.to;
         let (Some(policy), Some(frame)) = (self.policy, self.frames.get_mut(usize::from(send.slot))) else {
             return Ok(());
         };
@@ -310,19 +311,13 @@ impl Delivered<'_> {
             frame.meta.claims = claims;
             return Err(DropReason::GatewayRate);
         }
-        let inside = work.inside(frame.head.bytes());
-        let (mut room, offers) = (work.take_room(), (!is_whole).then(|| Arc::clone(&work.offers)));
-        let receiver = tunnel_capabilities(outlet.capabilities, encapsulation.has_checksum() || !is_whole);
-        let mut taker = Encapsulating {
-            taker,
-            encapsulation: &encapsulation,
-            inside,
-            room: &mut room,
-            takes_checksum: outlet.capabilities.checksum,
-            instead: offers.as_deref().map(|offers| (offers, source)),
+        let may_couple =
+            is_whole && takes_trains(outlet.capabilities, &encapsulation) && taker.takes_trains();
+        let delivered = if frame.meta.claims.gso.is_some() && may_couple {
+            self.coupled(taker, send, outcome, &encapsulation)
+        } else {
+            self.behind(outlet.capabilities, taker, send, outcome, (&encapsulation, is_whole))
         };
-        let delivered = self.frame(&receiver, &mut taker, send, outcome);
-        self.workshop.tunnels.give_back(room);
         if let Some(frame) = self.frames.get_mut(usize::from(send.slot)) {
             frame.meta.claims = claims;
         }
@@ -331,6 +326,60 @@ impl Delivered<'_> {
         }
         delivered
     }
+
+    /// Delivers a super-frame in trains.
+    fn coupled(
+        &mut self,
+        taker: &mut impl Taker,
+        send: &Send,
+        outcome: &mut Outcome,
+        encapsulation: &Encapsulation,
+    ) -> Result<(), DropReason> {
+        let Some(frame) = self.frames.get(usize::from(send.slot)) else { return Ok(()) };
+        let inside = self.workshop.tunnels.inside(frame.head.bytes());
+        let mut room = self.workshop.tunnels.take_room();
+        let coupled = Coupled::default();
+        let mut coupling = Coupling { taker, encapsulation, inside, room: &mut room, coupled };
+        // An outer checksum covers what is inside, so that nothing may be left to be done there.
+        let delivered = self.frame(&Capabilities::default(), &mut coupling, send, outcome);
+        let delivered = delivered.and_then(|()| coupling.depart(outcome));
+        self.workshop.tunnels.give_back(room);
+        delivered
+    }
+
+    /// Delivers a frame, or what it is cut into, behind outer headers each.
+    #[inline]
+    fn behind(
+        &mut self,
+        uplink: Capabilities,
+        taker: &mut impl Taker,
+        send: &Send,
+        outcome: &mut Outcome,
+        (encapsulation, is_whole): (&Encapsulation, bool),
+    ) -> Result<(), DropReason> {
+        let Some(frame) = self.frames.get(usize::from(send.slot)) else { return Ok(()) };
+        let work = &mut self.workshop.tunnels;
+        let (source, inside) = (frame.meta.source, work.inside(frame.head.bytes()));
+        let (mut room, offers) = (work.take_room(), (!is_whole).then(|| Arc::clone(&work.offers)));
+        let receiver = tunnel_capabilities(uplink, encapsulation.has_checksum() || !is_whole);
+        let mut taker = Encapsulating {
+            taker,
+            encapsulation,
+            inside,
+            room: &mut room,
+            takes_checksum: uplink.checksum,
+            instead: offers.as_deref().map(|offers| (offers, source)),
+        };
+        let delivered = self.frame(&receiver, &mut taker, send, outcome);
+        self.workshop.tunnels.give_back(room);
+        delivered
+    }
+}
+
+/// Whether an uplink takes a tunnel's datagrams as trains.
+fn takes_trains(uplink: Capabilities, encapsulation: &Encapsulation) -> bool {
+    let takes_udp = if encapsulation.is_v4() { uplink.uso4 } else { uplink.uso6 };
+    uplink.checksum && takes_udp && encapsulation.takes_trains()
 }
 
 /// The way out of the uplink by which frames to `vtep` leave; `None`: it is no VTEP, or the uplink is away.
