@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use viaduct_switch::claims::FLAG_DATA_VALID;
-use viaduct_switch::{Claims, DropReason, Metadata, PortIndex, frame::HEAD_MAX};
+use viaduct_switch::{Claims, DropReason, GsoKind, Metadata, PortIndex, frame::HEAD_MAX};
 
 use super::copy::copy;
 use super::transmit::{BURST_FRAMES, Burst, FRAME_MAX, Span, claims_in, span};
@@ -12,6 +12,10 @@ use crate::memory::{Segment, copy_out};
 /// Bytes of a VLAN tag (IEEE 802.1Q-2018, 9.3), and of the two addresses that stand before it.
 const TAG: usize = 4;
 const ADDRESSES: usize = 12;
+
+/// Datagrams in super-frames of UDP after which a burst ends: who has to take them apart shall not be held up for longer than by a few
+/// bursts of others.
+const BURST_DATAGRAMS: u32 = 128;
 
 /// A frame that came by an interface.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +95,7 @@ impl Burst {
     /// Whether one more frame may be added.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        !self.is_full()
+        !self.is_full() && self.datagrams < BURST_DATAGRAMS
     }
 
     /// Frames that were added, those that were dropped included.
@@ -179,6 +183,9 @@ impl Burst {
             raw.csum_start = raw.csum_start.saturating_add(4);
         }
         let claims = raw.check(length)?;
+        if let Some(gso) = claims.gso.filter(|gso| gso.kind == GsoKind::Udp) {
+            self.datagrams += length.div_ceil(u32::from(gso.size).max(1));
+        }
         frame.meta = Metadata::new(port, length, claims);
         frame.payload = Span::default();
         if rest.len > 0 {

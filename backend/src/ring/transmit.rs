@@ -84,6 +84,8 @@ pub struct Burst {
     /// Frames may be merged; and those of them whose transport checksum the kernel vouches for, a bit each.
     pub(super) is_mergeable: bool,
     pub(super) vouched: u64,
+    /// Datagrams in super-frames of UDP that came by a device.
+    pub(super) datagrams: u32,
     /// Chains that held no frame for us.
     pub dropped: [(DropReason, u64); 6],
 }
@@ -105,6 +107,7 @@ impl Burst {
             limit: BurstLimit::default(),
             is_mergeable: false,
             vouched: 0,
+            datagrams: 0,
             dropped: [
                 (DropReason::BadChain, 0),
                 (DropReason::TooLong, 0),
@@ -131,6 +134,7 @@ impl Burst {
         self.bytes = 0;
         self.is_mergeable = false;
         self.vouched = 0;
+        self.datagrams = 0;
         self.dropped.iter_mut().for_each(|(_, count)| *count = 0);
     }
 
@@ -151,7 +155,7 @@ impl Burst {
 
     /// Has nobody believe that the checksums of these frames, a bit each, are right: what the kernel vouched for was outside.
     pub fn distrust(&mut self, frames: u64) {
-        self.vouched &= !(frames << self.first % BURST_FRAMES);
+        self.vouched &= !(frames << (self.first % BURST_FRAMES));
     }
 
     /// What is said of the network of the frame that was loaded, which has no tag.

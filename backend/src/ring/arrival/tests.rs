@@ -111,3 +111,23 @@ fn what_the_kernel_vouches_for_follows_the_frames_that_stay() {
     });
     assert_eq!(burst.mergeable(), Some(0b100));
 }
+
+#[test]
+fn a_burst_ends_when_there_are_many_datagrams_to_be_taken_apart() {
+    let mut bytes = vec![7; 5000];
+    let (head, body) = (bytes.as_ptr(), bytes.as_mut_ptr());
+    // UDP to be cut into pieces of so many bytes, its checksum left open.
+    let frames = |size: u16| {
+        let mut burst = Burst::new(port(0));
+        burst.begin(true);
+        let [a, b] = size.to_le_bytes();
+        let header = [1, 5, 42, 0, a, b, 34, 0, 6, 0, 0, 0];
+        while burst.has_room() {
+            let arrival = Arrival { header, tag: None, head, body, length: 5000 };
+            // SAFETY: the bytes are there for as long as the test lasts.
+            unsafe { burst.add(port(3), &arrival) };
+        }
+        burst.taken()
+    };
+    assert_eq!([frames(1), frames(50), frames(500), frames(4999)], [1, 2, 13, 27]);
+}
