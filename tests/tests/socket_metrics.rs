@@ -93,7 +93,8 @@ fn a_scrape_is_what_parsers_read_and_what_show_says() {
             assert_eq!(Some(value(name, labels())), told.as_f64(), "{name} of {shown}");
         }
     }
-    assert_eq!(value("viaduct_port_receive_frames_total", serde_json::json!({ "port": "a" })), 5.0);
+    assert_eq!(value("viaduct_port_receive_frames_total", serde_json::json!({ "port": "a" })), 6.0);
+    assert_eq!(value("viaduct_port_transmit_frames_total", serde_json::json!({ "port": "b" })), 5.0);
     assert_eq!(
         value("viaduct_port_drops_total", serde_json::json!({ "port": "a", "reason": "bad-source" })),
         1.0

@@ -24,6 +24,7 @@ qos = "gold"
 [port.b]
 network = "home"
 mac = "02:00:00:00:00:09"
+addresses = ["10.0.0.9"]
 [port.c]
 network = "lab"
 [group.web]
