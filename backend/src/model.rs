@@ -2,6 +2,7 @@
 
 mod bond;
 mod connection;
+mod event;
 mod gateway;
 mod qos;
 mod security;
@@ -17,6 +18,7 @@ use viaduct_switch::FlowCacheSnapshot;
 
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
 pub use connection::{Cleared, ConnectionPage, ConnectionStatus};
+pub use event::{Event, EventKind, EventLine, EventPlace, EventsLost};
 pub use gateway::{
     ClaimStatus, DhcpClientStatus, LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, NeighbourTables,
     OutsideStatus, RouteStatus, ServiceEventStatus, StationStatus,

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::{Applied, Refusal};
 use crate::control::PortEdit;
-use crate::model::{Trace, TraceRequest, WatchLine};
+use crate::model::{EventLine, Trace, TraceRequest, WatchLine};
 
 /// The daemon answers in milliseconds, and waits ten seconds for its own control thread.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -116,16 +116,33 @@ impl Client {
     /// # Errors
     /// The daemon is not there, may not be asked, or refuses.
     pub fn watch(&self, question: Vec<u8>, each: impl FnMut(WatchLine) -> bool) -> Result<(), ClientError> {
+        self.listen(("POST", "/v1/watch", question), each)
+    }
+
+    /// Hears what happens, from the event called `from` on or from now on, for as long as `each` says so and the daemon runs.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or refuses.
+    pub fn events(&self, from: Option<u64>, each: impl FnMut(EventLine) -> bool) -> Result<(), ClientError> {
+        let query = from.map_or_else(String::new, |from| format!("?from={from}"));
+        self.listen(("GET", &format!("/v1/events{query}"), Vec::new()), each)
+    }
+
+    fn listen<T: DeserializeOwned>(
+        &self,
+        question: (&str, &str, Vec<u8>),
+        each: impl FnMut(T) -> bool,
+    ) -> Result<(), ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| self.broken(&error))?.block_on(self.follow(question, each))
     }
 
-    async fn follow(
+    async fn follow<T: DeserializeOwned>(
         &self,
-        question: Vec<u8>,
-        mut each: impl FnMut(WatchLine) -> bool,
+        (method, path, body): (&str, &str, Vec<u8>),
+        mut each: impl FnMut(T) -> bool,
     ) -> Result<(), ClientError> {
-        let mut response = self.send("POST", "/v1/watch", question).await?;
+        let mut response = self.send(method, path, body).await?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;

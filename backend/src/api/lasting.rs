@@ -3,13 +3,16 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Body as HttpBody, Bytes, Frame};
+use serde::Serialize;
 use std::convert::Infallible;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::timeout;
 
 /// Pieces of an answer that may wait for the client.
 const PIECES_MAX: usize = 4;
@@ -49,4 +52,41 @@ pub(super) fn lines() -> (Sender<Bytes>, Response) {
     let (sender, receiver) = channel(PIECES_MAX);
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     (sender, (kind, Body::new(Pieces(receiver))).into_response())
+}
+
+/// Whether the client is there, and reads within `limit`.
+pub(super) async fn hand_on(sender: &Sender<Bytes>, text: String, limit: Duration) -> bool {
+    matches!(timeout(limit, sender.send(text.into())).await, Ok(Ok(())))
+}
+
+/// Adds a line.
+pub(super) fn push(text: &mut String, line: &impl Serialize) {
+    if let Ok(line) = serde_json::to_string(line) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn who_reads_nothing_is_waited_for_until_the_limit_and_not_longer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let limit = Duration::from_millis(30);
+            let (sender, mut reader) = tokio::sync::mpsc::channel(1);
+            assert!(hand_on(&sender, "one".to_owned(), limit).await, "there is room");
+            let start = Instant::now();
+            assert!(!hand_on(&sender, "two".to_owned(), limit).await);
+            assert!(start.elapsed() >= limit);
+            assert_eq!(reader.recv().await.unwrap(), "one");
+            assert!(hand_on(&sender, "three".to_owned(), limit).await, "who reads again goes on");
+            drop(reader);
+            assert!(!hand_on(&sender, "four".to_owned(), Duration::from_secs(60)).await, "nobody is there");
+        });
+    }
 }

@@ -12,6 +12,7 @@ use crate::control::Changes;
 mod client;
 mod connections;
 mod diagnosis;
+mod events;
 mod gateways;
 mod lasting;
 mod measures;

@@ -7,12 +7,13 @@ use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::routes::{self, Shared};
-use super::{Applied, connections, diagnosis, gateways, measures, openapi, ports, watch};
+use super::{Applied, connections, diagnosis, events, gateways, measures, openapi, ports, watch};
 use crate::control::PortEdit;
 use crate::model::{
-    AddressGroupStatus, BondStatus, Cleared, ConnectionPage, FdbStatus, GroupStatus, Health, LeaseStatus,
-    MulticastGroupStatus, NatStatus, NeighbourTables, NetworkStatus, PortStatus, QosStatus, RouteStatus,
-    ServiceEventStatus, Snapshot, StpStatus, Trace, TraceRequest, VtepTables, WatchLine, WorkerStatus,
+    AddressGroupStatus, BondStatus, Cleared, ConnectionPage, EventLine, FdbStatus, GroupStatus, Health,
+    LeaseStatus, MulticastGroupStatus, NatStatus, NeighbourTables, NetworkStatus, PortStatus, QosStatus,
+    RouteStatus, ServiceEventStatus, Snapshot, StpStatus, Trace, TraceRequest, VtepTables, WatchLine,
+    WorkerStatus,
 };
 
 /// How a type is written in a schema.
@@ -124,6 +125,16 @@ fn observed() -> Vec<Operation> {
             "This document",
             (Content::json::<serde_json::Map<String, serde_json::Value>>(), get(openapi::document)),
         ),
+        operation(
+            "get",
+            "/v1/events",
+            "What happens, as it happens",
+            (Content::Lines(describe::<EventLine>), get(events::events)),
+        )
+        .asks(&[
+            ("from", "integer", "Begin with the event of this number; with those from now on unless said"),
+            ("run", "integer", "The process whose number that is"),
+        ]),
         operation(
             "post",
             "/v1/watch",

@@ -21,6 +21,9 @@ use crate::model::{SecurityStatus, Snapshot};
 /// Configurations that may be on their way at once: each may take 16 MiB.
 const UPLOADS_MAX: usize = 4;
 
+/// Clients that may listen to events at once, of the connections that there are.
+const LISTENERS_MAX: usize = 8;
+
 /// What the handlers share.
 pub(super) struct Shared {
     pub(super) handle: Handle,
@@ -28,6 +31,8 @@ pub(super) struct Shared {
     /// Scrapes are made one after the other.
     pub(super) scrapes: Semaphore,
     pub(super) tally: Arc<Tally>,
+    /// Those who may listen to events at once.
+    pub(super) listeners: Arc<Semaphore>,
 }
 
 pub(super) type Api = State<Arc<Shared>>;
@@ -35,7 +40,8 @@ pub(super) type Api = State<Arc<Shared>>;
 /// All paths.
 pub(super) fn router(handle: Handle, tally: Arc<Tally>) -> Router {
     let (uploads, scrapes) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(1));
-    let shared = Shared { handle, uploads, scrapes, tally };
+    let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
+    let shared = Shared { handle, uploads, scrapes, tally, listeners };
     routed().fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(Arc::new(shared))
 }
 

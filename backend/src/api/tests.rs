@@ -155,6 +155,10 @@ fn the_document_has_what_is_served_and_nothing_else() {
     assert!(paths.len() > 25, "{}", paths.len());
     for (path, methods) in paths {
         for method in ["get", "put", "post", "patch", "delete"] {
+            // Its answer lasts.
+            if (path.as_str(), method) == ("/v1/events", "get") {
+                continue;
+            }
             let (status, _, text) = api.raw(
                 format!(
                     "{} {} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n}}{{",

@@ -11,10 +11,10 @@ use hyper::body::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::diagnosis::question;
-use super::lasting::{Lasting, lines};
+use super::lasting::{Lasting, hand_on, lines, push};
 use super::routes::{Api, Refused, blocking};
 use crate::control::{Handle, TraceError, WatchQuestion};
 use crate::dataplane::{Sample, TapTally, Watch};
@@ -86,18 +86,6 @@ async fn pump(handle: &Handle, watch: Watch, sender: &Sender<Bytes>) {
     }
 }
 
-/// Whether the client is there, and reads within `limit`.
-async fn hand_on(sender: &Sender<Bytes>, text: String, limit: Duration) -> bool {
-    matches!(timeout(limit, sender.send(text.into())).await, Ok(Ok(())))
-}
-
-fn push(text: &mut String, line: &WatchLine) {
-    if let Ok(line) = serde_json::to_string(line) {
-        text.push_str(&line);
-        text.push('\n');
-    }
-}
-
 fn tally(tally: TapTally) -> WatchTally {
     let TapTally { frames, looked_at, lost } = tally;
     WatchTally { frames, looked_at, lost }
@@ -134,27 +122,4 @@ pub(super) async fn next(
     }
     let TapTally { frames, looked_at, .. } = watch.tally();
     Err(TraceError::NoneCame { seconds, frames, looked_at }.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_reads_nothing_is_waited_for_until_the_limit_and_not_longer() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let limit = Duration::from_millis(30);
-            let (sender, mut reader) = tokio::sync::mpsc::channel(1);
-            assert!(hand_on(&sender, "one".to_owned(), limit).await, "there is room");
-            let start = Instant::now();
-            assert!(!hand_on(&sender, "two".to_owned(), limit).await);
-            assert!(start.elapsed() >= limit);
-            assert_eq!(reader.recv().await.unwrap(), "one");
-            assert!(hand_on(&sender, "three".to_owned(), limit).await, "who reads again goes on");
-            drop(reader);
-            assert!(!hand_on(&sender, "four".to_owned(), Duration::from_secs(60)).await, "nobody is there");
-        });
-        assert_eq!(STALL_MAX, Duration::from_secs(10), "as the documents say");
-    }
 }

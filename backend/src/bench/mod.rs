@@ -36,7 +36,7 @@ pub(crate) use frame::{BYTES_MAX, BYTES_MIN};
 pub(crate) use guests::{request, respond};
 pub(crate) use latency::Work as LatencyWork;
 pub(crate) use plot::svg;
-pub(crate) use report::Report;
+pub(crate) use report::{Report, utc};
 
 use crate::config::Polling;
 use generator::Carried;

@@ -16,6 +16,7 @@ mod bonds;
 mod check;
 mod checked_qos;
 mod connections;
+mod events;
 mod failure;
 mod gateways;
 mod groups;
@@ -181,6 +182,10 @@ Examples:
     #[command(after_help = watch::EXAMPLES)]
     Watch(watch::Arguments),
 
+    /// Tell what happens, as it happens: connections of guests, links, configurations
+    #[command(after_help = events::EXAMPLES)]
+    Events(events::Arguments),
+
     /// Measure on this machine, and compare with TAP and a Linux bridge
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Arguments),
@@ -283,6 +288,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         Command::LibvirtXml { port } => plug::libvirt_xml(&locate.port(port)?, style),
         Command::Trace(arguments) => trace::trace(&locate.client()?, arguments, style),
         Command::Watch(arguments) => watch::watch(&locate.client()?, arguments, style),
+        Command::Events(arguments) => events::events(&locate.client()?, arguments, style),
         Command::Bench(arguments) => bench::bench(arguments, style),
         Command::Completions { shell } => Ok(completions(*shell)),
         Command::Man(arguments) => man::man(CommandLine::command(), arguments),

@@ -55,7 +55,7 @@ pub(super) fn watch(client: &Client, arguments: &Arguments, style: Style) -> Res
     Ok(String::new())
 }
 
-fn say(line: &str) -> io::Result<()> {
+pub(super) fn say(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()

@@ -274,7 +274,9 @@ impl Controller {
         };
         let folder = &self.config.switch.runtime_dir;
         let settings = (config.clone(), end.clone());
-        self.ports.insert(Port::new(name, index, settings, link, folder));
+        let mut port = Port::new(name, index, settings, link, folder);
+        port.log.keep_in(self.journal());
+        self.ports.insert(port);
         if end.role == Role::Client {
             self.connect(index, ops);
         }

@@ -23,7 +23,7 @@ use crate::control::interface::{link_state, medium};
 use crate::control::timer::Deadline;
 use crate::device::{BondLinks, Device, Medium, join};
 use crate::link::Link;
-use crate::model::{BondLinkStatus, BondStatus, LacpLinkStatus};
+use crate::model::{BondLinkStatus, BondStatus, EventKind, LacpLinkStatus};
 
 /// First pause before a link that was refused is tried again, and the longest.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -435,7 +435,7 @@ impl Controller {
         let (speed, names) = (bond.speed(), bond.names(bond.senders));
         if let Some(known) = self.interfaces.get_mut(&port) {
             known.set_speed(speed);
-            known.log.info(format_args!("links in service: {names}"));
+            known.log.event(EventKind::BondLinks, format_args!("links in service: {names}"));
         }
         if change.before.is_empty() != change.now.is_empty() {
             self.follow(port);

@@ -28,8 +28,9 @@ use crate::control::token::Token;
 use crate::control::trees::Trees;
 use crate::control::tunnels::Stations;
 use crate::control::watch::Watchers;
-use crate::control::{ApplyError, Changes, notify};
+use crate::control::{ApplyError, Changes, Journal, notify};
 use crate::gateway;
+use crate::model::EventKind;
 use crate::ring::RingError;
 use crate::vhost_user::{Access, BrokenRing, FailedDevice, PatchBay};
 
@@ -94,6 +95,8 @@ pub(super) struct Controller {
     pub(super) watchers: Watchers,
     /// A mismatch of a flow cache was told of.
     mismatch_reported: bool,
+    /// The generation that was told of.
+    told_generation: u64,
 }
 
 impl Controller {
@@ -132,6 +135,7 @@ impl Controller {
             stopping: false,
             watchers: Watchers::default(),
             mismatch_reported: false,
+            told_generation: 0,
         })
     }
 
@@ -212,6 +216,19 @@ impl Controller {
         notify::ready();
     }
 
+    /// Where it is noted what happens.
+    pub(super) fn journal(&self) -> &Journal {
+        self.commands.journal()
+    }
+
+    /// Tells that another configuration runs, if one does.
+    fn tell_generation(&mut self) {
+        if std::mem::replace(&mut self.told_generation, self.generation) != self.generation {
+            let object = format!("configuration {}", self.generation);
+            self.journal().tell(EventKind::Configuration, object, String::new());
+        }
+    }
+
     /// Tells once of a hit of a flow cache that verification found wrong.
     fn report_mismatch(&mut self) {
         if let Some(mismatch) = self.switch.flow_mismatch().filter(|_| !self.mismatch_reported) {
@@ -260,9 +277,10 @@ impl Controller {
             } else {
                 guest.session.ring_broken(ring, error);
             }
-            port.log.warn(format_args!(
-                "the guest broke ring {ring}, which stops until the driver resets it: {error}"
-            ));
+            port.log.trouble(
+                EventKind::Broken,
+                format_args!("the guest broke ring {ring}, which stops until the driver resets it: {error}"),
+            );
         }
     }
 
@@ -303,6 +321,7 @@ impl MutEventSubscriber for Controller {
             Some(Token::Links(slot)) => self.serve_links(slot, ops),
             None => {}
         }
+        self.tell_generation();
         self.rearm();
     }
 
@@ -322,6 +341,7 @@ impl MutEventSubscriber for Controller {
         }
         if let Some(first) = self.first.take() {
             self.outcome = Some(self.apply(first, false, ops));
+            self.tell_generation();
         }
         self.rearm();
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::control::port::Port;
-use crate::model::Capabilities;
+use crate::model::{Capabilities, EventKind};
 use crate::ring::RingError;
 use crate::vhost_user::features;
 
@@ -42,13 +42,18 @@ impl Port {
             self.log.warn(format_args!("ring {ring} waits: {error}"));
         }
         match (before.rings_running, now.rings_running) {
-            (_, 0) if before.rings_running > 0 => self.log.info("the guest's driver is down"),
+            (_, 0) if before.rings_running > 0 => {
+                self.log.event(EventKind::DriverDown, "the guest's driver is down")
+            }
             (_, 0) => {}
             _ if (before.rings_running, before.features) == (now.rings_running, now.features) => {}
-            (_, running) => self.log.info(format_args!(
-                "the guest's driver is up: {running} of {rings} rings run; {}",
-                offloads(&features::names(now.features))
-            )),
+            (_, running) => self.log.event(
+                EventKind::DriverUp,
+                format_args!(
+                    "the guest's driver is up: {running} of {rings} rings run; {}",
+                    offloads(&features::names(now.features))
+                ),
+            ),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::control::driver::SETTLE;
 use crate::control::port::{Link, Port, process};
 use crate::control::timer::Deadline;
 use crate::control::token::Token;
+use crate::model::EventKind;
 use crate::vhost_user::{SessionEnd, socket};
 
 /// Pause before a port whose frontends sent too much, or left too much behind, is served again.
@@ -70,7 +71,9 @@ impl Controller {
             (session.peer_pid(), ops.add(Events::with_data(session, data, EventSet::IN)))
         });
         match begun {
-            Ok((peer, Ok(()))) => port.log.info(format_args!("{} is connected", process(peer))),
+            Ok((peer, Ok(()))) => {
+                port.log.event(EventKind::Connected, format_args!("{} is connected", process(peer)))
+            }
             Ok((_, Err(error))) => {
                 if let Some(guest) = port.guest.take() {
                     guest.session.close(&mut self.bay);
@@ -146,9 +149,10 @@ impl Controller {
         let Some(guest) = port.guest.take() else { return };
         let peer = process(guest.session.peer_pid());
         if end.is_goodbye() {
-            port.log.info(format_args!("{peer} is gone"));
+            port.log.event(EventKind::Disconnected, format_args!("{peer} is gone"));
         } else {
-            port.log.warn(format_args!("the session with {peer} is closed: {end}"));
+            port.log
+                .trouble(EventKind::Disconnected, format_args!("the session with {peer} is closed: {end}"));
             port.trouble = Some(end.to_string());
         }
         self.timer.clear(Deadline::Resume(index));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::config::Config;
-use crate::control::{ApplyError, Figures, PortEdit, Tables, TraceError, WatchQuestion};
+use crate::control::{ApplyError, Figures, Journal, PortEdit, Tables, TraceError, WatchQuestion};
 use crate::dataplane::{Pulse, Sample, Watch};
 use crate::gateway::News;
 use crate::model::{SecurityStatus, Snapshot, Trace, WatchEvent};
@@ -26,6 +26,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     wake: Arc<EventFd>,
+    journal: Journal,
 }
 
 /// The control thread ended, or did not answer within ten seconds.
@@ -148,16 +149,25 @@ pub(crate) enum Command {
 pub(crate) struct Commands {
     queue: Receiver<Command>,
     wake: Arc<EventFd>,
+    journal: Journal,
 }
 
 /// A handle and the end where its commands arrive.
 pub(crate) fn channel() -> std::io::Result<(Handle, Commands)> {
     let (commands, queue) = mpsc::channel();
     let wake = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
-    Ok((Handle { commands, wake: Arc::clone(&wake) }, Commands { queue, wake }))
+    let journal = Journal::default();
+    let handle = Handle { commands, wake: Arc::clone(&wake), journal: journal.clone() };
+    Ok((handle, Commands { queue, wake, journal }))
 }
 
 impl Handle {
+    /// What happened; read without asking the control thread.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// The whole state at this moment.
     ///
     /// # Errors
@@ -299,6 +309,11 @@ impl Handle {
 }
 
 impl Commands {
+    /// Where it is noted what happened.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// The next command, if there is one.
     pub(crate) fn next(&self) -> Option<Command> {
         self.queue.try_recv().ok()

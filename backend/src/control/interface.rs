@@ -10,7 +10,7 @@ use crate::control::port::Counted;
 use crate::control::trees::LinkSeen;
 use crate::device::{Device, DeviceKind, DeviceRequest, Medium};
 use crate::link::Link;
-use crate::model::{InterfaceStatus, LinkState, PortState, PortStatus, Traffic};
+use crate::model::{EventKind, InterfaceStatus, LinkState, PortState, PortStatus, Traffic};
 
 /// First pause before an interface that was refused is tried again.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -266,10 +266,16 @@ impl InterfacePort {
         }
         if before != now {
             match now {
-                LinkState::Missing => self.log.warn(format_args!("{name} is gone; the port waits for it")),
-                LinkState::Down => self.log.warn(format_args!("{name} is down; ip link set {name} up")),
-                LinkState::NoCarrier => self.log.warn(format_args!("{name} reaches nothing: no carrier")),
-                LinkState::Up => self.log.info(format_args!("{name} is up")),
+                LinkState::Missing => self
+                    .log
+                    .trouble(EventKind::LinkDown, format_args!("{name} is gone; the port waits for it")),
+                LinkState::Down => self
+                    .log
+                    .trouble(EventKind::LinkDown, format_args!("{name} is down; ip link set {name} up")),
+                LinkState::NoCarrier => {
+                    self.log.trouble(EventKind::LinkDown, format_args!("{name} reaches nothing: no carrier"))
+                }
+                LinkState::Up => self.log.event(EventKind::LinkUp, format_args!("{name} is up")),
             }
         }
     }
@@ -277,7 +283,10 @@ impl InterfacePort {
     /// Notes that the data path has the device.
     pub(super) fn attach(&mut self, attached: Attached) {
         let name = self.wanted.names();
-        self.log.info(format_args!("{name} is attached by {}: {}", attached.driver, attached.reason));
+        self.log.event(
+            EventKind::Attached,
+            format_args!("{name} is attached by {}: {}", attached.driver, attached.reason),
+        );
         self.trouble = None;
         self.attachments += 1;
         self.attached = Some(attached);

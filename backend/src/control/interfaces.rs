@@ -31,6 +31,7 @@ impl Controller {
             self.bonds.insert(index, bond);
         }
         let mut port = InterfacePort::new(name, index, wanted);
+        port.log.keep_in(self.journal());
         if let Some(missing) = self.links.missing(&port.wanted.interface) {
             port.log.warn(missing);
         } else if port.wanted.interfaces().iter().all(|interface| self.links.link(interface).is_none())

@@ -1,9 +1,12 @@
-//! Log lines about a port, no more of them than a person can read: peers can cause them at will.
+//! Log lines and events about a port, no more of them than a person can read: peers can cause them at will.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
+
+use crate::control::Journal;
+use crate::model::EventKind;
 
 /// Lines that a port may cause within [`WINDOW`].
 const LINES_MAX: u32 = 10;
@@ -16,17 +19,38 @@ pub(super) struct PortLog {
     window: Option<Instant>,
     lines: u32,
     left_out: u64,
+    journal: Option<Journal>,
 }
 
 impl PortLog {
     pub(super) fn new(port: &str) -> Self {
-        Self { port: port.to_owned(), window: None, lines: 0, left_out: 0 }
+        Self { port: port.to_owned(), window: None, lines: 0, left_out: 0, journal: None }
     }
 
-    /// Something that happens in normal life.
-    pub(super) fn info(&mut self, what: impl Display) {
+    /// Notes events there from now on.
+    pub(super) fn keep_in(&mut self, journal: &Journal) {
+        self.journal = Some(journal.clone());
+    }
+
+    /// An event of normal life.
+    pub(super) fn event(&mut self, kind: EventKind, what: impl Display) {
         if self.may_write(Instant::now()) {
             info!(port = self.port, "{what}");
+            self.note(kind, &what);
+        }
+    }
+
+    /// An event that somebody should look at.
+    pub(super) fn trouble(&mut self, kind: EventKind, what: impl Display) {
+        if self.may_write(Instant::now()) {
+            warn!(port = self.port, "{what}");
+            self.note(kind, &what);
+        }
+    }
+
+    fn note(&self, kind: EventKind, what: &impl Display) {
+        if let Some(journal) = &self.journal {
+            journal.tell(kind, format!("port {}", self.port), what.to_string());
         }
     }
 

@@ -11,6 +11,7 @@ mod descriptors;
 mod driver;
 mod edit;
 mod error;
+mod events;
 mod figures;
 mod frontends;
 mod gateways;
@@ -68,6 +69,7 @@ use crate::vhost_user::PatchBay;
 
 pub use edit::PortEdit;
 pub use error::{ApplyError, RunError};
+pub use events::{EVENTS_MAX, Heard, Journal};
 pub use figures::{Figures, TableFigures};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::control::controller::Controller;
 use crate::control::registry::Numbers;
 use crate::control::timer::Deadline;
 use crate::dataplane::ControlFrame;
-use crate::model::{StpPortStatus, StpStatus};
+use crate::model::{EventKind, StpPortStatus, StpStatus};
 
 /// States of uplinks that take part in a tree.
 pub(super) type States = BTreeMap<PortIndex, PortState>;
@@ -56,6 +56,8 @@ struct Tree {
 #[derive(Debug, Default)]
 struct Todo {
     has_new_states: bool,
+    /// Uplinks that are in another state, with its name.
+    told: Vec<(String, &'static str)>,
     flushes: Vec<PortIndex>,
     frames: Vec<(PortIndex, Vec<u8>)>,
 }
@@ -168,6 +170,7 @@ impl Tree {
         for (number, state) in &effects.states {
             if let Some(name) = self.name_of(*number) {
                 info!("uplink {name} is {} in the spanning tree", state.name());
+                todo.told.push((name.clone(), state.name()));
             }
         }
         todo.has_new_states |= !effects.states.is_empty();
@@ -352,7 +355,10 @@ impl Controller {
 
     /// States first: what is said to a neighbour may promise that a port is closed.
     fn carry_out(&mut self) {
-        let Todo { has_new_states, flushes, frames } = std::mem::take(&mut self.trees.todo);
+        let Todo { has_new_states, told, flushes, frames } = std::mem::take(&mut self.trees.todo);
+        for (name, state) in told {
+            self.journal().tell(EventKind::TreeState, format!("port {name}"), state.to_owned());
+        }
         if has_new_states {
             self.renew_policy("the states of the spanning tree");
         }
