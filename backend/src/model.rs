@@ -30,7 +30,9 @@ pub use trace::{
     LostAt, Trace, TraceField, TraceQueue, TraceReceiver, TraceRequest, TraceStep, Verdict, VerdictKind,
     WatchEvent, WatchLine, WatchTally,
 };
-pub use tunnels::{SuppressionStatus, TunnelledNetwork, VtepStatus, VtepTables};
+pub use tunnels::{
+    Fed, RemoteStation, StationPage, SuppressionStatus, TunnelledNetwork, VtepStatus, VtepTables,
+};
 
 /// The whole state at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]

@@ -15,6 +15,7 @@ pub mod capture;
 pub mod card;
 pub mod clients;
 pub mod console;
+pub mod control_plane;
 pub mod daemon;
 pub mod deadline;
 pub mod driver;

@@ -81,8 +81,8 @@ fn answers_have_the_shape_that_the_document_gives() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         let is_json = methods["get"]["responses"]["200"]["content"]["application/json"].is_object();
         let name = if path.contains("/groups/") { "web" } else { "a" };
-        // There is no uplink to be asked for by name.
-        if is_json && path != "/v1/uplinks/{name}" {
+        // There is no uplink to be asked for by name, and no overlay.
+        if is_json && path != "/v1/uplinks/{name}" && !path.contains("/stations") {
             let (status, body) = get(&daemon, &path.replace("{name}", name));
             assert_eq!(status, 200, "{path} {body}");
             answers.insert(path.clone(), serde_json::from_str(&body).unwrap());

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::{Applied, Refusal};
 use crate::control::PortEdit;
-use crate::model::{EventLine, Trace, TraceRequest, WatchLine};
+use crate::model::{EventLine, Fed, RemoteStation, Trace, TraceRequest, WatchLine};
 
 /// The daemon answers in milliseconds, and waits ten seconds for its own control thread.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -173,6 +173,16 @@ impl Client {
         let body = serde_json::to_vec(edit);
         let query = if dry_run { "?dry_run=true" } else { "" };
         self.ask("PATCH", &format!("/v1/ports/{port}{query}"), body.map_err(|error| self.broken(&error))?)
+    }
+
+    /// Feeds a station of a network, beside those that are fed; `station` as in docs/api.md.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or refuses; then nothing was changed.
+    pub fn feed(&self, network: &str, station: &RemoteStation) -> Result<Fed, ClientError> {
+        let RemoteStation { mac, address, vtep, .. } = station;
+        let body = serde_json::json!({ "stations": [{ "mac": mac, "address": address, "vtep": vtep }] });
+        self.ask("POST", &format!("/v1/networks/{network}/stations"), body.to_string().into_bytes())
     }
 
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Vec<u8>) -> Result<T, ClientError> {

@@ -21,6 +21,7 @@ mod operations;
 mod ports;
 mod routes;
 mod server;
+mod stations;
 mod tally;
 mod tcp;
 #[cfg(test)]

@@ -66,10 +66,12 @@ pub(super) fn whole() -> Value {
 fn described(operation: &Operation, schemas: &mut Schemas) -> Value {
     let named = operation.path.contains("{name}");
     let name = named.then(|| parameter("path", &("name", "string", "The name in the file")));
+    let mac = operation.path.contains("{mac}");
+    let mac = mac.then(|| parameter("path", &("mac", "string", "The station's Ethernet address")));
     let guard = ("If-Match", "string", "Only if this generation runs, as in `ETag`");
     let guard = operation.is_change().then(|| parameter("header", &guard));
     let query = operation.query.iter().map(|word| parameter("query", word));
-    let parameters: Vec<Value> = name.into_iter().chain(guard).chain(query).collect();
+    let parameters: Vec<Value> = name.into_iter().chain(mac).chain(guard).chain(query).collect();
     let mut described = json!({
         "operationId": id(operation),
         "summary": operation.summary,

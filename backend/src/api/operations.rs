@@ -7,13 +7,13 @@ use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::routes::{self, Shared};
-use super::{Applied, connections, diagnosis, events, gateways, measures, openapi, ports, watch};
+use super::{Applied, connections, diagnosis, events, gateways, measures, openapi, ports, stations, watch};
 use crate::control::PortEdit;
 use crate::model::{
-    AddressGroupStatus, BondStatus, Cleared, ConnectionPage, EventLine, FdbStatus, GroupStatus, Health,
+    AddressGroupStatus, BondStatus, Cleared, ConnectionPage, EventLine, FdbStatus, Fed, GroupStatus, Health,
     LeaseStatus, MulticastGroupStatus, NatStatus, NeighbourTables, NetworkStatus, PortStatus, QosStatus,
-    RouteStatus, ServiceEventStatus, Snapshot, StpStatus, Trace, TraceRequest, VtepTables, WatchLine,
-    WorkerStatus,
+    RouteStatus, ServiceEventStatus, Snapshot, StationPage, StpStatus, Trace, TraceRequest, VtepTables,
+    WatchLine, WorkerStatus,
 };
 
 /// How a type is written in a schema.
@@ -63,9 +63,9 @@ impl Operation {
         Self { body: Some(body), ..self }
     }
 
-    /// Whether it changes the configuration, so that `If-Match` guards it.
+    /// Whether it changes the configuration, or a table that has a generation, so that `If-Match` guards it.
     pub(super) fn is_change(&self) -> bool {
-        matches!(self.method, "put" | "patch")
+        matches!(self.method, "put" | "patch") || (self.method != "get" && self.path.contains("/stations"))
     }
 }
 
@@ -103,7 +103,7 @@ const ALL: Word = ("all", "boolean", "All connections");
 
 /// Everything that can be asked.
 pub(super) fn operations() -> Vec<Operation> {
-    [observed(), state(), gateways_and_tunnels(), changes()].into_iter().flatten().collect()
+    [observed(), state(), gateways_and_tunnels(), changes(), fed()].into_iter().flatten().collect()
 }
 
 fn observed() -> Vec<Operation> {
@@ -227,6 +227,36 @@ fn changes() -> Vec<Operation> {
     ]
 }
 
+/// Stations of overlay networks that are fed.
+fn fed() -> Vec<Operation> {
+    const PATH: &str = "/v1/networks/{name}/stations";
+    const FROM: Word = ("from", "string", "The first Ethernet address that is wanted (`next`)");
+    const LIMIT: Word = ("limit", "integer", "How many at most: 1 to 10000, 1000 unless said");
+    let of = Content::json::<Fed>;
+    let change = Content::json::<stations::Change<stations::Station>>;
+    vec![
+        read::<StationPage>(PATH, "A page of an overlay network's stations elsewhere", get(stations::list))
+            .asks(&[FROM, LIMIT]),
+        operation(
+            "put",
+            PATH,
+            "Feeds these stations and no others, all or nothing",
+            (of(), put(stations::replace)),
+        )
+        .takes(change()),
+        operation("post", PATH, "Feeds these stations, too, all or nothing", (of(), post(stations::set)))
+            .takes(change()),
+        operation("delete", PATH, "Feeds these stations no more", (of(), delete(stations::remove)))
+            .takes(Content::json::<stations::Change<String>>()),
+        operation(
+            "delete",
+            "/v1/networks/{name}/stations/{mac}",
+            "Feeds one station no more",
+            (of(), delete(stations::remove_one)),
+        ),
+    ]
+}
+
 /// All paths.
 pub(super) fn routed() -> Router<Arc<Shared>> {
     operations().into_iter().fold(Router::new(), |router, it| router.route(it.path, it.handler))
@@ -234,6 +264,8 @@ pub(super) fn routed() -> Router<Arc<Shared>> {
 
 /// All paths in words, for whoever asks for another one.
 pub(super) fn in_words() -> String {
-    let words = |it: Operation| format!("{} {}", it.method.to_uppercase(), it.path.replace("{name}", "NAME"));
+    let words = |it: Operation| {
+        format!("{} {}", it.method.to_uppercase(), it.path.replace("{name}", "NAME").replace("{mac}", "MAC"))
+    };
     operations().into_iter().map(words).collect::<Vec<_>>().join(", ")
 }

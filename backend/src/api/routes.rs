@@ -8,7 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
 use super::operations::{in_words, routed};
@@ -18,7 +18,7 @@ use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::{SecurityStatus, Snapshot};
 
-/// Configurations that may be on their way at once: each may take 16 MiB.
+/// Configurations, and changes of stations, that may be on their way at once: each may take 16 MiB.
 const UPLOADS_MAX: usize = 4;
 
 /// Clients that may listen to events at once, of the connections that there are.
@@ -33,6 +33,17 @@ pub(super) struct Shared {
     pub(super) tally: Arc<Tally>,
     /// Those who may listen to events at once.
     pub(super) listeners: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Leave to receive a long body.
+    pub(super) fn slot(&self) -> Result<SemaphorePermit<'_>, Refused> {
+        let busy = |_| {
+            let error = "other configurations or stations are being sent; try again";
+            Refused::new(StatusCode::SERVICE_UNAVAILABLE, error)
+        };
+        self.uploads.try_acquire().map_err(busy)
+    }
 }
 
 pub(super) type Api = State<Arc<Shared>>;
@@ -222,9 +233,7 @@ pub(super) fn log_changes(changes: &Changes) {
 
 /// Receives and checks a configuration.
 async fn upload(shared: &Arc<Shared>, body: Body) -> Result<Loaded, Refused> {
-    let busy =
-        |_| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "other configurations are being sent; try again");
-    let _slot = shared.uploads.try_acquire().map_err(busy)?;
+    let _slot = shared.slot()?;
     let cut = |_| {
         let error =
             format!("the body was cut off, or is longer than {FILE_SIZE_MAX} bytes; nothing was changed");
@@ -272,7 +281,7 @@ async fn unknown_path() -> Refused {
 async fn unknown_method() -> Refused {
     Refused::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET reads a state, PUT replaces /v1/config, PATCH changes a port, \
-         POST asks /v1/trace and /v1/watch, DELETE ends /v1/connections; nothing else is known",
+        "GET reads a state, PUT replaces /v1/config and a network's stations, PATCH changes a port, \
+         POST asks /v1/trace and /v1/watch and adds stations, DELETE ends /v1/connections and stations; nothing else is known",
     )
 }

@@ -32,6 +32,7 @@ mod set;
 mod shaping;
 mod show;
 mod spanning_tree;
+mod stations;
 mod table;
 mod trace;
 mod units;
@@ -131,6 +132,14 @@ Examples:
         /// What to do
         #[command(subcommand)]
         action: connections::Action,
+    },
+
+    /// Say where a station of an overlay network is, beside what the file says
+    #[command(after_help = stations::EXAMPLES)]
+    Station {
+        /// What to do
+        #[command(subcommand)]
+        action: stations::Action,
     },
 
     /// Change one port while the switch runs; the file stays as it is
@@ -277,6 +286,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
             show::show(&locate.client()?, *what, name.as_deref(), style)
         }
         Command::Connections { action } => connections::act(&locate.client()?, action, style),
+        Command::Station { action } => stations::act(&locate.client()?, action, style),
         Command::Port { change: PortChange::Set { port, groups, qos, no_qos, dry_run } } => {
             let qos = if *no_qos { Some(None) } else { qos.clone().map(Some) };
             let edit = PortEdit { groups: groups.clone(), qos };

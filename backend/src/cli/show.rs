@@ -13,7 +13,7 @@ use super::port::one_port;
 use super::qos::qos_text;
 use super::spanning_tree::stp_text;
 use super::uplinks::{outside_text, uplink_text};
-use super::{Style, gateways, json, units, vteps};
+use super::{Style, gateways, json, stations, units, vteps};
 use crate::api::Client;
 use crate::model::{DropStatus, QosStatus, Snapshot};
 use tables::{drop_text, fdb_table, multicast_text, network_table, port_table, worker_table};
@@ -34,6 +34,8 @@ pub(super) enum What {
     Routes,
     /// The other ends of tunnels, and the stations behind them
     Vteps,
+    /// Stations of an overlay network on other machines, as they are written or fed
+    Stations,
     /// Addresses that are lent by DHCP
     Leases,
     /// What happened at DHCP, DHCPv6, name and metadata servers
@@ -75,6 +77,9 @@ pub(super) fn show(
     }
     if what == Some(What::Vteps) {
         return vteps::show(client, name, style);
+    }
+    if what == Some(What::Stations) {
+        return stations::show(client, name, style);
     }
     let snapshot: Snapshot = client.get("/v1/status")?;
     let snapshot = match (what, name) {
@@ -165,6 +170,7 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
             | What::Neighbours
             | What::Routes
             | What::Vteps
+            | What::Stations
             | What::Leases
             | What::Services
             | What::Nat,
@@ -194,6 +200,7 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
                 | What::Neighbours
                 | What::Routes
                 | What::Vteps
+                | What::Stations
                 | What::Leases
                 | What::Services
                 | What::Nat,

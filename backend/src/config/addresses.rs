@@ -85,7 +85,7 @@ pub(super) fn overlap(one: Prefix, other: Prefix) -> bool {
 }
 
 /// Whether the address can be that of one station on a network.
-pub(super) fn is_station(address: IpAddr) -> bool {
+pub(crate) fn is_station(address: IpAddr) -> bool {
     let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
     let is_mapped = matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
     !(address.is_unspecified()

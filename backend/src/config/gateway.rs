@@ -9,8 +9,8 @@ use viaduct_switch::security::Family;
 use super::addresses::{self, Subnet};
 use super::reader::TableReader;
 use super::{
-    AdvertisingMode, Config, Dhcp, Dhcp6, Dns, NatOptions, NetworkMode, SourceRule, dhcp, dhcp6, dns, nat,
-    schema, values,
+    AdvertisingMode, Config, Dhcp, Dhcp6, Dns, NatOptions, NetworkMode, Overlay, SourceRule, dhcp, dhcp6,
+    dns, nat, schema, values,
 };
 
 /// How many subnets a network may have: as many as a router advertisement names.
@@ -126,6 +126,13 @@ impl Config {
         self.networks.get(name).is_some_and(|network| network.mode.is_routed() || is_in_router())
     }
 
+    /// The version of IP of the underlay that an overlay crosses.
+    #[must_use]
+    pub fn underlay_family(&self, overlay: &Overlay) -> Family {
+        let uplink = self.uplinks.get(&overlay.uplink);
+        overlay.family_over(uplink.and_then(|uplink| uplink.addressing.as_ref()))
+    }
+
     /// Largest packet in bytes that goes to a network's stations: as it is written, else the least of its ports', and what fits
     /// into its tunnels if there are some. What an uplink's interface carries, for which the file says nothing, is not known here:
     /// it counts as 1500 bytes.
@@ -136,7 +143,7 @@ impl Config {
         let tunnels = network.and_then(|network| network.overlay.as_ref()).map(|overlay| {
             let uplink = self.uplinks.get(&overlay.uplink);
             let underlay = uplink.and_then(|uplink| uplink.mtu).unwrap_or(MTU);
-            overlay.inner_mtu(underlay, overlay.family().unwrap_or(Family::Ipv4))
+            overlay.inner_mtu(underlay, self.underlay_family(overlay))
         });
         let written = network.and_then(|network| network.gateway.mtu);
         written.or_else(|| ports.chain(tunnels).min()).unwrap_or(MTU)

@@ -190,6 +190,7 @@ impl Controller {
         self.access = access;
         self.switch.set_verification(wanted.switch.verify_flow_cache);
         self.config = wanted.clone();
+        self.drop_contradicted();
         self.follow_tunnels();
         self.follow_addresses();
         self.trees.become_wanted(&wanted, &self.numbers, self.bay.now());

@@ -22,11 +22,12 @@ use crate::control::qos::Meters;
 use crate::control::registry::{Numbers, Ports};
 use crate::control::routing::Outsides;
 use crate::control::security::Security;
+use crate::control::stations::Feeds;
 use crate::control::suppression::Addresses;
 use crate::control::timer::{Deadline, Timer};
 use crate::control::token::Token;
 use crate::control::trees::Trees;
-use crate::control::tunnels::Stations;
+use crate::control::tunnels::{Stations, Vteps};
 use crate::control::watch::Watchers;
 use crate::control::{ApplyError, Changes, Journal, notify};
 use crate::gateway;
@@ -79,6 +80,10 @@ pub(super) struct Controller {
     pub(super) stations: Stations,
     /// Their addresses, for which the switch answers.
     pub(super) addresses: Addresses,
+    /// Stations of overlay networks that are fed by the API.
+    pub(super) feeds: Feeds,
+    /// The ports of VTEPs that the file names, and of those behind which fed stations are.
+    pub(super) vteps: Vteps,
     /// What is known of them that no interface tells.
     pub(super) uplinks: UplinkNews,
     pub(super) open: Opener,
@@ -122,6 +127,8 @@ impl Controller {
             outsides: Outsides::default(),
             stations: Stations::default(),
             addresses: Addresses::default(),
+            feeds: Feeds::default(),
+            vteps: Vteps::default(),
             uplinks: UplinkNews::default(),
             open,
             generation: 0,
@@ -178,6 +185,10 @@ impl Controller {
                 Command::Watch { question, answer } => drop(answer.send(self.watch(&question))),
                 Command::Tell { samples, answer } => drop(answer.send(self.tell(&samples))),
                 Command::TraceSample { sample, answer } => drop(answer.send(self.trace_sample(&sample))),
+                Command::Feed { request, answer } => drop(answer.send(self.feed(*request))),
+                Command::Stations { network, from, limit, answer } => {
+                    drop(answer.send(self.feeds.page(&self.config, &network, from, limit)));
+                }
                 Command::News(news) => self.hear(*news),
                 Command::Stop => self.stopping = true,
             }

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use viaduct_switch::MacAddress;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::config::Config;
-use crate::control::{ApplyError, Figures, Journal, PortEdit, Tables, TraceError, WatchQuestion};
+use crate::control::{
+    ApplyError, FeedRequest, Figures, Journal, PortEdit, StationError, Tables, TraceError, WatchQuestion,
+};
 use crate::dataplane::{Pulse, Sample, Watch};
 use crate::gateway::News;
-use crate::model::{SecurityStatus, Snapshot, Trace, WatchEvent};
+use crate::model::{Fed, SecurityStatus, Snapshot, StationPage, Trace, WatchEvent};
 use crate::trace::Description;
 
 /// How long a caller waits for an answer. Answers take microseconds; only a control thread that is gone or
@@ -89,15 +92,21 @@ pub enum Expected {
 }
 
 impl Expected {
+    /// Whether the generation `running` is one of those.
+    #[must_use]
+    pub fn allows(&self, running: u64) -> bool {
+        match self {
+            Self::OneOf(listed) => listed.contains(&running),
+            Self::Any => true,
+        }
+    }
+
     /// Refuses if the generation `running` is none of those.
     ///
     /// # Errors
     /// [`ApplyError::Generation`].
     pub fn check(&self, running: u64) -> Result<(), ApplyError> {
-        match self {
-            Self::OneOf(listed) if !listed.contains(&running) => Err(ApplyError::Generation { running }),
-            Self::OneOf(_) | Self::Any => Ok(()),
-        }
+        if self.allows(running) { Ok(()) } else { Err(ApplyError::Generation { running }) }
     }
 }
 
@@ -139,6 +148,17 @@ pub(crate) enum Command {
     TraceSample {
         sample: Box<Sample>,
         answer: SyncSender<Trace>,
+    },
+    Feed {
+        request: Box<FeedRequest>,
+        answer: SyncSender<Result<Fed, StationError>>,
+    },
+    Stations {
+        network: String,
+        /// The first Ethernet address that is wanted.
+        from: Option<MacAddress>,
+        limit: usize,
+        answer: SyncSender<Result<StationPage, StationError>>,
     },
     News(Box<News>),
     Stop,
@@ -269,6 +289,27 @@ impl Handle {
         dry_run: bool,
     ) -> Result<Changes, ApplyError> {
         self.ask(|answer| Command::Edit { port, edit, expected, dry_run, answer })?
+    }
+
+    /// Changes the stations of an overlay network that are fed, all or nothing.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn feed(&self, request: FeedRequest) -> Result<Fed, StationError> {
+        self.ask(|answer| Command::Feed { request: Box::new(request), answer })?
+    }
+
+    /// Stations of an overlay network on other machines, in ascending order of their Ethernet addresses: at most `limit`, from `from` on.
+    ///
+    /// # Errors
+    /// There is no such network, or it has no overlay.
+    pub fn stations(
+        &self,
+        network: String,
+        from: Option<MacAddress>,
+        limit: usize,
+    ) -> Result<StationPage, StationError> {
+        self.ask(|answer| Command::Stations { network, from, limit, answer })?
     }
 
     /// Tells what happened at uplinks; does not wait.

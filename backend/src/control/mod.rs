@@ -34,6 +34,7 @@ mod security;
 mod services;
 mod shaping;
 mod snapshot;
+mod stations;
 mod suppression;
 mod tables;
 mod timer;
@@ -74,6 +75,7 @@ pub use figures::{Figures, TableFigures};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};
+pub use stations::{FeedRequest, STATION_PAGE_MAX, StationChange, StationError};
 pub use tables::{PAGE_MAX, Selection, SelectionError, Tables};
 pub use trace::TraceError;
 pub use watch::WatchQuestion;

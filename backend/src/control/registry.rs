@@ -18,6 +18,7 @@ use crate::control::ApplyError;
 use crate::control::port::Port;
 use crate::control::qos::Meters;
 use crate::control::routing::{self, Named, Outsides};
+use crate::control::stations::FedVteps;
 use crate::control::trees::States;
 use crate::control::tunnels::{self, Vteps};
 
@@ -30,8 +31,10 @@ pub(super) struct Seen {
     pub(super) outsides: Outsides,
     /// What ports may send, and did.
     pub(super) meters: Meters,
-    /// The ports of VTEPs that are written down.
+    /// The ports of VTEPs that are written down, and of those that are fed.
     pub(super) vteps: Vteps,
+    /// The VTEPs of stations that are fed.
+    pub(super) fed: FedVteps,
 }
 
 /// Names and numbers of a configuration's networks, and of its ports and uplinks, which are ports to the data path.
@@ -67,8 +70,8 @@ impl Numbers {
 
     /// The tables of the data path for `config`, whose names all have numbers.
     pub(super) fn compile(&self, config: &Config, seen: &Seen) -> Result<Policy, ApplyError> {
-        let Seen { outsides, meters, vteps, .. } = seen;
-        let tunnels = tunnels::Plan { config, numbers: self, outsides, vteps };
+        let Seen { outsides, meters, vteps, fed, .. } = seen;
+        let tunnels = tunnels::Plan { config, numbers: self, outsides, vteps, fed };
         let gateway = |name: &str| routing::gateway(config, self, outsides, name);
         let ports = config.ports.iter().filter_map(|(name, port)| {
             Some((

@@ -21,6 +21,7 @@ use crate::vhost_user::disposal::tests::lingering;
 
 mod groups;
 mod hostile;
+mod stations;
 
 /// A switch in a folder of its own.
 struct Lab {

@@ -17,6 +17,7 @@ use crate::config::{self, Config, Network, Overlay, OverlayKind};
 use crate::control::controller::Controller;
 use crate::control::registry::Numbers;
 use crate::control::routing::{self, Outsides};
+use crate::control::stations::FedVteps;
 
 /// The ports of configured VTEPs, by the end of ours with which they speak and their address.
 pub(super) type Vteps = BTreeMap<(EndpointIndex, Address), PortIndex>;
@@ -25,14 +26,14 @@ pub(super) type Vteps = BTreeMap<(EndpointIndex, Address), PortIndex>;
 pub(super) type Stations = BTreeMap<(NetworkIndex, MacAddress), PortIndex>;
 
 /// What tells ends of ours apart, as text that no file can have.
-fn endpoint_name(overlay: &Overlay) -> String {
-    let version = if family(overlay) == Family::Ipv4 { 4 } else { 6 };
+fn endpoint_name(config: &Config, overlay: &Overlay) -> String {
+    let version = if config.underlay_family(overlay) == Family::Ipv4 { 4 } else { 6 };
     format!("{} {} {} {version}", overlay.kind.name(), overlay.port, overlay.uplink)
 }
 
-/// The version of IP of a network's underlay: IPv4 unless one of its addresses says otherwise.
-fn family(overlay: &Overlay) -> Family {
-    overlay.family().unwrap_or(Family::Ipv4)
+/// The end of ours by which a network's frames come and go.
+pub(super) fn endpoint(config: &Config, numbers: &Numbers, overlay: &Overlay) -> Option<EndpointIndex> {
+    numbers.endpoints.get(&endpoint_name(config, overlay)).copied()
 }
 
 fn overlays(config: &Config) -> impl Iterator<Item = (&String, &Network, &Overlay)> {
@@ -41,7 +42,7 @@ fn overlays(config: &Config) -> impl Iterator<Item = (&String, &Network, &Overla
 
 /// The names of all ends of ours.
 pub(super) fn endpoint_names(config: &Config) -> BTreeSet<String> {
-    overlays(config).map(|(_, _, overlay)| endpoint_name(overlay)).collect()
+    overlays(config).map(|(_, _, overlay)| endpoint_name(config, overlay)).collect()
 }
 
 /// The addresses of VTEPs that a network names: those that get what is for all of its stations, and those of stations.
@@ -50,15 +51,20 @@ fn remotes(overlay: &Overlay) -> impl Iterator<Item = IpAddr> {
     flooded(overlay).chain(stations)
 }
 
+/// The VTEPs of a network's stations that are fed.
+fn fed_of<'a>(fed: &'a FedVteps, network: &str) -> impl Iterator<Item = IpAddr> + 'a {
+    fed.get(network).into_iter().flatten().copied()
+}
+
 fn flooded(overlay: &Overlay) -> impl Iterator<Item = IpAddr> {
     overlay.group.into_iter().chain(overlay.peers.iter().copied())
 }
 
-/// The VTEPs that a configuration names.
-fn configured(config: &Config, numbers: &Numbers) -> BTreeSet<(EndpointIndex, Address)> {
-    let of_network = |(_, _, overlay): (&String, &Network, &Overlay)| {
-        let endpoint = numbers.endpoints.get(&endpoint_name(overlay)).copied();
-        let remotes: Vec<_> = remotes(overlay).collect();
+/// The VTEPs that a configuration names, and those of stations that are fed.
+fn configured(config: &Config, numbers: &Numbers, fed: &FedVteps) -> BTreeSet<(EndpointIndex, Address)> {
+    let of_network = |(name, _, overlay): (&String, &Network, &Overlay)| {
+        let endpoint = endpoint(config, numbers, overlay);
+        let remotes: Vec<_> = remotes(overlay).chain(fed_of(fed, name)).collect();
         endpoint.into_iter().flat_map(move |endpoint| {
             remotes.clone().into_iter().map(move |remote| (endpoint, Address::from(remote)))
         })
@@ -66,8 +72,8 @@ fn configured(config: &Config, numbers: &Numbers) -> BTreeSet<(EndpointIndex, Ad
     overlays(config).flat_map(of_network).collect()
 }
 
-/// Gives the VTEPs that a configuration names their ports, which they keep over all configurations that name them.
-pub(super) fn bind(switch: &Switch, config: &Config, numbers: &Numbers) -> Vteps {
+/// Gives the VTEPs that a configuration names, and those of stations that are fed, their ports, which they keep as long as they are named.
+pub(super) fn bind(switch: &Switch, config: &Config, numbers: &Numbers, fed: &FedVteps) -> Vteps {
     if numbers.endpoints.is_empty() {
         return Vteps::new();
     }
@@ -81,7 +87,7 @@ pub(super) fn bind(switch: &Switch, config: &Config, numbers: &Numbers) -> Vteps
         }
         Some((key, port?))
     };
-    configured(config, numbers).into_iter().filter_map(port).collect()
+    configured(config, numbers, fed).into_iter().filter_map(port).collect()
 }
 
 /// What it takes to compile tunnels.
@@ -90,6 +96,7 @@ pub(super) struct Plan<'a> {
     pub(super) numbers: &'a Numbers,
     pub(super) outsides: &'a Outsides,
     pub(super) vteps: &'a Vteps,
+    pub(super) fed: &'a FedVteps,
 }
 
 impl Plan<'_> {
@@ -124,7 +131,7 @@ impl Plan<'_> {
         let mut floods: BTreeMap<PortIndex, Vec<NetworkIndex>> = BTreeMap::new();
         for (name, _, overlay) in overlays(self.config) {
             let Some(&network) = self.numbers.networks.get(name) else { continue };
-            let Some(&endpoint) = self.numbers.endpoints.get(&endpoint_name(overlay)) else { continue };
+            let Some(endpoint) = endpoint(self.config, self.numbers, overlay) else { continue };
             for remote in flooded(overlay) {
                 if let Some(port) = self.vteps.get(&(endpoint, Address::from(remote))) {
                     floods.entry(*port).or_default().push(network);
@@ -145,8 +152,8 @@ impl Plan<'_> {
                 network: number,
                 group: overlay.group.map(Address::from),
                 ttl: overlay.ttl,
-                udp_checksum: overlay.has_udp_checksum(family(overlay)),
-                known: known(overlay),
+                udp_checksum: overlay.has_udp_checksum(self.config.underlay_family(overlay)),
+                known: known(overlay, fed_of(self.fed, name)),
                 takes_unknown: !overlay.known_vteps_only,
                 learns: overlay.learning,
                 inner_tags: network.inner_tags,
@@ -158,12 +165,12 @@ impl Plan<'_> {
 
     fn endpoint(&self, overlay: &Overlay) -> Option<EndpointSettings> {
         let outside = self.outsides.get(&overlay.uplink)?;
-        let is_v4 = family(overlay) == Family::Ipv4;
+        let is_v4 = self.config.underlay_family(overlay) == Family::Ipv4;
         let local =
             outside.addresses.iter().map(|(address, _)| *address).find(|one| one.is_ipv4() == is_v4)?;
         let underlay = routing::network_at(self.config, &overlay.uplink);
         Some(EndpointSettings {
-            index: *self.numbers.endpoints.get(&endpoint_name(overlay))?,
+            index: endpoint(self.config, self.numbers, overlay)?,
             kind: kind(overlay.kind),
             udp_port: overlay.port,
             uplink: *self.numbers.ports.get(&overlay.uplink)?,
@@ -176,13 +183,12 @@ impl Plan<'_> {
     /// Stations that are written down, and the VTEPs behind which they are.
     pub(super) fn stations(&self) -> Stations {
         let of_network = |(name, _, overlay): (&String, &Network, &Overlay)| {
-            let place =
-                self.numbers.networks.get(name).zip(self.numbers.endpoints.get(&endpoint_name(overlay)));
+            let place = self.numbers.networks.get(name).zip(endpoint(self.config, self.numbers, overlay));
             let stations = overlay.stations.iter().map(|station| (station.mac, Address::from(station.vtep)));
             let stations: Vec<_> = stations.collect();
             place.into_iter().flat_map(move |(network, endpoint)| {
                 let known = |(mac, vtep): &(MacAddress, Address)| {
-                    Some(((*network, *mac), *self.vteps.get(&(*endpoint, *vtep))?))
+                    Some(((*network, *mac), *self.vteps.get(&(endpoint, *vtep))?))
                 };
                 stations.iter().filter_map(known).collect::<Vec<_>>()
             })
@@ -201,15 +207,15 @@ pub(super) fn groups(config: &Config, uplink: &str) -> Vec<IpAddr> {
 /// The port by which each of the switch's ends of tunnels is reached.
 pub(super) fn uplinks(config: &Config, numbers: &Numbers) -> BTreeMap<EndpointIndex, PortIndex> {
     let uplink = |(.., overlay): (&String, &Network, &Overlay)| {
-        let endpoint = *numbers.endpoints.get(&endpoint_name(overlay))?;
+        let endpoint = endpoint(config, numbers, overlay)?;
         Some((endpoint, *numbers.ports.get(&overlay.uplink)?))
     };
     overlays(config).filter_map(uplink).collect()
 }
 
-/// The VTEPs that a network names, in ascending order.
-fn known(overlay: &Overlay) -> Arc<[Address]> {
-    let known: BTreeSet<Address> = overlay.vteps().map(Address::from).collect();
+/// The VTEPs that a network names, and those of its stations that are fed, in ascending order.
+fn known(overlay: &Overlay, fed: impl Iterator<Item = IpAddr>) -> Arc<[Address]> {
+    let known: BTreeSet<Address> = overlay.vteps().chain(fed).map(Address::from).collect();
     known.into_iter().collect()
 }
 
@@ -222,12 +228,13 @@ fn kind(kind: OverlayKind) -> Kind {
 }
 
 impl Controller {
-    /// Makes stations known that are written down and were not before, and forgets those that are not any more, and VTEPs that nothing
+    /// Makes stations known that are written down or fed and were not before, and forgets those that are not any more, and VTEPs that nothing
     /// names now; to be called when the workers have the policy.
     pub(super) fn follow_tunnels(&mut self) {
-        let vteps = bind(&self.switch, &self.config, &self.numbers);
+        let fed = self.feeds.vteps_now();
+        let vteps = bind(&self.switch, &self.config, &self.numbers, &fed);
         let (config, numbers, outsides) = (&self.config, &self.numbers, &self.outsides);
-        let wanted = Plan { config, numbers, outsides, vteps: &vteps }.stations();
+        let wanted = Plan { config, numbers, outsides, vteps: &vteps, fed: &fed }.stations();
         let gone = self.stations.keys().filter(|station| !wanted.contains_key(station));
         for (network, mac) in gone {
             self.switch.forget_station(*network, *mac);
@@ -242,9 +249,16 @@ impl Controller {
             }
         }
         self.stations = wanted;
-        let endpoints: BTreeSet<EndpointIndex> = numbers.endpoints.values().copied().collect();
+        self.vteps = vteps;
+        self.follow_fed();
+        self.release_vteps();
+    }
+
+    /// Takes the places of VTEPs back that nothing names any more.
+    pub(super) fn release_vteps(&self) {
+        let endpoints: BTreeSet<EndpointIndex> = self.numbers.endpoints.values().copied().collect();
         self.switch.retain_vteps(
-            |endpoint, address| vteps.contains_key(&(endpoint, address)),
+            |endpoint, address| self.vteps.contains_key(&(endpoint, address)),
             |endpoint| endpoints.contains(&endpoint),
         );
     }

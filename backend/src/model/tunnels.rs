@@ -29,7 +29,7 @@ pub struct VtepStatus {
     pub local: IpAddr,
     /// The networks of that end, with their numbers (VNIs or keys).
     pub networks: Vec<TunnelledNetwork>,
-    /// Whether the file names it; else it was heard of.
+    /// Whether the file names it, or a station that is fed; else it was heard of.
     pub is_configured: bool,
     /// `resolved`: packets to it can leave; `unresolved`: the Ethernet address of the next station is not known; `unreachable`: there
     /// is no route to it now.
@@ -72,4 +72,53 @@ pub struct SuppressionStatus {
     pub learned: usize,
     /// Addresses that are written down.
     pub fixed: usize,
+}
+
+/// A page of an overlay network's stations on other machines whose place is told, not learned.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StationPage {
+    /// The network.
+    pub network: String,
+    /// The number of the table of those that are fed: it grows with each change, and begins at 0.
+    pub generation: u64,
+    /// How many are fed.
+    pub fed: usize,
+    /// How many the file has.
+    pub written: usize,
+    /// The stations, in ascending order of their Ethernet addresses.
+    pub stations: Vec<RemoteStation>,
+    /// Where the list goes on; `null`: it ends here.
+    pub next: Option<String>,
+}
+
+/// A station on another machine.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RemoteStation {
+    /// Its Ethernet address.
+    pub mac: String,
+    /// Its IP addresses.
+    pub address: Vec<IpAddr>,
+    /// The other end of the tunnel.
+    pub vtep: IpAddr,
+    /// `file` or `api`: who told of it.
+    pub origin: String,
+}
+
+/// What a change of the stations that are fed came to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Fed {
+    /// The network.
+    pub network: String,
+    /// The table's number now.
+    pub generation: u64,
+    /// How many stations are fed now.
+    pub fed: usize,
+    /// How many are new.
+    pub added: usize,
+    /// How many are at another place or have other addresses.
+    pub changed: usize,
+    /// How many are no more.
+    pub removed: usize,
+    /// How many of those that were added or changed found no room in the switch's tables, so that they are asked for and learned as others.
+    pub without_room: usize,
 }

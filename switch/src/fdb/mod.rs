@@ -50,7 +50,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            fdb_entries: 65_536,
+            fdb_entries: 262_144,
             fdb_entries_per_port_max: 65_536,
             groups: GroupLimits::default(),
             connections: conntrack::Limits::default(),

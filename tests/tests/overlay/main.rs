@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod exchange;
+mod fed;
 mod guest_kernel;
 mod guests;
 mod hostile;

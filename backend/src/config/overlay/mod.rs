@@ -11,11 +11,12 @@ use super::addresses::{self, Subnet};
 use super::dhcp::required;
 use super::names::{choice, reference};
 use super::reader::TableReader;
-use super::{NetworkMode, name_of, schema, values};
+use super::{Addressing, NetworkMode, name_of, schema, values};
 
 mod stations;
 mod underlay;
 
+pub(crate) use stations::fits;
 pub use stations::{STATIONS_MAX, StaticStation};
 pub use underlay::VTEPS_MAX;
 pub(super) use underlay::{check, warnings};
@@ -126,10 +127,19 @@ impl Overlay {
         self.peers.iter().copied().chain(self.stations.iter().map(|station| station.vtep))
     }
 
-    /// The underlay's version of IP; `None` if no address of it is written, so that the uplink's first one says it.
+    /// The underlay's version of IP; `None` if no address of it is written, so that the uplink's says it.
     #[must_use]
     pub fn family(&self) -> Option<Family> {
         self.group.into_iter().chain(self.vteps()).next().map(Family::of)
+    }
+
+    /// The version of IP of an underlay that is reached by an uplink with these addresses: as other ends are written, else IPv4 unless
+    /// the uplink has addresses of IPv6 alone.
+    #[must_use]
+    pub fn family_over(&self, uplink: Option<&Addressing>) -> Family {
+        let has_v6_alone = |uplink: &Addressing| uplink.has(Family::Ipv6) && !uplink.has(Family::Ipv4);
+        let of_uplink = || if uplink.is_some_and(has_v6_alone) { Family::Ipv6 } else { Family::Ipv4 };
+        self.family().unwrap_or_else(of_uplink)
     }
 
     /// Whether outer UDP packets have a checksum. Without one they are cheaper, which RFC 7348, 5, advises; but over IPv6 many

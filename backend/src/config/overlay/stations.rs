@@ -66,23 +66,31 @@ fn station(table: &TableReader<'_>, subnets: &[Subnet], seen: &mut Seen) -> Opti
 /// An address that is a station's of the network, and nobody else's.
 fn address(value: &DeValue<'_>, subnets: &[Subnet], seen: &mut Seen) -> Result<IpAddr, String> {
     let address = addresses::address(value).ok_or_else(|| ADDRESS.to_owned())?;
+    fits(address, subnets)?;
+    if seen.addresses.insert(address) { Ok(address) } else { Err("each address once".to_owned()) }
+}
+
+/// Whether a station of a network with these subnets may have the address.
+///
+/// # Errors
+/// What would be right.
+pub(crate) fn fits(address: IpAddr, subnets: &[Subnet]) -> Result<(), String> {
     let mut same = subnets.iter().filter(|subnet| subnet.family() == Family::of(address)).peekable();
     let subnet = subnets.iter().find(|subnet| subnet.prefix.contains(address));
     match subnet {
         Some(subnet) if subnet.address == address => {
-            return Err("an address that is not that of the network's gateway".to_owned());
+            Err("an address that is not that of the network's gateway".to_owned())
         }
         Some(subnet) if !subnet.is_station(address) => {
             let (low, high) = subnet.stations();
-            return Err(format!("the address of a station, {low} to {high}"));
+            Err(format!("the address of a station, {low} to {high}"))
         }
         None if same.peek().is_some() && !addresses::is_link_local(address) => {
             let subnets: Vec<String> = same.map(|subnet| subnet.prefix.to_string()).collect();
-            return Err(format!("an address in {}, the network's subnets", subnets.join(" or ")));
+            Err(format!("an address in {}, the network's subnets", subnets.join(" or ")))
         }
-        _ => {}
+        _ => Ok(()),
     }
-    if seen.addresses.insert(address) { Ok(address) } else { Err("each address once".to_owned()) }
 }
 
 /// The VTEPs of stations, and where they stand; nothing is noted.

@@ -95,7 +95,7 @@ fn check_uplink(placed: &PlacedOverlay<'_, '_>, uplink: &Placed<'_, Uplink>) {
 
 /// A packet of the network fits into one of the underlay.
 fn check_mtu(placed: &PlacedOverlay<'_, '_>, uplink: &Placed<'_, Uplink>) {
-    let family = placed.overlay.family().unwrap_or(Family::Ipv4);
+    let family = placed.overlay.family_over(uplink.value.addressing.as_ref());
     let (Some(mtu), Some(outer)) = (placed.mtu, uplink.value.mtu) else { return };
     let most = placed.overlay.inner_mtu(outer, family);
     if mtu > most {

@@ -15,7 +15,7 @@ const TIERS: &str = "[network.lab]\n\
 
 impl Lab {
     /// What the text says, in this lab's folder.
-    fn parse(&self, text: &str) -> Config {
+    pub(super) fn parse(&self, text: &str) -> Config {
         let mut config = parse(text.as_bytes(), "lab.toml", &ThisHost).unwrap().config;
         config.switch = self.config(&[]).switch;
         for (name, port) in &mut config.ports {
