@@ -31,7 +31,8 @@ pub use trace::{
     WatchEvent, WatchLine, WatchTally,
 };
 pub use tunnels::{
-    Fed, RemoteStation, StationPage, SuppressionStatus, TunnelledNetwork, VtepStatus, VtepTables,
+    DuplicateStatus, Fed, RemoteStation, StationPage, SuppressionStatus, TunnelledNetwork, VtepStatus,
+    VtepTables,
 };
 
 /// The whole state at one moment.
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub networks: Vec<NetworkStatus>,
     /// Learned addresses, by network and address.
     pub fdb: Vec<FdbStatus>,
+    /// Ethernet addresses that move again and again between machines.
+    pub duplicates: Vec<DuplicateStatus>,
     /// Multicast groups with members, and multicast routers, by network and group.
     pub multicast_groups: Vec<MulticastGroupStatus>,
     /// What multicast snooping did so far.

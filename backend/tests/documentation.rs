@@ -139,6 +139,7 @@ fn every_field_of_an_answer_is_named() {
         uptime_s: 0,
         ports: vec![port()],
         networks: vec![network],
+        duplicates: Vec::new(),
         fdb: vec![entry],
         multicast_groups: vec![group],
         stp: vec![StpStatus { ports: vec![StpPortStatus::default()], ..StpStatus::default() }],

@@ -242,6 +242,7 @@ pub struct FdbCounters {
     pub(crate) expired: AtomicU64,
     pub(crate) forgotten: AtomicU64,
     pub(crate) contended: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
 }
 
 /// The values of the address table's counters at one moment.
@@ -263,6 +264,8 @@ pub struct FdbSnapshot {
     pub forgotten: u64,
     /// Addresses not learned this time, because another worker was writing.
     pub contended: u64,
+    /// How often an address was found to move again and again to or from VTEPs.
+    pub duplicates: u64,
 }
 
 impl FdbCounters {
@@ -278,6 +281,7 @@ impl FdbCounters {
             expired: self.expired.load(Relaxed),
             forgotten: self.forgotten.load(Relaxed),
             contended: self.contended.load(Relaxed),
+            duplicates: self.duplicates.load(Relaxed),
         }
     }
 }

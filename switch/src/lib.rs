@@ -63,7 +63,7 @@ pub use counters::{
     Counters, FdbSnapshot, FlowCacheCounters, FlowCacheSnapshot, PortCounters, PortSnapshot, Volume,
 };
 pub use drops::{DROP_REASONS, DropReason};
-pub use fdb::{FdbEntry, Limits};
+pub use fdb::{Duplicate, FdbEntry, Limits};
 pub use filter::{Carried, Denied};
 pub use flow_cache::FlowMismatch;
 pub use frame::{Claims, Frame, Gso, GsoKind, Head, Marks, Metadata, PartialChecksum, TakenTag};

@@ -20,7 +20,7 @@ use crate::conntrack::{self, Conntrack};
 use crate::counters::{Counters, FdbSnapshot, FlowTally};
 use crate::decision::Scene;
 use crate::drops::DropReason;
-use crate::fdb::{Fdb, FdbEntry, Limits};
+use crate::fdb::{Duplicate, Fdb, FdbEntry, Limits};
 use crate::filter::{Carried, Filter};
 use crate::flow_cache::{FlowHasher, FlowMismatch, Verification};
 use crate::fragments::{self, DatagramId};
@@ -430,6 +430,19 @@ impl Switch {
     #[must_use]
     pub fn fdb(&self, now: Nanos, policy: &Policy) -> Vec<FdbEntry> {
         self.fdb.entries(now.seconds(), policy)
+    }
+
+    /// Addresses that move again and again between VTEPs, or between a VTEP and a port, five times within three minutes
+    /// (RFC 7432, 15.1): two stations have one address, or there is a loop.
+    #[must_use]
+    pub fn duplicates(&self, now: Nanos) -> Vec<Duplicate> {
+        self.fdb.duplicates(now.seconds())
+    }
+
+    /// At most `limit` of them that were not given by this before.
+    #[must_use]
+    pub fn take_new_duplicates(&self, now: Nanos, limit: usize) -> Vec<Duplicate> {
+        self.fdb.take_new_duplicates(now.seconds(), limit)
     }
 
     /// The multicast groups that have members now, and the multicast routers, in no particular order.

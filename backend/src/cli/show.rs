@@ -133,6 +133,7 @@ fn only_qos(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
 fn only_network(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     snapshot.networks.retain(|network| network.name == name);
     snapshot.fdb.retain(|entry| entry.network == name);
+    snapshot.duplicates.retain(|entry| entry.network == name);
     snapshot.multicast_groups.retain(|group| group.network == name);
     snapshot.stp.retain(|tree| tree.networks.iter().any(|network| network == name));
     let missing = || Failure::new(format!("there is no network {name}; `viaduct show networks` lists all"));
@@ -191,7 +192,9 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (Some(What::Bonds), _) => bond_text(&snapshot.bonds, colour),
         (Some(What::Ports), ports) => port_table(ports, colour),
         (Some(What::Networks), _) => network_table(&snapshot.networks).render(colour),
-        (Some(What::Fdb), _) => fdb_table(&snapshot.fdb).render(colour),
+        (Some(What::Fdb), _) => {
+            fdb_table(&snapshot.fdb).render(colour) + &vteps::duplicate_lines(&snapshot.duplicates)
+        }
         (Some(What::Multicast), _) => multicast_text(snapshot, colour),
         (Some(What::Stp), _) => stp_text(&snapshot.stp, colour),
         (

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::table::{Align, Table};
 use super::{Style, json, units};
 use crate::api::Client;
-use crate::model::{SuppressionStatus, VtepStatus, VtepTables};
+use crate::model::{DuplicateStatus, SuppressionStatus, VtepStatus, VtepTables};
 
 /// Asks the daemon for VTEPs; with a name, for those of that uplink.
 pub(super) fn show(client: &Client, uplink: Option<&str>, style: Style) -> Result<String, Failure> {
@@ -49,7 +49,20 @@ fn text(tables: &VtepTables, colour: bool) -> String {
          without room\n"
     );
     let drops: String = tables.vteps.iter().filter(|vtep| !vtep.drops.is_empty()).map(drops).collect();
-    format!("{}\n{drops}{suppression}", table.render(colour))
+    let duplicates = duplicate_lines(&tables.duplicates);
+    format!("{}\n{drops}{duplicates}{suppression}", table.render(colour))
+}
+
+/// A line for each address that moves again and again.
+pub(super) fn duplicate_lines(duplicates: &[DuplicateStatus]) -> String {
+    let line = |duplicate: &DuplicateStatus| {
+        let DuplicateStatus { network, mac, port, other_port, moves, age_s } = duplicate;
+        let age = units::seconds(u64::from(*age_s));
+        format!(
+            "{mac} in {network} moved {moves} times between {port} and {other_port}, {age} ago: who has it?\n"
+        )
+    };
+    duplicates.iter().map(line).collect()
 }
 
 /// The first few networks, with their numbers.
@@ -98,7 +111,7 @@ mod tests {
             }],
         };
         let suppression = SuppressionStatus { answered: 4, passed: 2, ..SuppressionStatus::default() };
-        let told = text(&VtepTables { vteps: vec![vtep], suppression }, false);
+        let told = text(&VtepTables { vteps: vec![vtep], suppression, duplicates: Vec::new() }, false);
         for part in [
             "192.0.2.2",
             "t1 1, t2 2 and 3 more",

@@ -98,6 +98,8 @@ pub(super) struct Controller {
     pub(super) outcome: Option<Result<Changes, ApplyError>>,
     pub(super) stopping: bool,
     pub(super) watchers: Watchers,
+    /// How many addresses that move again and again were told of.
+    pub(super) duplicates_told: u64,
     /// A mismatch of a flow cache was told of.
     mismatch_reported: bool,
     /// The generation that was told of.
@@ -141,6 +143,7 @@ impl Controller {
             outcome: None,
             stopping: false,
             watchers: Watchers::default(),
+            duplicates_told: 0,
             mismatch_reported: false,
             told_generation: 0,
         })
@@ -256,6 +259,7 @@ impl Controller {
                     self.bay.tick();
                     self.meters.settle(self.bay.now());
                     self.report_mismatch();
+                    self.tell_of_duplicates();
                     self.measure_interfaces();
                     self.look_at_carriers();
                 }

@@ -9,6 +9,7 @@ mod bonds;
 mod controller;
 mod descriptors;
 mod driver;
+mod duplicates;
 mod edit;
 mod error;
 mod events;

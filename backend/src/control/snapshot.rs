@@ -44,6 +44,7 @@ impl Controller {
             ports,
             networks: self.network_statuses(entries),
             fdb: Vec::new(),
+            duplicates: self.duplicates(&self.switch.duplicates(self.bay.now())),
             multicast_groups: Vec::new(),
             multicast: self.multicast_status(),
             stp: self.trees.statuses(),
@@ -146,7 +147,7 @@ impl Controller {
 }
 
 /// What a VTEP is called where ports are: nobody can write it into a file.
-fn vtep_name(switch: &Switch, port: PortIndex) -> Option<String> {
+pub(super) fn vtep_name(switch: &Switch, port: PortIndex) -> Option<String> {
     let (_, address) = switch.has_vteps().then(|| switch.vteps().get(port)).flatten()?;
     Some(format!("vtep {}", std::net::IpAddr::from(address)))
 }

@@ -6,9 +6,9 @@ use viaduct_switch::suppression::SuppressionSnapshot;
 use viaduct_switch::tunnel::{EndpointSettings, Kind, VtepEntry};
 use viaduct_switch::{Nanos, NetworkIndex, Policy, PortIndex, Switch};
 
-use crate::control::Tables;
 use crate::control::gateways::name_of;
 use crate::control::port::Counted;
+use crate::control::{Tables, duplicates};
 use crate::model::{SuppressionStatus, TunnelledNetwork, VtepStatus, VtepTables};
 
 impl Tables {
@@ -42,7 +42,11 @@ impl Names<'_> {
         };
         let mut vteps: Vec<VtepStatus> = self.switch.vteps().entries().iter().filter_map(status).collect();
         vteps.sort_by(|a, b| (&a.uplink, &a.kind, a.address).cmp(&(&b.uplink, &b.kind, b.address)));
-        VtepTables { vteps, suppression: suppression(self.switch.suppression_snapshot()) }
+        let duplicates = self.switch.duplicates(self.now);
+        let names = (self.networks, self.ports);
+        let duplicates =
+            duplicates.iter().map(|found| duplicates::status(self.switch, names, found)).collect();
+        VtepTables { vteps, suppression: suppression(self.switch.suppression_snapshot()), duplicates }
     }
 
     fn vtep(&self, entry: &VtepEntry, endpoint: &EndpointSettings, stations: u64) -> VtepStatus {
@@ -156,7 +160,7 @@ mod tests {
             ([("tenant101".to_owned(), network)].into(), [("isp".to_owned(), port)].into());
         let names =
             Names { switch: &switch, policy: &policy, now: Nanos(0), networks: &networks, ports: &ports };
-        let VtepTables { vteps, suppression } = names.vteps();
+        let VtepTables { vteps, suppression, .. } = names.vteps();
         let expected = VtepStatus {
             uplink: "isp".to_owned(),
             kind: "vxlan".to_owned(),

@@ -14,6 +14,25 @@ pub struct VtepTables {
     pub vteps: Vec<VtepStatus>,
     /// What is answered for stations behind them.
     pub suppression: SuppressionStatus,
+    /// Ethernet addresses that move again and again between them, or between one and a port.
+    pub duplicates: Vec<DuplicateStatus>,
+}
+
+/// An Ethernet address that moves again and again, five times within three minutes: two stations have it, or there is a loop.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DuplicateStatus {
+    /// The network.
+    pub network: String,
+    /// The address.
+    pub mac: String,
+    /// The port where it was last; that of a VTEP is `vtep ADDRESS`.
+    pub port: String,
+    /// The one where it was before.
+    pub other_port: String,
+    /// How often it moved since it began to.
+    pub moves: u32,
+    /// Seconds since it moved last; after 180 it counts no more.
+    pub age_s: u32,
 }
 
 /// The other end of tunnels: a VTEP, or a group of them.

@@ -6,6 +6,7 @@
 //! finds the lock taken goes on without: the address is learned from one of its next frames.
 
 mod entry;
+mod moves;
 mod write;
 
 use std::hash::BuildHasher;
@@ -13,6 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use entry::{Key, Value};
+pub use moves::Duplicate;
 
 use crate::conntrack;
 use crate::counters::FdbCounters;

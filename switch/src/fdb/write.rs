@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError, TryLockError};
 
+use super::moves::{Duplicate, Moves};
 use super::{BUCKET_SLOTS, Fdb, Key, Place, Sighting, Slot, Value, is_stale};
 use crate::counters::{FdbCounters, count};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::policy::Policy;
+use crate::tunnel::is_vtep_port;
 
 /// How often an address may move within a second. Two ports that fight for one address, or a loop behind
 /// two ports, then cost no more than a lookup per frame.
@@ -22,11 +24,13 @@ pub(super) struct Writer {
     held: Box<[usize]>,
     /// The bucket with which the sweep goes on.
     cursor: usize,
+    /// Addresses that moved to or from VTEPs lately.
+    moves: Moves,
 }
 
 impl Writer {
     pub(super) fn new(ports: usize) -> Self {
-        Self { held: vec![0; ports].into(), cursor: 0 }
+        Self { held: vec![0; ports].into(), cursor: 0, moves: Moves::default() }
     }
 
     fn held_by(&self, value: Value) -> usize {
@@ -94,6 +98,17 @@ impl Fdb {
         slot.store(seen.key, Value::new(seen.key, seen.port, moves + 1, seen.now_s));
         self.bump(place.generation);
         count(&seen.counters.moved);
+        note_move(writer, place, seen, value);
+    }
+
+    /// Addresses that move again and again between VTEPs, or between a VTEP and a port.
+    pub(crate) fn duplicates(&self, now_s: u32) -> Vec<Duplicate> {
+        self.lock().moves.duplicates(now_s)
+    }
+
+    /// At most `limit` of them that were not given yet.
+    pub(crate) fn take_new_duplicates(&self, now_s: u32, limit: usize) -> Vec<Duplicate> {
+        self.lock().moves.take_news(now_s, limit)
     }
 
     /// Finds a place for an unknown address, or refuses it.
@@ -250,5 +265,15 @@ impl Fdb {
                 counted();
             }
         }
+    }
+}
+
+/// A station that moves to another machine does so once; ports of one machine have storm control and port security.
+fn note_move(writer: &mut Writer, place: Place, seen: &Sighting<'_>, before: Value) {
+    let Some(before) = before.port().filter(|_| seen.policy.tunnels().is_some()) else { return };
+    let ports = [seen.port, before];
+    if ports.into_iter().any(is_vtep_port) && writer.moves.note(seen.key, place.generation, ports, seen.now_s)
+    {
+        count(&seen.counters.duplicates);
     }
 }

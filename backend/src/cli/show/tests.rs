@@ -74,6 +74,7 @@ fn snapshot() -> Snapshot {
             addresses: 2,
             ageing_s: 300,
         }],
+        duplicates: Vec::new(),
         fdb: vec![FdbStatus {
             network: "lab".to_owned(),
             vlan: Some(4094),

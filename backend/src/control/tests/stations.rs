@@ -137,7 +137,7 @@ impl Lab {
         self.handle.feed(FeedRequest { network: "blue".to_owned(), change, generation, expected })
     }
 
-    fn set(&self, stations: &[StaticStation]) -> Result<Fed, StationError> {
+    fn place(&self, stations: &[StaticStation]) -> Result<Fed, StationError> {
         self.feed(StationChange::Set(stations.to_vec()), None, Expected::Any)
     }
 
@@ -267,7 +267,7 @@ fn what_cannot_be_fed_is_refused_by_name_and_changes_nothing() {
         + FILES[1]
         + "[port.vm]\nnetwork = 'blue'\nmac = '52:54:00:00:00:02'\n[network.plain]\n";
     lab.handle.apply(lab.parse(&text), false).unwrap();
-    lab.set(&[station(9, &[9], 2)]).unwrap();
+    lab.place(&[station(9, &[9], 2)]).unwrap();
     let v6 = StaticStation { vtep: "2001:db8::2".parse().unwrap(), ..station(4, &[], 2) };
     let group = StaticStation { vtep: [239, 1, 1, 1].into(), ..station(4, &[], 2) };
     let far = StaticStation { addresses: vec![[10, 9, 0, 1].into()], ..station(4, &[], 2) };
@@ -288,10 +288,10 @@ fn what_cannot_be_fed_is_refused_by_name_and_changes_nothing() {
         (group, "expected the address of one machine"),
         (many, "20 addresses of one station are more than the 16"),
     ] {
-        let error = lab.set(&[station(8, &[8], 2), wrong]).unwrap_err().to_string();
+        let error = lab.place(&[station(8, &[8], 2), wrong]).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("nothing was changed"), "{error}");
     }
-    let error = lab.set(&[station(8, &[8], 2), station(8, &[], 2)]).unwrap_err().to_string();
+    let error = lab.place(&[station(8, &[8], 2), station(8, &[], 2)]).unwrap_err().to_string();
     assert!(error.contains("station 52:54:00:00:00:08 stands there twice"), "{error}");
     let error = lab.feed(StationChange::Remove(vec![mac(9), mac(1)]), None, Expected::Any).unwrap_err();
     assert_eq!(error, StationError::NoStation(mac(1)));
@@ -324,7 +324,7 @@ fn there_is_an_end_to_what_is_fed_and_a_change_costs_what_it_changes() {
     );
     let all = lab.feed(StationChange::Replace(many(0, 100_000, 1000)), None, Expected::Any).unwrap();
     assert_eq!((all.fed, all.added, all.without_room), (100_000, 100_000, 0));
-    let error = lab.set(&many(100_000, 1, 1000)).unwrap_err().to_string();
+    let error = lab.place(&many(100_000, 1, 1000)).unwrap_err().to_string();
     assert!(
         error.starts_with("100001 stations of all networks that are fed are more than the 100000"),
         "{error}"
@@ -337,7 +337,7 @@ fn there_is_an_end_to_what_is_fed_and_a_change_costs_what_it_changes() {
     let count = 200;
     for round in 0..count {
         moved[0].vtep = [198, 51, 0, 9 + round % 2].into();
-        assert_eq!(lab.set(&moved).unwrap().changed, 1);
+        assert_eq!(lab.place(&moved).unwrap().changed, 1);
     }
     let each = (busy_us(&lab.task) - busy) / u64::from(count);
     assert!(each < 2000, "moving one of 100,000 stations takes the control thread {each} us");
