@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 
 use super::mappings::OutsideAddress;
 use super::settings::{
-    FilteringBehavior, Floating, MappingBehavior, NatError, NatSettings, Published, SourceAddress, SourceNat,
+    FilteringBehavior, Floating, MappingBehavior, NatError, NatSettings, Published, Reserved, SourceAddress,
+    SourceNat,
 };
 use super::{POOL_MAX, prefix::PrefixTranslation};
 use crate::ids::NetworkIndex;
@@ -29,6 +30,8 @@ pub struct Nat {
     pools: Vec<(NetworkIndex, Ipv4Addr)>,
     /// Prefixes of IPv6.
     prefixes: Vec<PrefixTranslation>,
+    /// Ports at which the switch itself is reached.
+    reserved: Vec<Reserved>,
 }
 
 /// How packets leave a network.
@@ -93,6 +96,7 @@ impl Nat {
             }
             nat.prefixes.push(prefix);
         }
+        nat.reserved.clone_from(&settings.reserved);
         nat.pools.sort_unstable();
         nat.pools.dedup();
         Ok(nat)
@@ -280,7 +284,9 @@ impl Nat {
     pub(crate) fn outside_addresses(&self) -> Vec<OutsideAddress> {
         let reserved = |key: &(NetworkIndex, Ipv4Addr)| {
             let published = self.targets.get(key).map_or(&[][..], |targets| &targets.published);
-            published.iter().map(|(protocol, ports, _)| (*protocol, ports.clone())).collect()
+            let published = published.iter().map(|(protocol, ports, _)| (*protocol, ports.clone()));
+            let own = self.reserved.iter().filter(|reserved| reserved.outside == key.0);
+            published.chain(own.map(|reserved| (reserved.protocol, reserved.ports.clone()))).collect()
         };
         let address = |key: &(NetworkIndex, Ipv4Addr)| OutsideAddress {
             network: key.0,

@@ -24,7 +24,7 @@ pub(crate) use plan::{Belongs, Change, Leave, Plan, Preview, Translator};
 pub(crate) use prefixed::Prefixed;
 pub use settings::{
     FilteringBehavior, Floating, MappingBehavior, NatError, NatSettings, PORTS_DEFAULT, PrefixNat, Published,
-    SourceAddress, SourceNat, SourceRule,
+    Reserved, SourceAddress, SourceNat, SourceRule,
 };
 
 /// The most outside addresses of one range.

@@ -23,6 +23,19 @@ pub struct NatSettings {
     pub published: Vec<Published>,
     /// Prefixes of IPv6 that are translated.
     pub prefixes: Vec<PrefixNat>,
+    /// Ports that no mapping gets, since the switch itself is reached there.
+    pub reserved: Vec<Reserved>,
+}
+
+/// Ports of all addresses of an outside network that no mapping gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reserved {
+    /// The outside network.
+    pub outside: NetworkIndex,
+    /// The protocol's number.
+    pub protocol: u8,
+    /// The ports.
+    pub ports: RangeInclusive<u16>,
 }
 
 /// How packets of IPv4 leave a network for an outside one. Packets to other networks of its router keep their addresses.

@@ -93,6 +93,18 @@ fn published_ports_come_before_a_floating_address() {
 }
 
 #[test]
+fn no_mapping_gets_a_port_at_which_the_switch_is_reached() {
+    let sources = vec![SourceNat::masquerade(network(0), network(1))];
+    let reserved = Reserved { outside: network(1), protocol: number::UDP, ports: 4789..=4789 };
+    let elsewhere = Reserved { outside: network(0), ..reserved.clone() };
+    let settings = NatSettings { sources, reserved: vec![elsewhere, reserved], ..NatSettings::default() };
+    let nat = Nat::compile(&settings, &routing()).unwrap();
+    let addresses = nat.outside_addresses();
+    assert_eq!(addresses.len(), 1);
+    assert_eq!(addresses[0].reserved, [(number::UDP, 4789..=4789)]);
+}
+
+#[test]
 fn contradictions_are_named() {
     let masquerade = SourceNat::masquerade(network(0), network(1));
     let pool = |from, to| {

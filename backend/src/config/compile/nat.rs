@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use viaduct_switch::nat::{
-    FilteringBehavior, Floating, MappingBehavior, NatSettings, PrefixNat, Published, SourceAddress,
+    FilteringBehavior, Floating, MappingBehavior, NatSettings, PrefixNat, Published, Reserved, SourceAddress,
     SourceNat, SourceRule,
 };
 use viaduct_switch::packet::number;
@@ -12,8 +12,8 @@ use viaduct_switch::security::{Family, Prefix};
 
 use super::Numbered;
 use crate::config::{
-    Config, Filtering, GatewaySettings, Mapping, Membership, Network, NetworkMode, Port, PortProtocol,
-    Publication, Router, SourceTarget,
+    Config, Filtering, GatewaySettings, Mapping, Membership, Network, NetworkMode, Overlay, Port,
+    PortProtocol, Publication, Router, SourceTarget,
 };
 
 impl Config {
@@ -28,7 +28,23 @@ impl Config {
         for port in self.ports.values() {
             self.reach(port, numbers, &mut settings);
         }
+        settings.reserved = self.tunnel_ports(numbers, &settings.sources);
         settings
+    }
+
+    /// The UDP ports at which tunnels end, where translated packets leave, too: what comes there is a tunnel's.
+    fn tunnel_ports(&self, numbers: &impl Numbered, sources: &[SourceNat]) -> Vec<Reserved> {
+        let overlays = self.networks.values().filter_map(|network| network.overlay.as_ref());
+        let reserved = |overlay: &Overlay| {
+            let outside = numbers.outside(&overlay.uplink)?;
+            let is_translated = overlay.port > 0 && sources.iter().any(|source| source.outside == outside);
+            let ports = overlay.port..=overlay.port;
+            is_translated.then_some(Reserved { outside, protocol: number::UDP, ports })
+        };
+        let mut all: Vec<Reserved> = overlays.filter_map(reserved).collect();
+        all.sort_by_key(|reserved| (reserved.outside, *reserved.ports.start()));
+        all.dedup();
+        all
     }
 
     /// The addresses beside an uplink's own for which the switch answers out there, since they stand for stations: floating ones,

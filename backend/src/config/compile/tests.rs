@@ -38,6 +38,21 @@ fn read(text: &str) -> Config {
 }
 
 #[test]
+fn the_port_of_a_tunnel_is_no_mappings() {
+    let text = "[uplink.isp]\ninterface = 'eth3'\naddress = '192.0.2.1/24'\n[network.home]\nmode = 'nat'\nuplink = 'isp'\n\
+                subnets = ['10.0.0.0/24']\n[network.t]\noverlay = { kind = 'vxlan', vni = 1, uplink = 'isp', port = 8472 }\n\
+                [network.g]\noverlay = { kind = 'gre', key = 1, uplink = 'isp' }\n";
+    let config = read(text);
+    let told: Vec<_> = config.nat_settings(&Names(&config)).reserved;
+    assert_eq!(
+        told.iter().map(|one| (one.protocol, one.ports.clone())).collect::<Vec<_>>(),
+        [(17, 8472..=8472)]
+    );
+    let alone = read(&text.replace("mode = 'nat'\nuplink = 'isp'\n", ""));
+    assert_eq!(alone.nat_settings(&Names(&alone)).reserved, []);
+}
+
+#[test]
 fn everything_about_nat_is_said() {
     let config = read(EXAMPLE);
     let names = Names(&config);
