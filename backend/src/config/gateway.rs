@@ -133,16 +133,24 @@ impl Config {
         overlay.family_over(uplink.and_then(|uplink| uplink.addressing.as_ref()))
     }
 
-    /// Largest packet in bytes that goes to a network's stations: as it is written, else the least of its ports', and what fits
-    /// into its tunnels if there are some. What an uplink's interface carries, for which the file says nothing, is not known here:
-    /// it counts as 1500 bytes.
+    /// Largest packet in bytes that goes to a network's stations, if its uplink's interface takes 1500 bytes where the file does not say
+    /// what it takes; see [`Self::mtu_over`].
     #[must_use]
     pub fn mtu_of(&self, name: &str) -> u16 {
+        self.mtu_over(name, |_| None)
+    }
+
+    /// Largest packet in bytes that goes to a network's stations: as it is written, else the least of its ports', and what fits
+    /// into its tunnels if there are some. `found` is what the interface of an uplink takes, for which the file says nothing;
+    /// as long as it is not known, it counts as 1500 bytes.
+    #[must_use]
+    pub fn mtu_over(&self, name: &str, found: impl Fn(&str) -> Option<u16>) -> u16 {
         let network = self.networks.get(name);
         let ports = self.ports.values().filter(|port| port.membership.has(name)).map(|port| port.mtu);
         let tunnels = network.and_then(|network| network.overlay.as_ref()).map(|overlay| {
             let uplink = self.uplinks.get(&overlay.uplink);
-            let underlay = uplink.and_then(|uplink| uplink.mtu).unwrap_or(MTU);
+            let written = uplink.and_then(|uplink| uplink.mtu);
+            let underlay = written.or_else(|| found(&overlay.uplink)).unwrap_or(MTU);
             overlay.inner_mtu(underlay, self.underlay_family(overlay))
         });
         let written = network.and_then(|network| network.gateway.mtu);

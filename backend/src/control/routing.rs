@@ -199,7 +199,8 @@ impl Plan<'_> {
                 let gateway = &self.config.networks.get(name)?.gateway;
                 let served = if gateway.metadata.is_some() { &METADATA[..] } else { &[] };
                 let subnets = gateway.subnets.iter().map(address_of);
-                (self.config.mtu_of(name), subnets.chain(served.iter().copied()).collect())
+                let found = |uplink: &str| Some(self.outsides.get(uplink)?.mtu);
+                (self.config.mtu_over(name, found), subnets.chain(served.iter().copied()).collect())
             }
         };
         Some(InterfaceSettings {
@@ -366,6 +367,10 @@ impl Numbered for Named<'_> {
 
     fn port(&self, name: &str) -> Option<PortIndex> {
         self.numbers.ports.get(name).copied()
+    }
+
+    fn mtu(&self, uplink: &str) -> Option<u16> {
+        Some(self.outsides.get(uplink)?.mtu)
     }
 
     fn gateway(&self, network: &str) -> Option<MacAddress> {

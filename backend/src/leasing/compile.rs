@@ -34,7 +34,7 @@ impl NetworkPlan {
         let v6 = dhcp6.map(|dhcp6| settings(config, (name, network), dhcp6, numbers));
         let advertisement = network.gateway.advertising.zip(station);
         let advertisement =
-            advertisement.map(|(mode, mac)| advertisement_of(config, (name, network), mode, mac));
+            advertisement.map(|(mode, mac)| advertisement_of(config, (name, network), (mode, mac), numbers));
         let index = numbers.network(name)?;
         let has_any = v4.is_some() || v6.is_some() || advertisement.is_some();
         has_any.then(|| Self { name: name.to_owned(), index, v4, v6, advertisement })
@@ -106,8 +106,8 @@ fn link_local(mac: MacAddress) -> Ipv6Addr {
 fn advertisement_of(
     config: &Config,
     (name, network): (&str, &Network),
-    mode: AdvertisingMode,
-    mac: MacAddress,
+    (mode, mac): (AdvertisingMode, MacAddress),
+    numbers: &impl Numbered,
 ) -> Advertisement {
     let is_managed = mode == AdvertisingMode::Stateful;
     let prefix = |(address, length)| Prefix {
@@ -128,7 +128,7 @@ fn advertisement_of(
         // A gateway that forwards nothing is nobody's default router.
         lifetime_s: if config.is_routed(name) { LIFETIME_S } else { 0 },
         prefixes: prefixes(network).map(prefix).collect(),
-        mtu: Some(u32::from(config.mtu_of(name)).max(1280)),
+        mtu: Some(u32::from(config.mtu_over(name, |uplink| numbers.mtu(uplink))).max(1280)),
         dns_servers: dns_servers(network),
         search: within_limits(search.unwrap_or_else(|| network.search())),
         dns_lifetime_s: u32::from(LIFETIME_S),

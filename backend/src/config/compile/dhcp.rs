@@ -30,7 +30,7 @@ impl Config {
             wide_ports: self.wide_ports(name, numbers),
             held_ports: self.held_ports(name, dhcp.range, numbers),
             fixed: self.fixed(name, &dhcp.subnet, numbers),
-            parameters: self.parameters(name, network, dhcp, address),
+            parameters: self.parameters((name, network), dhcp, address, numbers),
         })
     }
 
@@ -72,7 +72,13 @@ impl Config {
         ports.filter_map(fixed).collect()
     }
 
-    fn parameters(&self, name: &str, network: &Network, dhcp: &Dhcp, own: Ipv4Addr) -> Parameters {
+    fn parameters(
+        &self,
+        (name, network): (&str, &Network),
+        dhcp: &Dhcp,
+        own: Ipv4Addr,
+        numbers: &impl Numbered,
+    ) -> Parameters {
         let dns = network.gateway.dns.as_ref();
         let when = |is_so: bool| if is_so { vec![own] } else { Vec::new() };
         let domain = dhcp.domain.clone().or_else(|| dns?.domain.clone());
@@ -82,7 +88,7 @@ impl Config {
             search: dhcp.search.clone().unwrap_or_else(|| network.search()),
             domain,
             ntp_servers: dhcp.ntp_servers.clone(),
-            mtu: Some(dhcp.mtu.unwrap_or_else(|| self.mtu_of(name))),
+            mtu: Some(dhcp.mtu.unwrap_or_else(|| self.mtu_over(name, |uplink| numbers.mtu(uplink)))),
             routes: dhcp.routes.clone(),
             boot: dhcp.boot.clone(),
         }

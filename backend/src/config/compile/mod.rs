@@ -20,6 +20,11 @@ pub trait Numbered {
     /// The number of a port or an uplink.
     fn port(&self, name: &str) -> Option<PortIndex>;
 
+    /// The largest packet in bytes that an uplink's interface takes; `None`: that is not known now.
+    fn mtu(&self, _uplink: &str) -> Option<u16> {
+        None
+    }
+
     /// The Ethernet address of a network's gateway.
     fn gateway(&self, network: &str) -> Option<MacAddress>;
 }

@@ -465,6 +465,12 @@ fn the_mtu_of_a_network_is_what_fits_into_its_tunnels() {
     assert_eq!(mtu(""), 1450);
     assert_eq!(mtu("mtu = 9000"), 8950);
     assert_eq!(mtu("mtu = 9000\n[port.a]\nnetwork = 'lab'"), 1500);
+    let over = |text: &str, found: u16| {
+        let network = "[network.lab]\noverlay = { kind = 'vxlan', vni = 1, uplink = 'isp' }\n[port.a]\nnetwork = 'lab'\n";
+        right(&format!("[uplink.isp]\ninterface = 'eth3'\naddress = '2001:db8::1/64'\n{text}\n{network}"))
+            .mtu_over("lab", |uplink| (uplink == "isp").then_some(found))
+    };
+    assert_eq!([over("", 1400), over("", 9000), over("mtu = 1460", 1400)], [1330, 1500, 1390]);
 }
 
 #[test]
