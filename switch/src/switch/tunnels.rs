@@ -1,6 +1,7 @@
 //! Tunnels of the switch: frames that come and go behind outer headers. See [`crate::tunnel`].
 
 use super::{Switch, WorkerState};
+use crate::counters::Tally;
 use crate::drops::DropReason;
 use crate::fdb::Key;
 use crate::frame::Frame;
@@ -52,10 +53,10 @@ impl Switch {
     ) -> Admission {
         let WorkerState { policy, vteps, .. } = worker;
         let Some(tunnels) = policy.tunnels() else { return Admission::Plain };
-        let uplink = frame.meta.source;
+        let (uplink, length) = (frame.meta.source, frame.meta.length);
         let admission = tunnels.admit(policy, (self.vteps(), vteps), frame, now.seconds());
         if let Admission::Refused(reason) = admission {
-            self.counters.port(uplink).add_drops(reason, 1);
+            self.refuse(uplink, length, reason);
         }
         admission
     }
@@ -67,9 +68,18 @@ impl Switch {
         let policy = &worker.policy;
         let train = policy.tunnels()?.train(policy, frame)?;
         if let Err(reason) = train {
-            self.counters.port(frame.meta.source).add_drops(reason, 1);
+            self.refuse(frame.meta.source, frame.meta.length, reason);
         }
         Some(train)
+    }
+
+    /// A frame that is refused came, all the same.
+    #[cold]
+    fn refuse(&self, uplink: PortIndex, length: u32, reason: DropReason) {
+        let mut tally = Tally::default();
+        tally.received(length);
+        tally.dropped(reason);
+        self.counters.port(uplink).add_entered(&tally);
     }
 
     /// Whether frames that come in at `port` may have come by tunnels.

@@ -471,6 +471,21 @@ fn the_table_of_vteps_is_bounded() {
 }
 
 #[test]
+fn a_place_that_was_given_back_is_nobodys_for_a_while() {
+    let (vteps, mut recent) = (Vteps::default(), RecentVteps::default());
+    let key = |number: u32| (EndpointIndex(0), Address::from(IpAddr::from(number.to_be_bytes())));
+    (0..1024).for_each(|number| assert!(vteps.hear(&mut recent, key(number), 1).is_ok()));
+    let mut gone = Vec::new();
+    vteps.expire(700, |port| gone.push(port));
+    assert!(!gone.is_empty());
+    assert_eq!(vteps.hear(&mut recent, key(5000), 709), Err(DropReason::TunnelTableFull));
+    assert_eq!(vteps.hear(&mut recent, key(5000), 710), Ok(gone[0]));
+    // Who is written down waits for none.
+    vteps.expire(800, |port| gone.push(port));
+    assert!(vteps.configure(key(5001).0, key(5001).1, |_| ()).is_some());
+}
+
+#[test]
 fn segments_of_super_frames_are_cut_shorter_and_what_is_too_long_is_told_of() {
     use crate::frame::{Gso, GsoKind, PartialChecksum};
     let checksum = Some(PartialChecksum { start: 34, offset: 16 });

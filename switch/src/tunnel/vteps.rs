@@ -20,6 +20,9 @@ pub const VTEPS_MAX: usize = 1024;
 /// After how many seconds of silence a VTEP that is not configured is forgotten.
 const SILENCE_MAX_S: u32 = 600;
 
+/// For how many seconds a place that was given back is nobody's: frames that were under way to who had it must not go to who has it next.
+const REST_S: u32 = 10;
+
 /// How many VTEPs are forgotten in one call of [`Vteps::expire`].
 const EXPIRED_MAX: usize = 16;
 
@@ -99,8 +102,8 @@ impl Slot {
 #[derive(Debug)]
 struct Writer {
     places: HashMap<(EndpointIndex, Address), Holder>,
-    /// Places that nobody has, the one that is free for longest first.
-    free: VecDeque<usize>,
+    /// Places that nobody has, the one that is free for longest first, each with the second since when; `None`: nobody had it yet.
+    free: VecDeque<(usize, Option<u32>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,14 +118,19 @@ pub struct Vteps {
     slots: Box<[Slot]>,
     /// Changes when a place is given back: then nobody may go by what it was.
     generation: AtomicU64,
+    /// The latest second that anybody spoke of.
+    now_s: AtomicU32,
     writer: Mutex<Writer>,
 }
 
 impl Default for Vteps {
     fn default() -> Self {
         let slots = std::iter::repeat_with(Slot::default).take(VTEPS_MAX).collect();
-        let writer = Writer { places: HashMap::with_capacity(VTEPS_MAX * 2), free: (0..VTEPS_MAX).collect() };
-        Self { slots, generation: AtomicU64::new(0), writer: Mutex::new(writer) }
+        let writer = Writer {
+            places: HashMap::with_capacity(VTEPS_MAX * 2),
+            free: (0..VTEPS_MAX).map(|place| (place, None)).collect(),
+        };
+        Self { slots, generation: AtomicU64::new(0), now_s: AtomicU32::new(0), writer: Mutex::new(writer) }
     }
 }
 
@@ -154,7 +162,8 @@ impl Vteps {
             self.release(&mut writer.free, holder);
             vtep_port(holder.place).into_iter().for_each(gone);
         }
-        let port = self.bind(&mut writer, key, 0)?;
+        // What is written down waits for no place.
+        let port = self.bind(&mut writer, key, 0, true)?;
         if let Some(holder) = writer.places.get_mut(&key) {
             holder.is_configured = true;
         }
@@ -162,20 +171,31 @@ impl Vteps {
     }
 
     /// Nobody has this place any more.
-    fn release(&self, free: &mut VecDeque<usize>, holder: Holder) {
+    fn release(&self, free: &mut VecDeque<(usize, Option<u32>)>, holder: Holder) {
         if let Some(slot) = self.slots.get(holder.place) {
             slot.write(None, 0);
         }
         self.generation.fetch_add(1, Release);
-        free.push_back(holder.place);
+        free.push_back((holder.place, Some(self.now_s.load(Relaxed))));
     }
 
-    /// The place of a VTEP, which it gets if it has none; `heard`: as a place notes it.
-    fn bind(&self, writer: &mut Writer, key: (EndpointIndex, Address), heard: u32) -> Option<PortIndex> {
+    /// The place of a VTEP, which it gets if it has none; `heard`: as a place notes it. `at_once`: even one that was somebody's just now.
+    fn bind(
+        &self,
+        writer: &mut Writer,
+        key: (EndpointIndex, Address),
+        heard: u32,
+        at_once: bool,
+    ) -> Option<PortIndex> {
         if let Some(holder) = writer.places.get(&key) {
             return vtep_port(holder.place);
         }
-        let place = writer.free.pop_front()?;
+        let (place, since_s) = *writer.free.front()?;
+        let rests = since_s.is_some_and(|since_s| self.now_s.load(Relaxed) < since_s.saturating_add(REST_S));
+        if rests && !at_once {
+            return None;
+        }
+        writer.free.pop_front();
         writer.places.insert(key, Holder { place, is_configured: false });
         self.slots.get(place)?.write(Some(key), heard);
         vtep_port(place)
@@ -216,7 +236,8 @@ impl Vteps {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        self.bind(&mut writer, key, now_s + 1)?;
+        self.now_s.fetch_max(now_s, Relaxed);
+        self.bind(&mut writer, key, now_s + 1, false)?;
         writer.places.get(&key).map(|holder| holder.place)
     }
 
@@ -237,6 +258,7 @@ impl Vteps {
     /// Takes the places of those back that are not configured and were silent for long, a bounded number a call; `gone` hears
     /// of each.
     pub fn expire(&self, now_s: u32, gone: impl FnMut(PortIndex)) {
+        self.now_s.fetch_max(now_s, Relaxed);
         let is_silent = |holder: &Holder| {
             let heard_s = self.slots.get(holder.place).map_or(0, |slot| slot.heard_s.load(Relaxed));
             now_s > heard_s.saturating_sub(1).saturating_add(SILENCE_MAX_S)
