@@ -11,6 +11,7 @@ use std::sync::Arc;
 use event_manager::{EventOps, EventSet, Events};
 use tracing::warn;
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
+use viaduct_switch::tunnel::VTEPS_MAX;
 use viaduct_switch::{Policy, PortIndex};
 
 use crate::config::{self, Config, Role};
@@ -84,12 +85,15 @@ impl Controller {
             |config: &Config| config.ports.keys().chain(config.uplinks.keys()).cloned().collect::<Vec<_>>();
         let ports = names(&self.config).into_iter().chain(names(wanted));
         let count = ports.collect::<std::collections::BTreeSet<_>>().len();
-        if count > PORTS_MAX {
-            return ApplyError::TooMany {
-                what: "ports and uplinks, those that leave included,",
-                count,
-                max: PORTS_MAX,
-            };
+        let (what, max) = match wanted.networks.values().any(|network| network.overlay.is_some()) {
+            true => ("ports and uplinks beside overlays, those that leave included,", PORTS_MAX - VTEPS_MAX),
+            false => ("ports and uplinks, those that leave included,", PORTS_MAX),
+        };
+        if count > max {
+            return ApplyError::TooMany { what, count, max };
+        }
+        if let Some(error) = self.numbers.in_the_way(wanted) {
+            return error;
         }
         let networks = self.config.networks.keys().chain(wanted.networks.keys());
         let count = networks.collect::<std::collections::BTreeSet<_>>().len();

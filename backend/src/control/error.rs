@@ -48,6 +48,20 @@ pub enum ApplyError {
         /// How many there can be.
         max: usize,
     },
+    /// Ports have numbers that overlays need.
+    #[error(
+        "port {port} and {others} others have numbers that an overlay needs for the other ends of its tunnels, since there were more \
+         than {max} ports and uplinks here once; nothing was changed. Restart the daemon with this file (guests carry on by themselves), or \
+         apply it without these ports first and with them then"
+    )]
+    PortsInTheWay {
+        /// One of them.
+        port: String,
+        /// How many there are beside it.
+        others: usize,
+        /// How many ports there can be beside overlays.
+        max: usize,
+    },
     /// Two ports would share one socket.
     #[error(
         "port {second} has the same socket as port {first}: {}; nothing was changed. Give each port its own",

@@ -7,7 +7,7 @@ use viaduct_switch::ids::PORTS_MAX;
 use viaduct_switch::marking::Marking;
 use viaduct_switch::nat::{Nat, NatSettings};
 use viaduct_switch::security::{AddressPair, PortSecurity, SourceGuard, Zone};
-use viaduct_switch::tunnel::{EndpointIndex, VTEPS_MAX};
+use viaduct_switch::tunnel::{EndpointIndex, VTEPS_MAX, is_vtep_port};
 use viaduct_switch::{
     ControlPolicy, ControlProtocol, Membership, MulticastSettings, NetworkIndex, NetworkSettings, Policy,
     PortIndex, PortPolicy, Trunk,
@@ -53,6 +53,9 @@ impl Numbers {
         let gateways: Vec<String> = routing::gateway_ports(wanted).collect();
         let ports = wanted.ports.keys().chain(wanted.uplinks.keys()).chain(&gateways);
         let endpoints = tunnels::endpoint_names(wanted);
+        if self.in_the_way(wanted).is_some() {
+            return None;
+        }
         // The highest are those of VTEPs.
         let ports_max = if endpoints.is_empty() { PORTS_MAX } else { PORTS_MAX - VTEPS_MAX };
         Some(Self {
@@ -66,6 +69,19 @@ impl Numbers {
                 u16::try_from(index).ok().map(EndpointIndex)
             })?,
         })
+    }
+
+    /// Why `wanted` cannot have overlays: ports that it keeps have numbers that are VTEPs' then.
+    pub(super) fn in_the_way(&self, wanted: &Config) -> Option<ApplyError> {
+        tunnels::endpoint_names(wanted).first()?;
+        let stays = |name: &String| wanted.ports.contains_key(name) || wanted.uplinks.contains_key(name);
+        let mut kept = self
+            .ports
+            .iter()
+            .filter(|(name, index)| is_vtep_port(**index) && stays(name))
+            .map(|(name, _)| name);
+        let port = kept.next()?.clone();
+        Some(ApplyError::PortsInTheWay { port, others: kept.count(), max: PORTS_MAX - VTEPS_MAX })
     }
 
     /// The tables of the data path for `config`, whose names all have numbers.
@@ -278,6 +294,25 @@ impl Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ThisHost, parse};
+
+    #[test]
+    fn a_port_that_is_in_an_overlays_way_is_named_with_the_remedy() {
+        let overlay = "[uplink.isp]\ninterface = 'eth3'\naddress = '192.0.2.1/24'\n[network.lab]\n\
+                       overlay = { kind = 'vxlan', vni = 1, uplink = 'isp' }\n[port.late]\nnetwork = 'lab'\n[port.new]\nnetwork = 'lab'\n";
+        let read = |text: &str| parse(text.as_bytes(), "x.toml", &ThisHost).unwrap().config;
+        let late = PortIndex::new(PORTS_MAX - VTEPS_MAX).unwrap();
+        let numbers = Numbers { ports: [("late".to_owned(), late)].into(), ..Numbers::default() };
+        let wanted = read(overlay);
+        assert_eq!(numbers.for_config(&wanted), None);
+        let told = numbers.in_the_way(&wanted).unwrap().to_string();
+        assert!(told.starts_with("port late and 0 others") && told.contains("Restart the daemon"), "{told}");
+        // Without the port, and then with it again.
+        let without = read(&overlay.replace("[port.late]\nnetwork = 'lab'\n", ""));
+        let given = numbers.for_config(&without).unwrap();
+        assert!(given.for_config(&wanted).is_some());
+        assert!(numbers.in_the_way(&read("[network.lab]\n[port.late]\nnetwork = 'lab'\n")).is_none());
+    }
 
     #[test]
     fn who_stays_keeps_its_number_and_newcomers_take_free_ones() {
