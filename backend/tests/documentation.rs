@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use viaduct::model::{
-    AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, DhcpClientStatus, DropStatus, FdbStatus,
-    GroupPort, GroupStatus, InterfaceStatus, LacpLinkStatus, LinkState, MemberStatus, MeterStatus,
-    MulticastGroupStatus, MulticastStatus, NeighbourStatus, NetworkStatus, OutsideStatus, PortState,
-    PortStatus, QosStatus, RuleStatus, SecurityStatus, ShapingClassStatus, ShapingStatus, Snapshot,
-    StpPortStatus, StpStatus, Traffic, WorkerStatus,
+    AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, DhcpClientStatus, DropStatus,
+    DuplicateStatus, FdbStatus, GroupPort, GroupStatus, InterfaceStatus, LacpLinkStatus, LinkState,
+    MemberStatus, MeterStatus, MulticastGroupStatus, MulticastStatus, NeighbourStatus, NetworkStatus,
+    OutsideStatus, PortState, PortStatus, QosStatus, RuleStatus, SecurityStatus, ShapingClassStatus,
+    ShapingStatus, Snapshot, StpPortStatus, StpStatus, Traffic, WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -139,7 +139,7 @@ fn every_field_of_an_answer_is_named() {
         uptime_s: 0,
         ports: vec![port()],
         networks: vec![network],
-        duplicates: Vec::new(),
+        duplicates: vec![DuplicateStatus::default()],
         fdb: vec![entry],
         multicast_groups: vec![group],
         stp: vec![StpStatus { ports: vec![StpPortStatus::default()], ..StpStatus::default() }],

@@ -190,7 +190,7 @@ fn the_document_has_what_is_served_and_nothing_else() {
                 format!(
                     "{} {} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n}}{{",
                     method.to_uppercase(),
-                    path.replace("{name}", "vm1")
+                    path.replace("{name}", "vm1").replace("{mac}", "x")
                 )
                 .as_bytes(),
             );
@@ -200,7 +200,11 @@ fn the_document_has_what_is_served_and_nothing_else() {
     let documentation = include_str!("../../../docs/api.md");
     for (path, methods) in paths {
         for method in methods.as_object().unwrap().keys() {
-            let row = format!("`{} {}", method.to_uppercase(), path.replace("{name}", "NAME"));
+            let row = format!(
+                "`{} {}",
+                method.to_uppercase(),
+                path.replace("{name}", "NAME").replace("{mac}", "MAC")
+            );
             assert!(documentation.contains(&row), "docs/api.md has no {row}");
         }
     }

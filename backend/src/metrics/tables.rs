@@ -44,7 +44,8 @@ fn networks(book: &mut Book<'_>, networks: &[NetworkStatus]) -> fmt::Result {
 }
 
 fn learned(book: &mut Book<'_>, fdb: &FdbSnapshot) -> fmt::Result {
-    let FdbSnapshot { learned, moved, held, evicted, refused, expired, forgotten, contended } = *fdb;
+    let FdbSnapshot { learned, moved, held, evicted, refused, expired, forgotten, contended, duplicates } =
+        *fdb;
     events(
         book,
         ("fdb_events", "What happened to learned addresses, of all networks together."),
@@ -57,6 +58,7 @@ fn learned(book: &mut Book<'_>, fdb: &FdbSnapshot) -> fmt::Result {
             ("expired", expired),
             ("forgotten", forgotten),
             ("contended", contended),
+            ("duplicate", duplicates),
         ],
     )
 }

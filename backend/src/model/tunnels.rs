@@ -19,7 +19,7 @@ pub struct VtepTables {
 }
 
 /// An Ethernet address that moves again and again, five times within three minutes: two stations have it, or there is a loop.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct DuplicateStatus {
     /// The network.
     pub network: String,

@@ -113,6 +113,15 @@ pub(super) fn dropped(daemon: &Daemon, reason: &str) -> u64 {
     daemon.show().ports.iter().map(|port| port.dropped(reason)).sum()
 }
 
+/// The same at the other ends of tunnels.
+fn dropped_at_vteps(daemon: &Daemon, reason: &str) -> u64 {
+    let shown = daemon.command(&["show", "vteps", "--json"]).stdout;
+    let told: serde_json::Value = serde_json::from_slice(&shown).unwrap();
+    let vteps = told["vteps"].as_array().unwrap().iter();
+    let drops = vteps.flat_map(|vtep| vtep["drops"].as_array().unwrap());
+    drops.filter(|drop| drop["reason"] == reason).filter_map(|drop| drop["frames"].as_u64()).sum()
+}
+
 #[test]
 fn what_should_not_come_by_a_tunnel_is_dropped_and_counted_by_its_reason() {
     let underlay = Underlay::new();
@@ -153,9 +162,13 @@ fn what_should_not_come_by_a_tunnel_is_dropped_and_counted_by_its_reason() {
         });
     }
     assert_eq!(heard(), before, "none of these reached a station");
-    // A station of this host is behind no tunnel.
-    let _ = stations[0].reaches("10.101.0.9");
+    // A station of this host is behind no tunnel; it speaks all the time meanwhile.
+    let asking = stations[0].namespace.run("busybox ping -i 0.5 -c 40 10.101.0.9 >/dev/null 2>&1 & echo $!");
     send(&attacker, "own-source", 9, &local);
+    wait_until("the VTEP to be told to claim a station that is here", LIMIT, || {
+        dropped_at_vteps(&daemon, "tunnel-local-source") == 9
+    });
+    stations[0].namespace.run(&format!("kill {}", asking.trim()));
     let places = daemon.show().fdb;
     let place = places.iter().find(|entry| entry.network == "open" && entry.mac == mac(1)).unwrap();
     assert_eq!(place.port, "s1");
