@@ -212,3 +212,29 @@ fn there_is_a_manual_page_for_each_command_and_one_for_all() {
     let nowhere = viaduct(&["man", "--dir", "/nonexistent"], &[]);
     assert!(stderr(&nowhere).contains("/nonexistent/viaduct.1"), "{}", stderr(&nowhere));
 }
+
+#[test]
+fn a_service_manager_hears_again_and_again_that_the_switch_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let manager = std::os::unix::net::UnixDatagram::bind(path("notify")).unwrap();
+    manager.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let lines = format!("[switch]\nruntime_dir = {0:?}\nstate_dir = {0:?}\n{PAIR}", path("run"));
+    std::fs::write(path("viaduct.toml"), lines).unwrap();
+    // A service manager says which process it means; the shell becomes the program.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "WATCHDOG_PID=$$ exec \"$0\" run --config \"$1\"", PROGRAM])
+        .arg(path("viaduct.toml"));
+    command.env("NOTIFY_SOCKET", path("notify")).env("WATCHDOG_USEC", "200000").stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut heard = String::new();
+    while heard.matches("WATCHDOG=1").count() < 4 {
+        let mut text = [0; 256];
+        let Ok(length) = manager.recv(&mut text) else { break };
+        heard += &String::from_utf8_lossy(&text[..length]);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(heard.contains("READY=1") && heard.matches("WATCHDOG=1").count() >= 4, "{heard}");
+}

@@ -29,6 +29,7 @@ use crate::control::token::Token;
 use crate::control::trees::Trees;
 use crate::control::tunnels::{Stations, Vteps};
 use crate::control::watch::Watchers;
+use crate::control::watchdog::Watchdog;
 use crate::control::{ApplyError, Changes, Journal, notify};
 use crate::gateway;
 use crate::model::EventKind;
@@ -104,6 +105,7 @@ pub(super) struct Controller {
     mismatch_reported: bool,
     /// The generation that was told of.
     told_generation: u64,
+    watchdog: Option<Watchdog>,
 }
 
 impl Controller {
@@ -146,6 +148,7 @@ impl Controller {
             duplicates_told: 0,
             mismatch_reported: false,
             told_generation: 0,
+            watchdog: Watchdog::wanted(),
         })
     }
 
@@ -243,6 +246,13 @@ impl Controller {
         }
     }
 
+    /// To be called at first when the switch runs, and then at each deadline.
+    fn tell_watchdog(&mut self) {
+        let Some(watchdog) = &mut self.watchdog else { return };
+        watchdog.tell(self.bay.pulse());
+        self.timer.set(Deadline::Watchdog, Instant::now() + watchdog.every);
+    }
+
     /// Tells once of a hit of a flow cache that verification found wrong.
     fn report_mismatch(&mut self) {
         if let Some(mismatch) = self.switch.flow_mismatch().filter(|_| !self.mismatch_reported) {
@@ -271,6 +281,7 @@ impl Controller {
                 Deadline::Trees | Deadline::Neighbours => {}
                 Deadline::Attach(port) => self.retry_interface(port),
                 Deadline::Namespaces => self.look_after_namespaces(ops),
+                Deadline::Watchdog => self.tell_watchdog(),
             }
         }
     }
@@ -358,6 +369,7 @@ impl MutEventSubscriber for Controller {
             self.outcome = Some(self.apply(first, false, ops));
             self.tell_generation();
         }
+        self.tell_watchdog();
         self.rearm();
     }
 }

@@ -45,6 +45,7 @@ mod trees;
 mod tunnels;
 mod vteps;
 mod watch;
+mod watchdog;
 
 #[cfg(test)]
 mod samples;

@@ -27,6 +27,11 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// The control thread and all workers turn.
+pub(super) fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
 fn tell(states: &[NotifyState]) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let text: String = states.iter().map(|state| format!("{state}\n")).collect();

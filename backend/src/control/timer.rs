@@ -29,6 +29,8 @@ pub(super) enum Deadline {
     Attach(PortIndex),
     /// Looking for network namespaces that came or went.
     Namespaces,
+    /// Telling the service manager that the switch lives.
+    Watchdog,
 }
 
 impl Deadline {

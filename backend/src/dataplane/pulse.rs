@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 /// A worker's end: it says once that it turns, and waits for nobody.
 #[derive(Debug)]
-pub(super) struct Beat {
+pub(crate) struct Beat {
     cpu: usize,
     heard: SyncSender<usize>,
 }
 
 impl Beat {
     /// The worker turns.
-    pub(super) fn give(self) {
+    pub(crate) fn give(self) {
         // There is room for one of each worker; whoever asked may have gone.
         _ = self.heard.try_send(self.cpu);
     }
@@ -27,7 +27,7 @@ pub struct Pulse {
 
 impl Pulse {
     /// Asks the workers on these processors.
-    pub(super) fn of(cpus: Vec<usize>) -> (Self, Vec<Beat>) {
+    pub(crate) fn of(cpus: Vec<usize>) -> (Self, Vec<Beat>) {
         let (sender, heard) = sync_channel(cpus.len().max(1));
         let beats = cpus.iter().map(|&cpu| Beat { cpu, heard: sender.clone() }).collect();
         (Self { cpus, heard }, beats)
