@@ -147,6 +147,9 @@ except OSError as error:
     print(error.errno)
 ";
 
+/// Frames of others that a station may hear meanwhile are fewer.
+const FEW: u64 = 10;
+
 #[test]
 fn a_train_from_anybody_is_no_more_than_its_datagrams() {
     let _underlay = Underlay::new();
@@ -180,7 +183,8 @@ fn a_train_from_anybody_is_no_more_than_its_datagrams() {
         wait_until(&format!("{wanted} to be counted as {reason} of {words}"), LIMIT, || {
             dropped(&daemon, reason) >= dropped_before + wanted
         });
-        assert_eq!(heard(), before + frames, "{words}");
+        let came = heard() - before;
+        assert!((frames..frames + FEW).contains(&came), "{words}: {came} frames came");
     }
     attacker.ip("address add 192.168.99.66/24 dev under0");
     reach(&attacker, "192.168.99.1");
