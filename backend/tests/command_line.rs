@@ -203,6 +203,7 @@ fn there_is_a_manual_page_for_each_command_and_one_for_all() {
     assert!(output.status.success(), "{}", stderr(&output));
     let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     assert!(page("viaduct.1").contains("A virtual switch for QEMU guests"));
+    assert!(page("viaduct-port-set.1").contains("no\\-qos") && !page("viaduct-show.1").contains("EXTRA"));
     let show = page("viaduct-show.1");
     assert!(show.contains(".TH viaduct-show 1") && show.contains("\n\\&  viaduct show ports vm1"), "{show}");
     assert_eq!(String::from_utf8(viaduct(&["man", "show"], &[]).stdout).unwrap(), show);

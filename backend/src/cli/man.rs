@@ -54,7 +54,7 @@ fn named(program: Command) -> Command {
 fn page(command: &Command) -> Result<String, Failure> {
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let mut text = Vec::new();
-    let written = Man::new(command.clone().after_help("")).render(&mut text);
+    let written = Man::new(command.clone().after_help(None::<&'static str>)).render(&mut text);
     written.map_err(|error| Failure::new(format!("cannot make the page: {error}; this is a bug")))?;
     Ok(String::from_utf8_lossy(&text).into_owned() + &section("EXAMPLES", &examples))
 }
@@ -67,7 +67,9 @@ fn section(title: &str, text: &str) -> String {
 
 fn write_all(program: &Command, dir: &Path) -> Result<String, Failure> {
     let mut count = 0;
-    for command in std::iter::once(program).chain(program.get_subcommands()) {
+    let mut commands = vec![program];
+    while let Some(command) = commands.pop() {
+        commands.extend(command.get_subcommands().filter(|below| below.get_name() != "help"));
         let path = dir.join(Man::new(command.clone()).get_filename());
         fs::write(&path, page(command)?).map_err(|error| {
             Failure::new(format!("cannot write {}: {error}; does the folder exist?", path.display()))

@@ -117,7 +117,7 @@ Examples:
         /// What to show; an overview unless said
         #[arg(value_enum)]
         what: Option<show::What>,
-        /// Only the port or network of this name
+        /// Only what has this name: a port, uplink, network, router, group or QoS, as WHAT has it; stations need a network
         #[arg(requires = "what")]
         name: Option<String>,
         #[command(flatten)]

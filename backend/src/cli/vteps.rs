@@ -15,7 +15,8 @@ pub(super) fn show(client: &Client, uplink: Option<&str>, style: Style) -> Resul
 
 fn text(tables: &VtepTables, colour: bool) -> String {
     if tables.vteps.is_empty() {
-        return "there are no tunnels; give a network an `overlay`\n".to_owned();
+        return "there are no tunnels: no network has an `overlay`, or its uplink has no interface or address yet (`viaduct show uplinks`)\n"
+            .to_owned();
     }
     let mut table = Table::new(&[
         ("UPLINK", Align::Left),

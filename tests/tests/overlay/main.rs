@@ -12,6 +12,7 @@ mod kernel;
 mod open_vswitch;
 mod path_mtu;
 mod scenario;
+mod speed;
 mod tenants;
 mod trains;
 mod underlay;

@@ -41,9 +41,13 @@ impl Wire {
         text.lines().map(|line| line.split(';').map(str::to_owned).collect()).collect()
     }
 
-    /// Packets with a wrong checksum, outside or inside: of IPv4, UDP, TCP or ICMP.
+    /// Packets with a wrong checksum, outside or inside: of IPv4, UDP, TCP or ICMP. Linux writes 0xffff for a 0 of TCP, too, where it
+    /// finishes a checksum itself (`skb_checksum_help`): the same number in ones' complement, which tshark calls bad.
     pub(super) fn wrong_checksums(&self) -> Vec<Vec<String>> {
-        let of = |layer: &str| format!("{layer}.checksum.status == \"Bad\"");
+        let of = |layer: &str| {
+            let other = if layer == "tcp" { " && !(tcp.checksum == 0xffff)" } else { "" };
+            format!("({layer}.checksum.status == \"Bad\"{other})")
+        };
         let filter = ["ip", "udp", "tcp", "icmp", "icmpv6"].map(of).join(" || ");
         self.rows(&filter, &["frame.number", "frame.protocols", "_ws.col.Info"])
     }
