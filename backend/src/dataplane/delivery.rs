@@ -6,6 +6,9 @@ mod merging;
 mod shaped;
 mod tunnelled;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) use collector::{Collector, Released};
 pub(super) use shaped::Passing;
 pub(super) use tunnelled::{
@@ -90,20 +93,45 @@ impl Outbox {
 
     /// The sends of each port in turn, in the order in which the frames came.
     pub(super) fn groups(&mut self) -> impl Iterator<Item = &[Send]> {
-        self.visits(|_, _| false)
+        self.sort();
+        self.sends.chunk_by(|a, b| a.to == b.to)
     }
 
-    /// The same, but those to VTEPs that `share` an uplink together, so that they leave in one go.
+    /// The same, but those to VTEPs that `share` an uplink together, so that they leave in one go: as many as a burst has frames, which is
+    /// what there is room for behind this.
     pub(super) fn visits(
         &mut self,
         share: impl Fn(PortIndex, PortIndex) -> bool,
     ) -> impl Iterator<Item = &[Send]> {
+        self.sort();
+        let mut rest = &self.sends[..];
+        std::iter::from_fn(move || {
+            let mut len = first_group(rest);
+            while let Some((last, next)) = len.checked_sub(1).and_then(|at| rest.get(at)).zip(rest.get(len)) {
+                let are_vteps = is_vtep_port(last.to) && is_vtep_port(next.to);
+                let longer = len + if are_vteps { first_group(rest.get(len..)?) } else { BURST_FRAMES };
+                if longer > BURST_FRAMES || !share(last.to, next.to) {
+                    break;
+                }
+                len = longer;
+            }
+            let (visit, others) = rest.split_at_checked(len)?;
+            rest = others;
+            (!visit.is_empty()).then_some(visit)
+        })
+    }
+
+    fn sort(&mut self) {
         if self.mixed {
             self.sends.sort_unstable();
         }
-        let are_vteps = |a: &Send, b: &Send| is_vtep_port(a.to) && is_vtep_port(b.to);
-        self.sends.chunk_by(move |a, b| a.to == b.to || (are_vteps(a, b) && share(a.to, b.to)))
     }
+}
+
+/// How many sends at the beginning are to one port.
+#[inline]
+fn first_group(sends: &[Send]) -> usize {
+    sends.chunk_by(|a, b| a.to == b.to).next().map_or(0, <[Send]>::len)
 }
 
 /// Room for a frame that has to be changed before it can be delivered.
