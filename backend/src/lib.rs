@@ -2,6 +2,7 @@
 
 pub mod api;
 mod bench;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -9,6 +10,7 @@ pub mod dataplane;
 pub mod device;
 pub mod dhcp_clients;
 pub mod gateway;
+mod interrupt;
 pub mod leases;
 pub mod leasing;
 pub mod link;

@@ -118,6 +118,7 @@ fn tcp_only_tells_and_only_whoever_names_this_machine() {
         ("PATCH", "/v1/ports/a"),
         ("DELETE", "/v1/connections?all=true"),
         ("POST", "/v1/watch"),
+        ("POST", "/v1/capture"),
         ("POST", "/v1/trace"),
         ("OPTIONS", "/v1/config"),
     ] {

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{Applied, Refusal};
 use crate::control::PortEdit;
@@ -23,6 +23,8 @@ use crate::model::{EventLine, Fed, RemoteStation, Trace, TraceRequest, WatchLine
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// How soon to try again while the daemon has more clients than it can take.
 const BACKLOG_RETRY: Duration = Duration::from_millis(5);
+/// How often somebody who waits for more looks whether to go on.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -142,14 +144,7 @@ impl Client {
         (method, path, body): (&str, &str, Vec<u8>),
         mut each: impl FnMut(T) -> bool,
     ) -> Result<(), ClientError> {
-        let mut response = self.send(method, path, body).await?;
-        if !response.status().is_success() {
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let bytes = body.map_err(|error| self.broken(&*error))?.to_bytes();
-            let refusal = serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))?;
-            return Err(ClientError::Refused { status, refusal });
-        }
+        let mut response = self.begin(method, path, body).await?;
         let mut text = Vec::new();
         while let Some(frame) = response.body_mut().frame().await {
             let frame = frame.map_err(|error| self.broken(&error))?;
@@ -163,6 +158,57 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// An answer that lasts, once it has begun well.
+    async fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let response = self.send(method, path, body).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let bytes = body.map_err(|error| self.broken(&*error))?.to_bytes();
+        let refusal = serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))?;
+        Err(ClientError::Refused { status, refusal })
+    }
+
+    /// Gets a capture piece by piece, until `each` says no, or `is_over`; `question` is the body of `POST /v1/capture`. Says whether one of
+    /// them ended it, and not the daemon.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or refuses.
+    pub fn capture(
+        &self,
+        question: Vec<u8>,
+        is_over: impl Fn() -> bool,
+        each: impl FnMut(&[u8]) -> bool,
+    ) -> Result<bool, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| self.broken(&error))?.block_on(self.pieces(question, is_over, each))
+    }
+
+    async fn pieces(
+        &self,
+        question: Vec<u8>,
+        is_over: impl Fn() -> bool,
+        mut each: impl FnMut(&[u8]) -> bool,
+    ) -> Result<bool, ClientError> {
+        let mut response = self.begin("POST", "/v1/capture", question).await?;
+        while !is_over() {
+            let Ok(frame) = timeout(LOOK_EVERY, response.body_mut().frame()).await else { continue };
+            let Some(frame) = frame else { return Ok(false) };
+            let frame = frame.map_err(|error| self.broken(&error))?;
+            if !frame.data_ref().is_none_or(|data| each(data)) {
+                break;
+            }
+        }
+        Ok(true)
     }
 
     /// Changes a port; with `dry_run` only asks what that would change.
@@ -188,7 +234,7 @@ impl Client {
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.broken(&error))?;
-        let exchange = async { tokio::time::timeout(ANSWER_MAX, self.exchange(method, path, body)).await };
+        let exchange = async { timeout(ANSWER_MAX, self.exchange(method, path, body)).await };
         let (status, bytes) =
             runtime.block_on(exchange).map_err(|_| ClientError::Silent(self.socket.clone()))??;
         if status.is_success() {

@@ -25,7 +25,9 @@ impl From<TraceError> for Refused {
     fn from(error: TraceError) -> Self {
         match error {
             TraceError::ControlGone(gone) => gone.into(),
-            TraceError::TooManyWatch(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            TraceError::TooManyWatch(_) | TraceError::TooManyCapture(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
             TraceError::NoneCame { .. } => Self::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
             TraceError::NoPort(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             TraceError::Unknown(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),

@@ -49,9 +49,13 @@ impl HttpBody for Pieces {
 
 /// An answer of lines of JSON, and the end where they are put in.
 pub(super) fn lines() -> (Sender<Bytes>, Response) {
+    pieces("application/x-ndjson")
+}
+
+/// An answer of this media type, and the end where it is put in.
+pub(super) fn pieces(kind: &'static str) -> (Sender<Bytes>, Response) {
     let (sender, receiver) = channel(PIECES_MAX);
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    (sender, (kind, Body::new(Pieces(receiver))).into_response())
+    (sender, ([(header::CONTENT_TYPE, kind)], Body::new(Pieces(receiver))).into_response())
 }
 
 /// Whether the client is there, and reads within `limit`.

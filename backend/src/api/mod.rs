@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Problem;
 use crate::control::Changes;
 
+mod capture;
 mod client;
 mod connections;
 mod diagnosis;

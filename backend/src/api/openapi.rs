@@ -111,5 +111,7 @@ fn content(content: Content, generator: &mut SchemaGenerator) -> Value {
         Content::Json(describe) => json!({ "application/json": { "schema": describe(generator) } }),
         Content::Lines(describe) => json!({ "application/x-ndjson": { "schema": describe(generator) } }),
         Content::Text(kind) => json!({ kind: { "schema": { "type": "string" } } }),
+        // OpenAPI 3.1.0, 4.8.14.2: bytes have no schema.
+        Content::Bytes(kind) => json!({ kind: {} }),
     }
 }

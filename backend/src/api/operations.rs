@@ -7,7 +7,9 @@ use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::routes::{self, Shared};
-use super::{Applied, connections, diagnosis, events, gateways, measures, openapi, ports, stations, watch};
+use super::{
+    Applied, capture, connections, diagnosis, events, gateways, measures, openapi, ports, stations, watch,
+};
 use crate::control::PortEdit;
 use crate::model::{
     AddressGroupStatus, BondStatus, Cleared, ConnectionPage, EventLine, FdbStatus, Fed, GroupStatus, Health,
@@ -35,6 +37,8 @@ pub(super) enum Content {
     Lines(Describe),
     /// Text of this media type.
     Text(&'static str),
+    /// Bytes of this media type, until the client goes.
+    Bytes(&'static str),
 }
 
 impl Content {
@@ -142,6 +146,13 @@ fn observed() -> Vec<Operation> {
             (Content::Lines(describe::<WatchLine>), post(watch::watch)),
         )
         .takes(Content::json::<watch::Question>()),
+        operation(
+            "post",
+            "/v1/capture",
+            "Whole frames of ports with what became of them, as they come, as pcapng",
+            (Content::Bytes(capture::MEDIA_TYPE), post(capture::capture)),
+        )
+        .takes(Content::json::<capture::Question>()),
         operation(
             "post",
             "/v1/trace",

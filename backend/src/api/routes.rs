@@ -282,6 +282,6 @@ async fn unknown_method() -> Refused {
     Refused::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "GET reads a state, PUT replaces /v1/config and a network's stations, PATCH changes a port, \
-         POST asks /v1/trace and /v1/watch and adds stations, DELETE ends /v1/connections and stations; nothing else is known",
+         POST asks /v1/trace, /v1/watch and /v1/capture and adds stations, DELETE ends /v1/connections and stations; nothing else is known",
     )
 }

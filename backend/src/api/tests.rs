@@ -46,6 +46,10 @@ impl Control {
                     }
                     Some(Command::Tables(_) | Command::Figures(_) | Command::Pulse(_) | Command::News(_)) => {
                     }
+                    Some(Command::Capture { answer, .. }) => {
+                        answer.send(Err(TraceError::TooManyCapture(4))).unwrap();
+                    }
+                    Some(Command::Names { answer, .. }) => answer.send(None).unwrap(),
                     Some(Command::Watch { answer, .. }) => {
                         answer.send(Err(TraceError::TooManyWatch(4))).unwrap();
                     }

@@ -13,6 +13,7 @@ use clap_complete::Shell;
 mod apply;
 mod bench;
 mod bonds;
+mod capture;
 mod check;
 mod checked_qos;
 mod connections;
@@ -191,6 +192,10 @@ Examples:
     #[command(after_help = watch::EXAMPLES)]
     Watch(watch::Arguments),
 
+    /// Capture whole frames of ports with what became of them, for Wireshark, tshark and tcpdump
+    #[command(after_help = capture::EXAMPLES)]
+    Capture(capture::Arguments),
+
     /// Tell what happens, as it happens: connections of guests, links, configurations
     #[command(after_help = events::EXAMPLES)]
     Events(events::Arguments),
@@ -298,6 +303,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         Command::LibvirtXml { port } => plug::libvirt_xml(&locate.port(port)?, style),
         Command::Trace(arguments) => trace::trace(&locate.client()?, arguments, style),
         Command::Watch(arguments) => watch::watch(&locate.client()?, arguments, style),
+        Command::Capture(arguments) => capture::capture(&locate.client()?, arguments, style),
         Command::Events(arguments) => events::events(&locate.client()?, arguments, style),
         Command::Bench(arguments) => bench::bench(arguments, style),
         Command::Completions { shell } => Ok(completions(*shell)),

@@ -77,6 +77,7 @@ pub use qos::{Filter, Police, Qos, Tree};
 pub(crate) use qos::{advice as qos_advice, queue_name, users as qos_users, written_marking, written_rate};
 pub use router::{Router, StaticRoute};
 pub(crate) use storm::{written as written_limit, written_in as written_limit_in};
+pub(crate) use values::duration_of;
 
 /// Where `viaduct run` looks for its file unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/viaduct/viaduct.toml";

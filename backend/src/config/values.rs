@@ -33,7 +33,11 @@ where
 
 /// A number and its unit without a space: `500ms`, `10s`, `5m`, `12h`, `1d`.
 pub(super) fn duration(value: &DeValue<'_>) -> Option<Duration> {
-    let text = text(value)?;
+    duration_of(text(value)?)
+}
+
+/// The same, of a text.
+pub(crate) fn duration_of(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let unit_ms = match unit {
         "ms" => 1,

@@ -13,6 +13,7 @@ use viaduct_switch::{Policy, Switch};
 
 use crate::config::Config;
 use crate::control::bonds::Bonds;
+use crate::control::capture::Captures;
 use crate::control::handle::{Command, Commands};
 use crate::control::interfaces::{Interfaces, Opener};
 use crate::control::links::Links;
@@ -99,6 +100,7 @@ pub(super) struct Controller {
     pub(super) outcome: Option<Result<Changes, ApplyError>>,
     pub(super) stopping: bool,
     pub(super) watchers: Watchers,
+    pub(super) captures: Captures,
     /// How many addresses that move again and again were told of.
     pub(super) duplicates_told: u64,
     /// A mismatch of a flow cache was told of.
@@ -145,6 +147,7 @@ impl Controller {
             outcome: None,
             stopping: false,
             watchers: Watchers::default(),
+            captures: Captures::default(),
             duplicates_told: 0,
             mismatch_reported: false,
             told_generation: 0,
@@ -188,6 +191,8 @@ impl Controller {
                     drop(answer.send(self.trace(&port, &description)));
                 }
                 Command::Tables(answer) => drop(answer.send(self.tables())),
+                Command::Capture { question, answer } => drop(answer.send(self.capture(*question))),
+                Command::Names { known, answer } => drop(answer.send(self.newer_names(known))),
                 Command::Watch { question, answer } => drop(answer.send(self.watch(&question))),
                 Command::Tell { samples, answer } => drop(answer.send(self.tell(&samples))),
                 Command::TraceSample { sample, answer } => drop(answer.send(self.trace_sample(&sample))),

@@ -13,7 +13,8 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::config::Config;
 use crate::control::{
-    ApplyError, FeedRequest, Figures, Journal, PortEdit, StationError, Tables, TraceError, WatchQuestion,
+    ApplyError, Capture, CaptureQuestion, FeedRequest, Figures, Journal, Names, PortEdit, StationError,
+    Tables, TraceError, WatchQuestion,
 };
 use crate::dataplane::{Pulse, Sample, Watch};
 use crate::gateway::News;
@@ -137,6 +138,15 @@ pub(crate) enum Command {
         answer: SyncSender<Result<Trace, TraceError>>,
     },
     Tables(SyncSender<Tables>),
+    Capture {
+        question: Box<CaptureQuestion>,
+        answer: SyncSender<Result<Capture, TraceError>>,
+    },
+    Names {
+        /// The generation whose names are known.
+        known: u64,
+        answer: SyncSender<Option<Names>>,
+    },
     Watch {
         question: WatchQuestion,
         answer: SyncSender<Result<Watch, TraceError>>,
@@ -243,6 +253,22 @@ impl Handle {
     /// The control thread does not answer.
     pub fn tables(&self) -> Result<Tables, ControlGone> {
         self.ask(Command::Tables)
+    }
+
+    /// Has whole frames of some ports captured, until the capture is dropped.
+    ///
+    /// # Errors
+    /// There is no such port, or so many capture already.
+    pub fn capture(&self, question: CaptureQuestion) -> Result<Capture, TraceError> {
+        self.ask(|answer| Command::Capture { question: Box::new(question), answer })?
+    }
+
+    /// What is called how; `None`: as in the generation that is known.
+    ///
+    /// # Errors
+    /// The control thread does not answer.
+    pub fn names(&self, known: u64) -> Result<Option<Names>, ControlGone> {
+        self.ask(|answer| Command::Names { known, answer })
     }
 
     /// Has samples taken of real frames, until the watch is dropped.

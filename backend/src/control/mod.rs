@@ -6,6 +6,7 @@
 
 mod apply;
 mod bonds;
+mod capture;
 mod controller;
 mod descriptors;
 mod driver;
@@ -70,6 +71,7 @@ use crate::gateway::{self, Gateways};
 use crate::memory::install_poison_handler;
 use crate::vhost_user::PatchBay;
 
+pub use capture::{Capture, CaptureQuestion, Names};
 pub use edit::PortEdit;
 pub use error::{ApplyError, RunError};
 pub use events::{EVENTS_MAX, Heard, Journal};

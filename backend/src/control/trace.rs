@@ -35,6 +35,9 @@ pub enum TraceError {
     /// So many watch already.
     #[error("{0} watch already, which is the most; end one of them")]
     TooManyWatch(usize),
+    /// So many capture already.
+    #[error("{0} capture already, which is the most; end one of them, or capture several ports at once")]
+    TooManyCapture(usize),
     /// No packet came.
     #[error(
         "no such packet entered within {seconds} s, of {frames} frames that entered anywhere, {looked_at} of which were looked at; \

@@ -27,7 +27,7 @@ use super::replicator::FloodMemory;
 use super::shared::{Reporter, WorkerShared};
 use super::sync::mailbox::{Answer, Answers, Postbox, mailbox};
 use super::sync::primitives::{Bell, into_inner};
-use super::tap::{TapCounters, Wanted, Watch, taps};
+use super::tap::{CaptureReader, CaptureShared, CaptureWanted, TapCounters, Wanted, Watch, captures, taps};
 use super::worker::{Worker, WorkerParts, pin_to};
 use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
 
@@ -439,6 +439,14 @@ impl Datapath for Dataplane {
             worker.postbox.post(Message::Tap(tap));
         }
         (watch, counters)
+    }
+
+    fn capture(&mut self, wanted: CaptureWanted) -> (CaptureReader, Arc<CaptureShared>) {
+        let (reader, shared, captures) = captures(self.workers.len(), wanted, self.started);
+        for (worker, capture) in self.workers.iter().zip(captures) {
+            worker.postbox.post(Message::Capture(Box::new(capture)));
+        }
+        (reader, shared)
     }
 
     fn pulse(&mut self) -> Pulse {

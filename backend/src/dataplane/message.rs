@@ -11,7 +11,7 @@ use super::outlet::Outlet;
 use super::pulse::Beat;
 use super::shaping::Table;
 use super::sync::mailbox::Acknowledge;
-use super::tap::Tap;
+use super::tap::{Capture, Tap};
 use crate::config::Polling;
 
 /// Told that a message was handled; what was asked for comes back with it.
@@ -42,6 +42,8 @@ pub(super) enum Message {
     Emit { port: PortIndex, link: u8, frame: Vec<u8> },
     /// Take samples.
     Tap(Tap),
+    /// Capture frames.
+    Capture(Box<Capture>),
     /// Give a sign of life.
     Pulse(Beat),
     /// Know these trees before ports' queues.

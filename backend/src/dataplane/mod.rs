@@ -50,7 +50,10 @@ pub use self::injector::Injector;
 pub use self::offers::{OfferedFrame, Offers};
 pub use self::pulse::Pulse;
 pub use self::punts::ControlFrame;
-pub use self::tap::{Sample, SampleFate, TapCounters, TapTally, Wanted, Watch};
+pub use self::tap::{
+    CaptureReader, CaptureShared, CaptureTally, CaptureWanted, Captured, Sample, SampleFate, TapCounters,
+    TapTally, Wanted, Watch,
+};
 use crate::config::Polling;
 use crate::device::{Device, DeviceFault, DeviceQueue};
 use crate::memory::{DirtyLog, GuestMemory};
@@ -111,6 +114,12 @@ pub trait Datapath {
     fn watch(&mut self, wanted: Wanted) -> (Watch, Arc<TapCounters>) {
         let (watch, counters, _) = tap::taps(0, wanted);
         (watch, counters)
+    }
+
+    /// Has whole frames of some ports captured, until the reader is dropped.
+    fn capture(&mut self, wanted: CaptureWanted) -> (CaptureReader, Arc<CaptureShared>) {
+        let (reader, shared, _) = tap::captures(0, wanted, std::time::Instant::now());
+        (reader, shared)
     }
 
     /// Asks every worker for a sign of life; whoever gets the pulse waits for them.

@@ -50,6 +50,7 @@ impl Worker {
                 }
                 Message::Depart { tree, at } => self.shaping.bring(tree, at),
                 Message::Tap(tap) => self.taps.add(tap),
+                Message::Capture(capture) => self.taps.add_capture(*capture),
                 Message::Pulse(beat) => beat.give(),
                 Message::Stop => return true,
             }

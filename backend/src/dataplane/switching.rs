@@ -35,7 +35,8 @@ impl Worker {
         };
         let (frames, segments) = self.burst.parts();
         let is_watched = !self.taps.is_empty();
-        let notes = if is_watched { self.taps.begin(frames, elapsed) } else { None };
+        let is_new = matches!(entry, Entry::Anew);
+        let notes = if is_watched { self.taps.begin(frames, is_new, elapsed) } else { None };
         let mut collector = Collector {
             notes,
             outbox: &mut self.outbox,
@@ -68,7 +69,7 @@ impl Worker {
         self.catch_up(unroomed, now);
         let addressees = self.deliver(now, None);
         if is_watched {
-            self.taps.end(self.burst.frames().0, self.state.policy(), elapsed);
+            self.taps.end(self.burst.frames(), self.state.policy(), elapsed);
         }
         if self.polling == Polling::Adaptive && now >= self.crowded {
             for (port, queue) in addressees.into_iter().flatten() {

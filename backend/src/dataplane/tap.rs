@@ -4,18 +4,24 @@
 //! of samples that are left in ten milliseconds, about a hundredth of a worker's time, whatever guests send and however slow the
 //! reader is. Samples go through a queue of fixed size, filled without a lock or an allocation; what finds no room is
 //! counted. Half of the budget is for ports that were not looked at yet within the ten milliseconds, so that one guest's flood
-//! hides nobody else's frames.
+//! hides nobody else's frames. Who wants whole frames, and all of them, has a capture instead (`tap/capture.rs`).
+
+mod capture;
+mod counters;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use viaduct_switch::frame::HEAD_MAX;
 use viaduct_switch::ids::PORTS_MAX;
 use viaduct_switch::{Claims, DropReason, Frame, Metadata, Nanos, NetworkIndex, Policy, PortIndex, Priority};
 
+pub(super) use self::capture::{Capture, captures};
+pub use self::capture::{CaptureReader, CaptureShared, CaptureTally, CaptureWanted, Captured};
+pub use self::counters::{TapCounters, TapTally};
 use super::delivery::{INLINE_RECEIVERS, Outbox};
-use crate::ring::{BURST_FRAMES, Span};
+use crate::ring::{BURST_FRAMES, Segments, Span};
 use crate::trace::Filter;
 
 /// Samples of one worker that may wait for the reader.
@@ -90,40 +96,6 @@ pub enum SampleFate {
     /// Nothing: it is kept until more is known.
     #[default]
     Kept,
-}
-
-/// What a tap counts, and whether anybody still reads.
-#[derive(Debug, Default)]
-pub struct TapCounters {
-    frames: AtomicU64,
-    looked_at: AtomicU64,
-    lost: AtomicU64,
-    closed: AtomicBool,
-}
-
-/// How much a tap saw.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct TapTally {
-    /// Frames that entered while it was there.
-    pub frames: u64,
-    /// Those of them that were looked at.
-    pub looked_at: u64,
-    /// Samples for which there was no room.
-    pub lost: u64,
-}
-
-impl TapCounters {
-    /// Whether the reader is gone.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
-    }
-
-    fn tally(&self) -> TapTally {
-        let [frames, looked_at, lost] =
-            [&self.frames, &self.looked_at, &self.lost].map(|counter| counter.load(Relaxed));
-        TapTally { frames, looked_at, lost }
-    }
 }
 
 /// The reader's end; dropping it takes the taps away.
@@ -288,9 +260,11 @@ impl Tap {
 /// A burst that was looked at.
 struct Looked<'a> {
     frames: &'a [Frame<Span>],
+    segments: &'a Segments,
     noted: &'a [Noted],
     policy: &'a Policy,
     now: Nanos,
+    is_new: bool,
 }
 
 /// A frame's first bytes before tags were taken off.
@@ -346,10 +320,10 @@ impl Notes {
         }
     }
 
-    /// Notes the frames as they enter.
-    fn begin(&mut self, frames: &[Frame<Span>]) {
+    /// Notes the frames as they enter; their heads only if somebody wants to see them so.
+    fn begin(&mut self, frames: &[Frame<Span>], has_heads: bool) {
         for (noted, frame) in self.0.iter_mut().zip(frames) {
-            let bytes = frame.head.bytes();
+            let bytes = if has_heads { frame.head.bytes() } else { &[] };
             if let Some(room) = noted.head.head.get_mut(..bytes.len()) {
                 room.copy_from_slice(bytes);
             }
@@ -379,14 +353,19 @@ impl Notes {
 #[derive(Debug)]
 pub(super) struct Taps {
     taps: Vec<Tap>,
-    /// Taps that look at the burst which is carried now, a bit each.
+    captures: Vec<Capture>,
+    /// Taps that look at the burst which is carried now, a bit each, and whether captures do.
     looking: u8,
+    is_capturing: bool,
+    /// It enters for the first time.
+    is_new: bool,
     notes: Notes,
 }
 
 impl Default for Taps {
     fn default() -> Self {
-        Self { taps: Vec::new(), looking: 0, notes: Notes(Box::new([Noted::NONE; BURST_FRAMES])) }
+        let notes = Notes(Box::new([Noted::NONE; BURST_FRAMES]));
+        Self { taps: Vec::new(), captures: Vec::new(), looking: 0, is_capturing: false, is_new: true, notes }
     }
 }
 
@@ -394,7 +373,7 @@ impl Taps {
     /// Whether nobody watches.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.taps.is_empty()
+        self.taps.is_empty() && self.captures.is_empty()
     }
 
     /// One more tap.
@@ -405,33 +384,51 @@ impl Taps {
         }
     }
 
-    /// Begins a burst; what becomes of its frames is to be noted if anybody looks at it.
+    /// One more capture.
+    pub(super) fn add_capture(&mut self, capture: Capture) {
+        self.captures.retain(|capture| !capture.is_closed());
+        if self.captures.len() < TAPS_MAX {
+            self.captures.push(capture);
+        }
+    }
+
+    /// Begins a burst, which may enter once more; what becomes of its frames is to be noted if anybody looks at it.
     #[cold]
-    pub(super) fn begin(&mut self, frames: &[Frame<Span>], now: Nanos) -> Option<&mut Notes> {
-        self.looking = 0;
+    pub(super) fn begin(&mut self, frames: &[Frame<Span>], is_new: bool, now: Nanos) -> Option<&mut Notes> {
+        (self.looking, self.is_capturing, self.is_new) = (0, false, is_new);
         self.taps.retain(|tap| !tap.counters.is_closed());
         let source = frames.first()?.meta.source;
         for (number, tap) in self.taps.iter_mut().enumerate() {
             let looks = tap.begin(source, frames.len() as u64, now);
             self.looking |= u8::from(looks) << number;
         }
-        if self.looking == 0 {
+        self.captures.retain(|capture| !capture.is_closed());
+        let has_heads = is_new && self.captures.iter().any(|capture| capture.sees_enter(frames));
+        self.is_capturing = has_heads || self.captures.iter().any(Capture::sees_leave);
+        let has_heads = has_heads || self.looking != 0;
+        if self.is_idle() {
             return None;
         }
-        self.notes.begin(frames);
+        self.notes.begin(frames, has_heads);
         Some(&mut self.notes)
     }
 
     /// What is noted of the burst that is carried now, if anybody looks at it.
     #[inline]
     pub(super) fn notes(&mut self) -> Option<&mut Notes> {
-        if self.looking == 0 { None } else { Some(&mut self.notes) }
+        if self.is_idle() { None } else { Some(&mut self.notes) }
+    }
+
+    /// Whether nobody looks at the burst that is carried now.
+    #[inline]
+    fn is_idle(&self) -> bool {
+        self.looking == 0 && !self.is_capturing
     }
 
     /// Notes what was decided to go to few ports, before it is brought there.
     #[cold]
     pub(super) fn note_sends(&mut self, outbox: &Outbox) {
-        if self.looking != 0 {
+        if !self.is_idle() {
             self.notes.add_sends(outbox);
         }
     }
@@ -449,18 +446,26 @@ impl Taps {
 
     /// Ends it: leaves samples.
     #[cold]
-    pub(super) fn end(&mut self, frames: &[Frame<Span>], policy: &Policy, now: Nanos) {
-        if self.looking == 0 {
+    pub(super) fn end(
+        &mut self,
+        (frames, segments): (&[Frame<Span>], &Segments),
+        policy: &Policy,
+        now: Nanos,
+    ) {
+        if self.is_idle() {
             return;
         }
         let noted = self.notes.0.get(..frames.len()).unwrap_or_default();
-        let burst = Looked { frames, noted, policy, now };
+        let burst = Looked { frames, segments, noted, policy, now, is_new: self.is_new };
         for (number, tap) in self.taps.iter_mut().enumerate() {
             if self.looking >> number & 1 != 0 {
                 tap.end(&burst);
             }
         }
-        self.looking = 0;
+        for capture in self.captures.iter_mut().filter(|_| self.is_capturing) {
+            capture.end(&burst);
+        }
+        (self.looking, self.is_capturing) = (0, false);
     }
 }
 

@@ -143,6 +143,20 @@ pub(crate) fn copy_out(head: &[u8], rest: &[Segment], to: &mut [u8]) {
     }
 }
 
+/// Copies as much of a frame's payload as `to` has room for; gives how much that is.
+pub(crate) fn copy_some(rest: &[Segment], to: &mut [u8]) -> usize {
+    let mut filled = 0;
+    for segment in rest {
+        let room = to.get_mut(filled..).unwrap_or_default();
+        let count = room.len().min(segment.len as usize);
+        // SAFETY: the segment is at least `count` bytes of mapped guest memory, and `room` is as long; the two cannot
+        // overlap, since `room` is our own.
+        unsafe { room.as_mut_ptr().copy_from_nonoverlapping(segment.host, count) };
+        filled += count;
+    }
+    filled
+}
+
 impl GuestMemory {
     fn from_regions(mut regions: Vec<Arc<Region>>) -> Self {
         regions.sort_by_key(|region| region.spec().guest_address);

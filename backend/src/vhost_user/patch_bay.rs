@@ -9,8 +9,8 @@ use viaduct_switch::{Nanos, Policy, PortIndex};
 
 use crate::config::Polling;
 use crate::dataplane::{
-    ControlFrame, Datapath, Dataplane, DataplaneEvent, PortSetup, Pulse, RingPosition, ShapingReport,
-    TapCounters, TreeSetup, Wanted, Watch,
+    CaptureReader, CaptureShared, CaptureWanted, ControlFrame, Datapath, Dataplane, DataplaneEvent,
+    PortSetup, Pulse, RingPosition, ShapingReport, TapCounters, TreeSetup, Wanted, Watch,
 };
 use crate::device::{Device, DeviceFault, DeviceQueue};
 use crate::model::WorkerStatus;
@@ -255,6 +255,11 @@ impl PatchBay {
     /// Makes every worker wait for frames in this way.
     pub fn set_polling(&mut self, polling: Polling) {
         self.engine.set_polling(polling);
+    }
+
+    /// Has whole frames of some ports captured, until the reader is dropped.
+    pub fn capture(&mut self, wanted: CaptureWanted) -> (CaptureReader, Arc<CaptureShared>) {
+        self.engine.capture(wanted)
     }
 
     /// Has samples taken of what enters, until the watch is dropped.

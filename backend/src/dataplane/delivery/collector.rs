@@ -15,7 +15,7 @@ use crate::dataplane::outlet::Outlet;
 use crate::dataplane::replicator::{Flood, Replicator};
 use crate::dataplane::shared::Reporter;
 use crate::dataplane::tap::{Notes, SampleFate};
-use crate::memory::copy_out;
+use crate::memory::{copy_out, copy_some};
 use crate::ring::{Segments, Span};
 
 /// Takes the switch's decisions about a burst: short ways into the outbox, long floods to the replicator.
@@ -134,16 +134,7 @@ impl Egress<Span> for Collector<'_> {
 
     fn read(&mut self, frame: &Frame<Span>, to: &mut [u8]) -> usize {
         let segments = self.segments.get(frame.payload.first as usize, frame.payload.count as usize);
-        let mut filled = 0;
-        for segment in segments {
-            let room = to.get_mut(filled..).unwrap_or_default();
-            let len = room.len().min(segment.len as usize);
-            // SAFETY: the segment is at least `len` bytes of mapped guest memory, and `room` is as long; the
-            // two cannot overlap, since `room` is the worker's own.
-            unsafe { room.as_mut_ptr().copy_from_nonoverlapping(segment.host, len) };
-            filled += len;
-        }
-        filled
+        copy_some(segments, to)
     }
 }
 

@@ -30,14 +30,14 @@ fn watched(wanted: &[Wanted]) -> (Taps, Vec<Watch>) {
 /// Carries a burst of `frames` frames from a port, each to port 9; `lost` of them find no room there.
 fn carry(taps: &mut Taps, from: usize, frames: usize, lost: usize, now: Nanos) {
     let burst: Vec<_> = (0..frames).map(|_| frame(from)).collect();
-    let _ = taps.begin(&burst, now);
+    let _ = taps.begin(&burst, true, now);
     let mut outbox = Outbox::default();
     (0..frames).for_each(|slot| outbox.push(port(9), slot, false));
     taps.note_sends(&outbox);
     for slot in 0..lost {
         taps.notes().into_iter().for_each(|notes| notes.note_lost(slot, port(9), DropReason::NoBuffer));
     }
-    taps.end(&burst, &Policy::default(), now);
+    taps.end((&burst, &Segments::of(&[])), &Policy::default(), now);
 }
 
 fn sources(watch: &Watch) -> Vec<usize> {
