@@ -111,12 +111,13 @@ impl Moves {
 
     /// At most `limit` of them that were not given yet.
     pub(super) fn take_news(&mut self, now_s: u32, limit: usize) -> Vec<Duplicate> {
-        let news = self.watched.iter_mut().flatten().filter(|watched| watched.is_news).take(limit);
+        let news = self.watched.iter_mut().flatten().filter(|watched| watched.is_news);
         let told = news.filter_map(|watched| {
             watched.is_news = false;
             watched.duplicate(now_s)
         });
-        told.collect()
+        // Those that are over are no news any more and count for nothing, so that fewer than the limit means that there are no others.
+        told.take(limit).collect()
     }
 }
 
@@ -125,7 +126,8 @@ impl Watched {
         let is_long_ago = now_s.saturating_sub(self.since_s) > WINDOW_S;
         if self.is_over(now_s) || (is_long_ago && !self.is_duplicate) {
             // What was counted is too old; who still moves is counted anew.
-            (self.since_s, self.moves, self.is_duplicate) = (now_s, 0, false);
+            (self.since_s, self.moves) = (now_s, 0);
+            (self.is_duplicate, self.is_news) = (false, false);
         }
         self.moves = self.moves.saturating_add(1);
         (self.last_s, self.ports) = (now_s, ports);
@@ -160,6 +162,19 @@ mod tests {
         assert_eq!(moves.duplicates(182 + WINDOW_S), []);
         assert!(!moves.note(key(1), 9, ports(), 182 + WINDOW_S), "it is counted anew");
         assert_eq!(moves.duplicates(182 + WINDOW_S), []);
+    }
+
+    #[test]
+    fn what_is_over_before_it_was_told_takes_nobodys_place_among_the_news() {
+        let mut moves = Moves::default();
+        let mut often = |number: u32, at: u32| {
+            (0..MOVES_MAX).for_each(|_| _ = moves.note(key(number), number as usize, ports(), at))
+        };
+        (1..=3).for_each(|number| often(number, 0));
+        (4..=6).for_each(|number| often(number, WINDOW_S + 1));
+        let told = |news: Vec<Duplicate>| news.len();
+        let now_s = WINDOW_S + 1;
+        assert_eq!([2, 2, 2].map(|limit| told(moves.take_news(now_s, limit))), [2, 1, 0]);
     }
 
     #[test]
