@@ -35,7 +35,7 @@ pub use tunnels::{
     VtepTables,
 };
 
-/// The whole state at one moment.
+/// The whole state at one moment; learned addresses are told by pages, [`FdbPage`].
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
     /// Counts applied configurations, from 1.
@@ -46,8 +46,6 @@ pub struct Snapshot {
     pub ports: Vec<PortStatus>,
     /// All networks, by name.
     pub networks: Vec<NetworkStatus>,
-    /// Learned addresses, by network and address.
-    pub fdb: Vec<FdbStatus>,
     /// Ethernet addresses that move again and again between machines.
     pub duplicates: Vec<DuplicateStatus>,
     /// Multicast groups with members, and multicast routers, by network and group.
@@ -305,6 +303,15 @@ pub struct FdbStatus {
     pub port: String,
     /// Seconds since it was last seen.
     pub age_s: u32,
+}
+
+/// A part of the learned addresses.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct FdbPage {
+    /// The addresses, in the table's order.
+    pub addresses: Vec<FdbStatus>,
+    /// Where the list goes on (`from`); none: it ends here.
+    pub next: Option<u32>,
 }
 
 /// A multicast group with its members, or the multicast routers of a network.

@@ -429,7 +429,25 @@ impl Switch {
     /// The addresses known now, in no particular order.
     #[must_use]
     pub fn fdb(&self, now: Nanos, policy: &Policy) -> Vec<FdbEntry> {
-        self.fdb.entries(now.seconds(), policy)
+        self.fdb_iter(now, policy).collect()
+    }
+
+    /// The same one by one, for whoever counts them: the table may be large.
+    pub fn fdb_iter(&self, now: Nanos, policy: &Policy) -> impl Iterator<Item = FdbEntry> {
+        self.fdb.iter(now.seconds(), policy)
+    }
+
+    /// At most `limit` of them that are `wanted`, from where an earlier page ended or from 0, and where the next page begins.
+    /// An address that is there all the time is on one page; others may be on none.
+    #[must_use]
+    pub fn fdb_page(
+        &self,
+        (from, limit): (u32, usize),
+        now: Nanos,
+        policy: &Policy,
+        wanted: impl Fn(&FdbEntry) -> bool,
+    ) -> (Vec<FdbEntry>, Option<u32>) {
+        self.fdb.page((from, limit), (now.seconds(), policy), wanted)
     }
 
     /// Addresses that move again and again between VTEPs, or between a VTEP and a port, five times within three minutes

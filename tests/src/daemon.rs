@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::deadline::wait_for;
 use crate::namespace::Namespace;
-use crate::snapshot::{Snapshot, Worker};
+use crate::snapshot::{Learned, Snapshot, Worker};
 
 /// How long the daemon may take to say that it is ready, or to end.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -181,6 +181,14 @@ impl Daemon {
         let wrong: u64 = snapshot.workers.iter().map(|worker| worker.flow_cache.mismatched).sum();
         assert_eq!(wrong, 0, "hits of a flow cache were wrong; the log:\n{}", self.log_tail());
         snapshot
+    }
+
+    /// `viaduct show fdb --json`: all learned addresses.
+    #[must_use]
+    pub fn fdb(&self) -> Vec<Learned> {
+        let output = self.command(&["show", "fdb", "--json"]);
+        assert!(output.status.success(), "show fdb failed: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("show fdb --json has the documented shape")
     }
 
     /// How many hits of a flow cache were wrong, from the counters if the process still answers, else from its

@@ -11,8 +11,6 @@ pub struct Snapshot {
     pub ports: Vec<Port>,
     /// All networks.
     pub networks: Vec<Network>,
-    /// Learned addresses.
-    pub fdb: Vec<Learned>,
     /// The data path's workers.
     pub workers: Vec<Worker>,
 }
@@ -111,6 +109,8 @@ pub struct Network {
 /// One learned address.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Learned {
+    /// The network's VLAN id, if it has one.
+    pub vlan: Option<u16>,
     /// The network's name.
     pub network: String,
     /// The address.

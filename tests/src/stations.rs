@@ -191,7 +191,7 @@ impl Stations {
             card.send(&arp(*number, [0xff; 6], 0));
         }
         crate::deadline::wait_until("all stations to be learned", LIMIT, || {
-            let known = stage.daemon.show().fdb;
+            let known = stage.daemon.fdb();
             let is_known = |number: u8| known.iter().any(|entry| entry.mac == mac_text(mac(number.into())));
             stage.cards.values().all(|(_, number)| is_known(*number))
         });

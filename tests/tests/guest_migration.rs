@@ -53,7 +53,7 @@ fn a_guest_is_migrated_to_another_port_under_traffic_and_not_a_byte_is_stale() {
     let pings = Pings::read(&vm2.finish("ping", Duration::from_secs(60)));
     assert!(pings.lost() <= 15, "{} of {} pings were lost", pings.lost(), pings.sent);
     let mac = vm2.run("ip neigh show 10.0.1.1 | sed 's/.*lladdr \\([^ ]*\\).*/\\1/'").trim().to_owned();
-    let place = daemon.show().fdb.into_iter().find(|entry| entry.mac == mac).map(|entry| entry.port);
+    let place = daemon.fdb().into_iter().find(|entry| entry.mac == mac).map(|entry| entry.port);
     assert_eq!(place.as_deref(), Some("vm1-there"), "the network learned the new place");
     there.ping("10.0.1.2", 1400);
 }

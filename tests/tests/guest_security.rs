@@ -58,6 +58,6 @@ fn an_honest_guest_notices_nothing_and_a_thief_of_addresses_is_alone() {
     for reason in ["spoof-ipv4", "spoof-arp", "spoof-mac"] {
         assert!(thief.dropped(reason) > 0, "{reason}: {:?}", thief.drops);
     }
-    let known = daemon.show().fdb;
+    let known = daemon.fdb();
     assert!(!known.iter().any(|known| known.mac == "02:00:00:00:00:99"), "{known:?}");
 }

@@ -51,7 +51,7 @@ fn stage(sender: &str) -> (Daemon, Nic, Nic) {
     let daemon = Daemon::start(&config());
     let [mut vm, sender] = ["vm", sender].map(|port| card(&daemon, port));
     vm.send(&frame(Family::V4, 1, 2, &Body::Udp(9, 9)));
-    wait_until("the vm to be known", Duration::from_secs(5), || !daemon.show().fdb.is_empty());
+    wait_until("the vm to be known", Duration::from_secs(5), || !daemon.fdb().is_empty());
     (daemon, vm, sender)
 }
 

@@ -71,7 +71,7 @@ impl Scene {
 
     /// The port at which an address is known now.
     fn port_of(&self, address: [u8; 6]) -> Option<String> {
-        let (fdb, text) = (self.daemon.show().fdb, mac_text(address));
+        let (fdb, text) = (self.daemon.fdb(), mac_text(address));
         fdb.into_iter().find(|entry| entry.mac == text).map(|entry| entry.port)
     }
 

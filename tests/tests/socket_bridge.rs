@@ -40,13 +40,13 @@ fn an_address_is_learned_from_its_first_frame_and_from_then_on_met_alone() {
     assert_eq!(arrivals(cards), [vec![2], vec![], vec![]], "a known address is met alone");
     cards[0].send(&frame(mac(2), mac(1), 3, 60));
     assert_eq!(arrivals(cards), [vec![], vec![3], vec![]], "both directions are learned");
-    let state = daemon.show();
+    let known = daemon.fdb();
     for (address, port) in [(mac(1), "a"), (mac(2), "b")] {
         let learned =
-            state.fdb.iter().find(|entry| entry.mac == mac_text(address)).expect("the address is shown");
+            known.iter().find(|entry| entry.mac == mac_text(address)).expect("the address is shown");
         assert_eq!((learned.network.as_str(), learned.port.as_str()), ("lab", port));
     }
-    assert_eq!(state.networks[0].addresses, 2);
+    assert_eq!(daemon.show().networks[0].addresses, 2);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn an_address_that_is_not_seen_any_more_ages_out() {
     assert_eq!(arrivals(cards), [vec![], vec![2], vec![]]);
     wait_until("the address to be forgotten after 10 s", Duration::from_secs(14), || {
         std::thread::sleep(Duration::from_millis(200));
-        daemon.show().fdb.iter().all(|entry| entry.mac != mac_text(mac(2)))
+        daemon.fdb().iter().all(|entry| entry.mac != mac_text(mac(2)))
     });
     cards[0].send(&frame(mac(2), mac(1), 3, 60));
     assert_eq!(arrivals(cards), [vec![], vec![3], vec![3]], "what was forgotten is flooded again");
@@ -131,7 +131,7 @@ fn two_networks_never_see_one_anothers_frames() {
     cards[2].send(&frame(mac(1), mac(2), 4, 60));
     assert_eq!(arrivals(cards), [vec![], vec![], vec![], vec![4]]);
     let state = daemon.show();
-    assert!(state.networks.iter().all(|network| network.addresses == 2), "{:?}", state.fdb);
+    assert!(state.networks.iter().all(|network| network.addresses == 2), "{:?}", daemon.fdb());
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn a_storm_is_cut_and_counted_and_costs_neighbours_nothing() {
     for (card, to, from) in [(&mut *a, mac(3), mac(2)), (&mut *b, mac(2), mac(3))] {
         card.send(&frame(to, from, 0, 60));
     }
-    wait_until("the neighbours to be known", Duration::from_secs(5), || daemon.show().fdb.len() == 2);
+    wait_until("the neighbours to be known", Duration::from_secs(5), || daemon.fdb().len() == 2);
     a.collect(QUIET);
     b.collect(QUIET);
     let start = Instant::now();

@@ -190,7 +190,7 @@ fn what_is_not_the_guests_reaches_nobody_and_is_counted_by_name() {
         assert_eq!((count, &drops), (usize::from(probe.reason.is_empty()), &expected), "{}", probe.what);
     }
     let guests = |mac: &str| ["02:00:00:00:00:02", "02:00:00:00:00:07"].contains(&mac);
-    let learned = stage.daemon.show().fdb;
+    let learned = stage.daemon.fdb();
     assert!(
         learned.iter().filter(|known| known.port == "guest").all(|known| guests(&known.mac)),
         "{learned:?}"

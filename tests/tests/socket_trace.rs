@@ -116,7 +116,7 @@ fn a_trace_is_told_in_steps_changes_nothing_and_says_what_is_wrong_with_its_pack
     }
     let show = daemon.show();
     assert!(
-        show.fdb.is_empty()
+        daemon.fdb().is_empty()
             && show.ports.iter().all(|port| port.received.frames == 0 && port.drops.is_empty())
     );
     for (port, packet, expected) in [

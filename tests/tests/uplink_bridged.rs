@@ -115,8 +115,9 @@ fn guests_get_addresses_from_the_segment_and_talk_to_hosts_and_to_guests_of_anot
 
     let state = hosts[0].daemon.show();
     assert_eq!(state.interface("wan").driver.as_deref(), Some("af-packet"));
-    let behind_wan = state.fdb.iter().filter(|entry| entry.port == "wan").count();
-    assert!(behind_wan >= 2, "the server and the other host's guest are behind the uplink: {:?}", state.fdb);
+    let known = hosts[0].daemon.fdb();
+    let behind_wan = known.iter().filter(|entry| entry.port == "wan").count();
+    assert!(behind_wan >= 2, "the server and the other host's guest are behind the uplink: {known:?}");
     let told = hosts[0].daemon.command(&["show", "uplinks"]);
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.contains("eth1") && told.contains("af-packet"), "{told}");

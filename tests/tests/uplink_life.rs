@@ -121,7 +121,7 @@ fn uplinks_change_at_run_time_all_or_nothing() {
     let changes = scene.daemon.apply(&isolated);
     assert!(changes.contains("- uplink wan") && changes.contains("mode bridged -> isolated"), "{changes}");
     assert!(scene.daemon.show().ports.iter().all(|port| port.name != "wan"));
-    assert!(scene.daemon.show().fdb.iter().all(|entry| entry.port != "wan"));
+    assert!(scene.daemon.fdb().iter().all(|entry| entry.port != "wan"));
 
     // It comes back by another interface, and then by the first one.
     cable((&scene.inside, "eth2"), (&scene.outside, "eth2"));

@@ -1,14 +1,17 @@
-//! `/v1/connections`: pages of connections, and ending some.
+//! `/v1/connections`: pages of connections, and ending some; `/v1/fdb`: pages of learned addresses.
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::routes::{Api, Refused, blocking};
-use crate::control::{PAGE_MAX, Selection, SelectionError};
+use crate::control::{ADDRESSES_MAX, PAGE_MAX, Selection, SelectionError};
 
 /// Connections in an answer unless said.
 const LIMIT: usize = 100;
+
+/// Learned addresses in an answer unless said.
+const ADDRESSES: usize = 1000;
 
 impl From<SelectionError> for Refused {
     fn from(error: SelectionError) -> Self {
@@ -66,11 +69,11 @@ fn query(uri: &Uri) -> Result<Query, Refused> {
     Ok(query)
 }
 
-/// Which page is wanted: where it begins, and how long it is at most.
-fn page_of(query: &Query) -> Result<(u32, usize), Refused> {
-    let (from, limit) = (query.from.unwrap_or(0), query.limit.unwrap_or(LIMIT));
-    if limit == 0 || limit > PAGE_MAX {
-        return Err(wrong(format!("limit is {limit}; write a number from 1 to {PAGE_MAX}")));
+/// Which page is wanted: where it begins, and how long it is: `usual` unless said, `most` at most.
+fn page_of(query: &Query, [usual, most]: [usize; 2]) -> Result<(u32, usize), Refused> {
+    let (from, limit) = (query.from.unwrap_or(0), query.limit.unwrap_or(usual));
+    if limit == 0 || limit > most {
+        return Err(wrong(format!("limit is {limit}; write a number from 1 to {most}")));
     }
     Ok((from, limit))
 }
@@ -81,13 +84,27 @@ pub(super) fn paging(uri: &Uri) -> Result<(u32, usize), Refused> {
     if query.selection != Selection::default() || query.all {
         return Err(wrong("the query may say `from` and `limit` here, and nothing else"));
     }
-    page_of(&query)
+    page_of(&query, [LIMIT, PAGE_MAX])
+}
+
+/// A page of learned addresses.
+pub(super) async fn fdb(State(shared): Api, uri: Uri) -> Result<Response, Refused> {
+    let query = query(&uri)?;
+    let (from, limit) = page_of(&query, [ADDRESSES, ADDRESSES_MAX])?;
+    let Selection { network, port, .. } = query.selection.clone();
+    let selection = Selection { network, port, ..Selection::default() };
+    if query.selection != selection || query.all {
+        return Err(wrong("the query may say `network`, `port`, `from` and `limit` here, and nothing else"));
+    }
+    let handle = shared.handle.clone();
+    blocking(move || Ok(axum::Json(handle.tables()?.learned(&selection, from, limit)?).into_response()))
+        .await?
 }
 
 /// A page of connections.
 pub(super) async fn list(State(shared): Api, uri: Uri) -> Result<Response, Refused> {
     let query = query(&uri)?;
-    let (from, limit) = page_of(&query)?;
+    let (from, limit) = page_of(&query, [LIMIT, PAGE_MAX])?;
     let selection = query.selection;
     let handle = shared.handle.clone();
     let page =

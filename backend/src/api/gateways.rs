@@ -18,8 +18,7 @@ async fn read<T: Serialize + Send + 'static>(
     from: impl FnOnce(&Tables) -> Result<T, ControlGone> + Send + 'static,
 ) -> Result<Response, Refused> {
     let handle = shared.handle.clone();
-    let found = blocking(move || from(&handle.tables()?)).await??;
-    Ok(axum::Json(found).into_response())
+    blocking(move || Ok(axum::Json(from(&handle.tables()?)?).into_response())).await?
 }
 
 pub(super) async fn routes(State(shared): Api) -> Result<Response, Refused> {
@@ -47,8 +46,9 @@ pub(super) async fn nat(State(shared): Api, uri: Uri) -> Result<Response, Refuse
 pub(super) async fn neighbours(State(shared): Api) -> Result<Response, Refused> {
     let handle = shared.handle.clone();
     let found = blocking(move || {
-        let lldp = handle.snapshot()?.neighbours;
-        Ok::<_, ControlGone>(NeighbourTables { stations: handle.tables()?.stations()?, lldp })
+        let figures = handle.figures()?;
+        let lldp = figures.snapshot.neighbours;
+        Ok::<_, ControlGone>(NeighbourTables { stations: figures.tables.stations()?, lldp })
     });
     Ok(axum::Json(found.await??).into_response())
 }

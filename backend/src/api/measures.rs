@@ -22,7 +22,7 @@ pub(super) async fn metrics(State(shared): Api, headers: HeaderMap) -> Result<Re
     let _turn = shared.scrapes.acquire().await.map_err(ended)?;
     let (handle, api) = (shared.handle.clone(), shared.tally.figures());
     let text = blocking(move || {
-        let figures = *handle.figures()?;
+        let figures = handle.figures()?;
         Ok::<_, ControlGone>(Measured { snapshot: figures.snapshot, tables: figures.tables.figures(), api })
     });
     let text = render(text.await??, format).map_err(|error| {

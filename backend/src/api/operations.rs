@@ -12,7 +12,7 @@ use super::{
 };
 use crate::control::PortEdit;
 use crate::model::{
-    AddressGroupStatus, BondStatus, Cleared, ConnectionPage, EventLine, FdbStatus, Fed, GroupStatus, Health,
+    AddressGroupStatus, BondStatus, Cleared, ConnectionPage, EventLine, FdbPage, Fed, GroupStatus, Health,
     LeaseStatus, MulticastGroupStatus, NatStatus, NeighbourTables, NetworkStatus, PortStatus, QosStatus,
     RouteStatus, ServiceEventStatus, Snapshot, StationPage, StpStatus, Trace, TraceRequest, VtepTables,
     WatchLine, WorkerStatus,
@@ -95,10 +95,12 @@ const DRY_RUN: &[Word] = &[("dry_run", "boolean", "Change nothing, only tell wha
 
 const FROM: Word = ("from", "integer", "Where the page before ended (`next`)");
 const LIMIT: Word = ("limit", "integer", "How many at most: 1 to 1000, 100 unless said");
+const FDB_LIMIT: Word = ("limit", "integer", "How many at most: 1 to 10000, 1000 unless said");
 const PAGE: &[Word] = &[FROM, LIMIT];
 
 const NETWORK: Word = ("network", "string", "Of this network");
 const PORT: Word = ("port", "string", "Opened at this port");
+const AT_PORT: Word = ("port", "string", "At this port");
 const ADDRESS: Word = ("address", "string", "To or from this address");
 const PROTOCOL: Word = ("protocol", "string", "Of this protocol, by name or number");
 const TRANSPORT_PORT: Word = ("transport_port", "string", "To or from this transport port");
@@ -165,13 +167,18 @@ fn observed() -> Vec<Operation> {
 
 fn state() -> Vec<Operation> {
     vec![
-        read::<Snapshot>("/v1/status", "The whole state at one moment", get(routes::status)),
+        read::<Snapshot>(
+            "/v1/status",
+            "The state at one moment, but for the tables that have pages",
+            get(routes::status),
+        ),
         read::<Vec<PortStatus>>("/v1/ports", "All ports, uplinks among them", get(routes::ports)),
         read::<PortStatus>("/v1/ports/{name}", "One port", get(routes::port)),
         read::<Vec<PortStatus>>("/v1/uplinks", "The ports that are uplinks", get(routes::uplinks)),
         read::<PortStatus>("/v1/uplinks/{name}", "One uplink", get(routes::uplink)),
         read::<Vec<NetworkStatus>>("/v1/networks", "All networks", get(routes::networks)),
-        read::<Vec<FdbStatus>>("/v1/fdb", "Learned addresses", get(routes::fdb)),
+        read::<FdbPage>("/v1/fdb", "A page of the learned addresses", get(connections::fdb))
+            .asks(&[NETWORK, AT_PORT, FROM, FDB_LIMIT]),
         read::<Vec<GroupStatus>>("/v1/groups", "Security groups", get(routes::groups)),
         read::<GroupStatus>("/v1/groups/{name}", "One security group", get(routes::group)),
         read::<Vec<AddressGroupStatus>>("/v1/address_groups", "Address groups", get(routes::address_groups)),

@@ -106,9 +106,21 @@ pub(super) fn answer(generation: u64, body: &impl Serialize) -> Response {
     ([(header::ETAG, format!("\"{generation}\""))], axum::Json(body)).into_response()
 }
 
-async fn snapshot(shared: &Arc<Shared>) -> Result<Snapshot, Refused> {
+/// What `tell` says of the whole state. Both are made beside the API's own thread: the state of thousands of ports is long.
+pub(super) async fn state(
+    shared: &Arc<Shared>,
+    tell: impl FnOnce(&Snapshot) -> Result<Response, Refused> + Send + 'static,
+) -> Result<Response, Refused> {
     let handle = shared.handle.clone();
-    Ok(blocking(move || handle.snapshot()).await??)
+    blocking(move || tell(&handle.snapshot()?)).await?
+}
+
+/// A part of the state that is always there.
+async fn part<T: Serialize>(
+    shared: &Arc<Shared>,
+    part: impl FnOnce(&Snapshot) -> &T + Send + 'static,
+) -> Result<Response, Refused> {
+    state(shared, |snapshot| Ok(answer(snapshot.generation, part(snapshot)))).await
 }
 
 /// Runs what may wait for the control thread beside the API's own thread.
@@ -122,45 +134,41 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 pub(super) async fn status(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot))
+    part(&shared, |snapshot| snapshot).await
 }
 
 pub(super) async fn ports(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.ports))
+    part(&shared, |snapshot| &snapshot.ports).await
 }
 
 pub(super) async fn port(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    let port = snapshot.ports.iter().find(|port| port.name == name);
-    let port = port.ok_or_else(|| {
-        Refused::new(StatusCode::NOT_FOUND, "there is no such port; GET /v1/ports lists all")
-    })?;
-    Ok(answer(snapshot.generation, port))
+    let find = move |snapshot: &Snapshot| {
+        let port = snapshot.ports.iter().find(|port| port.name == name);
+        let port = port.ok_or_else(|| {
+            Refused::new(StatusCode::NOT_FOUND, "there is no such port; GET /v1/ports lists all")
+        })?;
+        Ok(answer(snapshot.generation, port))
+    };
+    state(&shared, find).await
 }
 
 pub(super) async fn uplinks(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.uplinks().collect::<Vec<_>>()))
+    let all = |snapshot: &Snapshot| Ok(answer(snapshot.generation, &snapshot.uplinks().collect::<Vec<_>>()));
+    state(&shared, all).await
 }
 
 pub(super) async fn uplink(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    let uplink = snapshot.uplinks().find(|uplink| uplink.name == name).ok_or_else(|| {
-        Refused::new(StatusCode::NOT_FOUND, "there is no such uplink; GET /v1/uplinks lists all")
-    })?;
-    Ok(answer(snapshot.generation, uplink))
+    let find = move |snapshot: &Snapshot| {
+        let uplink = snapshot.uplinks().find(|uplink| uplink.name == name).ok_or_else(|| {
+            Refused::new(StatusCode::NOT_FOUND, "there is no such uplink; GET /v1/uplinks lists all")
+        })?;
+        Ok(answer(snapshot.generation, uplink))
+    };
+    state(&shared, find).await
 }
 
 pub(super) async fn networks(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.networks))
-}
-
-pub(super) async fn fdb(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.fdb))
+    part(&shared, |snapshot| &snapshot.networks).await
 }
 
 async fn security(shared: &Arc<Shared>) -> Result<SecurityStatus, Refused> {
@@ -187,28 +195,23 @@ pub(super) async fn address_groups(State(shared): Api) -> Result<Response, Refus
 }
 
 pub(super) async fn multicast(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.multicast_groups))
+    part(&shared, |snapshot| &snapshot.multicast_groups).await
 }
 
 pub(super) async fn stp(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.stp))
+    part(&shared, |snapshot| &snapshot.stp).await
 }
 
 pub(super) async fn bonds(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.bonds))
+    part(&shared, |snapshot| &snapshot.bonds).await
 }
 
 pub(super) async fn qos(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.qos))
+    part(&shared, |snapshot| &snapshot.qos).await
 }
 
 pub(super) async fn workers(State(shared): Api) -> Result<Response, Refused> {
-    let snapshot = snapshot(&shared).await?;
-    Ok(answer(snapshot.generation, &snapshot.workers))
+    part(&shared, |snapshot| &snapshot.workers).await
 }
 
 /// Makes the daemon match the TOML text in the body, all or nothing.

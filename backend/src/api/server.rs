@@ -121,7 +121,8 @@ impl Desk {
     }
 
     fn tcp(router: &Router, tally: &Arc<Tally>) -> Self {
-        let guarded = router.clone().layer(middleware::from_fn(tcp::guard));
+        let turns = Arc::new(Semaphore::new(1));
+        let guarded = router.clone().layer(middleware::from_fn_with_state(turns, tcp::guard));
         Self::new(guarded, Door::Tcp, Arc::clone(tally), TCP_CONNECTIONS_MAX)
     }
 

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use super::routes::Refused;
 
@@ -39,7 +41,10 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, TcpError> {
 }
 
 /// Lets only questions through, and only those that are meant for this machine.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
+///
+/// Of those that are let through one is answered at a time, `turns` has it, so that whoever comes from there takes neither the
+/// control thread's time nor the API's threads from those at the Unix socket.
+pub(super) async fn guard(State(turns): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let error = "TCP has no authorisation, so that it only answers GET; ask at the Unix socket";
         return Refused::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
@@ -58,6 +63,9 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
                      a browser send it (DNS rebinding)";
         return Refused::new(StatusCode::MISDIRECTED_REQUEST, error).into_response();
     }
+    let Ok(_turn) = turns.acquire().await else {
+        return Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the API ends; try again").into_response();
+    };
     next.run(request).await
 }
 

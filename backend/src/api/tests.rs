@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::control::{
-    Changes, Command, FeedRequest, Handle, PortEdit, StationChange, StationError, TraceError, channel,
+    Changes, Command, FeedRequest, Figures, Handle, PortEdit, StationChange, StationError, Tables,
+    TraceError, channel,
 };
 use crate::model::{Fed, RemoteStation, SecurityStatus, Snapshot, StationPage, Trace};
 use crate::vhost_user::{Access, Listener};
@@ -46,8 +47,8 @@ impl Control {
                         let page = StationPage { network, generation, fed, next, ..StationPage::default() };
                         answer.send(Ok(page)).unwrap();
                     }
-                    Some(Command::Tables(_) | Command::Figures(_) | Command::Pulse(_) | Command::News(_)) => {
-                    }
+                    Some(Command::Tables(answer)) => answer.send(Tables::empty()).unwrap(),
+                    Some(Command::Pulse(_) | Command::News(_)) => {}
                     Some(Command::Capture { answer, .. }) => {
                         answer.send(Err(TraceError::TooManyCapture(4))).unwrap();
                     }
@@ -57,8 +58,9 @@ impl Control {
                     }
                     Some(Command::Tell { answer, .. }) => answer.send(Vec::new()).unwrap(),
                     Some(Command::TraceSample { answer, .. }) => answer.send(Trace::default()).unwrap(),
-                    Some(Command::Snapshot(answer)) => {
-                        answer.send(Snapshot { generation, ..Snapshot::default() }).unwrap();
+                    Some(Command::Figures(answer)) => {
+                        let snapshot = Snapshot { generation, ..Snapshot::default() };
+                        answer.send(Box::new(Figures { snapshot, tables: Tables::empty() })).unwrap();
                     }
                     Some(Command::Security(answer)) => {
                         answer.send(SecurityStatus { generation, ..SecurityStatus::default() }).unwrap();
@@ -170,7 +172,7 @@ impl Api {
 #[test]
 fn every_path_answers_with_its_generation() {
     let api = Api::start();
-    let kinds = ["status", "ports", "networks", "fdb", "groups", "address_groups", "multicast", "workers"];
+    let kinds = ["status", "ports", "networks", "groups", "address_groups", "multicast", "workers"];
     for path in kinds.map(|kind| format!("/v1/{kind}")) {
         let path = path.as_str();
         let (status, head, _) = api.request("GET", path, "", "");

@@ -1,5 +1,6 @@
 //! `viaduct show`: what the running daemon does.
 
+mod learned;
 mod tables;
 
 use clap::ValueEnum;
@@ -16,7 +17,7 @@ use super::uplinks::{outside_text, uplink_text};
 use super::{Style, gateways, json, stations, units, vteps};
 use crate::api::Client;
 use crate::model::{DropStatus, QosStatus, Snapshot};
-use tables::{drop_text, fdb_table, multicast_text, network_table, port_table, worker_table};
+use tables::{drop_text, multicast_text, network_table, port_table, worker_table};
 pub(super) use tables::{dropped, paused, state, state_name};
 
 /// What can be shown.
@@ -81,6 +82,9 @@ pub(super) fn show(
     if what == Some(What::Stations) {
         return stations::show(client, name, style);
     }
+    if what == Some(What::Fdb) {
+        return learned::show(client, name, style);
+    }
     let snapshot: Snapshot = client.get("/v1/status")?;
     let snapshot = match (what, name) {
         (_, None) => snapshot,
@@ -94,9 +98,7 @@ pub(super) fn show(
         (Some(What::Workers), Some(_)) => {
             return Err(Failure::new("workers have no names; leave the name out"));
         }
-        (Some(What::Networks | What::Fdb | What::Multicast | What::Stp), Some(name)) => {
-            only_network(snapshot, name)?
-        }
+        (Some(What::Networks | What::Multicast | What::Stp), Some(name)) => only_network(snapshot, name)?,
         (Some(What::Uplinks | What::Bonds), Some(name)) => only_uplink(snapshot, name)?,
         (_, Some(name)) => only_port(snapshot, name)?,
     };
@@ -132,7 +134,6 @@ fn only_qos(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
 
 fn only_network(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
     snapshot.networks.retain(|network| network.name == name);
-    snapshot.fdb.retain(|entry| entry.network == name);
     snapshot.duplicates.retain(|entry| entry.network == name);
     snapshot.multicast_groups.retain(|group| group.network == name);
     snapshot.stp.retain(|tree| tree.networks.iter().any(|network| network == name));
@@ -162,12 +163,12 @@ fn programs(snapshot: &Snapshot, what: Option<What>) -> Result<String, Failure> 
         Some(What::Uplinks) => json(&snapshot.uplinks().collect::<Vec<_>>()),
         Some(What::Bonds) => json(&snapshot.bonds),
         Some(What::Networks) => json(&snapshot.networks),
-        Some(What::Fdb) => json(&snapshot.fdb),
         Some(What::Multicast) => json(&snapshot.multicast_groups),
         Some(What::Stp) => json(&snapshot.stp),
-        // Asked for elsewhere: see `connections` and `gateways`.
+        // Asked for elsewhere: see `connections`, `learned` and `gateways`.
         Some(
             What::Connections
+            | What::Fdb
             | What::Neighbours
             | What::Routes
             | What::Vteps
@@ -192,14 +193,12 @@ fn people(snapshot: &Snapshot, what: Option<What>, name: Option<&str>, colour: b
         (Some(What::Bonds), _) => bond_text(&snapshot.bonds, colour),
         (Some(What::Ports), ports) => port_table(ports, colour),
         (Some(What::Networks), _) => network_table(&snapshot.networks).render(colour),
-        (Some(What::Fdb), _) => {
-            fdb_table(&snapshot.fdb).render(colour) + &vteps::duplicate_lines(&snapshot.duplicates)
-        }
         (Some(What::Multicast), _) => multicast_text(snapshot, colour),
         (Some(What::Stp), _) => stp_text(&snapshot.stp, colour),
         (
             Some(
                 What::Connections
+                | What::Fdb
                 | What::Neighbours
                 | What::Routes
                 | What::Vteps
@@ -223,7 +222,7 @@ fn overview(snapshot: &Snapshot, colour: bool) -> String {
         snapshot.generation,
         counted(snapshot.networks.len() as u64, "network"),
         counted(snapshot.ports.len() as u64, "port"),
-        counted(snapshot.fdb.len() as u64, "learned MAC"),
+        counted(snapshot.networks.iter().map(|network| network.addresses).sum(), "learned MAC"),
         counted(snapshot.workers.len() as u64, "worker"),
     );
     let networks = network_table(&snapshot.networks).render(colour);

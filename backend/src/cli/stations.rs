@@ -51,7 +51,7 @@ pub(super) enum Action {
 }
 
 /// A name that can be part of a path.
-fn checked(network: &str) -> Result<&str, Failure> {
+pub(super) fn checked(network: &str) -> Result<&str, Failure> {
     let missing =
         || Failure::new(format!("there is no network {network}; `viaduct show networks` lists all"));
     is_name(network).then_some(network).ok_or_else(missing)

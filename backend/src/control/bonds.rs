@@ -451,7 +451,7 @@ impl Controller {
         let service = self.config.uplinks.get(name).and_then(|uplink| uplink.service_vlan);
         let is_open = |network| self.policy.state(port, network) == Some(PortState::Forwarding);
         let vlan_of = |network| Some(self.policy.network(network)?.vlan()?.get());
-        let entries = self.switch.fdb(self.bay.now(), &self.policy).into_iter();
+        let entries = self.switch.fdb_iter(self.bay.now(), &self.policy);
         let stations = entries.filter(|entry| entry.port != port && is_open(entry.network)).map(|entry| {
             let station = Station { address: entry.mac, vlan: vlan_of(entry.network), ipv4: None };
             behind(service, station.announcement())

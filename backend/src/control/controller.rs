@@ -174,7 +174,6 @@ impl Controller {
         while let Some(command) = self.commands.next() {
             match command {
                 // Whoever asked may have stopped waiting: then the answer is nobody's.
-                Command::Snapshot(answer) => drop(answer.send(self.snapshot())),
                 Command::Figures(answer) => drop(answer.send(Box::new(self.figures()))),
                 Command::Pulse(answer) => drop(answer.send((self.generation, self.bay.pulse()))),
                 Command::Security(answer) => drop(answer.send(self.security_status())),

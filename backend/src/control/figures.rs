@@ -12,10 +12,26 @@ use crate::model::{NatStatus, ServiceEventStatus, Snapshot, VtepTables};
 /// The state at one moment, of which the large tables are read beside the control thread.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// All but learned addresses, multicast groups and neighbours.
+    /// All that the control thread knows.
     pub snapshot: Snapshot,
     /// The tables.
     pub tables: Tables,
+}
+
+impl Figures {
+    /// With the number of learned addresses, which takes a walk through their table.
+    #[must_use]
+    pub(super) fn counted(mut self) -> Self {
+        self.tables.count_learned(&mut self.snapshot.networks);
+        self
+    }
+
+    /// The state with what the tables tell.
+    #[must_use]
+    pub(super) fn whole(self) -> Snapshot {
+        let Self { snapshot, tables } = self.counted();
+        Snapshot { multicast_groups: tables.multicast_groups(), ..snapshot }
+    }
 }
 
 /// What the large tables count.
@@ -38,7 +54,7 @@ pub struct TableFigures {
 impl Controller {
     /// What is measured at this moment.
     pub(super) fn figures(&self) -> Figures {
-        Figures { snapshot: self.brief(), tables: self.tables() }
+        Figures { snapshot: self.snapshot(), tables: self.tables() }
     }
 }
 

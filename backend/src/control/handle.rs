@@ -114,7 +114,6 @@ impl Expected {
 /// A request to the control thread, with the place where its answer goes.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Snapshot(SyncSender<Snapshot>),
     Figures(SyncSender<Box<Figures>>),
     Pulse(SyncSender<(u64, Pulse)>),
     Security(SyncSender<SecurityStatus>),
@@ -198,20 +197,20 @@ impl Handle {
         &self.journal
     }
 
-    /// The whole state at this moment.
+    /// The whole state at this moment; only learned addresses are left out, of which there may be very many.
     ///
     /// # Errors
     /// The control thread does not answer.
     pub fn snapshot(&self) -> Result<Snapshot, ControlGone> {
-        self.ask(Command::Snapshot)
+        Ok(self.ask(Command::Figures)?.whole())
     }
 
     /// What is measured at this moment.
     ///
     /// # Errors
     /// The control thread does not answer.
-    pub fn figures(&self) -> Result<Box<Figures>, ControlGone> {
-        self.ask(Command::Figures)
+    pub fn figures(&self) -> Result<Figures, ControlGone> {
+        Ok(self.ask(Command::Figures)?.counted())
     }
 
     /// Has every worker asked for a sign of life; gives the running generation, too. Waits for the control thread for
@@ -414,8 +413,9 @@ mod tests {
             }
             std::thread::sleep(Duration::from_millis(1));
         };
-        let Command::Snapshot(answer) = command else { panic!("{command:?}") };
-        answer.send(Snapshot { generation: 7, ..Snapshot::default() }).unwrap();
+        let Command::Figures(answer) = command else { panic!("{command:?}") };
+        let snapshot = Snapshot { generation: 7, ..Snapshot::default() };
+        answer.send(Box::new(Figures { snapshot, tables: Tables::empty() })).unwrap();
         assert_eq!(asker.join().unwrap().unwrap().generation, 7);
     }
 

@@ -21,6 +21,7 @@ mod groups;
 mod handle;
 mod interface;
 mod interfaces;
+mod learned;
 mod leased;
 mod links;
 mod log;
@@ -79,6 +80,7 @@ pub use figures::{Figures, TableFigures};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};
+pub use learned::ADDRESSES_MAX;
 pub use stations::{FeedRequest, STATION_PAGE_MAX, StationChange, StationError};
 pub use tables::{PAGE_MAX, Selection, SelectionError, Tables};
 pub use trace::TraceError;

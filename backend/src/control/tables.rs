@@ -113,7 +113,7 @@ impl Tables {
         Ok(Cleared { connections })
     }
 
-    fn filter(&self, selection: &Selection) -> Result<Filter, SelectionError> {
+    pub(super) fn filter(&self, selection: &Selection) -> Result<Filter, SelectionError> {
         let Selection { network, port, address, protocol, transport_port, state } = selection;
         let known = |remedy: &str| remedy.to_owned();
         let address = find(
@@ -199,26 +199,33 @@ fn state_of(name: &str) -> Option<State> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use viaduct_switch::Limits;
-
-    use super::*;
-
-    fn tables() -> Tables {
-        let networks = [("lab".to_owned(), NetworkIndex::new(3).unwrap())].into();
-        let ports = [("vm1".to_owned(), PortIndex::new(7).unwrap())].into();
-        Tables {
-            switch: Arc::new(Switch::new(1, Limits::default())),
+impl Tables {
+    /// Those of a switch that knows nobody.
+    pub(crate) fn empty() -> Self {
+        Self {
+            switch: Arc::new(Switch::new(1, viaduct_switch::Limits::default())),
             now: Nanos(0),
-            networks,
-            ports,
+            networks: BTreeMap::new(),
+            ports: BTreeMap::new(),
             policy: Arc::default(),
             gateways: gateway::Handle::unheard(),
             routers: BTreeMap::new(),
             own_leases: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::FdbPage;
+
+    fn tables() -> Tables {
+        let networks = [("lab".to_owned(), NetworkIndex::new(3).unwrap())].into();
+        let ports = [("vm1".to_owned(), PortIndex::new(7).unwrap())].into();
+        Tables { networks, ports, ..Tables::empty() }
     }
 
     #[test]
@@ -291,5 +298,6 @@ mod tests {
     fn a_switch_that_tracks_nothing_has_no_connections() {
         assert_eq!(tables().connections(&Selection::default(), 0, 10), Ok(ConnectionPage::default()));
         assert_eq!(tables().clear(&Selection::default()), Ok(Cleared { connections: 0 }));
+        assert_eq!(tables().learned(&Selection::default(), 0, 10), Ok(FdbPage::default()));
     }
 }

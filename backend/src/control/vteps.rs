@@ -33,7 +33,7 @@ impl Names<'_> {
     fn vteps(&self) -> VtepTables {
         let Some(tunnels) = self.policy.tunnels() else { return VtepTables::default() };
         let mut stations: HashMap<PortIndex, u64> = HashMap::new();
-        for entry in self.switch.fdb(self.now, self.policy) {
+        for entry in self.switch.fdb_iter(self.now, self.policy) {
             *stations.entry(entry.port).or_default() += 1;
         }
         let status = |entry: &VtepEntry| {

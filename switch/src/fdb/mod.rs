@@ -177,14 +177,37 @@ impl Fdb {
     }
 
     /// All addresses that are not stale, in the table's order.
+    #[cfg(test)]
     pub(crate) fn entries(&self, now_s: u32, policy: &Policy) -> Vec<FdbEntry> {
-        let contents = self.buckets.iter().flat_map(|bucket| &bucket.0).filter_map(Slot::content);
-        let current = contents.filter(|&(key, value)| !is_stale(policy, key, value, now_s));
-        let entry = |(key, value): (Key, Value)| {
+        self.iter(now_s, policy).collect()
+    }
+
+    /// The same without a list of them.
+    pub(crate) fn iter(&self, now_s: u32, policy: &Policy) -> impl Iterator<Item = FdbEntry> {
+        self.current(0, now_s, policy).map(|(_, entry)| entry)
+    }
+
+    /// At most `limit` of them that are `wanted`, from place `from` of the table on, and the place where the rest begins.
+    pub(crate) fn page(
+        &self,
+        (from, limit): (u32, usize),
+        (now_s, policy): (u32, &Policy),
+        wanted: impl Fn(&FdbEntry) -> bool,
+    ) -> (Vec<FdbEntry>, Option<u32>) {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let mut rest = self.current(from, now_s, policy).filter(|(_, entry)| wanted(entry));
+        let page = rest.by_ref().take(limit).map(|(_, entry)| entry).collect();
+        (page, rest.next().and_then(|(place, _)| u32::try_from(place).ok()))
+    }
+
+    /// Addresses that are not stale, with their places in the table, from place `from` on.
+    fn current(&self, from: usize, now_s: u32, policy: &Policy) -> impl Iterator<Item = (usize, FdbEntry)> {
+        let slots = self.buckets.iter().flat_map(|bucket| &bucket.0).enumerate().skip(from);
+        slots.filter_map(move |(place, slot)| {
+            let (key, value) = slot.content().filter(|&(key, value)| !is_stale(policy, key, value, now_s))?;
             let (network, port) = (key.network()?, value.port()?);
-            Some(FdbEntry { network, mac: key.mac(), port, age_s: value.age_s(now_s) })
-        };
-        current.filter_map(entry).collect()
+            Some((place, FdbEntry { network, mac: key.mac(), port, age_s: value.age_s(now_s) }))
+        })
     }
 }
 

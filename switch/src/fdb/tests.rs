@@ -68,6 +68,27 @@ fn an_address_is_found_where_it_was_seen_last() {
 }
 
 #[test]
+fn pages_have_each_address_once_and_only_those_that_are_wanted() {
+    let bench = Bench::new(SMALL);
+    for number in 0..300 {
+        bench.learn(number % 3, number as u64, 0);
+    }
+    let page = |from, limit| bench.fdb.page((from, limit), (0, &bench.policy), |entry| entry.port == port(1));
+    let (mut known, mut from, mut pages) = (Vec::new(), Some(0), 0);
+    while let Some(place) = from {
+        let (entries, next) = page(place, 7);
+        assert!(entries.len() == 7 || next.is_none(), "a page that is not the last one is full");
+        known.extend(entries);
+        (from, pages) = (next, pages + 1);
+    }
+    let mut all = bench.fdb.entries(0, &bench.policy);
+    all.retain(|entry| entry.port == port(1));
+    assert_eq!((known, pages), (all, 15), "100 addresses");
+    assert_eq!(page(u32::MAX, 7), (Vec::new(), None), "behind the end");
+    assert_eq!(page(0, 100).1, None, "a page that holds all is the last one");
+}
+
+#[test]
 fn a_refresh_changes_no_generation_and_a_move_does() {
     let bench = Bench::new(SMALL);
     let key = Key::new(network(0), address(1));

@@ -148,7 +148,7 @@ fn tenants_in_vlans_span_two_nodes_and_never_see_each_other() {
 /// Who has which address is asked for by broadcasts: tenant 1's come to node 2, and not to tenant 2.
 fn assert_isolated(first: &Daemon, second: &Daemon, one: &Station, other: &Station) {
     let network = |daemon: &Daemon, mac: &str| {
-        let known = daemon.show().fdb;
+        let known = daemon.fdb();
         let entry = known.iter().find(|entry| entry.mac == mac).map(|entry| entry.network.clone());
         entry.unwrap_or_default()
     };

@@ -99,7 +99,7 @@ fn assert_imitators_get_nowhere(daemon: &Daemon, guest: &Station, outside: &Name
     imitate(&guest.namespace, "192.168.99.1");
     guest.await_reach("192.168.99.7");
     assert_eq!(counted(outside, "UdpNoPorts"), unheard);
-    assert!(daemon.show().fdb.iter().all(|entry| entry.mac != mac(0x99)), "nobody learned from it");
+    assert!(daemon.fdb().iter().all(|entry| entry.mac != mac(0x99)), "nobody learned from it");
 }
 
 /// A counter of the kernel's.
@@ -169,7 +169,7 @@ fn what_should_not_come_by_a_tunnel_is_dropped_and_counted_by_its_reason() {
         dropped_at_vteps(&daemon, "tunnel-local-source") == 9
     });
     stations[0].namespace.run(&format!("kill {}", asking.trim()));
-    let places = daemon.show().fdb;
+    let places = daemon.fdb();
     let place = places.iter().find(|entry| entry.network == "open" && entry.mac == mac(1)).unwrap();
     assert_eq!(place.port, "s1");
     // A frame in a frame in a frame: the inner one is a frame like others, and is opened nowhere.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::model::{
-    FdbStatus, FlowCacheStatus, InterfaceStatus, LinkState, MemberStatus, MulticastGroupStatus,
-    MulticastStatus, NetworkStatus, PortState, PortStatus, QosStatus, Traffic, WorkerStatus,
+    FlowCacheStatus, InterfaceStatus, LinkState, MemberStatus, MulticastGroupStatus, MulticastStatus,
+    NetworkStatus, PortState, PortStatus, QosStatus, Traffic, WorkerStatus,
 };
 
 fn port(name: &str, state: PortState) -> PortStatus {
@@ -75,13 +75,6 @@ fn snapshot() -> Snapshot {
             ageing_s: 300,
         }],
         duplicates: Vec::new(),
-        fdb: vec![FdbStatus {
-            network: "lab".to_owned(),
-            vlan: Some(4094),
-            mac: "52:54:00:00:00:01".to_owned(),
-            port: long.to_owned(),
-            age_s: 3,
-        }],
         multicast_groups: vec![MulticastGroupStatus {
             network: "lab".to_owned(),
             group: "ff05::1:3".to_owned(),
@@ -106,12 +99,11 @@ fn snapshot() -> Snapshot {
     }
 }
 
-const ALL: [Option<What>; 8] = [
+const ALL: [Option<What>; 7] = [
     None,
     Some(What::Ports),
     Some(What::Uplinks),
     Some(What::Networks),
-    Some(What::Fdb),
     Some(What::Multicast),
     Some(What::Workers),
     Some(What::Drops),

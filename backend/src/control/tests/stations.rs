@@ -12,7 +12,7 @@ use viaduct_switch::packet::Address;
 
 use super::*;
 use crate::config::StaticStation;
-use crate::control::{FeedRequest, StationChange, StationError};
+use crate::control::{ADDRESSES_MAX, FeedRequest, Selection, StationChange, StationError, Tables};
 use crate::model::{Fed, StationPage};
 
 const UPLINK: &str = "[uplink.isp]\ninterface = 'nowhere0'\naddress = '192.0.2.1/24'\n";
@@ -331,6 +331,7 @@ fn there_is_an_end_to_what_is_fed_and_a_change_costs_what_it_changes() {
     );
     let tables = lab.handle.tables().unwrap();
     assert_eq!(tables.switch.fdb(tables.now, &tables.policy).len(), 100_000);
+    assert_eq!(pages(&tables), 100_000);
     let mut moved = many(5, 1, 1000);
     moved[0].vtep = [198, 51, 0, 9].into();
     let busy = busy_us(&lab.task);
@@ -345,4 +346,17 @@ fn there_is_an_end_to_what_is_fed_and_a_change_costs_what_it_changes() {
     let tables = lab.handle.tables().unwrap();
     assert_eq!(tables.switch.fdb(tables.now, &tables.policy), []);
     assert_eq!(tables.switch.vteps().entries(), []);
+}
+
+/// How many addresses all pages have together, each of which is told behind a VTEP.
+fn pages(tables: &Tables) -> usize {
+    let (mut known, mut from) = (BTreeSet::new(), Some(0));
+    while let Some(place) = from {
+        let page = tables.learned(&Selection::default(), place, usize::MAX).unwrap();
+        assert!(page.addresses.len() <= ADDRESSES_MAX);
+        assert!(page.addresses.iter().all(|entry| entry.port.starts_with("vtep ")));
+        known.extend(page.addresses.into_iter().map(|entry| entry.mac));
+        from = page.next;
+    }
+    known.len()
 }
