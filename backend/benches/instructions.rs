@@ -28,6 +28,8 @@ mod path;
 #[path = "support/stream.rs"]
 mod stream;
 mod support;
+#[path = "support/tunnel.rs"]
+mod tunnel;
 
 /// Bursts that are counted, and before that as many that are not: ring, caches and tables are warm then.
 const ROUNDS: u32 = 400;
@@ -36,7 +38,7 @@ const ROUNDS: u32 = 400;
 const FLOWS: u8 = 16;
 
 /// What is counted: a name, and a function that runs it through [`counted`].
-const PARTS: [(&str, fn()); 24] = [
+const PARTS: [(&str, fn()); 28] = [
     ("split_ring_read_64", || ring_read(Layout::Split, 64)),
     ("split_ring_read_1518", || ring_read(Layout::Split, 1518)),
     ("split_ring_write_64", || ring_write(Layout::Split, 64)),
@@ -58,6 +60,10 @@ const PARTS: [(&str, fn()); 24] = [
     ("whole_path_policed_64", || whole_path(Obstacle::Meter)),
     ("whole_path_tree_passed_64", || whole_path(Obstacle::WideTree)),
     ("whole_path_tree_waited_64", || whole_path(Obstacle::NarrowTree)),
+    ("tunnel_encapsulated_64", || whole_path(Obstacle::Encapsulation)),
+    ("tunnel_encapsulated_64_to_64", || whole_path(Obstacle::ToCrowd(tunnel::FEW))),
+    ("tunnel_encapsulated_64_to_1000", || whole_path(Obstacle::ToCrowd(tunnel::MANY))),
+    ("tunnel_decapsulated_64", || whole_path(Obstacle::Decapsulation)),
     ("gro_of_others_60", || gro(Stream::of_others(), BURST)),
     ("gro_summed_1514", || gro(Stream::of_tcp(false), 2)),
     ("gro_vouched_1514", || gro(Stream::of_tcp(true), 2)),

@@ -11,9 +11,12 @@ use viaduct_switch::qos::{
     RootPlan, Shares, TreeLimits, TreePlan,
 };
 use viaduct_switch::security::Protocol;
-use viaduct_switch::{Limits, Nanos, NetworkIndex, NetworkSettings, Policy, PortPolicy, Switch, WorkerState};
+use viaduct_switch::{
+    Limits, MacAddress, Nanos, NetworkIndex, NetworkSettings, Policy, PortPolicy, Switch, WorkerState,
+};
 
 use super::support::{BURST, Count, Guest, Layout, SIZE, port};
+use super::tunnel;
 
 /// Bytes of a frame.
 const FRAME_LEN: u64 = 64;
@@ -38,6 +41,12 @@ pub(super) enum Obstacle {
     WideTree,
     /// The same, whose root has just as many tokens as are needed, but not at once: all frames wait.
     NarrowTree,
+    /// Outer headers are put before them: the receiver stands for an uplink.
+    Encapsulation,
+    /// The same, where each frame of a burst is for another VTEP.
+    ToCrowd(tunnel::Crowd),
+    /// And are taken off: the sender does.
+    Decapsulation,
 }
 
 /// Two guests and the worker between them.
@@ -53,11 +62,24 @@ pub(super) struct Path {
 
 impl Path {
     pub(super) fn new(obstacle: Obstacle) -> Self {
-        let sender = Guest::sender_of(Layout::Split, FRAME_LEN, |entry| datagram(entry).to_vec());
+        let sender = match obstacle {
+            Obstacle::Decapsulation => {
+                let length = FRAME_LEN + tunnel::OUTER as u64;
+                Guest::sender_of(Layout::Split, length, |entry| tunnel::outside(&datagram(entry)))
+            }
+            Obstacle::ToCrowd(crowd) => Guest::sender_of(Layout::Split, FRAME_LEN, |entry| {
+                let mut frame = datagram(entry).to_vec();
+                frame[..6].copy_from_slice(&tunnel::station_of(crowd, entry.into()).0);
+                frame
+            }),
+            _ => Guest::sender_of(Layout::Split, FRAME_LEN, |entry| datagram(entry).to_vec()),
+        };
         let receiver = Guest::receiver(Layout::Split);
         let policy = Arc::new(policy(obstacle));
-        let switch = Switch::new(7, Limits::default());
-        introduce(&switch, &policy);
+        let is_crowded = matches!(obstacle, Obstacle::ToCrowd(_));
+        let fdb_entries = if is_crowded { 1 << 18 } else { Limits::default().fdb_entries };
+        let switch = Switch::new(7, Limits { fdb_entries, ..Limits::default() });
+        introduce(&switch, &policy, obstacle);
         let mut stepped = Stepped::new(Arc::new(switch), policy).unwrap();
         let setups = [sender.setup(0, 1), receiver.setup(1, 0)];
         stepped.control(|dataplane| {
@@ -65,9 +87,9 @@ impl Path {
                 assert!(dataplane.attach(setup).is_empty());
             }
             let rate = match obstacle {
-                Obstacle::Nothing | Obstacle::Meter => return,
                 Obstacle::WideTree => PLENTY_BITS,
                 Obstacle::NarrowTree => EXACT_BITS,
+                _ => return,
             };
             let tree = TreeSetup { name: "tree".into(), plan: Arc::new(tree(rate)), ports: vec![port(1)] };
             assert!(dataplane.set_shaping(vec![tree]).is_empty());
@@ -117,8 +139,13 @@ fn datagram(entry: u16) -> [u8; 64] {
     frame
 }
 
-/// A network of both guests.
+/// A network of both guests, or of one and what is behind the other.
 fn policy(obstacle: Obstacle) -> Policy {
+    match obstacle {
+        Obstacle::Encapsulation | Obstacle::ToCrowd(_) => return tunnel::policy(1),
+        Obstacle::Decapsulation => return tunnel::policy(0),
+        _ => {}
+    }
     let network = NetworkIndex::new(0).unwrap();
     let ports = [0, 1].map(|at| {
         let mut policy = PortPolicy::new(network, 1500);
@@ -178,7 +205,21 @@ fn tree(root_bits: u64) -> TreePlan {
 }
 
 /// Lets the switch learn where both stations are.
-fn introduce(switch: &Switch, policy: &Arc<Policy>) {
+fn introduce(switch: &Switch, policy: &Arc<Policy>, obstacle: Obstacle) {
+    if let Some(far) =
+        [Obstacle::Decapsulation, Obstacle::Encapsulation].iter().position(|at| *at == obstacle)
+    {
+        switch.prepare(policy);
+        let remote = tunnel::remote(switch);
+        assert!(switch.set_station(tunnel::tenant(), MacAddress(STATIONS[far]), remote));
+        assert!(switch.set_station(tunnel::tenant(), MacAddress(STATIONS[1 - far]), port(1 - far)));
+        return;
+    }
+    if let Obstacle::ToCrowd(crowd) = obstacle {
+        switch.prepare(policy);
+        tunnel::crowd(switch, crowd);
+        return assert!(switch.set_station(tunnel::tenant(), MacAddress(STATIONS[0]), port(0)));
+    }
     let mut state = WorkerState::new(Arc::clone(policy));
     for (at, station) in STATIONS.iter().enumerate() {
         let mut hello = [0xff; 64];
