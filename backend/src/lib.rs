@@ -18,6 +18,7 @@ pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod ring;
+pub mod sandbox;
 pub mod services;
 pub mod trace;
 pub mod vhost_user;

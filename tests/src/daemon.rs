@@ -36,7 +36,7 @@ pub fn binary() -> PathBuf {
 }
 
 /// A running daemon. It verifies every hit of its flow caches unless told otherwise, and a test in which one
-/// was wrong fails. Dropping it ends the process, by its pid, and removes its directories.
+/// was wrong fails; so does one in which the daemon made a system call that its sandbox refuses. Dropping it ends the process, by its pid, and removes its directories.
 pub struct Daemon {
     child: Child,
     started: Instant,
@@ -325,6 +325,8 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("--- the daemon's log ends so:\n{}\n---", self.log_tail());
         }
+        let refused = self.log().lines().find(|line| line.contains("was refused (")).map(str::to_owned);
+        assert!(refused.is_none() || std::thread::panicking(), "the sandbox lacks something: {refused:?}");
         // A second panic would end all tests of the file.
         assert!(
             mismatches == 0 || std::thread::panicking(),

@@ -23,6 +23,7 @@ use super::routes::router;
 use super::tally::{Door, Tally};
 use super::tcp;
 use crate::control::Handle;
+use crate::sandbox::confine_helper;
 use crate::vhost_user::Listener;
 
 /// Connections served at once; more wait in the socket's backlog.
@@ -66,6 +67,7 @@ impl Server {
         let runtime = runtime().map_err(|error| ServerError { what: "event loop", error })?;
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
+            confine_helper();
             runtime.block_on(async {
                 let tally = Arc::new(Tally::default());
                 let router = router(handle, Arc::clone(&tally));

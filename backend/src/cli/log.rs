@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
+
+use crate::sandbox::confine_helper;
 
 /// Chooses the log lines, in the notation of `tracing_subscriber`: `debug`, `warn,viaduct::api=debug`.
 const LOG_VARIABLE: &str = "VIADUCT_LOG";
@@ -98,12 +100,19 @@ impl Waiting {
 }
 
 impl Queue {
-    /// Starts the thread that writes to `output`. It takes no signals: they belong to the control thread.
+    /// Starts the thread that writes to `output`. It takes no signals: they belong to the control thread, but for what its own
+    /// system calls raise.
     fn start(output: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let lines = Arc::clone(&queue);
-        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || lines.write_all_to(output));
+        let mut others = SigSet::all();
+        others.remove(Signal::SIGSYS);
+        let mask = others.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let write = move || {
+            confine_helper();
+            lines.write_all_to(output);
+        };
+        let thread = thread::Builder::new().name("log".to_owned()).spawn(write);
         mask.thread_set_mask()?;
         thread.map(|_| queue)
     }

@@ -9,27 +9,31 @@ use super::failure::Failure;
 use super::locate::Locate;
 use super::log::Log;
 use crate::api::{self, Server};
-use crate::config::{self, Config, ConfigError, ThisHost};
+use crate::config::{self, Config, ConfigError, Loaded, ThisHost};
 use crate::control;
+use crate::sandbox;
 use crate::vhost_user::{Access, Listener};
 
 /// Runs the switch until it is told to end. The API's socket comes first: a second daemon in the same folder ends
-/// here, before it touches a guest's socket.
+/// here, before it touches a guest's socket. Then the process is confined, while it has one thread.
 pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
-    let _log = Log::start().map_err(no_log)?;
     let file = locate.file();
+    let Loaded { config, warnings } = config::load(&file, &ThisHost)?;
+    let settings = &config.switch;
+    let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
+    let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
+    let tcp = settings.api_listen.map(api::listen).transpose().map_err(Failure::new)?;
+    sandbox::enter(&config, &file);
+    let _log = Log::start().map_err(no_log)?;
     tracing::info!(
         "viaduct {}, process {}, configuration {}",
         env!("CARGO_PKG_VERSION"),
         getpid(),
         file.display()
     );
-    let config = load(&file)?;
-    let settings = &config.switch;
-    let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
-    let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
-    let tcp = settings.api_listen.map(api::listen).transpose().map_err(Failure::new)?;
+    log_warnings(&file, &warnings);
     log_configuration(&config);
+    sandbox::tell();
     let reload = move || load(&file).map_err(|error| error.to_string());
     let mut server = None;
     let ready = |handle| match Server::start(handle, listener, tcp) {
@@ -50,10 +54,14 @@ fn no_log(error: std::io::Error) -> Failure {
 
 fn load(file: &Path) -> Result<Config, ConfigError> {
     let loaded = config::load(file, &ThisHost)?;
-    for warning in &loaded.warnings {
+    log_warnings(file, &loaded.warnings);
+    Ok(loaded.config)
+}
+
+fn log_warnings(file: &Path, warnings: &[String]) {
+    for warning in warnings {
         tracing::warn!("{}: {warning}", file.display());
     }
-    Ok(loaded.config)
 }
 
 /// A line for each thing that somebody who reads the log later has to know.

@@ -77,6 +77,7 @@ pub use qos::{Filter, Police, Qos, Tree};
 pub(crate) use qos::{advice as qos_advice, queue_name, users as qos_users, written_marking, written_rate};
 pub use router::{Router, StaticRoute};
 pub(crate) use storm::{written as written_limit, written_in as written_limit_in};
+pub use switch::Confinement;
 pub(crate) use values::duration_of;
 
 /// Where `viaduct run` looks for its file unless told otherwise.
@@ -133,6 +134,10 @@ pub struct SwitchSettings {
     pub storm: StormLimits,
     /// Connections that are tracked at once at most.
     pub connections: usize,
+    /// Whether the process gives up what it does not need.
+    pub sandbox: Confinement,
+    /// Whether ports may be in other network namespaces; `None`: if one is at the start.
+    pub namespaces: Option<bool>,
 }
 
 impl Default for SwitchSettings {
@@ -150,6 +155,8 @@ impl Default for SwitchSettings {
             api_listen: None,
             storm: StormLimits::default(),
             connections: viaduct_switch::conntrack::Limits::default().connections,
+            sandbox: Confinement::On,
+            namespaces: None,
         }
     }
 }

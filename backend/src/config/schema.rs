@@ -96,6 +96,8 @@ pub const SWITCH: Table = Table {
         now("api_listen_public", "true or false", "false"),
         now("storm", "a table like `[port.NAME.storm]`", "the defaults there"),
         now("connections", "a number from 1024 to 4194304", "262144"),
+        now("sandbox", "\"on\", \"off\"", "\"on\""),
+        now("namespaces", "true or false", "whether one is at the start"),
     ],
 };
 

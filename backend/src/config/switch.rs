@@ -13,6 +13,27 @@ use super::{API_SOCKET, Polling, SwitchSettings, schema, storm, values};
 /// The group of the guests' sockets unless told otherwise: QEMU's own under libvirt and on most distributions.
 const DEFAULT_GROUP: &str = "kvm";
 
+/// Whether the process gives up what it does not need.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Confinement {
+    /// It does, before it serves guests.
+    #[default]
+    On,
+    /// It keeps all that it was started with.
+    Off,
+}
+
+impl Confinement {
+    /// Both, by their name in the file.
+    pub const ALL: &'static [(&'static str, Self)] = &[("on", Self::On), ("off", Self::Off)];
+
+    /// Its name in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        if self == Self::On { "on" } else { "off" }
+    }
+}
+
 /// The settings as far as they are right; what is wrong is noted, warnings are appended.
 pub(super) fn read(
     table: Option<&TableReader<'_>>,
@@ -43,6 +64,8 @@ pub(super) fn read(
                 values::number(value, 1024..=4_194_304)
             })
             .unwrap_or(defaults.connections),
+        sandbox: table.read_word("sandbox", Confinement::ALL, &[]).unwrap_or(defaults.sandbox),
+        namespaces: table.read("namespaces", "true or false, without quotes", values::boolean),
     };
     check_api(table, &settings, warnings);
     settings

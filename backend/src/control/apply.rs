@@ -24,6 +24,7 @@ use crate::control::registry::Numbers;
 use crate::control::timer::Deadline;
 use crate::control::token::Token;
 use crate::control::{ApplyError, Changes, descriptors};
+use crate::sandbox;
 use crate::vhost_user::{Access, Listener};
 
 /// A configuration of which everything that can fail has succeeded.
@@ -122,6 +123,8 @@ impl Controller {
                 continue;
             }
             let Some(&index) = prepared.numbers.ports.get(name) else { continue };
+            sandbox::check_place(&end.socket)
+                .map_err(|error| ApplyError::Place { port: name.clone(), error })?;
             let listener = Listener::bind(&end.socket, prepared.access)
                 .map_err(|error| ApplyError::Socket { port: name.clone(), error })?;
             let events = Events::with_data(&listener, Token::Listener(index).to_data(), EventSet::IN);

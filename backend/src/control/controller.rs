@@ -35,6 +35,7 @@ use crate::control::{ApplyError, Changes, Journal, notify};
 use crate::gateway;
 use crate::model::EventKind;
 use crate::ring::RingError;
+use crate::sandbox;
 use crate::vhost_user::{Access, BrokenRing, FailedDevice, PatchBay};
 
 /// Pause between two rounds of the data path's housekeeping.
@@ -349,6 +350,7 @@ impl MutEventSubscriber for Controller {
             Some(Token::Listener(port)) => self.accept(port, ops),
             Some(Token::Session(port)) => self.serve_session(port, events.event_set(), ops),
             Some(Token::Links(slot)) => self.serve_links(slot, ops),
+            Some(Token::Refusals) => sandbox::tell_refusals(),
             None => {}
         }
         self.tell_generation();
@@ -362,7 +364,8 @@ impl MutEventSubscriber for Controller {
             (self.timer.as_raw_fd(), Token::Timer),
             (self.bay.events(), Token::Dataplane),
         ];
-        for (descriptor, token) in own {
+        let refusals = sandbox::refusals_descriptor().map(|descriptor| (descriptor, Token::Refusals));
+        for (descriptor, token) in own.into_iter().chain(refusals) {
             let watched = ops.add(Events::with_data_raw(descriptor, token.to_data(), EventSet::IN));
             if let Err(error) = watched {
                 self.outcome = Some(Err(ApplyError::Watch { port: "none yet".to_owned(), error }));

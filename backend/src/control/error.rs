@@ -145,6 +145,14 @@ pub enum ApplyError {
         /// Why.
         error: SocketError,
     },
+    /// A port's socket would be where this process can make none any more.
+    #[error("port {port}: {error}; nothing was changed")]
+    Place {
+        /// The port.
+        port: String,
+        /// Why.
+        error: crate::sandbox::Outside,
+    },
     /// The switch refuses it as a whole.
     #[error("the switch refuses the configuration: {0}; nothing was changed")]
     Policy(#[from] PolicyError),

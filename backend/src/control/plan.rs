@@ -159,6 +159,10 @@ fn check_restart(running: &SwitchSettings, wanted: &SwitchSettings) -> Result<()
     let listen =
         |settings: &SwitchSettings| settings.api_listen.map_or("none".to_owned(), |it| it.to_string());
     needs("api_listen", listen(running), listen(wanted))?;
+    needs("sandbox", running.sandbox.name().to_owned(), wanted.sandbox.name().to_owned())?;
+    let namespaces =
+        |settings: &SwitchSettings| settings.namespaces.map_or("unset".to_owned(), |it| it.to_string());
+    needs("namespaces", namespaces(running), namespaces(wanted))?;
     let path = |path: &PathBuf| path.display().to_string();
     needs("runtime_dir", path(&running.runtime_dir), path(&wanted.runtime_dir))?;
     needs("state_dir", path(&running.state_dir), path(&wanted.state_dir))

@@ -19,6 +19,8 @@ pub(super) enum Token {
     Session(PortIndex),
     /// The kernel told of interfaces in the network namespace of this place.
     Links(u16),
+    /// System calls were refused.
+    Refusals,
 }
 
 const COMMANDS: u32 = 0;
@@ -28,6 +30,7 @@ const DATAPLANE: u32 = 3;
 const LISTENER: u32 = 4;
 const SESSION: u32 = 5;
 const LINKS: u32 = 6;
+const REFUSALS: u32 = 7;
 
 impl Token {
     pub(super) fn to_data(self) -> u32 {
@@ -39,6 +42,7 @@ impl Token {
             Self::Listener(port) => (LISTENER, port.raw()),
             Self::Session(port) => (SESSION, port.raw()),
             Self::Links(slot) => (LINKS, slot),
+            Self::Refusals => (REFUSALS, 0),
         };
         kind << 16 | u32::from(index)
     }
@@ -53,6 +57,7 @@ impl Token {
             DATAPLANE => Some(Self::Dataplane),
             LISTENER => port().map(Self::Listener),
             SESSION => port().map(Self::Session),
+            REFUSALS => Some(Self::Refusals),
             LINKS => u16::try_from(data & 0xffff).ok().map(Self::Links),
             _ => None,
         }
@@ -69,6 +74,7 @@ mod tests {
         for token in [
             Token::Commands,
             Token::Dataplane,
+            Token::Refusals,
             Token::Listener(port),
             Token::Session(port),
             Token::Links(65_535),

@@ -46,6 +46,7 @@ use crate::device::{Device, DeviceQueue};
 use crate::memory::{DirtyLog, GuestMemory};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
+use crate::sandbox::confine_worker;
 
 /// Why the data path could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +182,7 @@ impl Dataplane {
         let run = move || {
             pin_to(cpu);
             if let Some(worker) = Worker::new(parts) {
+                confine_worker();
                 worker.run();
             }
         };

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The namespace cannot be entered.
-    #[error("cannot enter the network namespace {}: {error}; see ip netns list", path.display())]
+    #[error(
+        "cannot enter the network namespace {}: {error}; {}",
+        path.display(), crate::sandbox::no_namespaces().unwrap_or("see ip netns list")
+    )]
     Namespace {
         /// Its file.
         path: PathBuf,

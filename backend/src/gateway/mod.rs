@@ -33,6 +33,7 @@ use crate::dataplane::{Injector, Offers};
 use crate::dhcp_clients::{ClientPlan, ClientReports};
 use crate::leasing::{LeaseView, Plan};
 use crate::model::ServiceEventStatus;
+use crate::sandbox::confine_helper;
 use crate::services::{NetworkServices, Services};
 use lending::{Lending, Tools};
 use router::{Router, Served};
@@ -262,7 +263,10 @@ impl Gateways {
         let served = Served { services: services.handle(), lending, tell };
         let router =
             Router::new(parts.switch, parts.offers, parts.injector, (parts.started, parts.seed), served);
-        let run = move || router.run(&letters);
+        let run = move || {
+            confine_helper();
+            router.run(&letters);
+        };
         let thread = thread::Builder::new().name("gateway".to_owned()).spawn(run)?;
         Ok(Self { handle, thread: Some(thread), _services: services })
     }

@@ -56,6 +56,12 @@ impl<'a> Book<'a> {
         Ok(())
     }
 
+    /// One counter without labels.
+    pub(super) fn counter(&mut self, (name, help): (&str, &str), value: u64) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        family.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    }
+
     /// One gauge without labels.
     pub(super) fn gauge(&mut self, (name, help): (&str, &str), value: u64) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)

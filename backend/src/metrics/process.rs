@@ -23,6 +23,13 @@ pub(super) fn write(book: &mut Book<'_>, snapshot: &Snapshot, api: &ApiFigures) 
         ("configuration_generation", "The running configuration's number, from 1."),
         snapshot.generation,
     )?;
+    book.counter(
+        (
+            "refused_system_calls",
+            "System calls of this process that its sandbox refused: none, unless something is wrong.",
+        ),
+        crate::sandbox::refused_calls(),
+    )?;
     let answers = api.answers.iter().map(|((listener, code), count)| {
         ([("listener", (*listener).to_owned()), ("code", code.to_string())], *count)
     });

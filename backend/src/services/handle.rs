@@ -16,6 +16,7 @@ use super::counters::Event;
 use super::network::serve;
 use super::settings::NetworkServices;
 use super::shared::{Arrival, Shared};
+use crate::sandbox::confine_helper;
 
 /// How long the end waits for what is under way.
 const END_MAX: Duration = Duration::from_millis(200);
@@ -51,6 +52,7 @@ impl Services {
         let (stop, stopped) = oneshot::channel::<()>();
         let handle = Handle(Arc::clone(&shared));
         let run = move || {
+            confine_helper();
             runtime.block_on(async {
                 let server = tokio::spawn(serve(shared));
                 // An error means that the sender was dropped: the same wish.
