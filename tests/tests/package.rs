@@ -113,6 +113,8 @@ fn a_new_user_installs_the_package_and_two_guests_meet() {
     for page in ["viaduct.1.gz", "viaduct-run.1.gz"] {
         assert!(bare.path("usr/share/man/man1").join(page).exists(), "{page}");
     }
+    let schema = fs::read_to_string(bare.path("usr/share/viaduct/viaduct.schema.json")).unwrap();
+    assert!(schema.contains("http://json-schema.org/draft-07/schema#"));
     let example = "/usr/share/doc/viaduct/examples/s1.toml";
     assert!(bare.said(&["viaduct", "check", "/etc/viaduct/viaduct.toml"]).contains("is right"));
     bare.said(&["install", "-m", "644", example, "/etc/viaduct/viaduct.toml"]);

@@ -41,6 +41,7 @@ mod uplinks;
 mod vteps;
 mod watch;
 
+use crate::config;
 use crate::control::PortEdit;
 use failure::Failure;
 use locate::Locate;
@@ -88,6 +89,15 @@ VIADUCT_LOG chooses them, for example VIADUCT_LOG=debug.")]
         /// The configuration
         file: PathBuf,
     },
+
+    /// Print the JSON Schema of the configuration, with which editors complete and check it
+    #[command(after_help = "\
+Example:
+  viaduct schema > viaduct.schema.json
+
+A file whose first line is `#:schema ./viaduct.schema.json` is completed and checked by editors with Taplo (Even Better
+TOML). What depends on other tables or on this machine only `viaduct check` knows.")]
+    Schema,
 
     /// Make the running daemon match a file, all or nothing, and print the difference
     #[command(after_help = "\
@@ -278,6 +288,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
     match &line.command {
         Command::Run => run::run(locate).map(|()| String::new()),
         Command::Check { file } => check::check(file, style),
+        Command::Schema => json(&config::json_schema()),
         Command::Apply { file, dry_run } => apply::apply(locate, file, *dry_run, style),
         Command::Show { what: Some(show::What::Connections), name: None, selection, paging } => {
             connections::show(&locate.client()?, selection, paging, style)
@@ -351,10 +362,60 @@ mod tests {
 
     #[test]
     fn every_command_has_examples() {
-        for command in CommandLine::command().get_subcommands() {
+        let mut commands = vec![CommandLine::command()];
+        while let Some(command) = commands.pop() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Example") && help.contains("viaduct "), "{}", command.get_name());
+            assert!(help.contains("Example") && help.contains("\n  viaduct "), "{}", command.get_name());
+            commands.extend(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
         }
+    }
+
+    /// The command lines of a page: in blocks that stand apart, and between backquotes. Those that tell a form (`NAME`, `[OPTION]`,
+    /// `add|remove`, `...`) are none.
+    fn command_lines(page: &str) -> Vec<String> {
+        let apart = page.lines().filter_map(|line| line.strip_prefix("    "));
+        let apart = apart.map(|line| line.strip_prefix("$ ").unwrap_or(line).trim_start());
+        let inline = page.lines().filter(|line| !line.starts_with("    "));
+        let inline = inline.flat_map(|line| line.split('`').skip(1).step_by(2));
+        let lines = apart.chain(inline).filter(|line| line.starts_with("viaduct "));
+        let command = |line: &str| {
+            let end = ["  ", " | ", " > /", " > v", "; "].iter().filter_map(|end| line.find(end)).min();
+            line[..end.unwrap_or(line.len())].to_owned()
+        };
+        let is_name = |word: &str| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+        let is_form = |line: &String| {
+            line.contains(" [") || line.contains("...") || line.contains('|') || line.split(' ').any(is_name)
+        };
+        lines.map(command).filter(|line| !is_form(line)).collect()
+    }
+
+    #[test]
+    fn every_command_line_of_the_documentation_is_one() {
+        use clap::error::ErrorKind::{
+            DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion, MissingRequiredArgument,
+            MissingSubcommand,
+        };
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let mut tried = 0;
+        for file in docs.chain([root.join("README.md")]).filter(|file| file.extension().unwrap() == "md") {
+            for line in command_lines(&std::fs::read_to_string(&file).unwrap()) {
+                tried += 1;
+                let words = shlex::split(&line).unwrap_or_else(|| panic!("{}: {line}", file.display()));
+                let Err(error) = CommandLine::try_parse_from(&words) else { continue };
+                // A command may be spoken of by its name alone.
+                let is_name = words.len() <= 3
+                    && matches!(
+                        error.kind(),
+                        DisplayHelpOnMissingArgumentOrSubcommand
+                            | MissingRequiredArgument
+                            | MissingSubcommand
+                    );
+                let is_asked = matches!(error.kind(), DisplayHelp | DisplayVersion);
+                assert!(is_name || is_asked, "{}: {line}\n{error}", file.display());
+            }
+        }
+        assert!(tried > 100, "{tried}");
     }
 
     #[test]

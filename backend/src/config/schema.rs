@@ -216,7 +216,7 @@ pub const UPLINK: Table = Table {
         now("queues", "a number from 1 to 16", "one, or with AF_XDP the interface's"),
         now("gro", "true, false", "true"),
         now("mtu", "a number from 68 to 65535", "the interface's"),
-        now("storm", "a table", "twice what a port may send"),
+        now("storm", "a table like `[port.NAME.storm]`", "twice what a port may send"),
         now("new_connections", "connections a second", "\"unlimited\""),
         now("judged_packets", "packets a second", "\"unlimited\""),
         now("multicast_router", "true, false", "true"),

@@ -12,6 +12,7 @@ mod documents;
 mod gateways;
 mod groups;
 mod interfaces;
+mod json_schema;
 mod limits;
 mod overlays;
 mod port_security;

@@ -2,6 +2,115 @@
 
 use super::*;
 
+/// The pages of the documentation, by name.
+pub(super) fn pages() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let files = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = files.filter(|file| file.extension().is_some_and(|extension| extension == "md"));
+    let named = |file: PathBuf| {
+        (file.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(file).unwrap())
+    };
+    pages.chain([root.join("README.md")]).map(named).collect()
+}
+
+/// The blocks of a page that stand apart: indented by four spaces, or between fences.
+pub(super) fn blocks(page: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    let mut fenced = false;
+    for line in page.lines() {
+        let block = blocks.last_mut().unwrap();
+        match line.strip_prefix("    ").filter(|_| !fenced) {
+            _ if line.starts_with("```") => fenced = !fenced,
+            _ if fenced => block.push_str(&format!("{line}\n")),
+            Some(inside) => block.push_str(&format!("{inside}\n")),
+            None if line.is_empty() => block.push('\n'),
+            None if block.is_empty() => {}
+            None => blocks.push(String::new()),
+        }
+    }
+    blocks
+        .iter()
+        .map(|block| block.trim_matches('\n').to_owned() + "\n")
+        .filter(|block| block.len() > 1)
+        .collect()
+}
+
+/// Whether a block begins as a file does: with a table, or a word and its value.
+fn is_toml(block: &str) -> bool {
+    let first = block.lines().find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    let name = first.trim_start_matches('[').split([' ', '.', ']']).next().unwrap_or_default();
+    let is_field = first.starts_with('[') || first.contains(" = ");
+    is_field && schema::TABLES.iter().any(|table| table.field(name).is_some())
+}
+
+/// All that is written as in a file: blocks, and what stands between backquotes in a line.
+pub(super) fn written() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for (name, page) in pages() {
+        all.extend(
+            blocks(&page).into_iter().filter(|block| is_toml(block)).map(|block| (name.clone(), block)),
+        );
+        let lines = page.lines().filter(|line| !line.starts_with("    "));
+        let inline = lines.flat_map(|line| line.split('`').skip(1).step_by(2)).filter(|code| is_toml(code));
+        let shortened = |code: &&str| code.contains("...") || code.contains("NAME") || code.starts_with('[');
+        all.extend(inline.filter(|code| !shortened(code)).map(|code| (name.clone(), format!("{code}\n"))));
+    }
+    all
+}
+
+#[test]
+fn a_page_on_a_network_has_a_file_that_loads_and_is_that_of_its_example() {
+    let pages = pages();
+    let blocks_of = |wanted: &str| blocks(&pages.iter().find(|(name, _)| name == wanted).unwrap().1);
+    let loads = |block: &String| parse(block.as_bytes(), "x.toml", &TestHost).is_ok();
+    for page in [
+        "start",
+        "two-guests",
+        "bridged",
+        "vlans",
+        "nat",
+        "security-groups",
+        "qos",
+        "overlays",
+        "bonds",
+        "containers",
+        "from-libvirt",
+        "from-bridge",
+    ] {
+        let blocks = blocks_of(&format!("{page}.md"));
+        assert!(
+            blocks.iter().any(|block| is_toml(block) && loads(block)),
+            "{page}.md: no block is a file that loads"
+        );
+    }
+    for (page, text) in &pages {
+        for name in
+            text.split("examples/").skip(1).filter_map(|rest| rest.split_once(".toml")).map(|(name, _)| name)
+        {
+            let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../examples/{name}.toml"));
+            assert!(!is_name || file.exists(), "{page}: examples/{name}.toml is not there");
+        }
+    }
+    let bare = |text: &str| {
+        let lines = text.lines().map(|line| line.split(" # ").next().unwrap().trim_end());
+        lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    for (page, example) in [
+        ("two-guests", "s1"),
+        ("start", "s1"),
+        ("bridged", "s2"),
+        ("vlans", "s3"),
+        ("security-groups", "s5"),
+        ("bonds", "s9"),
+    ] {
+        let wanted = bare(&std::fs::read_to_string(examples.join(format!("{example}.toml"))).unwrap());
+        let is_there = blocks_of(&format!("{page}.md")).iter().any(|block| bare(block) == wanted);
+        assert!(is_there, "{page}.md does not have examples/{example}.toml");
+    }
+}
+
 #[test]
 fn every_example_loads() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
