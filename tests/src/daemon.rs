@@ -145,6 +145,19 @@ impl Daemon {
             .unwrap()
     }
 
+    /// The bytes of a packet that is told in words and enters at `port`, as `viaduct trace` makes them: the first 128.
+    ///
+    /// # Panics
+    /// If the daemon does not understand it.
+    #[must_use]
+    pub fn described(&self, port: &str, packet: &str) -> Vec<u8> {
+        let output = self.command(&["trace", port, packet, "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let traced: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let hex = traced["bytes"].as_str().unwrap();
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
+    }
+
     /// `viaduct apply` with `config`; panics when it is refused.
     pub fn apply(&self, config: &str) -> String {
         let output = self.try_apply(config);

@@ -64,12 +64,7 @@ fn answers_have_the_shape_that_the_document_gives() {
     let [mut a, _b] = ["a", "b"].map(|port| Nic::connect(&daemon.socket(port), &NicOptions::default()));
     // One address is learned, one connection opened, one frame dropped.
     for packet in ["udp 10.0.0.5:53 > 10.0.0.9:53", "udp 10.0.0.7:53 > 10.0.0.9:53"] {
-        let output = daemon.command(&["trace", "a", packet, "--json"]);
-        let traced: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let hex = traced["bytes"].as_str().unwrap();
-        let bytes: Vec<u8> =
-            (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect();
-        a.send(&bytes);
+        a.send(&daemon.described("a", packet));
     }
     viaduct_tests::deadline::wait_until("the drop to be counted", std::time::Duration::from_secs(5), || {
         daemon.show().port("a").dropped("spoof-ipv4") == 1

@@ -71,11 +71,7 @@ impl Watcher {
 }
 
 fn frame(daemon: &Daemon, port: &str, packet: &str) -> Vec<u8> {
-    let output = daemon.command(&["trace", port, packet, "--json"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let traced: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let hex = traced["bytes"].as_str().unwrap();
-    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
+    daemon.described(port, packet)
 }
 
 fn pair(daemon: &Daemon) -> [Nic; 2] {

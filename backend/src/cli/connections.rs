@@ -19,6 +19,10 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
     /// End connections: their next packets are judged as new ones
+    #[command(after_help = "\
+Examples:
+  viaduct connections clear --port web1 --state established
+  viaduct connections clear --all")]
     Clear {
         #[command(flatten)]
         selection: Selection,

@@ -29,6 +29,9 @@ const PAGE: usize = 10_000;
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
     /// Say where a station is, and which addresses it has; what was said of it before does not count any more
+    #[command(after_help = "\
+Example:
+  viaduct station add tenant101 52:54:00:00:01:02 --vtep 192.168.99.2 --address 10.101.0.2,fd00::2")]
     Add {
         /// The network
         network: String,
@@ -42,6 +45,7 @@ pub(super) enum Action {
         address: Vec<IpAddr>,
     },
     /// Take back what was said of a station
+    #[command(after_help = "Example:\n  viaduct station remove tenant101 52:54:00:00:01:02")]
     Remove {
         /// The network
         network: String,

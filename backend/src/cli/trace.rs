@@ -15,7 +15,7 @@ Examples:
   viaduct trace web1 'icmp 10.0.0.5 > 10.0.0.9 from 52:54:00:00:00:05 to 52:54:00:00:00:09'
   viaduct trace web1 'arp 10.0.0.5 > 10.0.0.9'
   viaduct trace web1 --next 'tcp port 3306'       the next real one that enters there
-  viaduct trace web1 ffffffffffff525400000005080600010800060400015254000000050a000005...
+  viaduct trace web1 ffffffffffff52540000000588b50102030405060708      a frame as it is, in hex
 
 A packet begins with tcp, udp, icmp, icmp6, arp, ip or ethernet, and may end with from, to, vlan,
 service-vlan, priority and length, and with flags, ttl, type, code, id, protocol and reply where they

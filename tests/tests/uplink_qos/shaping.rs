@@ -11,32 +11,16 @@ use viaduct_tests::tun::within;
 
 use super::{LIMIT, Stage, port};
 
-/// The station c's tree, as the scenario has it, but for the queues' room: datagrams come in rows of a millisecond.
-const TREE: &str = r#"
-[qos.shared]
-kind = "htb"
-rate = "100mbit"
-default = "rest"
-[qos.shared.class.web]
-rate = "30mbit"
-ceil = "100mbit"
-queue = { kind = "fifo", packets = 50 }
-[qos.shared.class.other]
-rate = "10mbit"
-ceil = "100mbit"
-queue = { kind = "fifo", packets = 50 }
-[qos.shared.class.rest]
-rate = "60mbit"
-ceil = "100mbit"
-queue = { kind = "sfq", perturb = "10s" }
-[[qos.shared.filter]]
-source = "10.0.1.1"
-destination_port = 80
-class = "web"
-[[qos.shared.filter]]
-source = "10.0.1.1"
-class = "other"
-"#;
+const EXAMPLE: &str = include_str!("../../../examples/noisy-neighbour.toml");
+
+/// The station c's tree: the example's, for a station here, but for the queues' room: datagrams come in rows of a millisecond.
+fn tree() -> String {
+    let (_, tree) = EXAMPLE.split_once("[qos.shared]").unwrap();
+    let (tree, _) = tree.split_once("# each guest").unwrap();
+    let tree = tree.replace("packets = 5 }", "packets = 50 }").replace("1.2.3.4", "10.0.1.1");
+    assert!(tree.matches("packets = 50 }").count() == 2 && tree.matches("10.0.1.1").count() == 2, "{tree}");
+    format!("[qos.shared]{tree}")
+}
 
 const QUEUE: &str = "[qos.shared]\negress = { kind = \"tbf\", rate = \"20mbit\" }\n";
 
@@ -139,7 +123,7 @@ fn assert_near(what: &str, rate: f64, expected: f64) {
 
 #[test]
 fn classes_get_their_shares_lend_what_they_leave_and_harm_no_neighbour() {
-    let stage = Stage::new(&config(TREE), &CLASSES.map(|(_, _, port)| port));
+    let stage = Stage::new(&config(&tree()), &CLASSES.map(|(_, _, port)| port));
     let _neighbour = stage.serve(1, 5203);
     let shares: [(&[&str], &[f64]); 3] = [
         (&["web", "other", "rest"], &[30.0, 10.0, 60.0]),
