@@ -11,6 +11,11 @@ use serde_json::{Map, Value, json};
 use super::Refusal;
 use super::operations::{Content, Operation, Word, operations};
 
+/// An Ethernet address of one station.
+pub(super) const MAC: &str = "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$";
+/// A generation as in `ETag`, several, or any (RFC 9110, 13.1.1).
+const GENERATION: &str = r#"^(\*|"[0-9]+"(, *"[0-9]+")*)$"#;
+
 /// The document, which does not change while the process runs.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| whole().to_string());
 
@@ -102,8 +107,31 @@ fn parameter(place: &str, (name, kind, meaning): &Word) -> Value {
         "in": place,
         "required": place == "path",
         "description": meaning,
-        "schema": { "type": kind },
+        "schema": values(name, kind, meaning),
     })
+}
+
+/// What values a word of a query, a path or a head takes: of a number its range, as its meaning tells it (`how many: 1 to 1000`).
+fn values(name: &str, kind: &str, meaning: &str) -> Value {
+    let mut values = json!({ "type": kind });
+    let range = meaning.split([' ', ',', ':']).collect::<Vec<_>>();
+    let range =
+        range.windows(3).find(|words| words[1] == "to").map(|words| (words[0].parse(), words[2].parse()));
+    match (name, kind, range) {
+        (_, "integer", Some((Ok::<u64, _>(least), Ok::<u64, _>(most)))) => {
+            values["minimum"] = least.into();
+            values["maximum"] = most.into();
+        }
+        ("from", "integer", _) => {
+            values["minimum"] = 0.into();
+            values["maximum"] = u32::MAX.into();
+        }
+        (_, "integer", _) => values["minimum"] = 0.into(),
+        ("mac", ..) | ("from", "string", _) => values["pattern"] = MAC.into(),
+        ("If-Match", ..) => values["pattern"] = GENERATION.into(),
+        _ => {}
+    }
+    values
 }
 
 fn content(content: Content, generator: &mut SchemaGenerator) -> Value {

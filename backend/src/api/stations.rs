@@ -7,11 +7,12 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use viaduct_switch::MacAddress;
 
+use super::openapi::MAC;
 use super::routes::{Api, Refused, Shared, answer, blocking, expected};
 use crate::config::{FILE_SIZE_MAX, STATIONS_MAX, StaticStation};
 use crate::control::{FeedRequest, STATION_PAGE_MAX, StationChange, StationError};
@@ -52,18 +53,29 @@ pub(super) struct Change<T> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Station {
+    #[schemars(regex(pattern = MAC))]
     mac: String,
     #[serde(default)]
     address: Addresses,
+    #[schemars(schema_with = "address")]
     vtep: IpAddr,
+}
+
+/// An address as programs know it: schemas have a word for each version of IP, and none for both.
+fn address(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
 }
 
 /// One, or a list of them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Addresses {
-    One(IpAddr),
-    Many(Vec<IpAddr>),
+    One(#[schemars(schema_with = "address")] IpAddr),
+    Many(#[schemars(schema_with = "addresses")] Vec<IpAddr>),
+}
+
+fn addresses(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": address(generator) })
 }
 
 impl Default for Addresses {

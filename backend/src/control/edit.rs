@@ -15,6 +15,7 @@ use crate::control::{ApplyError, Changes};
 pub struct PortEdit {
     /// Its security groups, and no others.
     #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<String>")]
     pub groups: Option<Vec<String>>,
     /// Its QoS; `Some(None)`: none.
     #[serde(default, deserialize_with = "written", skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 /// The question of `POST /v1/trace`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["packet"], "properties": { "packet": { "type": "string" } } },
+    { "required": ["next"], "properties": { "next": { "type": "string" } } },
+]))]
 pub struct TraceRequest {
     /// The port where the packet enters.
     pub port: String,
