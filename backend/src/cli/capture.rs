@@ -22,11 +22,11 @@ use crate::trace::describe;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  viaduct capture vm1                           a line for each frame that enters or leaves at vm1
-  viaduct capture vm1 -w vm1.pcapng tcp port 80 frames of such packets, for Wireshark
-  viaduct capture vm1,wan -w - | tshark -r -    of two ports, live
-  viaduct capture --all -c 100 -w some.pcapng   the first hundred of all ports
-  viaduct capture vm1 --duration 10s -Q in      for ten seconds what vm1 sends
+  viaduct capture vm1                             a line for each frame that enters or leaves there
+  viaduct capture vm1 -w vm1.pcapng tcp port 80   frames of such packets, for Wireshark
+  viaduct capture vm1,wan -w - | tshark -r -      of two ports, live
+  viaduct capture --all -c 100 -w some.pcapng     the first hundred of all ports
+  viaduct capture vm1 --duration 10s -Q in        for ten seconds what vm1 sends
 
 FILTER is what tcpdump takes: see pcap-filter(7). Each frame has its port, its direction (in: it enters the switch) and what
 became of it as a comment. What finds no room because it is read too slowly is lost and counted. End it with Ctrl-C.";
