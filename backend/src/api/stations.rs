@@ -26,9 +26,10 @@ impl From<StationError> for Refused {
             StationError::ControlGone(_) => StatusCode::SERVICE_UNAVAILABLE,
             StationError::Generation { .. } => StatusCode::PRECONDITION_FAILED,
             StationError::NoNetwork(_) | StationError::NoStation(_) => StatusCode::NOT_FOUND,
-            StationError::Repeated(_) | StationError::Address { .. } | StationError::Vtep { .. } => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            StationError::Repeated(_)
+            | StationError::LargeGeneration { .. }
+            | StationError::Address { .. }
+            | StationError::Vtep { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             StationError::OldGeneration { .. }
             | StationError::NoOverlay(_)
             | StationError::Written(_)

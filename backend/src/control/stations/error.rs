@@ -32,6 +32,16 @@ pub enum StationError {
         /// What it should have become.
         wanted: u64,
     },
+    /// The number is too large for later ones to follow.
+    #[error(
+        "found generation {wanted}, expected {max} at most; nothing was changed. Leave `generation` out, or number changes from 1"
+    )]
+    LargeGeneration {
+        /// What it should have become.
+        wanted: u64,
+        /// The largest one.
+        max: u64,
+    },
     /// There is no such network.
     #[error("there is no network {0}; nothing was changed. `viaduct show networks` lists all")]
     NoNetwork(String),

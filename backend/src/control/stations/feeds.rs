@@ -15,6 +15,10 @@ use crate::model::{RemoteStation, StationPage};
 /// How many addresses all stations that are fed have together: as many as the table of suppression is made for.
 const ADDRESSES_MAX: usize = 131_072;
 
+/// The largest number that may be wanted: all that come after it are numbers that every JSON reader keeps exactly, too
+/// (RFC 8259, 6).
+const GENERATION_MAX: u64 = 1 << 52;
+
 /// The VTEPs of stations that are fed, by network.
 pub(in crate::control) type FedVteps = BTreeMap<String, BTreeSet<IpAddr>>;
 
@@ -57,6 +61,9 @@ impl Feeds {
         }
         if let Some(wanted) = generation.filter(|wanted| *wanted <= running) {
             return Err(StationError::OldGeneration { running, wanted });
+        }
+        if let Some(wanted) = generation.filter(|wanted| *wanted > GENERATION_MAX) {
+            return Err(StationError::LargeGeneration { wanted, max: GENERATION_MAX });
         }
         let steps = table.steps(change)?;
         steps.iter().filter_map(|step| step.after.as_deref()).try_for_each(|station| rules.check(station))?;
@@ -138,7 +145,8 @@ impl Feeds {
                 let stations = steps.into_iter().filter_map(|step| step.before).collect();
                 leavers.push(Leaver { network: name.clone(), place: table.place, stations });
             }
-            rules.contains_key(name)
+            // A network that only lost its overlay keeps its number, so that none is ever given twice.
+            config.networks.contains_key(name)
         });
         leavers
     }

@@ -86,7 +86,8 @@ impl Model {
         let before = std::mem::take(&mut self.stations);
         let count = before.len();
         if !self.is_overlay() {
-            self.generation = 0;
+            let is_network = FILES[file].contains("[network.blue]");
+            self.generation = if is_network { self.generation + u64::from(count > 0) } else { 0 };
             return;
         }
         let stays = before.into_iter().filter(|(mac, (addresses, vtep))| self.allows(*mac, addresses, *vtep));
@@ -297,6 +298,8 @@ fn what_cannot_be_fed_is_refused_by_name_and_changes_nothing() {
     assert_eq!(error, StationError::NoStation(mac(1)));
     let error = lab.feed(StationChange::Set(Vec::new()), Some(1), Expected::Any).unwrap_err().to_string();
     assert!(error.contains("have generation 1 already, which is not before 1"), "{error}");
+    let error = lab.feed(StationChange::Set(Vec::new()), Some(u64::MAX), Expected::Any).unwrap_err();
+    assert!(error.to_string().contains("expected 4503599627370496 at most; nothing was changed"), "{error}");
     for (network, expected) in [("plain", "has no `overlay`"), ("x", "there is no network x")] {
         let error = lab.handle.stations(network.to_owned(), None, 9).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
