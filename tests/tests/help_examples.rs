@@ -26,7 +26,7 @@ mac = "52:54:00:00:00:05"
 addresses = ["10.0.0.5", "fd00::5"]
 [port.web2]
 network = "lab"
-mac = "52:54:00:00:00:09"
+mac = "52:54:00:00:00:0a"
 addresses = ["10.0.0.9", "fd00::9"]
 [port.web3]
 network = "lab"
@@ -43,7 +43,9 @@ interface = "never-either"
 [uplink.isp]
 interface = "never-there"
 address = "192.168.99.1/24"
+[network.dmz]
 [network.tenant101]
+vlan = 101
 overlay = { kind = "vxlan", vni = 101, uplink = "isp" }
 "#;
 
@@ -53,15 +55,27 @@ enum Way {
     Ended,
     /// Its words alone are read (`--help` is put behind them).
     ReadOnly,
+    /// Another line comes before it.
+    After(&'static str),
+    /// It is run as it stands, though what begins as it does is not.
+    Plain,
 }
 
 /// Examples by their beginning, with the reason.
 const SPECIAL: &[(&str, Way, &str)] = &[
     ("viaduct run", Way::Ended, "a daemon runs until it is ended"),
-    ("viaduct watch --json --count", Way::Ended, "may wait for frames that are looked at"),
     ("viaduct watch", Way::Ended, "samples come until it is ended"),
     ("viaduct events", Way::Ended, "events come until it is ended"),
     ("viaduct capture", Way::Ended, "frames come until it is ended"),
+    (
+        "viaduct station remove",
+        Way::After("viaduct station add tenant101 52:54:00:00:01:02 --vtep 192.168.99.2"),
+        "of one that is there",
+    ),
+    ("viaduct port remove vm9", Way::After("viaduct port add vm9 --network lab"), "of one that is there"),
+    ("viaduct save --to /", Way::ReadOnly, "writes where the test has nothing to write"),
+    ("viaduct top --once", Way::Plain, "needs no terminal"),
+    ("viaduct top --json", Way::Ended, "lines come until it is ended"),
     ("viaduct top", Way::ReadOnly, "needs a terminal, which its own test has"),
     ("viaduct bench", Way::ReadOnly, "takes minutes and the machine for itself; tests/bench.rs runs it"),
 ];
@@ -139,9 +153,12 @@ fn run(line: &str, folder: &Path, daemon: &Daemon) -> Output {
 
 /// What is wrong with an example, if anything is.
 fn try_out(example: &str, folder: &Path, daemon: &Daemon) -> Option<String> {
+    // What another example changed is as it was.
+    daemon.apply(CONFIG);
     let special = SPECIAL.iter().find(|(beginning, ..)| example.starts_with(beginning));
     let (line, expected): (String, &[i32]) = match special.map(|(_, way, _)| way) {
-        None => (format!("timeout 20 {example}"), &[0]),
+        None | Some(Way::Plain) => (format!("timeout 20 {example}"), &[0]),
+        Some(Way::After(before)) => (format!("{before} && timeout 20 {example}"), &[0]),
         // Who is ended says so by his status, or has ended by himself.
         Some(Way::Ended) => (format!("timeout --preserve-status -s INT 1 {example}"), &[0, 130]),
         Some(Way::ReadOnly) => (format!("{example} --help"), &[0]),
