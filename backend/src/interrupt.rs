@@ -23,14 +23,23 @@ pub(crate) enum Second {
 
 /// Lets signals that end a process be noted from now on. Children are not concerned: handlers do not outlive exec.
 pub(crate) fn install(second: Second) -> io::Result<()> {
+    install_for(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP], second)
+}
+
+/// The same for a program that has the whole terminal: when that is gone (SIGHUP) there is nothing to clean up.
+pub(crate) fn install_in_terminal() -> io::Result<()> {
+    install_for(&[Signal::SIGINT, Signal::SIGTERM], Second::Ends)
+}
+
+fn install_for(signals: &[Signal], second: Second) -> io::Result<()> {
     let flags = match second {
         Second::Noted => SaFlags::SA_RESTART,
         Second::Ends => SaFlags::SA_RESETHAND,
     };
     let action = SigAction::new(SigHandler::Handler(note), flags, SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+    for signal in signals {
         // SAFETY: the handler stores to an atomic and does nothing else, which is allowed at any moment.
-        unsafe { sigaction(signal, &action) }?;
+        unsafe { sigaction(*signal, &action) }?;
     }
     Ok(())
 }

@@ -35,6 +35,7 @@ mod show;
 mod spanning_tree;
 mod stations;
 mod table;
+mod top;
 mod trace;
 mod units;
 mod uplinks;
@@ -206,6 +207,10 @@ Examples:
     #[command(after_help = capture::EXAMPLES)]
     Capture(capture::Arguments),
 
+    /// Show live what goes on: rates of ports, drops, classes, workers, talkers
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Arguments),
+
     /// Tell what happens, as it happens: connections of guests, links, configurations
     #[command(after_help = events::EXAMPLES)]
     Events(events::Arguments),
@@ -315,6 +320,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         Command::Trace(arguments) => trace::trace(&locate.client()?, arguments, style),
         Command::Watch(arguments) => watch::watch(&locate.client()?, arguments, style),
         Command::Capture(arguments) => capture::capture(&locate.client()?, arguments, style),
+        Command::Top(arguments) => top::top(&locate.client()?, arguments, style),
         Command::Events(arguments) => events::events(&locate.client()?, arguments, style),
         Command::Bench(arguments) => bench::bench(arguments, style),
         Command::Completions { shell } => Ok(completions(*shell)),
