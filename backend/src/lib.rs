@@ -3,12 +3,14 @@
 pub mod api;
 mod bench;
 pub mod capture;
+pub mod changes;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod device;
 pub mod dhcp_clients;
+mod durable;
 pub mod gateway;
 mod interrupt;
 pub mod leases;

@@ -1,6 +1,7 @@
 //! What the daemon tells about itself: the shapes of the API's answers and of every `--json`.
 
 mod bond;
+mod configuration;
 mod connection;
 mod event;
 mod gateway;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use viaduct_switch::FlowCacheSnapshot;
 
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
+pub use configuration::{ConfigurationStatus, Differences};
 pub use connection::{Cleared, ConnectionPage, ConnectionStatus};
 pub use event::{Event, EventKind, EventLine, EventPlace, EventsLost};
 pub use gateway::{
@@ -40,6 +42,9 @@ pub use tunnels::{
 pub struct Snapshot {
     /// Counts applied configurations, from 1.
     pub generation: u64,
+    /// Whether that is what the file says, and survives.
+    #[serde(default)]
+    pub configuration: ConfigurationStatus,
     /// Seconds since the daemon started.
     pub uptime_s: u64,
     /// All ports, by name.
@@ -69,12 +74,15 @@ pub struct Snapshot {
 }
 
 /// That the daemon is well: the control thread answers, and all workers turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// The running configuration's number.
     pub generation: u64,
     /// Workers that gave a sign of life.
     pub workers: usize,
+    /// Why a restart would forget run-time changes, if it would: nobody is worse off before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_kept: Option<String>,
 }
 
 impl Snapshot {

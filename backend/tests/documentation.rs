@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use viaduct::model::{
-    AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, DhcpClientStatus, DropStatus,
-    DuplicateStatus, FdbPage, FdbStatus, GroupPort, GroupStatus, InterfaceStatus, LacpLinkStatus, LinkState,
-    MemberStatus, MeterStatus, MulticastGroupStatus, MulticastStatus, NeighbourStatus, NetworkStatus,
-    OutsideStatus, PortState, PortStatus, QosStatus, RuleStatus, SecurityStatus, ShapingClassStatus,
-    ShapingStatus, Snapshot, StpPortStatus, StpStatus, Traffic, WorkerStatus,
+    AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, ConfigurationStatus, DhcpClientStatus,
+    Differences, DropStatus, DuplicateStatus, FdbPage, FdbStatus, GroupPort, GroupStatus, InterfaceStatus,
+    LacpLinkStatus, LinkState, MemberStatus, MeterStatus, MulticastGroupStatus, MulticastStatus,
+    NeighbourStatus, NetworkStatus, OutsideStatus, PortState, PortStatus, QosStatus, RuleStatus,
+    SecurityStatus, ShapingClassStatus, ShapingStatus, Snapshot, StpPortStatus, StpStatus, Traffic,
+    WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -136,6 +137,10 @@ fn every_field_of_an_answer_is_named() {
         MulticastGroupStatus { network: String::new(), group: String::new(), routers: false, members };
     let snapshot = Snapshot {
         generation: 1,
+        configuration: ConfigurationStatus {
+            not_kept: Some(String::new()),
+            ..ConfigurationStatus::default()
+        },
         uptime_s: 0,
         ports: vec![port()],
         networks: vec![network],
@@ -169,6 +174,8 @@ fn every_field_of_an_answer_is_named() {
     names(&serde_json::to_value(security()).unwrap(), &mut fields);
     names(&serde_json::to_value(&snapshot).unwrap(), &mut fields);
     names(&serde_json::to_value(FdbPage { addresses: vec![entry], next: None }).unwrap(), &mut fields);
+    let differences = Differences { not_compared: Some(String::new()), ..Differences::default() };
+    names(&serde_json::to_value(&differences).unwrap(), &mut fields);
     assert!(fields.contains(&"peer_pid".to_owned()));
     for field in fields.iter().filter(|field| {
         !["ports", "networks", "address_groups", "multicast", "stp", "bonds", "neighbours", "workers", "qos"]

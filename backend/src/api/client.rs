@@ -70,13 +70,30 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    /// The generation that must run for something to be changed.
+    expected: Option<u64>,
 }
 
 impl Client {
     /// A client of the daemon whose API listens on `socket`; nothing is opened yet.
     #[must_use]
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self { socket, expected: None }
+    }
+
+    /// One that changes the configuration only where this generation runs.
+    #[must_use]
+    pub fn expecting(&self, generation: u64) -> Self {
+        Self { expected: Some(generation), ..self.clone() }
+    }
+
+    /// What runs, as the text of a file.
+    ///
+    /// # Errors
+    /// The daemon is not there, or may not be asked.
+    pub fn config(&self) -> Result<String, ClientError> {
+        let bytes = self.ask_bytes("GET", "/v1/config", Vec::new())?;
+        String::from_utf8(bytes.into()).map_err(|error| self.broken(&error))
     }
 
     /// Reads a state, for example `/v1/status`.
@@ -232,13 +249,18 @@ impl Client {
     }
 
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
+        let bytes = self.ask_bytes(method, path, body)?;
+        serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))
+    }
+
+    fn ask_bytes(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.broken(&error))?;
         let exchange = async { timeout(ANSWER_MAX, self.exchange(method, path, body)).await };
         let (status, bytes) =
             runtime.block_on(exchange).map_err(|_| ClientError::Silent(self.socket.clone()))??;
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| self.broken(&error));
+            return Ok(bytes);
         }
         let refusal = serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))?;
         Err(ClientError::Refused { status: status.as_u16(), refusal })
@@ -262,12 +284,11 @@ impl Client {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.broken(&error))?;
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "viaduct")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.broken(&error))?;
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "viaduct");
+        if let Some(generation) = self.expected {
+            request = request.header(header::IF_MATCH, format!("\"{generation}\""));
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| self.broken(&error))?;
         sender.send_request(request).await.map_err(|error| self.broken(&error))
     }
 

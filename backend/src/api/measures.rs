@@ -34,14 +34,15 @@ pub(super) async fn metrics(State(shared): Api, headers: HeaderMap) -> Result<Re
 /// Whether the control thread answers and the workers turn.
 pub(super) async fn health(State(shared): Api) -> Result<Response, Refused> {
     let handle = shared.handle.clone();
-    let (generation, workers, silent) = blocking(move || {
+    let (health, silent) = blocking(move || {
         let (generation, pulse) = handle.pulse(SIGN_MAX)?;
         let workers = pulse.asked();
-        Ok::<_, ControlGone>((generation, workers, pulse.silent(SIGN_MAX)))
+        let not_kept = handle.running()?.not_kept;
+        Ok::<_, ControlGone>((Health { generation, workers, not_kept }, pulse.silent(SIGN_MAX)))
     })
     .await??;
     if silent.is_empty() {
-        return Ok(answer(generation, &Health { generation, workers }));
+        return Ok(answer(health.generation, &health));
     }
     let cpus = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let error = format!(

@@ -11,6 +11,7 @@ use crate::control::Changes;
 
 mod capture;
 mod client;
+mod configuration;
 mod connections;
 mod diagnosis;
 mod events;

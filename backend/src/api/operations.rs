@@ -8,14 +8,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::routes::{self, Shared};
 use super::{
-    Applied, capture, connections, diagnosis, events, gateways, measures, openapi, ports, stations, watch,
+    Applied, capture, configuration, connections, diagnosis, events, gateways, measures, openapi, ports,
+    stations, watch,
 };
 use crate::control::PortEdit;
 use crate::model::{
-    AddressGroupStatus, BondStatus, Cleared, ConnectionPage, EventLine, FdbPage, Fed, GroupStatus, Health,
-    LeaseStatus, MulticastGroupStatus, NatStatus, NeighbourTables, NetworkStatus, PortStatus, QosStatus,
-    RouteStatus, ServiceEventStatus, Snapshot, StationPage, StpStatus, Trace, TraceRequest, VtepTables,
-    WatchLine, WorkerStatus,
+    AddressGroupStatus, BondStatus, Cleared, ConnectionPage, Differences, EventLine, FdbPage, Fed,
+    GroupStatus, Health, LeaseStatus, MulticastGroupStatus, NatStatus, NeighbourTables, NetworkStatus,
+    PortStatus, QosStatus, RouteStatus, ServiceEventStatus, Snapshot, StationPage, StpStatus, Trace,
+    TraceRequest, VtepTables, WatchLine, WorkerStatus,
 };
 
 /// How a type is written in a schema.
@@ -219,6 +220,17 @@ fn gateways_and_tunnels() -> Vec<Operation> {
 fn changes() -> Vec<Operation> {
     let of = Content::json::<Applied>;
     vec![
+        operation(
+            "get",
+            "/v1/config",
+            "What runs, as the text of a file",
+            (Content::Text("application/toml"), get(configuration::running)),
+        ),
+        read::<Differences>(
+            "/v1/changes",
+            "How what runs differs from the file",
+            get(configuration::changes),
+        ),
         operation(
             "put",
             "/v1/config",

@@ -11,11 +11,12 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
+use super::configuration::source;
 use super::operations::{in_words, routed};
 use super::tally::Tally;
 use super::{Applied, Refusal};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
-use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
+use crate::control::{ApplyError, Candidate, Changes, ControlGone, Expected, Handle};
 use crate::model::{SecurityStatus, Snapshot};
 
 /// Configurations, and changes of stations, that may be on their way at once: each may take 16 MiB.
@@ -103,7 +104,11 @@ impl From<ConfigError> for Refused {
 
 /// `body` as JSON, with the generation as entity tag.
 pub(super) fn answer(generation: u64, body: &impl Serialize) -> Response {
-    ([(header::ETAG, format!("\"{generation}\""))], axum::Json(body)).into_response()
+    ([(header::ETAG, entity_tag(generation))], axum::Json(body)).into_response()
+}
+
+pub(super) fn entity_tag(generation: u64) -> String {
+    format!("\"{generation}\"")
 }
 
 /// What `tell` says of the whole state. Both are made beside the API's own thread: the state of thousands of ports is long.
@@ -218,13 +223,17 @@ pub(super) async fn workers(State(shared): Api) -> Result<Response, Refused> {
 pub(super) async fn config(State(shared): Api, request: Request) -> Result<Response, Refused> {
     let dry_run = dry_run(request.uri())?;
     let (parts, body) = request.into_parts();
-    let loaded = upload(&shared, body).await?;
+    let (Loaded { config, warnings }, text) = upload(&shared, body).await?;
     let (handle, expected) = (shared.handle.clone(), expected(&parts.headers));
-    let changes = blocking(move || handle.apply_if(loaded.config, expected, dry_run)).await??;
+    let apply = move || {
+        let source = source(&handle.running()?.file, text);
+        handle.apply_if(Candidate { config, source }, expected, dry_run)
+    };
+    let changes = blocking(apply).await??;
     if !dry_run {
         log_changes(&changes);
     }
-    Ok(answer(changes.generation, &Applied { changes, warnings: loaded.warnings }))
+    Ok(answer(changes.generation, &Applied { changes, warnings }))
 }
 
 pub(super) fn log_changes(changes: &Changes) {
@@ -234,8 +243,8 @@ pub(super) fn log_changes(changes: &Changes) {
     }
 }
 
-/// Receives and checks a configuration.
-async fn upload(shared: &Arc<Shared>, body: Body) -> Result<Loaded, Refused> {
+/// Receives and checks a configuration; gives its text, too.
+async fn upload(shared: &Arc<Shared>, body: Body) -> Result<(Loaded, String), Refused> {
     let _slot = shared.slot()?;
     let cut = |_| {
         let error =
@@ -243,7 +252,12 @@ async fn upload(shared: &Arc<Shared>, body: Body) -> Result<Loaded, Refused> {
         Refused::new(StatusCode::PAYLOAD_TOO_LARGE, error)
     };
     let bytes: Bytes = to_bytes(body, FILE_SIZE_MAX).await.map_err(cut)?;
-    Ok(blocking(move || parse(&bytes, "the configuration", &ThisHost)).await??)
+    let read = move || {
+        let loaded = parse(&bytes, "the configuration", &ThisHost)?;
+        // It is text: parsing looks at that first.
+        Ok::<_, ConfigError>((loaded, String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    Ok(blocking(read).await??)
 }
 
 /// `?dry_run=true` and nothing else: a misspelt word must not become a real change.

@@ -53,6 +53,10 @@ pub(super) async fn guard(State(turns): State<Arc<Semaphore>>, request: Request,
         let error = "events are told at the Unix socket: an answer that lasts would keep a place that others need here";
         return Refused::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
     }
+    if request.uri().path() == "/v1/config" {
+        let error = "the file's own words, comments among them, are told at the Unix socket alone";
+        return Refused::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
+    }
     let hosts: Vec<_> = request.headers().get_all(header::HOST).iter().collect();
     let named = match hosts.as_slice() {
         [host] => host.to_str().is_ok_and(|host| is_ours(host, &machine_name())),

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::changes::Running;
 use crate::control::{
-    Changes, Command, FeedRequest, Figures, Handle, PortEdit, StationChange, StationError, Tables,
-    TraceError, channel,
+    Changes, Command, FeedRequest, Figures, Handle, PortEdit, RunningState, StationChange, StationError,
+    Tables, TraceError, channel,
 };
 use crate::model::{Fed, RemoteStation, SecurityStatus, Snapshot, StationPage, Trace};
 use crate::vhost_user::{Access, Listener};
@@ -58,6 +59,11 @@ impl Control {
                     }
                     Some(Command::Tell { answer, .. }) => answer.send(Vec::new()).unwrap(),
                     Some(Command::TraceSample { answer, .. }) => answer.send(Trace::default()).unwrap(),
+                    Some(Command::Running(answer)) => {
+                        let (file, running) = (PathBuf::new(), Running::of_file("[network.lab]\n"));
+                        let state = RunningState { generation, file, running, not_kept: None };
+                        answer.send(Box::new(state)).unwrap();
+                    }
                     Some(Command::Figures(answer)) => {
                         let snapshot = Snapshot { generation, ..Snapshot::default() };
                         answer.send(Box::new(Figures { snapshot, tables: Tables::empty() })).unwrap();
@@ -74,14 +80,15 @@ impl Control {
                         assert!(is_known, "{edit:?}");
                         let outcome = expected.check(generation);
                         generation += u64::from(!dry_run && outcome.is_ok());
-                        answer.send(outcome.map(|()| Changes { generation, changes: Vec::new() })).unwrap();
+                        let changes = Changes { generation, ..Changes::default() };
+                        answer.send(outcome.map(|()| (changes, None))).unwrap();
                     }
-                    Some(Command::Apply { config, expected, dry_run, answer }) => {
-                        assert!(!config.networks.is_empty());
+                    Some(Command::Apply { candidate, expected, dry_run, answer }) => {
+                        assert!(!candidate.config.networks.is_empty());
                         let outcome = expected.check(generation);
                         generation += u64::from(!dry_run && outcome.is_ok());
-                        let changes = |()| Changes { generation, changes: Vec::new() };
-                        answer.send(outcome.map(changes)).unwrap();
+                        let changes = Changes { generation, ..Changes::default() };
+                        answer.send(outcome.map(|()| (changes, None))).unwrap();
                     }
                 }
             }

@@ -36,6 +36,9 @@ pub(super) fn difference(applied: &Applied, dry_run: bool) -> String {
     for warning in &applied.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
+    if let Some(problem) = &applied.changes.not_kept {
+        text.push_str(&format!("warning: a restart would forget this: {problem}\n"));
+    }
     for change in &applied.changes.changes {
         text.push_str(&format!("{change}\n"));
     }

@@ -29,6 +29,7 @@ mod plug;
 mod port;
 mod qos;
 mod run;
+mod save;
 mod set;
 mod shaping;
 mod show;
@@ -80,9 +81,14 @@ enum Command {
 Example:
   viaduct run --config examples/s1.toml
 
+What was changed at run time is in force again, if the file is as it was then; with --fresh it is not.
 Without --config the file is /etc/viaduct/viaduct.toml. Log lines go to standard error; the variable
 VIADUCT_LOG chooses them, for example VIADUCT_LOG=debug.")]
-    Run,
+    Run {
+        /// Run what the file says: changes that were made at run time are set aside
+        #[arg(long)]
+        fresh: bool,
+    },
 
     /// Tell whether a file is right, and what it declares; needs no daemon
     #[command(after_help = "Example:\n  viaduct check examples/s1.toml")]
@@ -114,6 +120,14 @@ The daemon is the one that listens in the file's own runtime_dir, unless --socke
         #[arg(long)]
         dry_run: bool,
     },
+
+    /// Tell how what runs differs from the daemon's file
+    #[command(after_help = "Examples:\n  viaduct diff\n  viaduct diff --json")]
+    Diff,
+
+    /// Write what runs into the daemon's file, whose comments and order stay
+    #[command(after_help = save::EXAMPLES)]
+    Save(save::Arguments),
 
     /// Show what the running daemon does
     #[command(after_help = "\
@@ -161,7 +175,7 @@ Examples:
   viaduct port set web3 --groups web,monitored --dry-run
   viaduct port set web3 --qos gold                 what it sends and gets is held to [qos.gold] from now on
 
-What is set holds until a file is applied, read again or the daemon starts anew: write it into the file, too.")]
+What is set holds, after a restart, too, until a file is applied or read again; `viaduct save` writes it into the file.")]
     Port {
         #[command(subcommand)]
         change: PortChange,
@@ -291,10 +305,12 @@ fn usage(error: clap::Error) -> ExitCode {
 fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
     let locate = &line.locate;
     match &line.command {
-        Command::Run => run::run(locate).map(|()| String::new()),
+        Command::Run { fresh } => run::run(locate, *fresh).map(|()| String::new()),
         Command::Check { file } => check::check(file, style),
         Command::Schema => json(&config::json_schema()),
         Command::Apply { file, dry_run } => apply::apply(locate, file, *dry_run, style),
+        Command::Diff => save::diff(&locate.client()?, style),
+        Command::Save(arguments) => save::save(&locate.client()?, arguments, style),
         Command::Show { what: Some(show::What::Connections), name: None, selection, paging } => {
             connections::show(&locate.client()?, selection, paging, style)
         }

@@ -9,16 +9,19 @@ use super::failure::Failure;
 use super::locate::Locate;
 use super::log::Log;
 use crate::api::{self, Server};
+use crate::changes;
 use crate::config::{self, Config, ConfigError, Loaded, ThisHost};
-use crate::control;
+use crate::control::{self, Candidate, Source};
 use crate::sandbox;
 use crate::vhost_user::{Access, Listener};
 
 /// Runs the switch until it is told to end. The API's socket comes first: a second daemon in the same folder ends
 /// here, before it touches a guest's socket. Then the process is confined, while it has one thread.
-pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
+pub(super) fn run(locate: &Locate, fresh: bool) -> Result<(), Failure> {
     let file = locate.file();
-    let Loaded { config, warnings } = config::load(&file, &ThisHost)?;
+    // Others are told of it, who may be elsewhere.
+    let file = std::path::absolute(&file).unwrap_or(file);
+    let (text, Loaded { config, warnings }) = read(&file)?;
     let settings = &config.switch;
     let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
     let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
@@ -32,9 +35,14 @@ pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
         file.display()
     );
     log_warnings(&file, &warnings);
-    log_configuration(&config);
+    let start = changes::resume(&file, (&text, config), fresh, &ThisHost);
+    log_configuration(start.config());
     sandbox::tell();
-    let reload = move || load(&file).map_err(|error| error.to_string());
+    let reload = move || {
+        let (text, Loaded { config, warnings }) = read(&file).map_err(|error| error.to_string())?;
+        log_warnings(&file, &warnings);
+        Ok(Candidate { config, source: Source::File(text.into()) })
+    };
     let mut server = None;
     let ready = |handle| match Server::start(handle, listener, tcp) {
         Ok(started) => {
@@ -43,7 +51,7 @@ pub(super) fn run(locate: &Locate) -> Result<(), Failure> {
         }
         Err(error) => tracing::error!(%error, "guests are served, but nobody can ask or change anything"),
     };
-    let ended = control::run(config, reload, ready).map_err(Failure::new);
+    let ended = control::run(start, reload, ready).map_err(Failure::new);
     drop(server);
     ended
 }
@@ -52,10 +60,12 @@ fn no_log(error: std::io::Error) -> Failure {
     Failure::new(format!("cannot start the log's thread: {error}; raise the limit of threads (ulimit -u)"))
 }
 
-fn load(file: &Path) -> Result<Config, ConfigError> {
-    let loaded = config::load(file, &ThisHost)?;
-    log_warnings(file, &loaded.warnings);
-    Ok(loaded.config)
+/// The file's text, and what it says.
+fn read(file: &Path) -> Result<(String, Loaded), ConfigError> {
+    let bytes = config::read(file)?;
+    let loaded = config::parse(&bytes, &file.display().to_string(), &ThisHost)?;
+    // It is text: parsing looks at that first.
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), loaded))
 }
 
 fn log_warnings(file: &Path, warnings: &[String]) {

@@ -14,7 +14,7 @@ use super::port::one_port;
 use super::qos::qos_text;
 use super::spanning_tree::stp_text;
 use super::uplinks::{outside_text, uplink_text};
-use super::{Style, gateways, json, stations, units, vteps};
+use super::{Style, gateways, json, save, stations, units, vteps};
 use crate::api::Client;
 use crate::model::{DropStatus, QosStatus, Snapshot};
 use tables::{drop_text, multicast_text, network_table, port_table, worker_table};
@@ -228,6 +228,7 @@ fn overview(snapshot: &Snapshot, colour: bool) -> String {
     let networks = network_table(&snapshot.networks).render(colour);
     let ports = port_table(&snapshot.ports, colour);
     let workers = worker_table(&snapshot.workers).render(colour);
+    let head = head + &save::status_lines(&snapshot.configuration);
     format!("{head}\n{networks}\n{ports}\n{workers}")
 }
 

@@ -50,7 +50,7 @@ impl Controller {
         let prepared = self.check(wanted)?;
         let changed = self.generation == 0 || !prepared.plan.changes.is_empty();
         let generation = self.generation + u64::from(changed);
-        let changes = Changes { generation, changes: prepared.plan.changes.clone() };
+        let changes = Changes { generation, changes: prepared.plan.changes.clone(), not_kept: None };
         if changed && !dry_run {
             let prepared = self.prepare(prepared, ops)?;
             self.commit(prepared, ops);

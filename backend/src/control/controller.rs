@@ -11,11 +11,13 @@ use nix::sys::signalfd::SignalFd;
 use tracing::{error, info, warn};
 use viaduct_switch::{Policy, Switch};
 
+use crate::changes::{Keeper, Running, Start};
 use crate::config::Config;
 use crate::control::bonds::Bonds;
 use crate::control::capture::Captures;
 use crate::control::handle::{Command, Commands};
 use crate::control::interfaces::{Interfaces, Opener};
+use crate::control::keeping::Keeping;
 use crate::control::links::Links;
 use crate::control::neighbours::Neighbours;
 use crate::control::outside::UplinkNews;
@@ -31,7 +33,7 @@ use crate::control::trees::Trees;
 use crate::control::tunnels::{Stations, Vteps};
 use crate::control::watch::Watchers;
 use crate::control::watchdog::Watchdog;
-use crate::control::{ApplyError, Changes, Journal, notify};
+use crate::control::{ApplyError, Candidate, Changes, Journal, notify};
 use crate::gateway;
 use crate::model::EventKind;
 use crate::ring::RingError;
@@ -42,7 +44,7 @@ use crate::vhost_user::{Access, BrokenRing, FailedDevice, PatchBay};
 const TICK: Duration = Duration::from_millis(100);
 
 /// Where the configuration comes from when SIGHUP asks for it.
-pub(super) type Reload = Box<dyn FnMut() -> Result<Config, String>>;
+pub(super) type Reload = Box<dyn FnMut() -> Result<Candidate, String>>;
 
 /// What the controller is made of.
 pub(super) struct Parts {
@@ -54,7 +56,8 @@ pub(super) struct Parts {
     pub(super) gateways: gateway::Handle,
     pub(super) open: Opener,
     pub(super) reload: Reload,
-    pub(super) first: Config,
+    pub(super) first: Start,
+    pub(super) keeper: Option<Keeper>,
 }
 
 /// The control thread's state.
@@ -65,6 +68,8 @@ pub(super) struct Controller {
     /// The security groups in the policy.
     pub(super) security: Security,
     pub(super) config: Config,
+    /// How it came about, and who keeps it.
+    pub(super) keeping: Keeping,
     pub(super) access: Access,
     pub(super) numbers: Numbers,
     pub(super) ports: Ports,
@@ -97,7 +102,7 @@ pub(super) struct Controller {
     signals: SignalFd,
     reload: Reload,
     /// The first configuration, until it is applied, and then what came of it.
-    first: Option<Config>,
+    first: Option<(Config, Option<(Config, Running)>)>,
     pub(super) outcome: Option<Result<Changes, ApplyError>>,
     pub(super) stopping: bool,
     pub(super) watchers: Watchers,
@@ -113,7 +118,8 @@ pub(super) struct Controller {
 
 impl Controller {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { bay, switch, security, commands, signals, gateways, open, reload, first } = parts;
+        let Parts { bay, switch, security, commands, signals, gateways, open, reload, first, keeper } = parts;
+        let Start { file, config: first, running, fallback, kept: _ } = first;
         let config = Config { switch: first.switch.clone(), ..Config::default() };
         Ok(Self {
             bay,
@@ -122,6 +128,7 @@ impl Controller {
             security,
             access: Access { mode: config.switch.socket_mode, group: None },
             config,
+            keeping: Keeping { file, running, keeper },
             numbers: Numbers::default(),
             ports: Ports::default(),
             interfaces: Interfaces::new(),
@@ -144,7 +151,7 @@ impl Controller {
             commands,
             signals,
             reload,
-            first: Some(first),
+            first: Some((first, fallback)),
             outcome: None,
             stopping: false,
             watchers: Watchers::default(),
@@ -180,16 +187,17 @@ impl Controller {
                 Command::Security(answer) => drop(answer.send(self.security_status())),
                 Command::Edit { port, edit, expected, dry_run, answer } => {
                     let allowed = expected.check(self.generation);
-                    drop(answer.send(allowed.and_then(|()| self.edit(&port, edit, dry_run, ops))));
+                    drop(answer.send(allowed.and_then(|()| self.edit_kept(&port, edit, dry_run, ops))));
                 }
-                Command::Apply { config, expected, dry_run, answer } => {
+                Command::Apply { candidate, expected, dry_run, answer } => {
                     let allowed = expected.check(self.generation);
-                    let outcome = allowed.and_then(|()| self.apply(*config, dry_run, ops));
+                    let outcome = allowed.and_then(|()| self.apply_kept(*candidate, dry_run, ops));
                     drop(answer.send(outcome));
                 }
                 Command::Trace { port, description, answer } => {
                     drop(answer.send(self.trace(&port, &description)));
                 }
+                Command::Running(answer) => drop(answer.send(Box::new(self.running_state()))),
                 Command::Tables(answer) => drop(answer.send(self.tables())),
                 Command::Capture { question, answer } => drop(answer.send(self.capture(*question))),
                 Command::Names { known, answer } => drop(answer.send(self.newer_names(known))),
@@ -223,11 +231,12 @@ impl Controller {
     fn reload(&mut self, ops: &mut EventOps) {
         notify::reloading();
         let outcome = match (self.reload)() {
-            Ok(config) => self.apply(config, false, ops).map_err(|error| error.to_string()),
+            // Nobody waits for what is kept: the file is there.
+            Ok(candidate) => self.apply_kept(candidate, false, ops).map_err(|error| error.to_string()),
             Err(problem) => Err(problem),
         };
         match outcome {
-            Ok(Changes { generation, changes }) => {
+            Ok((Changes { generation, changes, .. }, _)) => {
                 info!("SIGHUP: configuration {generation} runs, {} changes", changes.len());
                 for change in changes {
                     info!("{change}");
@@ -372,8 +381,8 @@ impl MutEventSubscriber for Controller {
                 return;
             }
         }
-        if let Some(first) = self.first.take() {
-            self.outcome = Some(self.apply(first, false, ops));
+        if let Some((first, fallback)) = self.first.take() {
+            self.outcome = Some(self.begin(first, fallback, ops));
             self.tell_generation();
         }
         self.tell_watchdog();

@@ -34,6 +34,13 @@ impl PortEdit {
         Self { groups: Some(groups), qos: None }
     }
 
+    /// A further change: what it leaves out stays as it was changed before.
+    pub(crate) fn follow(&mut self, next: Self) {
+        let Self { groups, qos } = next;
+        self.groups = groups.or(self.groups.take());
+        self.qos = qos.or(self.qos.take());
+    }
+
     /// Whether nothing is to be changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -28,14 +28,14 @@ impl Controller {
         let wanted = config::Port { groups: Some(distinct(groups)), ..port.clone() };
         let [before, after] = [port, &wanted].map(written_groups);
         if before == after {
-            return Ok(Changes { generation: self.generation, changes: Vec::new() });
+            return Ok(Changes { generation: self.generation, ..Changes::default() });
         }
         let (object, detail) = (format!("port {name}"), format!("groups {before} -> {after}"));
         let changes = vec![Change { kind: ChangeKind::Changed, object, detail }];
         if !dry_run {
             self.become_member(name, wanted);
         }
-        Ok(Changes { generation: self.generation + u64::from(dry_run), changes })
+        Ok(Changes { generation: self.generation + u64::from(dry_run), changes, not_kept: None })
     }
 
     /// Nothing here can fail.

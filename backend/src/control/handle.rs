@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use viaduct_switch::MacAddress;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use crate::config::Config;
+use crate::changes::Receipt;
 use crate::control::{
-    ApplyError, Capture, CaptureQuestion, FeedRequest, Figures, Journal, Names, PortEdit, StationError,
-    Tables, TraceError, WatchQuestion,
+    ApplyError, Candidate, Capture, CaptureQuestion, FeedRequest, Figures, Journal, Names, PortEdit,
+    RunningState, StationError, Tables, TraceError, WatchQuestion,
 };
 use crate::dataplane::{Pulse, Sample, Watch};
 use crate::gateway::News;
@@ -80,7 +80,13 @@ pub struct Changes {
     pub generation: u64,
     /// The changes, networks before ports, by name.
     pub changes: Vec<Change>,
+    /// Why a restart would forget them, if it would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_kept: Option<String>,
 }
+
+/// What came of a change, and who tells whether it is kept.
+type Changed = Result<(Changes, Option<Receipt>), ApplyError>;
 
 /// What must run for a configuration to replace it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -122,20 +128,21 @@ pub(crate) enum Command {
         edit: PortEdit,
         expected: Expected,
         dry_run: bool,
-        answer: SyncSender<Result<Changes, ApplyError>>,
+        answer: SyncSender<Changed>,
     },
     Apply {
-        config: Box<Config>,
+        candidate: Box<Candidate>,
         /// Checked by the control thread itself: nothing can come between looking and changing.
         expected: Expected,
         dry_run: bool,
-        answer: SyncSender<Result<Changes, ApplyError>>,
+        answer: SyncSender<Changed>,
     },
     Trace {
         port: String,
         description: Box<Description>,
         answer: SyncSender<Result<Trace, TraceError>>,
     },
+    Running(SyncSender<Box<RunningState>>),
     Tables(SyncSender<Tables>),
     Capture {
         question: Box<CaptureQuestion>,
@@ -222,20 +229,35 @@ impl Handle {
         self.ask_within(limit, Command::Pulse)
     }
 
-    /// Makes the running state match `config`, all or nothing; with `dry_run` only tells what would change.
+    /// What runs, in words of the file.
+    ///
+    /// # Errors
+    /// The control thread does not answer.
+    pub fn running(&self) -> Result<RunningState, ControlGone> {
+        self.ask(Command::Running).map(|state| *state)
+    }
+
+    /// Makes the running state match a configuration, all or nothing; with `dry_run` only tells what would change. What is
+    /// changed is on the disk afterwards, unless the answer says otherwise.
     ///
     /// # Errors
     /// Why nothing was changed.
-    pub fn apply(&self, config: Config, dry_run: bool) -> Result<Changes, ApplyError> {
-        self.apply_if(config, Expected::Any, dry_run)
+    pub fn apply(&self, candidate: impl Into<Candidate>, dry_run: bool) -> Result<Changes, ApplyError> {
+        self.apply_if(candidate, Expected::Any, dry_run)
     }
 
     /// As [`Handle::apply`], if a generation runs that is expected.
     ///
     /// # Errors
     /// Why nothing was changed.
-    pub fn apply_if(&self, config: Config, expected: Expected, dry_run: bool) -> Result<Changes, ApplyError> {
-        self.ask(|answer| Command::Apply { config: Box::new(config), expected, dry_run, answer })?
+    pub fn apply_if(
+        &self,
+        candidate: impl Into<Candidate>,
+        expected: Expected,
+        dry_run: bool,
+    ) -> Result<Changes, ApplyError> {
+        let candidate = Box::new(candidate.into());
+        self.ask(|answer| Command::Apply { candidate, expected, dry_run, answer })?.map(kept)
     }
 
     /// What would become of a packet that entered at `port` now; nothing is changed.
@@ -313,7 +335,7 @@ impl Handle {
         expected: Expected,
         dry_run: bool,
     ) -> Result<Changes, ApplyError> {
-        self.ask(|answer| Command::Edit { port, edit, expected, dry_run, answer })?
+        self.ask(|answer| Command::Edit { port, edit, expected, dry_run, answer })?.map(kept)
     }
 
     /// Changes the stations of an overlay network that are fed, all or nothing.
@@ -372,6 +394,11 @@ impl Handle {
         // The counter is far from its end, so that the write neither blocks nor fails while the eventfd lives.
         self.wake.write(1).map_err(|_| ControlGone)
     }
+}
+
+/// Waits for the disk.
+fn kept((changes, receipt): (Changes, Option<Receipt>)) -> Changes {
+    Changes { not_kept: receipt.and_then(|receipt| receipt.not_kept()), ..changes }
 }
 
 impl Commands {

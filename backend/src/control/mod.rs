@@ -6,6 +6,7 @@
 
 mod apply;
 mod bonds;
+mod candidate;
 mod capture;
 mod controller;
 mod descriptors;
@@ -21,6 +22,7 @@ mod groups;
 mod handle;
 mod interface;
 mod interfaces;
+mod keeping;
 mod learned;
 mod leased;
 mod links;
@@ -63,7 +65,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::rand::{GetRandomFlags, getrandom};
 use viaduct_switch::{Limits, Switch, conntrack};
 
-use crate::config::Config;
+use crate::changes::Start;
 use crate::control::controller::{Controller, Parts};
 use crate::control::security::Security;
 use crate::dataplane::Dataplane;
@@ -72,6 +74,7 @@ use crate::gateway::{self, Gateways};
 use crate::memory::install_poison_handler;
 use crate::vhost_user::PatchBay;
 
+pub use candidate::{Candidate, Source};
 pub use capture::{Capture, CaptureQuestion, Names};
 pub use edit::PortEdit;
 pub use error::{ApplyError, RunError};
@@ -80,6 +83,7 @@ pub use figures::{Figures, TableFigures};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};
+pub use keeping::{RunningState, differences};
 pub use learned::ADDRESSES_MAX;
 pub use stations::{FeedRequest, STATION_PAGE_MAX, StationChange, StationError};
 pub use tables::{PAGE_MAX, Selection, SelectionError, Tables};
@@ -94,14 +98,18 @@ pub use watch::WatchQuestion;
 /// # Errors
 /// Why it did not start. Once it runs, nothing short of a broken event loop ends it.
 pub fn run(
-    config: Config,
-    reload: impl FnMut() -> Result<Config, String> + 'static,
+    start: impl Into<Start>,
+    reload: impl FnMut() -> Result<Candidate, String> + 'static,
     ready: impl FnOnce(Handle),
 ) -> Result<(), RunError> {
+    let mut start: Start = start.into();
     let signals = take_signals().map_err(|error| RunError::Setup { what: "signal descriptor", error })?;
     descriptors::raise_limit();
+    let keeper = start.take_keeper();
+    let keeper = keeper.map_err(|error| RunError::Setup { what: "thread of changes", error })?;
     install_poison_handler().map_err(|error| RunError::Setup { what: "SIGBUS handler", error })?;
     let seed = || random_seed().map_err(|error| RunError::Setup { what: "random seed", error });
+    let config = &start.config;
     let connections = conntrack::Limits::of(config.switch.connections);
     let limits = Limits { connections, ..Limits::default() };
     let switch = Arc::new(Switch::new(seed()?, limits));
@@ -126,8 +134,18 @@ pub fn run(
     let bay = PatchBay::new(Box::new(dataplane));
     let open = Box::new(device::open);
     let (reload, gateway) = (Box::new(reload), gateways.handle().clone());
-    let parts =
-        Parts { bay, switch, security, commands, signals, gateways: gateway, open, reload, first: config };
+    let parts = Parts {
+        bay,
+        switch,
+        security,
+        commands,
+        signals,
+        gateways: gateway,
+        open,
+        reload,
+        first: start,
+        keeper,
+    };
     serve(parts, || ready(handle))
 }
 

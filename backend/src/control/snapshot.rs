@@ -21,6 +21,7 @@ impl Controller {
         let meters = with_pauses(self.meters.statuses(&self.config), &ports);
         Snapshot {
             generation: self.generation,
+            configuration: self.keeping.status(),
             uptime_s: self.started.elapsed().as_secs(),
             ports,
             networks: self.network_statuses(),

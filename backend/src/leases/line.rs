@@ -7,12 +7,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Key, LeaseFileError, LeaseFileWarning};
+use crate::durable::{checked, line};
 
 /// The version of the format.
 const VERSION: u32 = 1;
-
-/// Digits of the checksum, and the space behind it.
-const CHECKSUM: usize = 9;
 
 /// A lease as it is kept: names and wall-clock time, which mean the same to the next process.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -54,24 +52,17 @@ struct First {
 
 /// The file's first line.
 pub(super) fn first() -> String {
-    with_checksum(&First { viaduct_leases: VERSION })
+    line(&First { viaduct_leases: VERSION })
 }
 
 /// The line that notes a lease.
 pub(super) fn of_record(record: &Record) -> String {
-    with_checksum(record)
+    line(record)
 }
 
 /// The line that notes that an address is free.
 pub(super) fn of_end(network: &str, address: IpAddr) -> String {
-    with_checksum(&End { network, address, until_s: 0 })
-}
-
-/// Any line.
-pub(super) fn with_checksum(value: &impl Serialize) -> String {
-    // Numbers, texts and addresses are written without fail; an empty line is passed over when it is read.
-    let text = serde_json::to_string(value).unwrap_or_default();
-    format!("{:08x} {text}\n", crc32(text.as_bytes()))
+    line(&End { network, address, until_s: 0 })
 }
 
 /// What a file says in the end.
@@ -120,31 +111,4 @@ fn record(number: usize, line: &[u8]) -> Result<Record, LeaseFileWarning> {
     let record: Record = serde_json::from_str(text)
         .map_err(|error| LeaseFileWarning::Unknown { line: number, problem: error.to_string() })?;
     Ok(record)
-}
-
-/// A line's text, if its checksum is right.
-pub(super) fn checked(line: &[u8]) -> Option<&str> {
-    let (checksum, text) = line.split_at_checked(CHECKSUM)?;
-    let is_right = checksum == format!("{:08x} ", crc32(text)).as_bytes();
-    if is_right { std::str::from_utf8(text).ok() } else { None }
-}
-
-/// IEEE 802.3-2018, 3.2.9.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut remainder = u32::MAX;
-    for byte in bytes {
-        remainder ^= u32::from(*byte);
-        for _ in 0..8 {
-            remainder = (remainder >> 1) ^ (0xedb8_8320 & (remainder & 1).wrapping_neg());
-        }
-    }
-    !remainder
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_checksum_of_the_check_text_is_the_known_one() {
-        assert_eq!(super::crc32(b"123456789"), 0xcbf4_3926);
-    }
 }

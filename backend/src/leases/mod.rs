@@ -29,16 +29,17 @@ mod line;
 mod own;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) use clock::WallClock;
 pub use error::{LeaseFileError, LeaseFileWarning};
 pub use line::Record;
 pub(crate) use own::OwnLease;
+
+use crate::durable;
 
 /// The longest file that is read, in bytes: that of half a million leases.
 pub const FILE_MAX: u64 = 128 << 20;
@@ -176,7 +177,7 @@ impl LeaseFile {
     /// From now on the disk is full, or has room again.
     pub(crate) fn set_full(&mut self, is_full: bool) {
         let path = if is_full { Path::new("/dev/full") } else { &self.path };
-        self.file = OpenOptions::new().append(true).open(path).unwrap();
+        self.file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
     }
 }
 
@@ -196,27 +197,11 @@ fn read(path: &Path) -> Result<Vec<u8>, LeaseFileError> {
     Ok(content)
 }
 
-/// A new file beside the one at `path`, whose place it is to take.
-fn beside(path: &Path) -> io::Result<(File, PathBuf)> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let _ = fs::remove_file(&temporary);
-    let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&temporary)?;
-    Ok((file, temporary.into()))
-}
-
 /// Writes all that counts beside the file, and puts it in its place once it is on the disk.
 fn write_anew(path: &Path, records: &BTreeMap<Key, Record>) -> io::Result<File> {
-    let (mut file, temporary) = beside(path)?;
     let lines = records.values().map(line::of_record);
     let text: String = std::iter::once(line::first()).chain(lines).collect();
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(file)
+    durable::replace(path, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use viaduct_switch::dhcp::Route;
 use viaduct_switch::dhcp::client::Lease;
 use viaduct_switch::{MacAddress, Nanos};
 
-use super::{WallClock, beside, line};
+use super::WallClock;
+use crate::durable::{beside, checked, line};
 
 /// The longest file that is read, in bytes: far more than a DHCP message tells.
 const FILE_MAX: usize = 64 << 10;
@@ -80,7 +81,7 @@ impl OwnLease {
     /// What a file says; `None`: there is none, or it is damaged.
     pub(crate) fn read(path: &Path) -> Option<Self> {
         let content = fs::read(path).ok().filter(|content| content.len() <= FILE_MAX)?;
-        serde_json::from_str(line::checked(content.strip_suffix(b"\n")?)?).ok()
+        serde_json::from_str(checked(content.strip_suffix(b"\n")?)?).ok()
     }
 
     /// Writes the file.
@@ -93,7 +94,7 @@ impl OwnLease {
             let _ = fs::create_dir_all(folder);
         }
         let (mut file, temporary) = beside(path)?;
-        file.write_all(line::with_checksum(self).as_bytes())?;
+        file.write_all(line(self).as_bytes())?;
         fs::rename(temporary, path)
     }
 }

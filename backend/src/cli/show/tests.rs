@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::model::{
-    FlowCacheStatus, InterfaceStatus, LinkState, MemberStatus, MulticastGroupStatus, MulticastStatus,
-    NetworkStatus, PortState, PortStatus, QosStatus, Traffic, WorkerStatus,
+    ConfigurationStatus, FlowCacheStatus, InterfaceStatus, LinkState, MemberStatus, MulticastGroupStatus,
+    MulticastStatus, NetworkStatus, PortState, PortStatus, QosStatus, Traffic, WorkerStatus,
 };
 
 fn port(name: &str, state: PortState) -> PortStatus {
@@ -58,6 +58,7 @@ fn snapshot() -> Snapshot {
     let long = "a-port-whose-name-is-as-long-as-a-name-can-be-in-this-program-1";
     Snapshot {
         generation: 3,
+        configuration: ConfigurationStatus::default(),
         uptime_s: 65,
         ports: vec![
             port("vm1", PortState::Running),
