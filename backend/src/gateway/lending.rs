@@ -165,8 +165,9 @@ impl Lender {
             match orders.recv_timeout(self.sleep()) {
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return self.end(),
                 Ok(order) => self.follow(order),
-                Err(RecvTimeoutError::Timeout) => self.set_clock(),
+                Err(RecvTimeoutError::Timeout) => {}
             }
+            self.set_clock();
             loop {
                 match orders.try_recv() {
                     Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.end(),

@@ -34,6 +34,23 @@ pub struct Record {
     pub host_name: Option<String>,
     /// When the lease ends, in seconds since 1970.
     pub until_s: u64,
+    /// When that was noted, by the same clock.
+    #[serde(default)]
+    pub noted_s: u64,
+}
+
+impl Record {
+    /// Where the clock says less than when this was noted, it was set back, or began anew: the lease lasts no longer for that.
+    pub(super) fn settle_clock(&mut self, now_s: u64) {
+        let back = self.noted_s.saturating_sub(now_s);
+        self.shift(-i128::from(back));
+    }
+
+    /// The same moments by a clock that says `by_s` more.
+    pub(super) fn shift(&mut self, by_s: i128) {
+        let moved = |moment: u64| u64::try_from((i128::from(moment) + by_s).max(1)).unwrap_or(u64::MAX);
+        (self.until_s, self.noted_s) = (moved(self.until_s), moved(self.noted_s));
+    }
 }
 
 /// What says that an address is free.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 3f1c9a02 {"viaduct_leases":1}
-//! 9be05d11 {"network":"home","address":"10.0.0.100","port":"vm1","client":"0152540000000a","mac":"52:54:00:00:00:0a","until_s":1790000000}
+//! 9be05d11 {"network":"home","address":"10.0.0.100","port":"vm1","client":"0152540000000a","mac":"52:54:00:00:00:0a","until_s":1790000000,"noted_s":1789996400}
 //! 07aa41c3 {"network":"home","address":"10.0.0.100","until_s":0}
 //! ```
 //!
@@ -19,6 +19,10 @@
 //!
 //! **Why not a database.** All of it is in memory anyway, bounded by the ranges of the networks; a change is one system call;
 //! the file can be read and mended by people, and needs no library.
+//!
+//! **Clocks.** What is noted is the wall clock's time. A clock that is set while the process runs has everything noted anew
+//! ([`LeaseFile::shift`]); one that says less than when a lease was noted makes no lease last longer. One that leapt ahead between two
+//! processes ends leases early, as if they had been lost.
 //!
 //! **Bounds.** Where more than half of the lines are out of date, [`LeaseFile::tidy`] writes the file anew beside itself and
 //! renames it, so that at any moment there is one whole file. One that is longer than [`FILE_MAX`] is not read.
@@ -74,6 +78,7 @@ impl LeaseFile {
         let content = read(path)?;
         let mut warnings = Vec::new();
         let mut records = line::read(path, &content, &mut warnings)?;
+        records.values_mut().for_each(|record| record.settle_clock(now_s));
         records.retain(|_, record| record.until_s > now_s);
         let file = write_anew(path, &records).map_err(|source| failed("write", source))?;
         let lines = records.len();
@@ -115,6 +120,19 @@ impl LeaseFile {
             self.append(&line::of_end(network, address))?;
             self.records.remove(&key);
         }
+        Ok(())
+    }
+
+    /// Tells that the clock says `by_s` more than what was noted by: everything is noted anew.
+    ///
+    /// # Errors
+    /// If the file cannot be written: then it goes by the clock of before.
+    pub fn shift(&mut self, by_s: i128) -> Result<(), LeaseFileError> {
+        let mut records = self.records.clone();
+        records.values_mut().for_each(|record| record.shift(by_s));
+        self.file = write_anew(&self.path, &records).map_err(|source| self.failed("write", source))?;
+        (self.lines, self.records) = (records.len(), records);
+        (self.is_synced, self.is_torn) = (true, false);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ fn record(last: u8, until_s: u64) -> Record {
         mac: "52:54:00:00:00:0a".into(),
         host_name: last.is_multiple_of(2).then(|| "guest".to_owned()),
         until_s,
+        noted_s: 0,
     }
 }
 
@@ -68,6 +69,26 @@ fn a_file_that_was_cut_anywhere_holds_what_stood_before() {
         // It was written anew: the damage is gone.
         assert_eq!(open(&path).1, []);
     }
+}
+
+#[test]
+fn a_clock_that_was_set_back_or_began_anew_makes_no_lease_last_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("leases");
+    let (mut file, _) = LeaseFile::open(&path, 0).unwrap();
+    // An hour from the moment when it is noted.
+    file.put(Record { noted_s: 1_790_000_000, ..record(1, 1_790_003_600) }).unwrap();
+    let left = |now_s: u64| {
+        let (file, _) = LeaseFile::open(&path, now_s).unwrap();
+        file.records().map(|record| record.until_s - now_s).collect::<Vec<_>>()
+    };
+    assert_eq!(left(1_790_000_100), [3500], "the clock goes on");
+    // Nobody knows how long ago it was noted: it lasts as it did then, also by a clock that begins anew, and the file says so.
+    assert_eq!(left(1_789_990_000), [3600]);
+    assert_eq!(left(1_789_990_600), [3000]);
+    assert_eq!(left(5), [3600]);
+    assert_eq!(left(3000), [605]);
+    assert_eq!(left(1_790_000_100), [0; 0], "a leap ahead ends it");
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl<'a> Books<'a> {
             mac: lease.mac.to_string(),
             host_name: lease.host_name.as_ref().map(ToString::to_string),
             until_s: self.journal.unix_s(lease.until),
+            noted_s: self.journal.unix_s(self.now),
         };
         self.journal.put(self.now, record)
     }

@@ -12,6 +12,9 @@ use crate::leases::{LeaseFile, LeaseFileError, Record, WallClock};
 /// How long to wait before a file that failed is tried again.
 const RETRY: Nanos = Nanos::from_seconds(1);
 
+/// What the wall clock may differ from the one that was counted on without having been set, in seconds.
+const DRIFT_MAX_S: u128 = 2;
+
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
@@ -35,8 +38,17 @@ impl Journal {
         journal
     }
 
+    /// Takes note of what the wall clock says. Where it was set, and did not just drift, all that is noted is noted by it.
     pub(super) fn set_clock(&mut self, now: Nanos, unix_s: u64) {
-        self.clock = WallClock::new(now, unix_s);
+        let clock = WallClock::new(now, unix_s);
+        let by_s = i128::from(clock.unix_s(now)) - i128::from(self.clock.unix_s(now));
+        if by_s.unsigned_abs() <= DRIFT_MAX_S {
+            return;
+        }
+        self.clock = clock;
+        if let Some(Err(error)) = self.file.as_mut().map(|file| file.shift(by_s)) {
+            self.fail(now, &error);
+        }
     }
 
     /// The wall clock's time, in seconds since 1970; of a part of a second, its end.

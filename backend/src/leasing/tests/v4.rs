@@ -24,6 +24,28 @@ fn a_lease_survives_that_the_process_is_killed_and_goes_on() {
 }
 
 #[test]
+fn a_clock_that_is_set_while_leases_run_changes_none_of_them() {
+    for clock in [UNIX_S + 1_000_000, UNIX_S - 1_000_000, 1000] {
+        let mut lab = Lab::new();
+        let address = lab.lent(10, 1).unwrap();
+        lab.leasing.set_clock(at(20), clock);
+        assert_eq!(lab.leasing.leases()[0].until, at(3610), "it lasts as long");
+        assert_eq!(lab.leasing.leases()[0].until_s, clock + 3590);
+        let other = lab.lent(30, 2).unwrap();
+        // The process after it, which knows the clock from the beginning, 980 s later.
+        lab.leasing = Leasing::open(&lab.path(), Nanos(0), clock + 980);
+        lab.leasing.configure(plan(), Nanos(0)).unwrap();
+        let left: Vec<_> = lab.leasing.leases().iter().map(|lease| (lease.address, lease.until)).collect();
+        let mut expected = [(address.into(), at(2610)), (other.into(), at(2630))];
+        expected.sort();
+        assert_eq!(left, expected, "{clock}");
+        // A second more or less is none.
+        lab.leasing.set_clock(at(10), clock + 991);
+        assert_eq!(lab.leasing.failure(), None);
+    }
+}
+
+#[test]
 fn a_process_that_is_killed_anywhere_while_it_notes_forgets_nothing_that_was_answered() {
     let mut lab = Lab::new();
     let mut answered: Vec<String> = Vec::new();
