@@ -217,6 +217,45 @@ fn what_runs_is_compared_with_the_file_saved_and_discarded() {
     assert!(daemon.directory().join("state/changes.aside").exists());
 }
 
+#[test]
+fn a_port_is_added_and_removed_at_run_time_and_a_restart_knows() {
+    let mut daemon = Daemon::start(&text(0));
+    let mut guests = pair(&daemon, &NicOptions::default());
+    let added = words(&daemon.command(&["port", "add", "vm9", "--network", "lab", "--field", "queues = 2"]));
+    assert!(added.starts_with("+ port vm9\n1 change made"), "{added}");
+    let wrong = daemon.command(&["port", "add", "vm10", "--network", "lob"]);
+    let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(
+        !wrong.status.success() && told.contains("port.vm10.network") && told.contains("\"lab\""),
+        "{told}"
+    );
+    let unheard = daemon.command(&["port", "remove", "vm10"]);
+    assert!(String::from_utf8_lossy(&unheard.stderr).contains("there is no port vm10"));
+    let (_, generation, _) = ask(&daemon, ("GET", "/v1/changes"), None, "");
+    let body = "network = 'lab'\n";
+    let (status, _, _) = ask(&daemon, ("PUT", "/v1/ports/vm11"), Some(generation + 1), body);
+    assert_eq!(status, 412);
+    words(&daemon.command(&["port", "remove", "p"]));
+    daemon.kill();
+    daemon.restart();
+    let mut late = Nic::connect(&daemon.socket("vm9"), &NicOptions::default());
+    for (guest, port) in guests.iter_mut().zip(["a", "b"]) {
+        guest.resume(session::connect(&daemon.socket(port)));
+    }
+    greet(&mut guests, 1);
+    let _ = late.take();
+    assert!(!daemon.socket("p").exists());
+    let saved = words(&daemon.command(&["save", "--stdout"]));
+    assert!(
+        saved.contains("[port.vm9]\nnetwork = \"lab\"\nqueues = 2\n") && !saved.contains("[port.p]"),
+        "{saved}"
+    );
+    words(&daemon.command(&["port", "remove", "vm9"]));
+    assert!(words(&daemon.command(&["diff"])).starts_with("- port p\n1 difference"));
+    let dry = words(&daemon.command(&["port", "add", "p", "--network", "lab", "--dry-run"]));
+    assert!(dry.contains("+ port p") && dry.contains("nothing was changed"), "{dry}");
+}
+
 /// A file system of its own at a folder, until this is dropped.
 struct Mounted(PathBuf);
 
@@ -245,8 +284,11 @@ fn mount(arguments: &[&str]) {
 #[test]
 fn a_full_disk_and_a_read_only_one_keep_nobody_from_changing_anything() {
     let mut daemon = Daemon::start(&text(0));
-    let mut guests = pair(&daemon, &NicOptions::default());
+    // The process may only go where it found its folders.
+    daemon.kill();
     let disk = Mounted::tmpfs(daemon.directory().join("state"), "size=64k");
+    daemon.restart();
+    let mut guests = pair(&daemon, &NicOptions::default());
     let set = |daemon: &Daemon, group: u64| {
         let body = format!("{{\"groups\": [\"g{group}\"], \"qos\": \"q{group}\"}}");
         let (status, _, answer) = ask(daemon, ("PATCH", "/v1/ports/p"), None, &body);

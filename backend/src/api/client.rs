@@ -238,6 +238,15 @@ impl Client {
         self.ask("PATCH", &format!("/v1/ports/{port}{query}"), body.map_err(|error| self.broken(&error))?)
     }
 
+    /// Declares a port by the lines that would stand under its name in the file; with `dry_run` only asks what that would change.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or refuses; then nothing was changed.
+    pub fn declare(&self, port: &str, lines: String, dry_run: bool) -> Result<Applied, ClientError> {
+        let query = if dry_run { "?dry_run=true" } else { "" };
+        self.ask("PUT", &format!("/v1/ports/{port}{query}"), lines.into_bytes())
+    }
+
     /// Feeds a station of a network, beside those that are fed; `station` as in docs/api.md.
     ///
     /// # Errors

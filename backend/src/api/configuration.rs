@@ -37,7 +37,7 @@ pub(super) async fn changes(State(shared): Api) -> Result<Response, Refused> {
 }
 
 fn compared(state: RunningState) -> Differences {
-    let RunningState { generation, file, running, not_kept } = state;
+    let RunningState { generation, file, running, not_kept, .. } = state;
     let configuration = ConfigurationStatus { file: file.clone(), is_changed: !running.is_file(), not_kept };
     let mut told = Differences { generation, configuration, ..Differences::default() };
     match text_of(&file) {

@@ -70,7 +70,9 @@ impl Operation {
 
     /// Whether it changes the configuration, or a table that has a generation, so that `If-Match` guards it.
     pub(super) fn is_change(&self) -> bool {
-        matches!(self.method, "put" | "patch") || (self.method != "get" && self.path.contains("/stations"))
+        matches!(self.method, "put" | "patch")
+            || (self.method != "get"
+                && ["/stations", "/v1/ports/"].iter().any(|kind| self.path.contains(kind)))
     }
 }
 
@@ -239,6 +241,16 @@ fn changes() -> Vec<Operation> {
         )
         .asks(DRY_RUN)
         .takes(Content::Text("application/toml")),
+        operation(
+            "put",
+            "/v1/ports/{name}",
+            "Declares a port by the lines that would stand under its name in the file",
+            (of(), put(ports::declare)),
+        )
+        .asks(DRY_RUN)
+        .takes(Content::Text("application/toml")),
+        operation("delete", "/v1/ports/{name}", "Takes a port away", (of(), delete(ports::remove)))
+            .asks(DRY_RUN),
         operation(
             "patch",
             "/v1/ports/{name}",

@@ -31,6 +31,8 @@ pub(super) struct Shared {
     uploads: Semaphore,
     /// Scrapes are made one after the other.
     pub(super) scrapes: Semaphore,
+    /// So are ports.
+    pub(super) placing: Semaphore,
     pub(super) tally: Arc<Tally>,
     /// Those who may listen to events at once.
     pub(super) listeners: Arc<Semaphore>,
@@ -53,7 +55,8 @@ pub(super) type Api = State<Arc<Shared>>;
 pub(super) fn router(handle: Handle, tally: Arc<Tally>) -> Router {
     let (uploads, scrapes) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(1));
     let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
-    let shared = Shared { handle, uploads, scrapes, tally, listeners };
+    let placing = Semaphore::new(1);
+    let shared = Shared { handle, uploads, scrapes, placing, tally, listeners };
     routed().fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(Arc::new(shared))
 }
 
@@ -298,7 +301,7 @@ async fn unknown_path() -> Refused {
 async fn unknown_method() -> Refused {
     Refused::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET reads a state, PUT replaces /v1/config and a network's stations, PATCH changes a port, \
-         POST asks /v1/trace, /v1/watch and /v1/capture and adds stations, DELETE ends /v1/connections and stations; nothing else is known",
+        "GET reads a state, PUT replaces /v1/config, a port and a network's stations, PATCH changes a port, \
+         POST asks /v1/trace, /v1/watch and /v1/capture and adds stations, DELETE ends /v1/connections, ports and stations; nothing else is known",
     )
 }

@@ -61,7 +61,8 @@ impl Control {
                     Some(Command::TraceSample { answer, .. }) => answer.send(Trace::default()).unwrap(),
                     Some(Command::Running(answer)) => {
                         let (file, running) = (PathBuf::new(), Running::of_file("[network.lab]\n"));
-                        let state = RunningState { generation, file, running, not_kept: None };
+                        let ports = ["vm1".to_owned()].into();
+                        let state = RunningState { generation, file, running, ports, not_kept: None };
                         answer.send(Box::new(state)).unwrap();
                     }
                     Some(Command::Figures(answer)) => {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use toml_edit::{Array, DocumentMut, Item, TableLike, TomlError, Value};
+use toml_edit::{Array, DocumentMut, Item, Table, TableLike, TomlError, Value};
 
-use crate::control::PortEdit;
+use super::{ChangedPort, Declared};
 
 /// Why a text with changes cannot be made.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -12,18 +12,34 @@ pub enum ComposeError {
     /// The text is no TOML.
     #[error("the text that runs cannot be read: {0}")]
     Text(#[from] TomlError),
+    /// What is to stand under a port's name is no TOML.
+    #[error("what is to stand under [port.{port}] is no TOML: {error}")]
+    Lines {
+        /// The port.
+        port: String,
+        /// What is wrong.
+        error: TomlError,
+    },
     /// The text has no such port or uplink.
     #[error("port {0} was changed, and is not declared")]
     NoPort(String),
 }
 
 /// The text `document` with these changes of ports.
-pub(super) fn compose(document: &str, ports: &BTreeMap<String, PortEdit>) -> Result<String, ComposeError> {
+pub(super) fn compose(document: &str, ports: &BTreeMap<String, ChangedPort>) -> Result<String, ComposeError> {
     if ports.is_empty() {
         return Ok(document.to_owned());
     }
     let mut text: DocumentMut = document.parse()?;
-    for (name, edit) in ports {
+    for (name, ChangedPort { declared: place, edit, .. }) in ports {
+        match place {
+            Declared::InText => {}
+            Declared::By(lines) => declare(&mut text, name, lines)?,
+            Declared::Nowhere => remove(&mut text, name),
+        }
+        if edit.is_empty() {
+            continue;
+        }
         let port = declared(&mut text, name).ok_or_else(|| ComposeError::NoPort(name.clone()))?;
         if let Some(groups) = &edit.groups {
             set(port, "groups", Value::Array(groups.iter().collect::<Array>()));
@@ -44,6 +60,34 @@ fn declared<'t>(text: &'t mut DocumentMut, name: &str) -> Option<&'t mut dyn Tab
     };
     let kind = ["port", "uplink"].into_iter().find(has)?;
     text.get_mut(kind)?.as_table_like_mut()?.get_mut(name)?.as_table_like_mut()
+}
+
+/// Declares a port as this table says, in the place of the one of that name, or behind all others.
+fn declare(text: &mut DocumentMut, name: &str, lines: &str) -> Result<(), ComposeError> {
+    let table: DocumentMut =
+        lines.parse().map_err(|error| ComposeError::Lines { port: name.to_owned(), error })?;
+    let ports = text.entry("port").or_insert_with(|| {
+        let mut all = Table::new();
+        // `[port]` itself is not written.
+        all.set_implicit(true);
+        Item::Table(all)
+    });
+    let mut table = table.into_table();
+    // Behind what stands before it.
+    table.set_position(None);
+    if let Some(all) = ports.as_table_mut() {
+        all.insert(name, Item::Table(table));
+    } else {
+        let all = ports.as_inline_table_mut().ok_or_else(|| ComposeError::NoPort(name.to_owned()))?;
+        all.insert(name, Value::InlineTable(table.into_inline_table()));
+    }
+    Ok(())
+}
+
+fn remove(text: &mut DocumentMut, name: &str) {
+    if let Some(ports) = text.get_mut("port").and_then(Item::as_table_like_mut) {
+        ports.remove(name);
+    }
 }
 
 /// Sets a field; the comment behind the one that was there stays.

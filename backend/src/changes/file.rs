@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChangesError, Noted, Running};
-use crate::control::PortEdit;
+use super::{ChangesError, Noted, PortChange, Running};
 use crate::durable::{checked, line, replace, sync_folder};
 
 /// The version of the format.
@@ -27,7 +26,7 @@ enum Record<'a> {
     ViaductChanges(u32),
     File(Cow<'a, str>),
     Document(Cow<'a, str>),
-    Port { name: Cow<'a, str>, edit: Cow<'a, PortEdit> },
+    Port { name: Cow<'a, str>, change: Cow<'a, PortChange> },
 }
 
 /// What a file holds.
@@ -84,13 +83,15 @@ fn record(line: &[u8]) -> Option<Record<'static>> {
 fn noted(record: Record<'static>) -> Option<Noted> {
     match record {
         Record::Document(text) => Some(Noted::Document((&*text).into())),
-        Record::Port { name, edit } => Some(Noted::Port { name: name.into_owned(), edit: edit.into_owned() }),
+        Record::Port { name, change } => {
+            Some(Noted::Port { name: name.into_owned(), change: change.into_owned() })
+        }
         Record::ViaductChanges(_) | Record::File(_) => None,
     }
 }
 
-fn of_port(name: &str, edit: &PortEdit) -> String {
-    line(&Record::Port { name: name.into(), edit: Cow::Borrowed(edit) })
+fn of_port(name: &str, change: &PortChange) -> String {
+    line(&Record::Port { name: name.into(), change: Cow::Borrowed(change) })
 }
 
 /// The file's whole content.
@@ -98,7 +99,8 @@ fn whole(running: &Running) -> String {
     let Running { file, document, ports } = running;
     let first = [line(&Record::ViaductChanges(VERSION)), line(&Record::File((&**file).into()))];
     let document = document.iter().map(|text| line(&Record::Document((&**text).into())));
-    let ports = ports.iter().map(|(name, edit)| of_port(name, edit));
+    let ports =
+        ports.iter().flat_map(|(name, port)| port.changes().map(move |change| of_port(name, &change)));
     first.into_iter().chain(document).chain(ports).collect()
 }
 
@@ -190,7 +192,7 @@ impl ChangeFile {
 /// The lines that say this; `None`: it takes more than lines.
 fn lines_of(since: &[Noted]) -> Option<String> {
     let lines = since.iter().map(|noted| match noted {
-        Noted::Port { name, edit } => Some(of_port(name, edit)),
+        Noted::Port { name, change } => Some(of_port(name, change)),
         Noted::File(_) | Noted::Document(_) => None,
     });
     lines.collect()

@@ -9,7 +9,8 @@
 //!     4f6e3a10 {"viaduct_changes":1}
 //!     8d0c22b7 {"file":"[network.lab]\n…"}          what the file said when it was read
 //!     19e07c55 {"document":"[network.lab]\n…"}      what the API was sent instead, if it was
-//!     c0ffee12 {"port":{"name":"vm1","edit":{"groups":["web"]}}}
+//!     c0ffee12 {"port":{"name":"vm1","change":{"edit":{"groups":["web"]}}}}
+//!     5b1d00e9 {"port":{"name":"vm9","change":{"declare":{"lines":"network = \"lab\"\n","is_new":true}}}}
 //! ```
 //!
 //! **The file wins.** The changes count for the text on which they were made. Where the file says something else when the
@@ -44,6 +45,8 @@ pub(crate) use keeper::{Keeper, Receipt};
 pub(crate) use start::refuse;
 pub use start::{Start, resume};
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::PortEdit;
 
 /// What happened to what runs.
@@ -58,8 +61,33 @@ pub(crate) enum Noted {
         /// Its name.
         name: String,
         /// What was changed of it.
-        edit: PortEdit,
+        change: PortChange,
     },
+}
+
+impl Noted {
+    /// A port is declared by these lines, or gone.
+    pub(crate) fn of_port(name: String, lines: Option<String>, is_new: bool) -> Self {
+        let change = lines.map_or(PortChange::Remove, |lines| PortChange::Declare { lines, is_new });
+        Self::Port { name, change }
+    }
+}
+
+/// What happened to a port.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum PortChange {
+    /// Some of its fields are others.
+    Edit(PortEdit),
+    /// It is declared by these lines.
+    Declare {
+        /// What stands under its name.
+        lines: String,
+        /// Whether there was none of that name.
+        is_new: bool,
+    },
+    /// It is gone.
+    Remove,
 }
 
 /// How what runs came about. Copies share the texts.
@@ -70,7 +98,54 @@ pub struct Running {
     /// What runs instead of it.
     document: Option<Arc<str>>,
     /// Changes of single ports, by name.
-    ports: BTreeMap<String, PortEdit>,
+    ports: BTreeMap<String, ChangedPort>,
+}
+
+/// How a port is not what the text says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct ChangedPort {
+    /// The text has none of that name.
+    is_new: bool,
+    declared: Declared,
+    /// What changed since it was declared.
+    edit: PortEdit,
+}
+
+/// Where a port is declared.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+enum Declared {
+    /// In the text.
+    #[default]
+    InText,
+    /// By these lines.
+    By(String),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl ChangedPort {
+    fn follow(&mut self, change: PortChange) {
+        match change {
+            PortChange::Edit(edit) => self.edit.follow(edit),
+            PortChange::Declare { lines, .. } => self.place(Declared::By(lines)),
+            PortChange::Remove => self.place(Declared::Nowhere),
+        }
+    }
+
+    fn place(&mut self, declared: Declared) {
+        *self = Self { is_new: self.is_new, declared, edit: PortEdit::default() };
+    }
+
+    /// The fewest changes that make it so.
+    fn changes(&self) -> impl Iterator<Item = PortChange> + '_ {
+        let declared = match &self.declared {
+            Declared::InText => None,
+            Declared::By(lines) => Some(PortChange::Declare { lines: lines.clone(), is_new: self.is_new }),
+            Declared::Nowhere => Some(PortChange::Remove),
+        };
+        let edit = (!self.edit.is_empty()).then(|| PortChange::Edit(self.edit.clone()));
+        declared.into_iter().chain(edit)
+    }
 }
 
 impl Running {
@@ -100,6 +175,16 @@ impl Running {
         document::compose(self.document.as_ref().unwrap_or(&self.file), &self.ports)
     }
 
+    /// What would run if a port were declared by these lines, or gone: as [`Running::text`].
+    ///
+    /// # Errors
+    /// If the lines are no TOML.
+    pub fn text_with(&self, port: &str, lines: Option<&str>, is_new: bool) -> Result<String, ComposeError> {
+        let mut changed = self.clone();
+        changed.note(Noted::of_port(port.to_owned(), lines.map(str::to_owned), is_new));
+        changed.text()
+    }
+
     pub(crate) fn note(&mut self, noted: Noted) {
         match noted {
             Noted::File(text) => *self = Self::of_file(text),
@@ -107,7 +192,23 @@ impl Running {
                 self.ports.clear();
                 self.document = (text != self.file).then_some(text);
             }
-            Noted::Port { name, edit } => self.ports.entry(name).or_default().follow(edit),
+            Noted::Port { name, change } => self.note_port(name, change),
+        }
+    }
+}
+
+impl Running {
+    /// What came and went is forgotten, so that guests that come and go under ever new names leave nothing.
+    fn note_port(&mut self, name: String, change: PortChange) {
+        let is_new = matches!(change, PortChange::Declare { is_new: true, .. });
+        let is_over = change == PortChange::Remove && self.ports.get(&name).is_some_and(|port| port.is_new);
+        if is_over {
+            self.ports.remove(&name);
+        } else {
+            self.ports
+                .entry(name)
+                .or_insert_with(|| ChangedPort { is_new, ..ChangedPort::default() })
+                .follow(change);
         }
     }
 }

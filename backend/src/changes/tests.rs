@@ -33,12 +33,13 @@ fn config(text: &str) -> Config {
 
 fn groups(port: &str, groups: &[&str]) -> Noted {
     let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-    Noted::Port { name: port.to_owned(), edit: PortEdit::groups(groups) }
+    let change = PortChange::Edit(PortEdit::groups(groups));
+    Noted::Port { name: port.to_owned(), change }
 }
 
 fn qos(port: &str, qos: Option<&str>) -> Noted {
     let edit = PortEdit { groups: None, qos: Some(qos.map(str::to_owned)) };
-    Noted::Port { name: port.to_owned(), edit }
+    Noted::Port { name: port.to_owned(), change: PortChange::Edit(edit) }
 }
 
 fn after(noted: &[Noted]) -> Running {
@@ -59,7 +60,13 @@ fn day() -> Vec<Noted> {
         Noted::Document(other.into()),
         qos("vm2", Some("gold")),
         groups("vm1", &["db"]),
+        declared("vm9", "network = \"lab\"\n", true),
+        Noted::of_port("vm2".to_owned(), None, false),
     ]
+}
+
+fn declared(port: &str, lines: &str, is_new: bool) -> Noted {
+    Noted::of_port(port.to_owned(), Some(lines.to_owned()), is_new)
 }
 
 #[test]
@@ -93,6 +100,49 @@ fn ports_that_are_written_in_another_way_are_found_too() {
     let mut running = Running::of_file(FILE);
     running.note(qos("vm9", None));
     assert!(running.text().unwrap_err().to_string().contains("vm9"));
+}
+
+#[test]
+fn ports_come_and_go_in_the_text_however_ports_are_written_there() {
+    let came = after(&[declared("vm9", "network = \"lab\"\nqueues = 2\n", true)]).text().unwrap();
+    assert_eq!(came, format!("{FILE}\n[port.vm9]\nnetwork = \"lab\"\nqueues = 2\n"));
+    assert_eq!(config(&came).ports.len(), 3);
+    let gone = after(&[Noted::of_port("vm1".to_owned(), None, false)]).text().unwrap();
+    assert_eq!(config(&gone).ports.keys().collect::<Vec<_>>(), ["vm2"]);
+    for text in [
+        "",
+        "[port]\nvm1 = { network = 'lab' }\n",
+        "port = { vm1 = { network = 'lab' } }\n",
+        "port.vm1.network = 'lab'\n",
+    ] {
+        let text = format!("{text}[network.lab]\n");
+        let mut running = Running::of_file(text.as_str());
+        running.note(declared("vm9", "network = 'lab'\nstorm = { broadcast = '5pps' }\n", true));
+        running.note(qos("vm9", None));
+        let there = running.text().unwrap();
+        let ports = config(&there).ports;
+        assert_eq!(
+            (ports.contains_key("vm9"), ports.contains_key("vm1")),
+            (true, text.contains("vm1")),
+            "{there}"
+        );
+    }
+    let mut wrong = Running::of_file(FILE);
+    wrong.note(declared("vm9", "network lab", true));
+    wrong.text().unwrap_err();
+}
+
+#[test]
+fn a_port_that_came_and_went_leaves_nothing_and_one_of_the_text_stays_away() {
+    let gone = |port: &str| Noted::of_port(port.to_owned(), None, false);
+    assert!(after(&[declared("vm9", "", true), groups("vm9", &["web"]), gone("vm9")]).is_file());
+    let away = after(&[gone("vm1")]);
+    assert!(!away.is_file());
+    // It comes back otherwise, and goes once more.
+    let again = after(&[gone("vm1"), declared("vm1", "network = 'lab'\n", true), gone("vm1")]);
+    assert_eq!(again, away);
+    let other = after(&[groups("vm1", &["db"]), declared("vm1", "network = 'lab'\n", false)]);
+    assert_eq!(config(&other.text().unwrap()).ports["vm1"].groups, None);
 }
 
 #[test]

@@ -23,7 +23,8 @@ fn own_daemon(text: &[u8], name: &str) -> Result<Client, Failure> {
     Ok(Client::new(config::parse(text, name, &ThisHost)?.config.switch.api_socket()))
 }
 
-fn refused(error: ClientError, file: &str) -> Failure {
+/// Why it was refused, with all that is wrong in `file`.
+pub(super) fn refused(error: ClientError, file: &str) -> Failure {
     match error {
         ClientError::Refused { refusal, .. } => Failure::in_file(refusal, file),
         other => other.into(),

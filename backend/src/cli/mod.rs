@@ -174,6 +174,8 @@ Examples:
   viaduct port set web3 --groups web               web3 gets what members of web may have, and no more
   viaduct port set web3 --groups web,monitored --dry-run
   viaduct port set web3 --qos gold                 what it sends and gets is held to [qos.gold] from now on
+  viaduct port add vm9 --network lab               a guest more
+  viaduct port remove vm9
 
 What is set holds, after a restart, too, until a file is applied or read again; `viaduct save` writes it into the file.")]
     Port {
@@ -248,6 +250,18 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum PortChange {
+    /// Declare a port, or another way to an existing one, as under [port.NAME] of the file
+    #[command(after_help = set::ADD_EXAMPLES)]
+    Add(set::Added),
+    /// Take a port away: its guest loses its link
+    #[command(after_help = "Example:\n  viaduct port remove vm9")]
+    Remove {
+        /// The port
+        port: String,
+        /// Change nothing, only tell what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Give the port other security groups, another QoS, or both; what is not named stays
     #[command(
         after_help = "Examples:\n  viaduct port set web3 --groups web,monitored\n  viaduct port set web3 --qos gold"
@@ -328,6 +342,10 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
             let qos = if *no_qos { Some(None) } else { qos.clone().map(Some) };
             let edit = PortEdit { groups: groups.clone(), qos };
             set::set(&locate.client()?, port, &edit, *dry_run, style)
+        }
+        Command::Port { change: PortChange::Add(added) } => set::add(&locate.client()?, added, style),
+        Command::Port { change: PortChange::Remove { port, dry_run } } => {
+            set::remove(&locate.client()?, port, *dry_run, style)
         }
         Command::QemuArgs { port, memory, nic_only } => {
             plug::qemu_args(&locate.port(port)?, (!nic_only).then_some(memory), style)

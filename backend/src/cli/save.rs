@@ -17,8 +17,8 @@ use crate::model::{ConfigurationStatus, Differences};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   viaduct save                              what runs is what the file says from now on
-  viaduct save --stdout | diff viaduct.toml -
-  viaduct save --to /root/today.toml        another file; the daemon's stays as it is";
+  viaduct save --stdout > what-runs.toml
+  viaduct save --to today.toml              another file; the daemon's stays as it is";
 
 /// How often what runs is written anew because it changed meanwhile.
 const ATTEMPTS: usize = 5;

@@ -12,6 +12,15 @@ pub enum Source {
     File(Arc<str>),
     /// Somebody sent this text.
     Text(Arc<str>),
+    /// What runs, with one port declared anew or gone.
+    Port {
+        /// Its name.
+        name: String,
+        /// The lines under its name; `None`: it is gone.
+        lines: Option<String>,
+        /// Whether there was none of that name.
+        is_new: bool,
+    },
     /// No text: it is not kept.
     Nowhere,
 }
@@ -36,6 +45,7 @@ impl Source {
         match self {
             Self::File(text) => Some(Noted::File(text)),
             Self::Text(text) => Some(Noted::Document(text)),
+            Self::Port { name, lines, is_new } => Some(Noted::of_port(name, lines, is_new)),
             Self::Nowhere => None,
         }
     }

@@ -1,10 +1,11 @@
 //! What of the configuration is kept for the next process.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use event_manager::EventOps;
 
-use crate::changes::{self, ChangesError, Keeper, Noted, Receipt, Running};
+use crate::changes::{self, ChangesError, Keeper, Noted, PortChange, Receipt, Running};
 use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::{ApplyError, Candidate, Change, Changes, PortEdit, plan};
@@ -28,6 +29,8 @@ pub struct RunningState {
     pub file: PathBuf,
     /// How what runs came about.
     pub running: Running,
+    /// The names of all ports.
+    pub ports: BTreeSet<String>,
     /// Why changes are not kept, if they cannot be.
     pub not_kept: Option<String>,
 }
@@ -77,7 +80,8 @@ impl Controller {
         if dry_run || changes.changes.is_empty() {
             return Ok((changes, None));
         }
-        let receipt = self.keeping.note(Noted::Port { name: name.to_owned(), edit });
+        let receipt =
+            self.keeping.note(Noted::Port { name: name.to_owned(), change: PortChange::Edit(edit) });
         Ok((changes, receipt))
     }
 
@@ -105,6 +109,7 @@ impl Controller {
             generation: self.generation,
             file: self.keeping.file.clone(),
             running: self.keeping.running.clone(),
+            ports: self.config.ports.keys().cloned().collect(),
             not_kept: self.keeping.problem(),
         }
     }

@@ -48,8 +48,9 @@ impl Record {
 
     /// The same moments by a clock that says `by_s` more.
     pub(super) fn shift(&mut self, by_s: i128) {
-        let moved = |moment: u64| u64::try_from((i128::from(moment) + by_s).max(1)).unwrap_or(u64::MAX);
-        (self.until_s, self.noted_s) = (moved(self.until_s), moved(self.noted_s));
+        let moved =
+            |moment: u64, least| u64::try_from((i128::from(moment) + by_s).max(least)).unwrap_or(u64::MAX);
+        (self.until_s, self.noted_s) = (moved(self.until_s, 1), moved(self.noted_s, 0));
     }
 }
 
