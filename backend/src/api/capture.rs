@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
+use viaduct_switch::PortIndex;
 
 use super::diagnosis::question;
 use super::lasting::{Lasting, pieces};
@@ -139,7 +140,10 @@ impl Teller {
             let taken = self.capture.reader.take(PORTION);
             let pause = PAUSES[usize::from(!taken.is_empty())];
             if !taken.is_empty() {
-                self.learn_names(handle).await;
+                if !self.learn_names(handle).await {
+                    tracing::info!("a capture ends: one of its ports is gone, or another one by now");
+                    return Ok(());
+                }
                 self.keep_time();
                 for (record, bytes) in &taken {
                     self.tell(record, bytes)?;
@@ -161,13 +165,14 @@ impl Teller {
         }
     }
 
-    /// Learns what is called how, if that has changed.
-    async fn learn_names(&mut self, handle: &Handle) {
+    /// Learns what is called how, if that has changed. False: what was captured may be another port's by now, or nobody tells whose
+    /// it is.
+    async fn learn_names(&mut self, handle: &Handle) -> bool {
         let (handle, known) = (handle.clone(), self.capture.names.generation);
-        // A control thread that does not answer is told by other requests.
-        if let Ok(Ok(Some(names))) = blocking(move || handle.names(known)).await {
-            self.capture.names = names;
-        }
+        let Ok(Ok(answer)) = blocking(move || handle.names(known)).await else { return false };
+        let Some(names) = answer else { return true };
+        let before = std::mem::replace(&mut self.capture.names, names);
+        are_same(&self.capture.ports, &before, &self.capture.names)
     }
 
     /// Follows the host's clock when it was set.
@@ -201,6 +206,14 @@ impl Teller {
         }
         Ok(())
     }
+}
+
+/// Whether all these ports are there, as they were before.
+fn are_same(ports: &[String], before: &Names, now: &Names) -> bool {
+    let of = |names: &Names| names.ports.iter().filter(|(_, name)| ports.contains(name)).count();
+    let stays =
+        |(index, name): (&PortIndex, &String)| !ports.contains(name) || now.ports.get(index) == Some(name);
+    before.ports.iter().all(stays) && of(now) == ports.len()
 }
 
 /// Which interface a frame was seen at; none if the number is another port's by now.

@@ -67,10 +67,17 @@ pub(super) async fn guard(State(turns): State<Arc<Semaphore>>, request: Request,
                      a browser send it (DNS rebinding)";
         return Refused::new(StatusCode::MISDIRECTED_REQUEST, error).into_response();
     }
-    let Ok(_turn) = turns.acquire().await else {
+    let Ok(turn) = turns.acquire_owned().await else {
         return Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the API ends; try again").into_response();
     };
-    next.run(request).await
+    // The turn ends with the answer, not with the client: one that asks and hangs up has its question answered all the same.
+    let answered = tokio::spawn(async move {
+        let _turn = turn;
+        next.run(request).await
+    });
+    let ended =
+        |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer's task ended; see the daemon's log");
+    answered.await.map_err(ended).into_response()
 }
 
 fn machine_name() -> String {

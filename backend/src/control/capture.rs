@@ -61,7 +61,7 @@ impl Controller {
     pub(super) fn capture(&mut self, question: CaptureQuestion) -> Result<Capture, TraceError> {
         let CaptureQuestion { mut ports, all, entering, leaving, snaplen, program } = question;
         if all {
-            ports = self.config.ports.keys().cloned().collect();
+            ports = self.config.ports.keys().chain(self.config.uplinks.keys()).cloned().collect();
         }
         ports.sort_unstable();
         ports.dedup();

@@ -462,8 +462,9 @@ impl Taps {
                 tap.end(&burst);
             }
         }
+        let captures = self.captures.len();
         for capture in self.captures.iter_mut().filter(|_| self.is_capturing) {
-            capture.end(&burst);
+            capture.end(&burst, captures);
         }
         (self.looking, self.is_capturing) = (0, false);
     }

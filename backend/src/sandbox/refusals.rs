@@ -17,6 +17,9 @@ const PLACES: usize = 16;
 const TOLD_MAX: u64 = 16;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Their number when the log told of one last.
+static TOLD: AtomicU64 = AtomicU64::new(0);
 /// Thread and system call, each in 32 bits; 0 is free.
 static NOTED: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
 /// The descriptor in `WAKE`, which a handler may read; -1 before there is one.
@@ -41,7 +44,9 @@ pub(crate) fn tell() {
     let count = count();
     for place in &NOTED {
         let noted = place.swap(0, Ordering::AcqRel);
-        if noted != 0 && (count <= TOLD_MAX || count.is_power_of_two()) {
+        let is_news = count <= TOLD_MAX || count >= 2 * TOLD.load(Ordering::Relaxed);
+        if noted != 0 && is_news {
+            TOLD.store(count, Ordering::Relaxed);
             let (thread, call) = (noted >> 32, noted & u64::from(u32::MAX));
             let name = std::fs::read_to_string(format!("/proc/self/task/{thread}/comm")).unwrap_or_default();
             error!(

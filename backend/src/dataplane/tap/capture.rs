@@ -2,8 +2,9 @@
 //!
 //! What a frame's fate was is noted as for samples. Then a capture looks at all frames of its ports, not at some: the filter runs here, so
 //! that only what is wanted is copied, into two rings of fixed size (bytes, and what is known of them), without a lock or an allocation. What
-//! finds no room is lost and counted, and so is what comes when the budget of ten milliseconds is used up: about a fifth of a worker's
-//! time, whatever guests send and however slow the reader is.
+//! finds no room is lost and counted, and so is what comes when the budget of ten milliseconds is used up, which all captures share: about a
+//! fifth of a worker's time, whatever guests send and however slow the reader is. All that is looked at or copied is charged, whether the
+//! filter wants it or not, and nothing is for which there is no room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -28,8 +29,14 @@ const WORKER_BYTES: [usize; 2] = [1 << 20, 4 << 20];
 /// Frames of one worker that may wait.
 const RECORDS: usize = 8192;
 
-/// What one worker captures in ten milliseconds: frames, bytes, and steps of filters.
+/// What one worker captures in ten milliseconds: frames, bytes that are copied, and steps of filters.
 const BUDGET: Budget = Budget { records: 2048, bytes: 4 << 20, steps: 1 << 19 };
+
+/// What it takes to look at a frame, in steps of a filter.
+const LOOK_STEPS: u32 = 32;
+
+/// Bytes up to which a frame is copied for a filter that looks behind its head, before all of it is.
+const GLANCE_BYTES: usize = 2048;
 
 /// Captured ports up to which a flood that waits its turn is shown at each of them.
 const FLOODED_PORTS: usize = 64;
@@ -219,6 +226,15 @@ struct Budget {
     steps: u32,
 }
 
+impl Budget {
+    /// The part of one of so many that share it.
+    fn shared_by(self, count: usize) -> Self {
+        let count = count.max(1);
+        let share = u32::try_from(count).unwrap_or(u32::MAX);
+        Self { records: self.records / share, bytes: self.bytes / count, steps: self.steps / share }
+    }
+}
+
 /// A worker's end.
 #[derive(Debug)]
 pub(in crate::dataplane) struct Capture {
@@ -268,10 +284,10 @@ impl Capture {
         self.shared.wanted.leaving
     }
 
-    /// Captures what is wanted of a burst.
-    pub(super) fn end(&mut self, burst: &Looked<'_>) {
+    /// Captures what is wanted of a burst, with its share of the budget of `captures` captures.
+    pub(super) fn end(&mut self, burst: &Looked<'_>, captures: usize) {
         let Self { shared, ring } = self;
-        ring.renew(burst.now);
+        ring.renew(burst.now, captures);
         for (frame, noted) in burst.frames.iter().zip(burst.noted) {
             let source = frame.meta.source;
             let rest = burst.segments.get(frame.payload.first as usize, frame.payload.count as usize);
@@ -328,12 +344,19 @@ fn each_receiver(
 }
 
 impl Ring {
-    /// Has what it may do in ten milliseconds again, if they are over.
-    fn renew(&mut self, now: Nanos) {
+    /// Has its share of what may be done in ten milliseconds again, if they are over.
+    fn renew(&mut self, now: Nanos, captures: usize) {
         let slot = now.0 / SLOT_NS;
         if slot != self.slot {
-            (self.slot, self.left) = (slot, BUDGET);
+            (self.slot, self.left) = (slot, BUDGET.shared_by(captures));
         }
+    }
+
+    /// Whether something may be done still, and a frame of which so many bytes are kept would find room.
+    fn has_room(&self, kept: usize) -> bool {
+        let Budget { records, bytes, steps } = self.left;
+        let may_look = records > 0 && bytes > 0 && steps > 0;
+        may_look && !self.records.is_full() && self.bytes.slots() >= kept
     }
 
     /// Takes a frame, if it is wanted and there is room.
@@ -345,27 +368,30 @@ impl Ring {
     ) {
         let Some(counters) = shared.counters(record.port) else { return };
         counters.seen.fetch_add(1, Relaxed);
-        if self.left.records == 0 || self.left.bytes == 0 || self.left.steps == 0 {
+        let wanted = &shared.wanted;
+        let most = wanted.snaplen.min(record.length) as usize;
+        if !self.has_room(most.min(FRAME_MAX)) {
             counters.lost.fetch_add(1, Relaxed);
             return;
         }
+        self.left.steps = self.left.steps.saturating_sub(LOOK_STEPS);
         let front = put_together(head, tags.bytes(), &mut self.whole);
-        let mut view = View { bytes: &mut self.whole, front, filled: front, rest, length: record.length };
-        let wanted = &shared.wanted;
-        if wanted.program.as_ref().is_some_and(|program| !program.wants(&mut view, &mut self.left.steps)) {
+        let (filled, copied, length) = (front, front, record.length);
+        let mut view = View { bytes: &mut self.whole, front, filled, copied, rest, length };
+        let is_wanted =
+            wanted.program.as_ref().is_none_or(|program| program.wants(&mut view, &mut self.left.steps));
+        let kept = if is_wanted { view.fill(most) } else { 0 };
+        self.left.bytes = self.left.bytes.saturating_sub(view.copied);
+        if !is_wanted {
             return;
         }
-        let kept = view.fill(wanted.snaplen.min(record.length) as usize);
-        let has_room = !self.records.is_full() && self.bytes.slots() >= kept;
-        let bytes = self.whole.get(..kept).filter(|_| has_room).unwrap_or_default();
-        let is_taken = has_room && self.bytes.push_entire_slice(bytes).is_ok();
+        let is_taken = self.bytes.push_entire_slice(self.whole.get(..kept).unwrap_or_default()).is_ok();
         if !is_taken || self.records.push(Captured { kept, ..record }).is_err() {
             counters.lost.fetch_add(1, Relaxed);
             return;
         }
         counters.captured.fetch_add(1, Relaxed);
         self.left.records -= 1;
-        self.left.bytes = self.left.bytes.saturating_sub(kept);
     }
 }
 
@@ -388,6 +414,8 @@ struct View<'a> {
     /// Bytes before the payload, and all that are there.
     front: usize,
     filled: usize,
+    /// Bytes that were copied for it so far.
+    copied: usize,
     rest: &'a [Segment],
     length: u32,
 }
@@ -398,7 +426,9 @@ impl View<'_> {
         if end > self.filled {
             let end = end.min(self.bytes.len());
             let room = self.bytes.get_mut(self.front..end).unwrap_or_default();
-            self.filled = self.front + copy_some(self.rest, room);
+            let copied = copy_some(self.rest, room);
+            self.filled = self.front + copied;
+            self.copied += copied;
         }
         end.min(self.filled)
     }
@@ -413,7 +443,8 @@ impl Packet for View<'_> {
         let from = usize::try_from(at).ok()?;
         let end = from.checked_add(count).filter(|end| *end <= self.length as usize)?;
         if end > self.filled {
-            self.fill(self.length as usize);
+            let all = self.length as usize;
+            self.fill(if end <= GLANCE_BYTES { all.min(GLANCE_BYTES) } else { all });
         }
         self.bytes.get(..self.filled)?.get(from..end)
     }

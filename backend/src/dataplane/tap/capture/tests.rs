@@ -168,5 +168,47 @@ fn a_filter_that_takes_long_ends_with_its_budget() {
     let (mut taps, reader) = started(CaptureWanted { program, leaving: false, ..wanted(&[1]) });
     (0..10).for_each(|_| carry(&mut taps, (1, 2), &vec![frame(60); 64], 0, SLOT));
     let (seen, captured, lost) = tally(&reader);
-    assert_eq!((seen, captured, lost), (640, 0, 640 - u64::from(BUDGET.steps) / 4096));
+    assert_eq!((seen, captured, lost), (640, 0, 640 - u64::from(BUDGET.steps.div_ceil(4096 + LOOK_STEPS))));
+}
+
+#[test]
+fn what_a_filter_looks_at_and_does_not_want_is_charged_as_well() {
+    let program = Some(Program::new(&compile("ether[1400] = 0x77").unwrap()).unwrap());
+    let (mut taps, reader) = started(CaptureWanted { program, leaving: false, ..wanted(&[1]) });
+    (0..64).for_each(|_| carry(&mut taps, (1, 2), &vec![frame(1514); 64], 0, SLOT));
+    let (seen, captured, lost) = tally(&reader);
+    let looked = seen - lost;
+    assert_eq!((seen, captured), (4096, 0));
+    assert!((looked - 1) * 1514 < BUDGET.bytes as u64, "{looked} frames were copied to be looked at");
+}
+
+#[test]
+fn nothing_is_copied_for_a_reader_that_has_no_room() {
+    let (mut taps, reader) = started(CaptureWanted { leaving: false, ..wanted(&[1]) });
+    let burst = vec![frame(1514); 64];
+    for slot in 0..100 {
+        (0..2).for_each(|_| carry(&mut taps, (1, 2), &burst, 0, Nanos(slot * SLOT_NS)));
+    }
+    let left = taps.captures[0].ring.left;
+    assert_eq!((left.bytes, left.steps, left.records), (BUDGET.bytes, BUDGET.steps, BUDGET.records));
+    let (seen, captured, lost) = tally(&reader);
+    assert_eq!(captured + lost, seen);
+}
+
+#[test]
+fn captures_share_one_budget() {
+    let (mut taps, reader) = started(CaptureWanted { leaving: false, ..wanted(&[1]) });
+    let (second, _, mut captures) =
+        captures(1, CaptureWanted { leaving: false, ..wanted(&[1]) }, Instant::now());
+    taps.add_capture(captures.remove(0));
+    (0..100).for_each(|_| carry(&mut taps, (1, 2), &vec![frame(60); 64], 0, SLOT));
+    assert_eq!(tally(&reader).1, u64::from(BUDGET.records / 2));
+    assert_eq!(tally(&second).1, u64::from(BUDGET.records / 2));
+}
+
+#[test]
+fn a_budget_is_shared_evenly() {
+    let Budget { records, bytes, steps } = BUDGET.shared_by(4);
+    assert_eq!((records, bytes, steps), (BUDGET.records / 4, BUDGET.bytes / 4, BUDGET.steps / 4));
+    assert_eq!(BUDGET.shared_by(0).records, BUDGET.records);
 }
