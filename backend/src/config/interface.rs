@@ -8,7 +8,7 @@ use super::reader::TableReader;
 use super::{Driver, Interface, values};
 
 /// Where `ip netns` keeps namespaces by their names (ip-netns(8)).
-const NAMED_NAMESPACES: &str = "/run/netns";
+pub(crate) const NAMED_NAMESPACES: &str = "/run/netns";
 
 /// The longest name of an interface in bytes (IFNAMSIZ with the final zero is 16: netdevice(7)).
 const NAME_MAX: usize = 15;

@@ -63,6 +63,7 @@ pub use dns::{AskedVia, Dns};
 pub use gateway::{GatewaySettings, Metadata, MetadataServer};
 pub use groups::{DEFAULT_GROUP, Egress, Group, GroupRule};
 pub use host::{Host, InterfaceUse, ThisHost};
+pub(crate) use interface::NAMED_NAMESPACES;
 pub use json_schema::json_schema;
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};
 pub(crate) use membership::written as written_tag_types;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Interface, Role};
+use crate::config::{Config, Interface, NAMED_NAMESPACES, Role};
 
 /// What is kept.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -33,6 +33,12 @@ impl Grants {
     pub(super) fn of(config: &Config, file: &Path) -> Self {
         let namespaces: BTreeSet<PathBuf> = interfaces(config).filter_map(|it| it.netns).collect();
         let process = namespaces.iter().find(|path| path.starts_with("/proc")).cloned();
+        let enters = config.switch.namespaces.unwrap_or(!namespaces.is_empty());
+        let named = namespaces.iter().filter_map(|path| path.parent().map(Path::to_owned));
+        let places: Vec<PathBuf> =
+            named.chain([PathBuf::from(NAMED_NAMESPACES)]).filter(|_| enters).collect();
+        // Where it is missing, the first name to come brings it: too late for us.
+        places.iter().for_each(|place| drop(std::fs::create_dir_all(place)));
         let read = READ
             .map(PathBuf::from)
             .into_iter()
@@ -40,9 +46,9 @@ impl Grants {
             .chain(folders_of(Path::new(NAME_SERVERS)));
         Self {
             changed: changed(config).inspect(|folder| drop(std::fs::create_dir_all(folder))).collect(),
-            read: read.collect(),
+            read: read.chain(places).collect(),
             devices: vec![PathBuf::from("/dev/net/tun")],
-            namespaces: config.switch.namespaces.unwrap_or(!namespaces.is_empty()),
+            namespaces: enters,
             process,
         }
     }

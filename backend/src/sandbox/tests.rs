@@ -245,6 +245,7 @@ fn a_configuration_says_what_is_kept() {
     let container = format!("{text}[port.c]\nnetwork = 'lab'\ntype = 'veth'\ninterface = 'c'\nnetns = ");
     let named = Grants::of(&config(&format!("{container}'c'")), Path::new("x"));
     assert_eq!((named.namespaces, named.process), (true, None));
+    assert!(named.read.contains(Path::new("/run/netns")) && !grants.read.contains(Path::new("/run/netns")));
     let process = Grants::of(&config(&format!("{container}4711")), Path::new("x"));
     assert_eq!((process.namespaces, process.process), (true, Some(PathBuf::from("/proc/4711/ns/net"))));
 }
