@@ -1,12 +1,14 @@
 //! QEMU's and libvirt's end of a port: the command line and the domain XML that go with it.
 //!
-//! Pure functions from a [`GuestPort`] to text; nothing is started and no file is read.
+//! Pure functions from a [`GuestPort`] to text, and from a domain's XML to its ports; nothing is started and no file is read.
 
 mod command_line;
+mod domain;
 mod libvirt;
 mod quote;
 
 pub use command_line::{Arg, guest_memory_args, qemu_args};
+pub use domain::{DomainError, DomainPort, Field, NAMESPACE, domain_ports};
 pub use libvirt::{DOMAIN_NEEDS, libvirt_interface};
 pub use quote::shell_word;
 

@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::daemon::Daemon;
@@ -51,6 +52,19 @@ impl Libvirt {
     /// If it is not installed, does not start, or this user is not root.
     #[must_use]
     pub fn start() -> Self {
+        Self::launch(None)
+    }
+
+    /// As [`Libvirt::start`], with this script as hook of QEMU's domains.
+    ///
+    /// # Panics
+    /// As there.
+    #[must_use]
+    pub fn start_with_hook(script: &str) -> Self {
+        Self::launch(Some(script))
+    }
+
+    fn launch(hook: Option<&str>) -> Self {
         let folder =
             tempfile::Builder::new().prefix("viaduct-libvirt-").tempdir().expect("a folder for libvirt");
         let path = folder.path();
@@ -62,6 +76,12 @@ impl Libvirt {
         open_to(&path.join("guests"), 0o777);
         fs::write(path.join("etc/libvirtd.conf"), LIBVIRTD_CONF).expect("libvirtd's configuration");
         fs::write(path.join("etc/qemu.conf"), QEMU_CONF).expect("libvirt's configuration of QEMU");
+        if let Some(script) = hook {
+            let hooks = path.join("etc/hooks/qemu.d");
+            fs::create_dir_all(&hooks).expect("a folder for hooks");
+            fs::write(hooks.join("viaduct"), script).expect("the hook");
+            open_to(&hooks.join("viaduct"), 0o755);
+        }
         fs::write(path.join("hidden"), "").expect("a file to hide devices with");
         open_to(&path.join("hidden"), 0o600);
         // libvirt changes the owner of what a domain boots: it gets copies.
@@ -92,9 +112,44 @@ impl Libvirt {
     /// # Panics
     /// If it fails; the message has what it said.
     pub fn virsh(&self, arguments: &[&str]) -> String {
+        run_to_end(ANSWER_WITHIN, "virsh", &[&["--quiet", "--connect", &self.uri()], arguments].concat())
+    }
+
+    /// What virsh says when it refuses.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn refusal(&self, arguments: &[&str]) -> String {
+        let output =
+            Command::new("virsh").args(["--quiet", "--connect", &self.uri()]).args(arguments).output();
+        let output = output.expect("virsh is missing: scripts/setup installs it");
+        assert!(!output.status.success(), "virsh {arguments:?} was not refused");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    fn uri(&self) -> String {
         let socket = self.folder.path().join("run/libvirt/libvirt-sock");
-        let uri = format!("qemu+unix:///system?socket={}", socket.display());
-        run_to_end(ANSWER_WITHIN, "virsh", &[&["--quiet", "--connect", &uri], arguments].concat())
+        format!("qemu+unix:///system?socket={}", socket.display())
+    }
+
+    /// A file with this XML, for virsh.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    #[must_use]
+    pub fn file(&self, name: &str, xml: &str) -> String {
+        let file = self.folder.path().join(format!("{name}.xml"));
+        fs::write(&file, xml).expect("a file of XML");
+        file.to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    /// Defines the domain `name`, or defines it anew.
+    ///
+    /// # Panics
+    /// If libvirt refuses the XML.
+    pub fn define(&self, name: &str, xml: &str) {
+        self.virsh(&["define", "--validate", &self.file(name, xml)]);
     }
 
     /// Defines and starts the domain `name` with the XML that `viaduct libvirt-xml` prints for the port of
@@ -104,9 +159,18 @@ impl Libvirt {
     /// If libvirt refuses the XML or the guest does not come up.
     #[must_use]
     pub fn boot(&self, daemon: &Daemon, name: &str, address: &str) -> Domain<'_> {
-        let file = self.folder.path().join(format!("{name}.xml"));
-        fs::write(&file, self.domain_xml(daemon, name, address)).expect("the domain's XML");
-        self.virsh(&["define", "--validate", file.to_str().expect("a path in UTF-8")]);
+        self.boot_with(daemon, name, address, "")
+    }
+
+    /// As [`Libvirt::boot`], with these elements in the domain.
+    ///
+    /// # Panics
+    /// As there.
+    #[must_use]
+    pub fn boot_with(&self, daemon: &Daemon, name: &str, address: &str, elements: &str) -> Domain<'_> {
+        let name_element = format!("<name>{name}</name>");
+        let xml = self.domain_xml(daemon, name, address);
+        self.define(name, &xml.replacen(&name_element, &format!("{name_element}\n  {elements}"), 1));
         self.boot_again(name)
     }
 

@@ -53,7 +53,7 @@ pub(super) async fn guard(State(turns): State<Arc<Semaphore>>, request: Request,
         let error = "events are told at the Unix socket: an answer that lasts would keep a place that others need here";
         return Refused::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
     }
-    if request.uri().path() == "/v1/config" {
+    if matches!(request.uri().path(), "/v1/config" | "/v1/changes") {
         let error = "the file's own words, comments among them, are told at the Unix socket alone";
         return Refused::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
     }

@@ -166,7 +166,11 @@ impl ChangeFile {
     fn remove(&mut self) -> io::Result<()> {
         self.file = None;
         match fs::remove_file(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // Whoever removed it may not have got that to the disk.
+            Err(error) if error.kind() == ErrorKind::NotFound => match sync_folder(&self.path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                synced => synced,
+            },
             Err(error) => Err(error),
             Ok(()) => sync_folder(&self.path),
         }

@@ -5,6 +5,7 @@
 //! text of a checked configuration.
 //!
 //! ```text
+//!   state_dir/lock                                  held by the one daemon that keeps its state here
 //!   state_dir/changes
 //!     4f6e3a10 {"viaduct_changes":1}
 //!     8d0c22b7 {"file":"[network.lab]\n…"}          what the file said when it was read
@@ -31,6 +32,7 @@ mod document;
 mod error;
 mod file;
 mod keeper;
+mod lock;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -42,8 +44,9 @@ use std::sync::Arc;
 pub use document::ComposeError;
 pub use error::ChangesError;
 pub(crate) use keeper::{Keeper, Receipt};
+pub use lock::{StateInUse, lock};
 pub(crate) use start::refuse;
-pub use start::{Start, resume};
+pub use start::{Start, peek, resume};
 
 use serde::{Deserialize, Serialize};
 

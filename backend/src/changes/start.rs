@@ -76,6 +76,14 @@ pub fn resume(file: &Path, (text, config): (&str, Config), fresh: bool, host: &d
     Start { file: file.to_owned(), config, running, fallback, kept: Some((path, is_dirty)) }
 }
 
+/// The configuration that [`resume`] would have run first where that is not the file's; nothing is changed or told.
+#[must_use]
+pub fn peek((text, config): (&str, &Config), fresh: bool, host: &dyn Host) -> Option<Config> {
+    let found =
+        read(&path_in(&config.switch.state_dir)).and_then(|content| wanted(content, text, fresh, host));
+    found.ok().flatten().map(|(changed, _)| changed)
+}
+
 /// The changed configuration, if there is one.
 fn wanted(
     content: Option<Content>,

@@ -21,6 +21,7 @@ mod events;
 mod failure;
 mod gateways;
 mod groups;
+mod libvirt_hook;
 mod locate;
 mod log;
 mod man;
@@ -211,6 +212,10 @@ Examples:
         port: String,
     },
 
+    /// What libvirt calls when a domain starts or ends: ports that its `<metadata>` names come and go with it
+    #[command(after_help = libvirt_hook::EXAMPLES)]
+    LibvirtHook(libvirt_hook::Arguments),
+
     /// Tell what would become of a packet that enters at a port: each stage, what it looks at, what decides
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::Arguments),
@@ -351,6 +356,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
             plug::qemu_args(&locate.port(port)?, (!nic_only).then_some(memory), style)
         }
         Command::LibvirtXml { port } => plug::libvirt_xml(&locate.port(port)?, style),
+        Command::LibvirtHook(arguments) => libvirt_hook::hook(locate, arguments),
         Command::Trace(arguments) => trace::trace(&locate.client()?, arguments, style),
         Command::Watch(arguments) => watch::watch(&locate.client()?, arguments, style),
         Command::Capture(arguments) => capture::capture(&locate.client()?, arguments, style),

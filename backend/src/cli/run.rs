@@ -16,7 +16,7 @@ use crate::sandbox;
 use crate::vhost_user::{Access, Listener};
 
 /// Runs the switch until it is told to end. The API's socket comes first: a second daemon in the same folder ends
-/// here, before it touches a guest's socket. Then the process is confined, while it has one thread.
+/// here, before it touches a guest's socket, and so does one with the same `state_dir`. Then the process is confined, while it has one thread.
 pub(super) fn run(locate: &Locate, fresh: bool) -> Result<(), Failure> {
     let file = locate.file();
     // Others are told of it, who may be elsewhere.
@@ -26,7 +26,9 @@ pub(super) fn run(locate: &Locate, fresh: bool) -> Result<(), Failure> {
     let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
     let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
     let tcp = settings.api_listen.map(api::listen).transpose().map_err(Failure::new)?;
-    sandbox::enter(&config, &file);
+    let _state = changes::lock(&settings.state_dir).map_err(Failure::new)?;
+    let changed = changes::peek((&text, &config), fresh, &ThisHost);
+    sandbox::enter(&config, changed.as_ref(), &file);
     let _log = Log::start().map_err(no_log)?;
     tracing::info!(
         "viaduct {}, process {}, configuration {}",

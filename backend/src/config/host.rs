@@ -1,8 +1,11 @@
 //! What the configuration has to know about the machine.
 
+use std::collections::BTreeMap;
+
 use nix::ifaddrs::getifaddrs;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{Group, Pid};
+use parking_lot::Mutex;
 
 /// Facts about the machine that a file is checked against; tests make their own.
 pub trait Host {
@@ -37,7 +40,7 @@ impl Host for ThisHost {
     }
 
     fn has_group(&self, name: &str) -> bool {
-        matches!(Group::from_name(name), Ok(Some(_)))
+        group_of(name).is_some()
     }
 
     fn interface_use(&self, name: &str) -> InterfaceUse {
@@ -46,6 +49,19 @@ impl Host for ThisHost {
             || is_default_v6(&routes("/proc/net/ipv6_route"), name);
         InterfaceUse { addresses: addresses(name), default_route }
     }
+}
+
+/// The number of the machine's group `name`. One that was found is not looked up again: groups may come from where a confined process
+/// cannot read (nsswitch.conf(5)).
+#[must_use]
+pub fn group_of(name: &str) -> Option<u32> {
+    static FOUND: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+    if let Some(number) = FOUND.lock().get(name) {
+        return Some(*number);
+    }
+    let number = Group::from_name(name).ok().flatten()?.gid.as_raw();
+    FOUND.lock().insert(name.to_owned(), number);
+    Some(number)
 }
 
 fn addresses(name: &str) -> Vec<String> {

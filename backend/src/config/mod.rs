@@ -62,7 +62,7 @@ pub use dhcp6::{AdvertisingMode, Dhcp6};
 pub use dns::{AskedVia, Dns};
 pub use gateway::{GatewaySettings, Metadata, MetadataServer};
 pub use groups::{DEFAULT_GROUP, Egress, Group, GroupRule};
-pub use host::{Host, InterfaceUse, ThisHost};
+pub use host::{Host, InterfaceUse, ThisHost, group_of};
 pub(crate) use interface::NAMED_NAMESPACES;
 pub use json_schema::json_schema;
 pub use load::{FILE_SIZE_MAX, Loaded, load, parse, read};

@@ -95,10 +95,12 @@ impl Controller {
         let path = changes::path_in(&first.switch.state_dir);
         match (self.apply(first, false, ops), fallback) {
             (Err(error), Some((config, running))) => {
+                // What keeps the file from running, too, may be over when the daemon is started again: the changes stay for that.
+                let applied = self.apply(config, false, ops)?;
                 changes::refuse(&path, &ChangesError::Refused(error.to_string()));
                 // Nobody waits for it.
                 let _ = self.keeping.note(Noted::File(running.file().into()));
-                self.apply(config, false, ops)
+                Ok(applied)
             }
             (applied, _) => applied,
         }

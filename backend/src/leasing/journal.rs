@@ -45,9 +45,10 @@ impl Journal {
         if by_s.unsigned_abs() <= DRIFT_MAX_S {
             return;
         }
-        self.clock = clock;
-        if let Some(Err(error)) = self.file.as_mut().map(|file| file.shift(by_s)) {
-            self.fail(now, &error);
+        // Until that has been noted it is tried again.
+        match self.file.as_mut().map(|file| file.shift(by_s)) {
+            Some(Err(error)) => self.fail(now, &error),
+            _ => self.clock = clock,
         }
     }
 

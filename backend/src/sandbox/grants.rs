@@ -28,12 +28,14 @@ const READ: [&str; 3] = ["/etc", "/proc", "/sys"];
 const NAME_SERVERS: &str = "/etc/resolv.conf";
 
 impl Grants {
-    /// What `config`, read from `file`, needs. Folders of sockets and of the state are made if they are missing: what
-    /// does not exist cannot be granted.
-    pub(super) fn of(config: &Config, file: &Path) -> Self {
-        let namespaces: BTreeSet<PathBuf> = interfaces(config).filter_map(|it| it.netns).collect();
+    /// What any of `configs`, the first of which was read from `file`, needs. Folders of sockets and of the state are made if they are
+    /// missing: what does not exist cannot be granted.
+    pub(super) fn of(configs: &[&Config], file: &Path) -> Self {
+        let namespaces: BTreeSet<PathBuf> =
+            configs.iter().flat_map(|config| interfaces(config)).filter_map(|it| it.netns).collect();
         let process = namespaces.iter().find(|path| path.starts_with("/proc")).cloned();
-        let enters = config.switch.namespaces.unwrap_or(!namespaces.is_empty());
+        let said = configs.iter().find_map(|config| config.switch.namespaces);
+        let enters = said.unwrap_or(!namespaces.is_empty());
         let named = namespaces.iter().filter_map(|path| path.parent().map(Path::to_owned));
         let places: Vec<PathBuf> =
             named.chain([PathBuf::from(NAMED_NAMESPACES)]).filter(|_| enters).collect();
@@ -45,7 +47,11 @@ impl Grants {
             .chain(folders_of(file))
             .chain(folders_of(Path::new(NAME_SERVERS)));
         Self {
-            changed: changed(config).inspect(|folder| drop(std::fs::create_dir_all(folder))).collect(),
+            changed: configs
+                .iter()
+                .flat_map(|config| changed(config))
+                .inspect(|folder| drop(std::fs::create_dir_all(folder)))
+                .collect(),
             read: read.chain(places).collect(),
             devices: vec![PathBuf::from("/dev/net/tun")],
             namespaces: enters,

@@ -42,13 +42,14 @@ struct InForce {
     namespaces: bool,
 }
 
-/// Gives up what `config`, read from `file`, does not need; does nothing if it says so. To be called by the only thread that there
-/// is. What the kernel cannot do is left out; [`tell`] says so.
-pub fn enter(config: &Config, file: &Path) {
+/// Gives up what neither `config`, read from `file`, nor what it was changed to at run time needs; does nothing if it says so. To be
+/// called by the only thread that there is. What the kernel cannot do is left out; [`tell`] says so.
+pub fn enter(config: &Config, changed: Option<&Config>, file: &Path) {
     if config.switch.sandbox == Confinement::Off {
         return;
     }
-    let grants = Grants::of(config, file);
+    let configs: Vec<&Config> = std::iter::once(config).chain(changed).collect();
+    let grants = Grants::of(&configs, file);
     // In this order: Landlock and the filter take away what the steps before them need.
     let capabilities = capabilities::keep(&grants);
     let files = files::enter(&grants);

@@ -79,7 +79,15 @@ pub(super) fn install() -> io::Result<()> {
     }
 }
 
-extern "C" fn on_sigsys(_signal: i32, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+/// `si_code` of a signal that a filter sent (siginfo.h); of a signal that a process sent, another one.
+const SYS_SECCOMP: i32 = 1;
+
+extern "C" fn on_sigsys(_signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the kernel passes what it knows of the signal.
+    if unsafe { (*info).si_code } != SYS_SECCOMP {
+        // No call is to be refused: who was interrupted goes on with its own registers.
+        return;
+    }
     // SAFETY: with SA_SIGINFO the kernel passes the interrupted thread's own context, which is written back on return.
     let call = unsafe { refuse(&mut *context.cast::<libc::ucontext_t>()) };
     // SAFETY: gettid has no effect on memory.

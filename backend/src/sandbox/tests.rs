@@ -233,7 +233,7 @@ fn a_configuration_says_what_is_kept() {
     fs::create_dir(at("etc")).unwrap();
     std::os::unix::fs::symlink("../real.toml", at("etc/viaduct.toml")).unwrap();
     let config = |text: &str| parse(text.as_bytes(), "x", &TestHost).unwrap().config;
-    let grants = Grants::of(&config(&text), &at("etc/viaduct.toml"));
+    let grants = Grants::of(&[&config(&text)], &at("etc/viaduct.toml"));
     assert_eq!(
         grants.changed,
         ["run", "state", "else"].map(at).into(),
@@ -243,9 +243,9 @@ fn a_configuration_says_what_is_kept() {
     assert!(grants.read.contains(&at("etc")) && grants.read.contains(&folder.path().canonicalize().unwrap()));
     assert_eq!((grants.namespaces, grants.process), (false, None));
     let container = format!("{text}[port.c]\nnetwork = 'lab'\ntype = 'veth'\ninterface = 'c'\nnetns = ");
-    let named = Grants::of(&config(&format!("{container}'c'")), Path::new("x"));
+    let named = Grants::of(&[&config(&format!("{container}'c'"))], Path::new("x"));
     assert_eq!((named.namespaces, named.process), (true, None));
     assert!(named.read.contains(Path::new("/run/netns")) && !grants.read.contains(Path::new("/run/netns")));
-    let process = Grants::of(&config(&format!("{container}4711")), Path::new("x"));
+    let process = Grants::of(&[&config(&format!("{container}4711"))], Path::new("x"));
     assert_eq!((process.namespaces, process.process), (true, Some(PathBuf::from("/proc/4711/ns/net"))));
 }

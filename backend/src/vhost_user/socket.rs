@@ -86,10 +86,8 @@ impl Access {
     /// There is no such group.
     pub fn new(mode: u32, group: Option<&str>) -> Result<Self, SocketError> {
         let Some(name) = group else { return Ok(Self { mode, group: None }) };
-        match nix::unistd::Group::from_name(name) {
-            Ok(Some(group)) => Ok(Self { mode, group: Some(group.gid.as_raw()) }),
-            Ok(None) | Err(_) => Err(SocketError::NoGroup(name.to_owned())),
-        }
+        let group = crate::config::group_of(name).ok_or_else(|| SocketError::NoGroup(name.to_owned()))?;
+        Ok(Self { mode, group: Some(group) })
     }
 }
 
