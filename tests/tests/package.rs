@@ -14,8 +14,11 @@ use viaduct_tests::process::Process;
 use viaduct_tests::stream::{frame, mac, number_of};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// The switch's own user, in the group of QEMU, with what an uplink needs and nothing else.
-const AS_ITS_USER: [&str; 6] = [
+/// The switch's own user, in the group of QEMU, with what an uplink needs and nothing else. It ends with who started it still: a change of
+/// user would take that away.
+const AS_ITS_USER: [&str; 8] = [
+    "--pdeathsig",
+    "keep",
     "--reuid=viaduct",
     "--regid=viaduct",
     "--groups=kvm",
@@ -44,6 +47,13 @@ fn said(command: &mut Command) -> String {
 struct Bare(tempfile::TempDir);
 
 impl Bare {
+    /// Whether no process has the folder for its root.
+    fn is_idle(&self) -> bool {
+        let mut processes = fs::read_dir("/proc").unwrap().flatten();
+        !processes
+            .any(|entry| fs::read_link(entry.path().join("root")).is_ok_and(|root| root == self.path("")))
+    }
+
     /// Of the release and from the mirror that this machine has.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -134,6 +144,7 @@ fn a_new_user_installs_the_package_and_two_guests_meet() {
     assert!(bare.said(&["viaduct", "show", "ports"]).contains("running"), "{}", daemon.output());
     assert!(bare.said(&["viaduct", "qemu-args", "vm1"]).contains("/run/viaduct/vm1.sock"));
     drop((one, two, daemon));
+    wait_until("all that ran in the folder to be gone", Duration::from_secs(10), || bare.is_idle());
 
     bare.said(&["apt-get", "purge", "-y", "viaduct"]);
     for left in
