@@ -37,7 +37,7 @@ fn assert_threads_are_confined(daemon: &Daemon) {
     // Who answers has a name already, and so has all that was started before.
     let _ = daemon.show();
     let threads = threads(daemon);
-    for name in ["viaduct", "worker-0", "api", "gateway", "leases", "services", "log"] {
+    for name in ["viaduct", "worker-0", "api", "gateway", "leases", "changes", "services", "log"] {
         let status = threads.get(name).unwrap_or_else(|| panic!("no thread {name} in {:?}", threads.keys()));
         let filters = if name == "worker-0" { "4" } else { "3" };
         let seen = ["Seccomp", "Seccomp_filters", "NoNewPrivs"].map(|field| status[field].as_str());
@@ -45,7 +45,7 @@ fn assert_threads_are_confined(daemon: &Daemon) {
         let effective = bits(status, "CapEff");
         assert_eq!(effective & WITHOUT, 0, "{name} has {effective:x}");
         assert_eq!((bits(status, "CapBnd") & WITHOUT, bits(status, "CapInh")), (0, 0), "{name}");
-        if !["viaduct", "leases"].contains(&name) {
+        if !["viaduct", "leases", "changes"].contains(&name) {
             assert_eq!((effective, bits(status, "CapPrm")), (0, 0), "{name}");
         }
     }

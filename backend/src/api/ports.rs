@@ -1,13 +1,13 @@
-//! `PATCH /v1/ports/NAME`: changes of one port while the switch runs.
+//! `PATCH`, `PUT` and `DELETE /v1/ports/NAME`: changes of one port while the switch runs.
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::routes::{Api, Refused, Shared, answer, blocking, dry_run, expected, log_changes};
+use super::routes::{Api, Refused, Shared, answer, dry_run, expected, log_changes};
 use super::{Applied, PORT_PATCH_MAX};
 use crate::config::{Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Candidate, Expected, Handle, PortEdit, RunningState, Source};
@@ -25,7 +25,7 @@ pub(super) async fn patch(
     let (parts, body) = request.into_parts();
     let edit = read(body).await?;
     let (handle, expected) = (shared.handle.clone(), expected(&parts.headers));
-    let changes = blocking(move || handle.edit(name, edit, expected, dry_run)).await??;
+    let changes = shared.change(move || handle.edit(name, edit, expected, dry_run)).await??;
     if !dry_run {
         log_changes(&changes);
     }
@@ -63,18 +63,12 @@ struct Placing {
 }
 
 async fn place(shared: &Arc<Shared>, placing: Placing) -> Result<Response, Refused> {
-    // Two at a time would compose the whole text for nothing: one of them would find another generation.
-    let _turn = shared.placing.acquire().await.map_err(|_| busy())?;
     let (handle, dry_run) = (shared.handle.clone(), placing.dry_run);
-    let applied = blocking(move || placing.carry_out(&handle)).await??;
+    let applied = shared.change(move || placing.carry_out(&handle)).await??;
     if !dry_run {
         log_changes(&applied.changes);
     }
     Ok(answer(applied.changes.generation, &applied))
-}
-
-fn busy() -> Refused {
-    Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the API ends; try again")
 }
 
 impl Placing {
@@ -112,25 +106,23 @@ impl Placing {
     }
 }
 
-async fn lines(body: Body) -> Result<String, Refused> {
+async fn whole(body: Body) -> Result<Bytes, Refused> {
     let cut = |_| {
         let error =
             format!("the body was cut off, or is longer than {PORT_PATCH_MAX} bytes; nothing was changed");
         Refused::new(StatusCode::PAYLOAD_TOO_LARGE, error)
     };
-    let bytes = to_bytes(body, PORT_PATCH_MAX).await.map_err(cut)?;
-    String::from_utf8(bytes.into()).map_err(|_| {
+    to_bytes(body, PORT_PATCH_MAX).await.map_err(cut)
+}
+
+async fn lines(body: Body) -> Result<String, Refused> {
+    String::from_utf8(whole(body).await?.into()).map_err(|_| {
         Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "the body is no text in UTF-8; nothing was changed")
     })
 }
 
 async fn read(body: Body) -> Result<PortEdit, Refused> {
-    let cut = |_| {
-        let error =
-            format!("the body was cut off, or is longer than {PORT_PATCH_MAX} bytes; nothing was changed");
-        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, error)
-    };
-    let bytes = to_bytes(body, PORT_PATCH_MAX).await.map_err(cut)?;
+    let bytes = whole(body).await?;
     let refused = |error: String| {
         let error = format!(
             "the body is not like {{\"groups\": [\"web\", \"db\"]}} or {{\"qos\": \"gold\"}}: {error}; nothing was changed. All \

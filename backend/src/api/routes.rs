@@ -31,8 +31,8 @@ pub(super) struct Shared {
     uploads: Semaphore,
     /// Scrapes are made one after the other.
     pub(super) scrapes: Semaphore,
-    /// So are ports.
-    pub(super) placing: Semaphore,
+    /// And so is what is changed: who waits for the disk keeps one thread of those that answer, and no more.
+    changing: Arc<Semaphore>,
     pub(super) tally: Arc<Tally>,
     /// Those who may listen to events at once.
     pub(super) listeners: Arc<Semaphore>,
@@ -47,6 +47,20 @@ impl Shared {
         };
         self.uploads.try_acquire().map_err(busy)
     }
+
+    /// Makes a change when those before it are made. One that is under way goes on without its client.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let ended = |_| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the API ends; try again");
+        let turn = Arc::clone(&self.changing).acquire_owned().await.map_err(ended)?;
+        blocking(move || {
+            let _turn = turn;
+            work()
+        })
+        .await
+    }
 }
 
 pub(super) type Api = State<Arc<Shared>>;
@@ -55,8 +69,8 @@ pub(super) type Api = State<Arc<Shared>>;
 pub(super) fn router(handle: Handle, tally: Arc<Tally>) -> Router {
     let (uploads, scrapes) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(1));
     let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
-    let placing = Semaphore::new(1);
-    let shared = Shared { handle, uploads, scrapes, placing, tally, listeners };
+    let changing = Arc::new(Semaphore::new(1));
+    let shared = Shared { handle, uploads, scrapes, changing, tally, listeners };
     routed().fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(Arc::new(shared))
 }
 
@@ -232,7 +246,7 @@ pub(super) async fn config(State(shared): Api, request: Request) -> Result<Respo
         let source = source(&handle.running()?.file, text);
         handle.apply_if(Candidate { config, source }, expected, dry_run)
     };
-    let changes = blocking(apply).await??;
+    let changes = shared.change(apply).await??;
     if !dry_run {
         log_changes(&changes);
     }
@@ -304,4 +318,47 @@ async fn unknown_method() -> Refused {
         "GET reads a state, PUT replaces /v1/config, a port and a network's stations, PATCH changes a port, \
          POST asks /v1/trace, /v1/watch and /v1/capture and adds stations, DELETE ends /v1/connections, ports and stations; nothing else is known",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn changes_are_made_one_after_the_other_and_keep_one_thread() {
+        let (handle, _commands) = crate::control::channel().unwrap();
+        let shared = Arc::new(Shared {
+            handle,
+            uploads: Semaphore::new(1),
+            scrapes: Semaphore::new(1),
+            changing: Arc::new(Semaphore::new(1)),
+            tally: Arc::default(),
+            listeners: Arc::new(Semaphore::new(1)),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (begun, has_begun) = channel();
+        let (release, disk) = channel::<()>();
+        let told = begun.clone();
+        let first = Arc::clone(&shared);
+        let waits = runtime.spawn(async move {
+            let done = first.change(move || (told.send(1).unwrap(), disk.recv().is_ok())).await;
+            done.is_ok()
+        });
+        let next = runtime.spawn(async move { shared.change(move || begun.send(2)).await.is_ok() });
+        let pass = |ms| runtime.block_on(async { tokio::time::sleep(Duration::from_millis(ms)).await });
+        // However long this takes, the second one cannot begin.
+        pass(50);
+        assert_eq!(has_begun.recv_timeout(Duration::from_secs(20)), Ok(1));
+        assert_eq!(has_begun.try_recv().ok(), None, "the second one waits without a thread");
+        // The client of the first one hangs up: it goes on nevertheless.
+        waits.abort();
+        pass(20);
+        assert_eq!(has_begun.try_recv().ok(), None);
+        release.send(()).unwrap();
+        assert!(runtime.block_on(next).unwrap());
+        assert_eq!(has_begun.try_recv(), Ok(2));
+    }
 }

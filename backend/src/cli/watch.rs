@@ -87,7 +87,9 @@ fn outcome(event: &WatchEvent) -> String {
             };
             format!("dropped as {}{place}", reason.as_deref().unwrap_or("?"))
         }
-        (VerdictKind::Unknown, _) => "kept until its first fragment comes".to_owned(),
+        (VerdictKind::Unknown, _) => {
+            "not decided: a fragment that waits for its first one, or refused by a tunnel's end".to_owned()
+        }
     }
 }
 

@@ -51,6 +51,22 @@ impl Host for ThisHost {
     }
 }
 
+/// A machine of one processor that has all groups.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainHost;
+
+#[cfg(test)]
+impl Host for PlainHost {
+    fn cpus(&self) -> Vec<usize> {
+        vec![0]
+    }
+
+    fn has_group(&self, _: &str) -> bool {
+        true
+    }
+}
+
 /// The number of the machine's group `name`. One that was found is not looked up again: groups may come from where a confined process
 /// cannot read (nsswitch.conf(5)).
 #[must_use]

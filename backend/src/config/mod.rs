@@ -62,6 +62,8 @@ pub use dhcp6::{AdvertisingMode, Dhcp6};
 pub use dns::{AskedVia, Dns};
 pub use gateway::{GatewaySettings, Metadata, MetadataServer};
 pub use groups::{DEFAULT_GROUP, Egress, Group, GroupRule};
+#[cfg(test)]
+pub(crate) use host::PlainHost;
 pub use host::{Host, InterfaceUse, ThisHost, group_of};
 pub(crate) use interface::NAMED_NAMESPACES;
 pub use json_schema::json_schema;

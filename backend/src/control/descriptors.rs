@@ -56,27 +56,16 @@ fn needed(config: &Config) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Host, parse};
-
-    struct TestHost;
-
-    impl Host for TestHost {
-        fn cpus(&self) -> Vec<usize> {
-            vec![0]
-        }
-        fn has_group(&self, _: &str) -> bool {
-            true
-        }
-    }
+    use crate::config::{PlainHost, parse};
 
     #[test]
     fn a_limit_that_is_too_low_is_told_with_one_that_is_not() {
         let ports: String = (0..100).map(|n| format!("[port.p{n}]\nnetwork = 'lab'\nqueues = 2\n")).collect();
         let text = format!("[network.lab]\n{ports}");
-        let config = parse(text.as_bytes(), "x", &TestHost).unwrap().config;
+        let config = parse(text.as_bytes(), "x", &PlainHost).unwrap().config;
         assert_eq!(needed(&config), 128 + 100 * (4 + 12 + 4));
         let uplink = format!("{text}[uplink.wan]\ninterface = 'eth1'\n");
-        assert_eq!(needed(&parse(uplink.as_bytes(), "x", &TestHost).unwrap().config), needed(&config) + 4);
+        assert_eq!(needed(&parse(uplink.as_bytes(), "x", &PlainHost).unwrap().config), needed(&config) + 4);
         assert_eq!(shortage(&config, Some(4096)), None);
         assert_eq!(shortage(&config, None), None);
         let told = shortage(&config, Some(1024)).unwrap();

@@ -105,6 +105,13 @@ impl Enforced {
             Ok(how) => {
                 let part = if *how == How::Whole { "" } else { ", as far as this kernel can" };
                 info!("confined: files are changed only in {}{part} (Landlock)", self.folders());
+                for missing in self.changed.iter().filter(|folder| !folder.is_dir()) {
+                    warn!(
+                        "{} is not there and cannot be made, so that nothing can be kept in it, even if it comes: make it, let the \
+                         daemon write there, and start the daemon again",
+                        missing.display()
+                    );
+                }
             }
             Err(why) => warn!("not confined to its files: Landlock: {why}"),
         }

@@ -72,11 +72,14 @@ fn changed(config: &Config) -> impl Iterator<Item = PathBuf> {
     own.into_iter().map(PathBuf::as_path).chain(sockets).map(Path::to_owned)
 }
 
-/// The folder of a file that others replace by renaming, and that of the file to which it may lead.
+/// The folder of a file that others replace by renaming, and that of the file to which it may lead; where that is still to come, the
+/// nearest folder above it that is there.
 fn folders_of(file: &Path) -> impl Iterator<Item = PathBuf> {
     let real = |path: &Path| path.canonicalize().ok();
     let folder = file
         .parent()
         .and_then(|folder| real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }));
-    folder.into_iter().chain(real(file).and_then(|file| file.parent().map(Path::to_owned)))
+    let leads_to = real(file).or_else(|| Some(file.parent()?.join(file.read_link().ok()?)));
+    let above = |file: PathBuf| file.ancestors().skip(1).find(|folder| folder.is_dir()).map(Path::to_owned);
+    folder.into_iter().chain(leads_to.and_then(above))
 }

@@ -9,7 +9,7 @@ use std::thread;
 use libc::{c_int, c_long};
 
 use super::*;
-use crate::config::{Host, parse};
+use crate::config::{PlainHost, parse};
 
 /// Runs `work` in a process of its own, which has been confined before; gives what waitpid(2) says.
 fn status_of(confine: fn() -> Result<(), String>, work: impl FnOnce() -> c_int) -> c_int {
@@ -208,17 +208,6 @@ fn capabilities_are_given_up_for_good() {
     thread::spawn(confined).join().unwrap();
 }
 
-struct TestHost;
-
-impl Host for TestHost {
-    fn cpus(&self) -> Vec<usize> {
-        vec![0]
-    }
-    fn has_group(&self, _: &str) -> bool {
-        true
-    }
-}
-
 #[test]
 fn a_configuration_says_what_is_kept() {
     let folder = tempfile::tempdir().unwrap();
@@ -232,7 +221,7 @@ fn a_configuration_says_what_is_kept() {
     fs::write(at("real.toml"), &text).unwrap();
     fs::create_dir(at("etc")).unwrap();
     std::os::unix::fs::symlink("../real.toml", at("etc/viaduct.toml")).unwrap();
-    let config = |text: &str| parse(text.as_bytes(), "x", &TestHost).unwrap().config;
+    let config = |text: &str| parse(text.as_bytes(), "x", &PlainHost).unwrap().config;
     let grants = Grants::of(&[&config(&text)], &at("etc/viaduct.toml"));
     assert_eq!(
         grants.changed,
@@ -242,6 +231,10 @@ fn a_configuration_says_what_is_kept() {
     assert!(grants.changed.iter().all(|folder| folder.is_dir()), "what does not exist cannot be granted");
     assert!(grants.read.contains(&at("etc")) && grants.read.contains(&folder.path().canonicalize().unwrap()));
     assert_eq!((grants.namespaces, grants.process), (false, None));
+    std::os::unix::fs::symlink("../later/sub/x.toml", at("etc/later.toml")).unwrap();
+    let later = Grants::of(&[&config(&text)], &at("etc/later.toml")).read;
+    let above = at("etc/../");
+    assert!(later.iter().any(|folder| folder.canonicalize().ok() == above.canonicalize().ok()), "{later:?}");
     let container = format!("{text}[port.c]\nnetwork = 'lab'\ntype = 'veth'\ninterface = 'c'\nnetns = ");
     let named = Grants::of(&[&config(&format!("{container}'c'"))], Path::new("x"));
     assert_eq!((named.namespaces, named.process), (true, None));

@@ -18,6 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::memory;
+use crate::sandbox::confine_helper;
 
 /// Files of a port that may wait to be closed before it is held back. The message after which it is held back may
 /// leave as many more as the kernel delivers at once.
@@ -134,7 +135,11 @@ impl Queue {
             return;
         }
         let queue = Arc::clone(self);
-        let thread = std::thread::Builder::new().name(self.name.to_owned()).spawn(move || queue.work());
+        let work = move || {
+            confine_helper();
+            queue.work();
+        };
+        let thread = std::thread::Builder::new().name(self.name.to_owned()).spawn(work);
         // The thread is not waited for at the end of the process, which takes away all that is left.
         state.running = thread.is_ok();
     }

@@ -36,7 +36,10 @@ fn entering(record: &Captured, names: &Names) -> String {
         }
         (SampleFate::Punted, _) => "for the switch itself".to_owned(),
         (SampleFate::Dropped(reason), _) => dropped(reason),
-        (SampleFate::Kept, _) => "kept until its datagram's first fragment comes".to_owned(),
+        (SampleFate::Kept, _) => {
+            "not decided: a fragment that waits for its datagram's first one, or refused by a tunnel's end"
+                .to_owned()
+        }
     }
 }
 
