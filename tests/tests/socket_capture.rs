@@ -307,19 +307,7 @@ fn lines_tell_each_frame_and_what_cannot_be_captured_is_refused_with_the_reason(
     assert!(line["packet"].as_str().unwrap().starts_with("tcp 10.0.0.5:4000 > 10.0.0.9:80 "), "{line}");
     let quiet = daemon.command(&["capture", "db", "--duration", "100ms", "arp"]);
     assert!(quiet.status.success() && quiet.stdout.is_empty());
-    let held: Vec<UnixStream> = (0..4)
-        .map(|_| {
-            let mut stream = UnixStream::connect(api(&daemon)).unwrap();
-            let body = r#"{"ports":["web"]}"#;
-            let length = body.len();
-            write!(stream, "POST /v1/capture HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")
-                .unwrap();
-            let mut head = [0; 12];
-            stream.read_exact(&mut head).unwrap();
-            assert_eq!(&head, b"HTTP/1.1 200");
-            stream
-        })
-        .collect();
+    let held: Vec<UnixStream> = (0..4).map(|_| held_capture(&daemon)).collect();
     for (arguments, status, reason) in [
         (&["web"][..], 1, "4 capture already"),
         (&["nobody"][..], 1, "there is no port nobody"),
@@ -337,4 +325,23 @@ fn lines_tell_each_frame_and_what_cannot_be_captured_is_refused_with_the_reason(
     wait_until("a place to be free again", LIMIT, || {
         daemon.command(&["capture", "db", "--duration", "1ms"]).status.success()
     });
+}
+
+/// A capture that nobody reads, for as long as the stream is open. Its place may still belong for a moment to
+/// one whose reader has just gone.
+fn held_capture(daemon: &Daemon) -> UnixStream {
+    let body = r#"{"ports":["web"]}"#;
+    let length = body.len();
+    let mut held = None;
+    wait_until("a place for a capture", LIMIT, || {
+        let mut stream = UnixStream::connect(api(daemon)).unwrap();
+        write!(stream, "POST /v1/capture HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")
+            .unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        let opened = &head == b"HTTP/1.1 200";
+        held = opened.then_some(stream);
+        opened
+    });
+    held.unwrap()
 }
