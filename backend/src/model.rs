@@ -25,7 +25,7 @@ pub use gateway::{
     ClaimStatus, DhcpClientStatus, LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, NeighbourTables,
     OutsideStatus, RouteStatus, ServiceEventStatus, StationStatus,
 };
-pub use qos::{CountedStatus, MeterStatus, QosStatus, ShapingClassStatus, ShapingStatus};
+pub use qos::{CountedStatus, MeterStatus, QosDeclared, QosStatus, ShapingClassStatus, ShapingStatus};
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
 pub use trace::{

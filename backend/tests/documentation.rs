@@ -8,7 +8,7 @@ use viaduct::model::{
     AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, ConfigurationStatus, DhcpClientStatus,
     Differences, DropStatus, DuplicateStatus, FdbPage, FdbStatus, GroupPort, GroupStatus, InterfaceStatus,
     LacpLinkStatus, LinkState, MemberStatus, MeterStatus, MulticastGroupStatus, MulticastStatus,
-    NeighbourStatus, NetworkStatus, OutsideStatus, PortState, PortStatus, QosStatus, RuleStatus,
+    NeighbourStatus, NetworkStatus, OutsideStatus, PortState, PortStatus, QosDeclared, QosStatus, RuleStatus,
     SecurityStatus, ShapingClassStatus, ShapingStatus, Snapshot, StpPortStatus, StpStatus, Traffic,
     WorkerStatus,
 };
@@ -167,6 +167,7 @@ fn every_field_of_an_answer_is_named() {
                 classes: vec![ShapingClassStatus::default()],
                 ..ShapingStatus::default()
             }],
+            declared: vec![QosDeclared::default()],
         },
         workers: vec![WorkerStatus::default()],
     };

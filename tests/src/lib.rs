@@ -10,6 +10,7 @@
     reason = "test support: a broken expectation is a failed test, and lengths are chosen by the tests"
 )]
 
+pub mod browser;
 pub mod bystander;
 pub mod capture;
 pub mod card;

@@ -65,6 +65,7 @@ enum Way {
 const SPECIAL: &[(&str, Way, &str)] = &[
     ("viaduct run", Way::Ended, "a daemon runs until it is ended"),
     ("viaduct watch", Way::Ended, "samples come until it is ended"),
+    ("viaduct console", Way::Ended, "it is served until it is ended"),
     ("viaduct events", Way::Ended, "events come until it is ended"),
     ("viaduct capture", Way::Ended, "frames come until it is ended"),
     (
@@ -82,7 +83,8 @@ const SPECIAL: &[(&str, Way, &str)] = &[
 
 /// Prepares a folder of mounts that nobody else sees: what examples write into /etc and /usr/local goes with it, and /run is empty.
 const MOUNTS: &str = "mount -t tmpfs none /run && mount -t tmpfs none /var/lib && mount --bind etc /etc && \
-    mount -t tmpfs none /usr/local/share && mkdir -p /usr/local/share/man/man1";
+    mount -t tmpfs none /usr/local/share && mkdir -p /usr/local/share/man/man1 && \
+    ip link set lo up";
 
 fn help(words: &[String]) -> String {
     let output = Command::new(binary()).args(words).arg("--help").output().unwrap();

@@ -289,15 +289,26 @@ impl Client {
     }
 
     async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, ClientError> {
-        let stream = self.connect().await.map_err(|error| self.unreachable(&error))?;
-        let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|error| self.broken(&error))?;
-        tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "viaduct");
         if let Some(generation) = self.expected {
             request = request.header(header::IF_MATCH, format!("\"{generation}\""));
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| self.broken(&error))?;
+        self.forward(request).await
+    }
+
+    /// Asks what somebody else asked; the answer comes as it is, within a runtime of the caller's.
+    ///
+    /// # Errors
+    /// The daemon is not there, may not be asked, or breaks off.
+    pub(crate) async fn forward(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let stream = self.connect().await.map_err(|error| self.unreachable(&error))?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.broken(&error))?;
+        tokio::spawn(connection);
         sender.send_request(request).await.map_err(|error| self.broken(&error))
     }
 

@@ -19,11 +19,11 @@ const PIECES_MAX: usize = 4;
 
 /// Whether a connection's answer lasts, so that it is not cut off for the time that it takes.
 #[derive(Debug, Default)]
-pub(super) struct Lasting(AtomicBool);
+pub(crate) struct Lasting(AtomicBool);
 
 impl Lasting {
     /// The answer lasts from now on, or no more.
-    pub(super) fn set(&self, lasts: bool) {
+    pub(crate) fn set(&self, lasts: bool) {
         self.0.store(lasts, Relaxed);
     }
 
@@ -53,13 +53,13 @@ pub(super) fn lines() -> (Sender<Bytes>, Response) {
 }
 
 /// An answer of this media type, and the end where it is put in.
-pub(super) fn pieces(kind: &'static str) -> (Sender<Bytes>, Response) {
+pub(crate) fn pieces(kind: &'static str) -> (Sender<Bytes>, Response) {
     let (sender, receiver) = channel(PIECES_MAX);
     (sender, ([(header::CONTENT_TYPE, kind)], Body::new(Pieces(receiver))).into_response())
 }
 
 /// Whether the client is there, and reads within `limit`.
-pub(super) async fn hand_on(sender: &Sender<Bytes>, text: String, limit: Duration) -> bool {
+pub(crate) async fn hand_on(sender: &Sender<Bytes>, text: impl Into<Bytes>, limit: Duration) -> bool {
     matches!(timeout(limit, sender.send(text.into())).await, Ok(Ok(())))
 }
 

@@ -31,6 +31,9 @@ mod tests;
 mod watch;
 
 pub use client::{Client, ClientError};
+pub(crate) use lasting::{Lasting, hand_on, pieces};
+pub(crate) use routes::Refused;
+pub(crate) use server::serve_on_tcp;
 pub use server::{Server, ServerError};
 pub use tcp::{TcpError, listen};
 

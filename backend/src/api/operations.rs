@@ -94,7 +94,14 @@ fn operation(
     Operation { method, path, summary, query: &[], body: None, answer, handler }
 }
 
-const DRY_RUN: &[Word] = &[("dry_run", "boolean", "Change nothing, only tell what would change")];
+const DRY_RUN_WORD: Word = ("dry_run", "boolean", "Change nothing, only tell what would change");
+const DRY_RUN: &[Word] = &[DRY_RUN_WORD];
+
+const TABLE: Word = (
+    "table",
+    "string",
+    "Only what stands under this name: group.NAME, address_group.NAME or qos.NAME; the body is these lines",
+);
 
 const FROM: Word = ("from", "integer", "Where the page before ended (`next`)");
 const LIMIT: Word = ("limit", "integer", "How many at most: 1 to 1000, 100 unless said");
@@ -227,7 +234,8 @@ fn changes() -> Vec<Operation> {
             "/v1/config",
             "What runs, as the text of a file",
             (Content::Text("application/toml"), get(configuration::running)),
-        ),
+        )
+        .asks(&[TABLE]),
         read::<Differences>(
             "/v1/changes",
             "How what runs differs from the file",
@@ -237,9 +245,9 @@ fn changes() -> Vec<Operation> {
             "put",
             "/v1/config",
             "Makes the daemon match the file in the body, all or nothing",
-            (of(), put(routes::config)),
+            (of(), put(configuration::replace)),
         )
-        .asks(DRY_RUN)
+        .asks(&[DRY_RUN_WORD, TABLE])
         .takes(Content::Text("application/toml")),
         operation(
             "put",

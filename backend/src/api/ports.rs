@@ -72,23 +72,12 @@ async fn place(shared: &Arc<Shared>, placing: Placing) -> Result<Response, Refus
 }
 
 impl Placing {
-    /// Checks the text that results as a whole, and applies it, if nothing else changed meanwhile; else once more.
     fn carry_out(&self, handle: &Handle) -> Result<Applied, Refused> {
-        for _ in 0..ATTEMPTS {
-            let state = handle.running()?;
-            self.expected.check(state.generation)?;
-            match self.apply(handle, &state)? {
-                Err(ApplyError::Generation { .. }) if self.expected == Expected::Any => {}
-                applied => return Ok(applied?),
-            }
-        }
-        Err(Refused::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the configuration changes all the time; try again",
-        ))
+        attempted(handle, &self.expected, |state| self.apply(handle, state))
     }
 
-    fn apply(&self, handle: &Handle, state: &RunningState) -> Result<Result<Applied, ApplyError>, Refused> {
+    /// Checks the text that results as a whole, and applies it.
+    fn apply(&self, handle: &Handle, state: &RunningState) -> Attempt {
         let Self { name, lines, dry_run, .. } = self;
         let is_new = !state.ports.contains(name);
         if is_new && lines.is_none() {
@@ -106,6 +95,26 @@ impl Placing {
     }
 }
 
+/// What came of an attempt to change what runs, if it was right in itself.
+pub(super) type Attempt = Result<Result<Applied, ApplyError>, Refused>;
+
+/// Changes what runs by what is made of it, if nothing else changed meanwhile; else once more.
+pub(super) fn attempted(
+    handle: &Handle,
+    expected: &Expected,
+    attempt: impl Fn(&RunningState) -> Attempt,
+) -> Result<Applied, Refused> {
+    for _ in 0..ATTEMPTS {
+        let state = handle.running()?;
+        expected.check(state.generation)?;
+        match attempt(&state)? {
+            Err(ApplyError::Generation { .. }) if *expected == Expected::Any => {}
+            applied => return Ok(applied?),
+        }
+    }
+    Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the configuration changes all the time; try again"))
+}
+
 async fn whole(body: Body) -> Result<Bytes, Refused> {
     let cut = |_| {
         let error =
@@ -115,7 +124,7 @@ async fn whole(body: Body) -> Result<Bytes, Refused> {
     to_bytes(body, PORT_PATCH_MAX).await.map_err(cut)
 }
 
-async fn lines(body: Body) -> Result<String, Refused> {
+pub(super) async fn lines(body: Body) -> Result<String, Refused> {
     String::from_utf8(whole(body).await?.into()).map_err(|_| {
         Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "the body is no text in UTF-8; nothing was changed")
     })

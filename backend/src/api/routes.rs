@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
-use super::configuration::source;
+use super::Refusal;
 use super::operations::{in_words, routed};
 use super::tally::Tally;
-use super::{Applied, Refusal};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
-use crate::control::{ApplyError, Candidate, Changes, ControlGone, Expected, Handle};
+use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::{SecurityStatus, Snapshot};
 
 /// Configurations, and changes of stations, that may be on their way at once: each may take 16 MiB.
@@ -75,10 +74,10 @@ pub(super) fn router(handle: Handle, tally: Arc<Tally>) -> Router {
 }
 
 /// An answer that is no success.
-pub(super) struct Refused(pub(super) StatusCode, pub(super) Refusal);
+pub(crate) struct Refused(pub(super) StatusCode, pub(super) Refusal);
 
 impl Refused {
-    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self(status, Refusal { error: error.into(), ..Refusal::default() })
     }
 }
@@ -236,23 +235,6 @@ pub(super) async fn workers(State(shared): Api) -> Result<Response, Refused> {
     part(&shared, |snapshot| &snapshot.workers).await
 }
 
-/// Makes the daemon match the TOML text in the body, all or nothing.
-pub(super) async fn config(State(shared): Api, request: Request) -> Result<Response, Refused> {
-    let dry_run = dry_run(request.uri())?;
-    let (parts, body) = request.into_parts();
-    let (Loaded { config, warnings }, text) = upload(&shared, body).await?;
-    let (handle, expected) = (shared.handle.clone(), expected(&parts.headers));
-    let apply = move || {
-        let source = source(&handle.running()?.file, text);
-        handle.apply_if(Candidate { config, source }, expected, dry_run)
-    };
-    let changes = shared.change(apply).await??;
-    if !dry_run {
-        log_changes(&changes);
-    }
-    Ok(answer(changes.generation, &Applied { changes, warnings }))
-}
-
 pub(super) fn log_changes(changes: &Changes) {
     tracing::info!("API: configuration {} runs, {} changes", changes.generation, changes.changes.len());
     for change in &changes.changes {
@@ -261,7 +243,7 @@ pub(super) fn log_changes(changes: &Changes) {
 }
 
 /// Receives and checks a configuration; gives its text, too.
-async fn upload(shared: &Arc<Shared>, body: Body) -> Result<(Loaded, String), Refused> {
+pub(super) async fn upload(shared: &Arc<Shared>, body: Body) -> Result<(Loaded, String), Refused> {
     let _slot = shared.slot()?;
     let cut = |_| {
         let error =

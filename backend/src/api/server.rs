@@ -173,10 +173,18 @@ async fn accept_all(listener: Listener, desk: Desk) {
 }
 
 async fn accept_tcp(listener: TcpListener, desk: Desk) {
-    let socket = match tokio::net::TcpListener::from_std(listener) {
-        Ok(socket) => socket,
-        Err(error) => return tracing::error!(%error, "the API cannot watch TCP; restart the daemon"),
-    };
+    match tokio::net::TcpListener::from_std(listener) {
+        Ok(socket) => accept_each(socket, desk).await,
+        Err(error) => tracing::error!(%error, "the API cannot watch TCP; restart the daemon"),
+    }
+}
+
+/// Serves `router` to so many clients at once, who are held to the limits of the API's own.
+pub(crate) async fn serve_on_tcp(listener: tokio::net::TcpListener, router: Router, connections: usize) {
+    accept_each(listener, Desk::new(router, Door::Tcp, Arc::default(), connections)).await;
+}
+
+async fn accept_each(socket: tokio::net::TcpListener, desk: Desk) {
     while let Some(slot) = desk.slot().await {
         let accepted = socket.accept().await;
         desk.take(accepted.map(|(stream, _)| stream), slot).await;

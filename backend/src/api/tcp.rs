@@ -12,20 +12,21 @@ use tokio::sync::Semaphore;
 
 use super::routes::Refused;
 
-/// Why the API does not listen on TCP.
+/// Why nothing listens on TCP.
 #[derive(Debug, thiserror::Error)]
-#[error("switch.api_listen {address}: {error}; {remedy}")]
+#[error("{field} {address}: {error}; {remedy}")]
 pub struct TcpError {
+    field: &'static str,
     address: SocketAddr,
     error: io::Error,
     remedy: &'static str,
 }
 
-/// Listens on TCP.
+/// Listens on TCP at an address that this `field` says.
 ///
 /// # Errors
 /// Another process has the port, or the address is not this machine's.
-pub fn listen(address: SocketAddr) -> Result<TcpListener, TcpError> {
+pub fn listen(field: &'static str, address: SocketAddr) -> Result<TcpListener, TcpError> {
     let listener = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
@@ -36,7 +37,7 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, TcpError> {
             io::ErrorKind::AddrNotAvailable => "`ip address` lists the machine's addresses",
             _ => "choose another address and port",
         };
-        TcpError { address, error, remedy }
+        TcpError { field, address, error, remedy }
     })
 }
 

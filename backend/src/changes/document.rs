@@ -12,11 +12,11 @@ pub enum ComposeError {
     /// The text is no TOML.
     #[error("the text that runs cannot be read: {0}")]
     Text(#[from] TomlError),
-    /// What is to stand under a port's name is no TOML.
-    #[error("what is to stand under [port.{port}] is no TOML: {error}")]
+    /// What is to stand under a table's name is no TOML.
+    #[error("what is to stand under [{table}] is no TOML: {error}")]
     Lines {
-        /// The port.
-        port: String,
+        /// The table, for example `port.vm1`.
+        table: String,
         /// What is wrong.
         error: TomlError,
     },
@@ -34,7 +34,7 @@ pub(super) fn compose(document: &str, ports: &BTreeMap<String, ChangedPort>) -> 
     for (name, ChangedPort { declared: place, edit, .. }) in ports {
         match place {
             Declared::InText => {}
-            Declared::By(lines) => declare(&mut text, name, lines)?,
+            Declared::By(lines) => declare(&mut text, ("port", name), lines)?,
             Declared::Nowhere => remove(&mut text, name),
         }
         if edit.is_empty() {
@@ -62,26 +62,60 @@ fn declared<'t>(text: &'t mut DocumentMut, name: &str) -> Option<&'t mut dyn Tab
     text.get_mut(kind)?.as_table_like_mut()?.get_mut(name)?.as_table_like_mut()
 }
 
-/// Declares a port as this table says, in the place of the one of that name, or behind all others.
-fn declare(text: &mut DocumentMut, name: &str, lines: &str) -> Result<(), ComposeError> {
-    let table: DocumentMut =
-        lines.parse().map_err(|error| ComposeError::Lines { port: name.to_owned(), error })?;
-    let ports = text.entry("port").or_insert_with(|| {
+/// Declares what this kind of table has of this name as these lines say, in the place of the one of that name, or behind all others.
+fn declare(text: &mut DocumentMut, (kind, name): (&str, &str), lines: &str) -> Result<(), ComposeError> {
+    let wrong = |error| ComposeError::Lines { table: format!("{kind}.{name}"), error };
+    let mut table = lines.parse::<DocumentMut>().map_err(wrong)?.into_table();
+    float(&mut table);
+    let all = text.entry(kind).or_insert_with(|| {
         let mut all = Table::new();
         // `[port]` itself is not written.
         all.set_implicit(true);
         Item::Table(all)
     });
-    let mut table = table.into_table();
-    // Behind what stands before it.
-    table.set_position(None);
-    if let Some(all) = ports.as_table_mut() {
+    if let Some(all) = all.as_table_mut() {
+        if let Some(before) = all.get(name).and_then(Item::as_table) {
+            // The comment before it stays.
+            *table.decor_mut() = before.decor().clone();
+        }
         all.insert(name, Item::Table(table));
     } else {
-        let all = ports.as_inline_table_mut().ok_or_else(|| ComposeError::NoPort(name.to_owned()))?;
+        let all = all.as_inline_table_mut().ok_or_else(|| ComposeError::NoPort(name.to_owned()))?;
         all.insert(name, Value::InlineTable(table.into_inline_table()));
     }
     Ok(())
+}
+
+/// Lets a table and those in it be written behind what stands before it: their places were those of another text.
+fn float(table: &mut Table) {
+    table.set_position(None);
+    for (_, item) in table.iter_mut() {
+        match item {
+            Item::Table(inner) => float(inner),
+            Item::ArrayOfTables(inner) => inner.iter_mut().for_each(float),
+            Item::Value(_) | Item::None => {}
+        }
+    }
+}
+
+/// The text `document` with these lines under `[KIND.NAME]`.
+pub(super) fn with_table(document: &str, table: (&str, &str), lines: &str) -> Result<String, ComposeError> {
+    let mut text: DocumentMut = document.parse()?;
+    declare(&mut text, table, lines)?;
+    Ok(text.to_string())
+}
+
+/// What stands under `[KIND.NAME]` in the text `document`, if it has such a table.
+pub(super) fn table(document: &str, (kind, name): (&str, &str)) -> Result<Option<String>, ComposeError> {
+    let text: DocumentMut = document.parse()?;
+    let found = text.get(kind).and_then(Item::as_table_like).and_then(|all| all.get(name));
+    let lines = found.and_then(|found| found.clone().into_table().ok()).map(|mut table| {
+        table.set_dotted(false);
+        // What stands around its heading.
+        table.decor_mut().clear();
+        DocumentMut::from(table).to_string()
+    });
+    Ok(lines)
 }
 
 fn remove(text: &mut DocumentMut, name: &str) {

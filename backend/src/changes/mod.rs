@@ -188,6 +188,22 @@ impl Running {
         changed.text()
     }
 
+    /// What would run if these lines stood under `[KIND.NAME]`: as [`Running::text`].
+    ///
+    /// # Errors
+    /// If the lines are no TOML.
+    pub fn text_with_table(&self, table: (&str, &str), lines: &str) -> Result<String, ComposeError> {
+        document::with_table(&self.text()?, table, lines)
+    }
+
+    /// The lines under `[KIND.NAME]` of what runs, if it has such a table.
+    ///
+    /// # Errors
+    /// As [`Running::text`].
+    pub fn table(&self, table: (&str, &str)) -> Result<Option<String>, ComposeError> {
+        document::table(&self.text()?, table)
+    }
+
     pub(crate) fn note(&mut self, noted: Noted) {
         match noted {
             Noted::File(text) => *self = Self::of_file(text),

@@ -355,3 +355,44 @@ fn a_folder_that_cannot_be_written_is_told_of_and_used_once_it_can_be() {
     assert_eq!(keeper.note(groups("vm1", &["db"])).not_kept(), None);
     assert_eq!(kept(&path_in(&state)), after_in(&text));
 }
+
+#[test]
+fn a_table_is_told_by_its_lines_and_replaced_with_all_else_as_it_was() {
+    let file = FILE.replace("[qos.gold]", "# For those who pay.\n[qos.gold]   # much");
+    let running = Running::of_file(file.as_str());
+    assert_eq!(running.table(("qos", "gold")).unwrap().unwrap(), "ingress = { police = \"50mbit\" }\n");
+    assert_eq!(running.table(("group", "web")).unwrap().as_deref(), Some(""));
+    assert_eq!(running.table(("qos", "silver")).unwrap(), None);
+    let faster = "ingress = { police = \"60mbit\" }   # since May\n";
+    let text = running.text_with_table(("qos", "gold"), faster).unwrap();
+    assert_eq!(text, file.replace("ingress = { police = \"50mbit\" }\n", faster));
+    assert_eq!(Running::of_file(text.as_str()).table(("qos", "gold")).unwrap().as_deref(), Some(faster));
+    assert!(
+        matches!(running.text_with_table(("qos", "gold"), "= 1"), Err(ComposeError::Lines { table, .. }) if table == "qos.gold")
+    );
+}
+
+#[test]
+fn a_table_with_tables_in_it_stands_together_behind_those_of_its_kind() {
+    const TREE: &str = "kind = \"htb\"\nrate = \"100mbit\"\ndefault = \"rest\"\n\n\
+        [class.rest]\nrate = \"60mbit\"\n\n[[filter]]\nsource = \"10.0.0.1\"\nclass = \"rest\"\n\n\
+        [[filter]]\nsource = \"10.0.0.2\"\nclass = \"rest\"\n";
+    let running = after(&[qos("vm2", Some("gold"))]);
+    let text = running.text_with_table(("qos", "tree"), TREE).unwrap();
+    let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} in {text}"));
+    let order = [
+        "[qos.gold]",
+        "[qos.tree]",
+        "[qos.tree.class.rest]",
+        "[[qos.tree.filter]]",
+        "\"10.0.0.2\"\nclass",
+        "[port.vm1]",
+    ];
+    assert!(order.map(place).is_sorted(), "{text}");
+    assert_eq!(config(&text).qos.len(), 2, "{text}");
+    assert_eq!(Running::of_file(text.as_str()).table(("qos", "tree")).unwrap().as_deref(), Some(TREE));
+    let inline = Running::of_file("qos = { gold = { ingress = { police = \"50mbit\" } } }\n[network.lab]\n");
+    assert!(inline.table(("qos", "gold")).unwrap().unwrap().contains("50mbit"));
+    let text = inline.text_with_table(("qos", "gold"), "ingress = { police = \"60mbit\" }\n").unwrap();
+    assert!(text.contains("60mbit") && !text.contains("50mbit") && config(&text).qos.len() == 1, "{text}");
+}

@@ -17,6 +17,7 @@ mod capture;
 mod check;
 mod checked_qos;
 mod connections;
+mod console;
 mod events;
 mod failure;
 mod gateways;
@@ -232,6 +233,10 @@ Examples:
     #[command(after_help = top::EXAMPLES)]
     Top(top::Arguments),
 
+    /// Serve a page for a browser on this machine: a live map, drops, traces, groups and limits
+    #[command(after_help = console::EXAMPLES)]
+    Console(console::Arguments),
+
     /// Tell what happens, as it happens: connections of guests, links, configurations
     #[command(after_help = events::EXAMPLES)]
     Events(events::Arguments),
@@ -361,6 +366,7 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         Command::Watch(arguments) => watch::watch(&locate.client()?, arguments, style),
         Command::Capture(arguments) => capture::capture(&locate.client()?, arguments, style),
         Command::Top(arguments) => top::top(&locate.client()?, arguments, style),
+        Command::Console(arguments) => console::console(locate.client()?, arguments, style),
         Command::Events(arguments) => events::events(&locate.client()?, arguments, style),
         Command::Bench(arguments) => bench::bench(arguments, style),
         Command::Completions { shell } => Ok(completions(*shell)),
@@ -444,7 +450,10 @@ mod tests {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
         let mut tried = 0;
-        for file in docs.chain([root.join("README.md")]).filter(|file| file.extension().unwrap() == "md") {
+        for file in docs
+            .chain([root.join("README.md")])
+            .filter(|file| file.extension().is_some_and(|extension| extension == "md"))
+        {
             for line in command_lines(&std::fs::read_to_string(&file).unwrap()) {
                 tried += 1;
                 let words = shlex::split(&line).unwrap_or_else(|| panic!("{}: {line}", file.display()));

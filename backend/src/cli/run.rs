@@ -25,7 +25,11 @@ pub(super) fn run(locate: &Locate, fresh: bool) -> Result<(), Failure> {
     let settings = &config.switch;
     let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
     let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
-    let tcp = settings.api_listen.map(api::listen).transpose().map_err(Failure::new)?;
+    let tcp = settings
+        .api_listen
+        .map(|address| api::listen("switch.api_listen", address))
+        .transpose()
+        .map_err(Failure::new)?;
     let _state = changes::lock(&settings.state_dir).map_err(Failure::new)?;
     let changed = changes::peek((&text, &config), fresh, &ThisHost);
     sandbox::enter(&config, changed.as_ref(), &file);

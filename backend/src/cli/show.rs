@@ -121,9 +121,10 @@ fn only_uplink(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> 
 }
 
 fn only_qos(mut snapshot: Snapshot, name: &str) -> Result<Snapshot, Failure> {
-    let QosStatus { meters, trees } = &mut snapshot.qos;
+    let QosStatus { meters, trees, declared } = &mut snapshot.qos;
     meters.retain(|meter| meter.qos == name || meter.ports.iter().any(|port| port == name));
     trees.retain(|tree| tree.qos == name || tree.ports.iter().any(|port| port == name));
+    declared.retain(|it| it.qos == name || it.ports.iter().any(|port| port == name));
     if meters.is_empty() && trees.is_empty() {
         return Err(Failure::new(format!(
             "no QoS {name} is used, and no port {name} has one; `viaduct show qos` lists all"

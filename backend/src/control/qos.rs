@@ -7,7 +7,7 @@ use viaduct_switch::meter::{Exceeding, Meter, MeterSnapshot};
 use viaduct_switch::{Nanos, Volume};
 
 use crate::config::{Config, Police};
-use crate::model::{CountedStatus, MeterStatus};
+use crate::model::{CountedStatus, MeterStatus, QosDeclared};
 
 /// Whose a meter is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -96,6 +96,16 @@ pub(super) fn assigned(config: &Config) -> impl Iterator<Item = (&String, &Strin
     let ports = config.ports.iter().filter_map(|(name, port)| Some((name, port.qos.as_ref()?)));
     let uplinks = config.uplinks.iter().filter_map(|(name, uplink)| Some((name, uplink.qos.as_ref()?)));
     ports.chain(uplinks)
+}
+
+/// Every QoS with the ports and uplinks that have it.
+pub(super) fn declared(config: &Config) -> Vec<QosDeclared> {
+    let mut declared: BTreeMap<&String, Vec<String>> =
+        config.qos.keys().map(|qos| (qos, Vec::new())).collect();
+    for (port, qos) in assigned(config) {
+        declared.entry(qos).or_default().push(port.clone());
+    }
+    declared.into_iter().map(|(qos, ports)| QosDeclared { qos: qos.clone(), ports }).collect()
 }
 
 /// Whose meter holds for a port with this QoS, if any does.

@@ -3,6 +3,7 @@
 use viaduct_switch::{PortIndex, Switch, VlanId};
 
 use crate::control::controller::Controller;
+use crate::control::qos::declared;
 use crate::model::{MeterStatus, MulticastStatus, NetworkStatus, PortStatus, QosStatus, Snapshot};
 
 impl Controller {
@@ -32,7 +33,7 @@ impl Controller {
             outsides: self.outside_statuses(),
             neighbours: self.neighbour_statuses(),
             bonds: self.bonds.statuses(|port| Some(&self.interfaces.get(&port)?.name)),
-            qos: QosStatus { meters, trees: self.shaping_statuses() },
+            qos: QosStatus { meters, trees: self.shaping_statuses(), declared: declared(&self.config) },
             workers: self.bay.workers(),
         }
     }

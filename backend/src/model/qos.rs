@@ -11,6 +11,18 @@ pub struct QosStatus {
     /// Trees of queues before ports, by name.
     #[serde(default)]
     pub trees: Vec<ShapingStatus>,
+    /// What the configuration declares, by name, in use or not.
+    #[serde(default)]
+    pub declared: Vec<QosDeclared>,
+}
+
+/// A `[qos.NAME]` of the configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct QosDeclared {
+    /// Its name.
+    pub qos: String,
+    /// The ports and uplinks that have it, by name.
+    pub ports: Vec<String>,
 }
 
 /// A meter: a port's, or that of several.

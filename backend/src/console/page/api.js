@@ -1,0 +1,92 @@
+// What is asked of the daemon, by way of the console that serves this page.
+
+const STORE = "viaduct-token";
+
+/** An answer that is no success: its status, and what the daemon says. */
+export class Refused extends Error {
+  constructor(status, refusal) {
+    super(refusal.error ?? `status ${status}`);
+    this.status = status;
+    this.problems = refusal.problems ?? [];
+    this.leftOut = refusal.left_out ?? 0;
+  }
+}
+
+/** Takes the token out of the address, where it could be seen, and keeps it for this tab. */
+export function takeToken() {
+  const said = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (said === null) return;
+  sessionStorage.setItem(STORE, said);
+  history.replaceState(null, "", location.pathname);
+}
+
+function head(generation) {
+  const head = { Authorization: `Bearer ${sessionStorage.getItem(STORE) ?? ""}` };
+  if (generation !== undefined) head["If-Match"] = `"${generation}"`;
+  return head;
+}
+
+async function send(method, path, { body, generation, signal }) {
+  const options = { method, body, signal, headers: head(generation), cache: "no-store" };
+  const answer = await fetch(path, options).catch((error) => {
+    if (signal?.aborted) throw error;
+    throw new Refused(0, { error: "the console does not answer: start it again with viaduct console" });
+  });
+  if (answer.ok) return answer;
+  throw new Refused(answer.status, await answer.json().catch(() => ({})));
+}
+
+/** The generation that an answer is of. */
+function generationOf(answer) {
+  return Number((answer.headers.get("ETag") ?? "").replaceAll('"', ""));
+}
+
+/** An answer in JSON; `options` may have a body, and the generation that must run. */
+export async function ask(method, path, options = {}) {
+  return (await send(method, path, options)).json();
+}
+
+/** A text with the generation that it is of. */
+export async function text(path) {
+  const answer = await send("GET", path, {});
+  return { text: await answer.text(), generation: generationOf(answer) };
+}
+
+/** Hears lines of JSON until the signal, or the end. */
+export async function lines(method, path, options, each) {
+  const answer = await send(method, path, options);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n");
+    rest = parts.pop();
+    parts.filter((line) => line !== "").forEach((line) => each(JSON.parse(line)));
+  }
+}
+
+/** Hears lines for as long as the page is looked at, again after each break; `broken` hears why there was one. */
+export async function follow(method, path, body, each, broken) {
+  for (;;) {
+    await visible();
+    const stop = new AbortController();
+    const hide = () => document.hidden && stop.abort();
+    document.addEventListener("visibilitychange", hide);
+    await lines(method, path(), { body, signal: stop.signal }, each).catch((error) => {
+      if (!stop.signal.aborted) broken(error);
+    });
+    document.removeEventListener("visibilitychange", hide);
+    await rest(1000);
+  }
+}
+
+export function rest(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Waits until somebody looks at the page. */
+export function visible() {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+}

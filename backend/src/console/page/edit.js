@@ -1,0 +1,138 @@
+// Changes: what is wanted, the difference that it would make, and only then the change itself, if nobody else changed anything meanwhile.
+
+import { Refused, ask, text } from "./api.js";
+import { el, field, write } from "./dom.js";
+
+/** A form that shows the difference before it applies it. */
+export class Editor {
+  #request;
+  #generation;
+  #again;
+  #result = el("div", { class: "result", role: "status" });
+  #apply = el("button", { type: "button", class: "main apply", disabled: true, click: () => this.#send(false) }, "Apply");
+
+  /** `request()` gives method, path and body, or null if nothing is wanted; `generation` is that of which the inputs are; `again()` makes them anew. */
+  constructor(inputs, { request, generation, again }) {
+    this.#request = request;
+    this.#generation = generation;
+    this.#again = again;
+    const preview = el("button", { class: "preview" }, "Preview");
+    this.element = el("form", { class: "editor", submit: (event) => { event.preventDefault(); this.#send(true); }, input: () => this.#forget() },
+      inputs, el("div", { class: "bar" }, preview, this.#apply), this.#result);
+  }
+
+  /** Whatever is typed has to be looked at before it is applied. */
+  #forget() {
+    this.#apply.disabled = true;
+    this.#result.replaceChildren();
+  }
+
+  async #send(isDry) {
+    const wanted = this.#request();
+    this.#apply.disabled = true;
+    if (wanted === null) return this.#result.replaceChildren(el("p", { class: "note" }, "This changes nothing yet."));
+    const path = isDry ? `${wanted.path}${wanted.path.includes("?") ? "&" : "?"}dry_run=true` : wanted.path;
+    const options = { body: wanted.body, generation: this.#generation };
+    await ask(wanted.method, path, options).then((answer) => this.#told(answer, isDry), (error) => this.#refused(error));
+  }
+
+  #told(answer, isDry) {
+    const none = answer.changes.length === 0;
+    this.#apply.disabled = !isDry || none;
+    if (!isDry) this.#generation = answer.generation;
+    const title = none ? "That is what runs already." : isDry ? "This would change:" : `Done: configuration ${answer.generation} runs.`;
+    const notes = [...answer.warnings, answer.not_kept && `A restart forgets it: ${answer.not_kept}`].filter(Boolean);
+    this.#result.replaceChildren(el("p", {}, title), el("ul", { class: "changes" }, answer.changes.map(change)),
+      ...notes.map((note) => el("p", { class: "notice" }, note)));
+  }
+
+  #refused(error) {
+    const isConflict = error instanceof Refused && error.status === 412;
+    const sentence = isConflict
+      ? `Somebody else changed the configuration after you opened this (it was number ${this.#generation}). Nothing was changed by you. Read it again and look at what is there now.`
+      : error.message;
+    const again = el("button", { type: "button", class: "again", click: () => this.#again() }, "Read again");
+    this.#result.replaceChildren(el("p", { class: "notice", role: "alert" }, sentence),
+      el("ul", { class: "changes" }, (error.problems ?? []).map(problem)), ...(isConflict ? [again] : []));
+  }
+}
+
+const SIGNS = { added: "+", removed: "-", changed: "~" };
+
+function change({ kind, object, detail }) {
+  return el("li", { class: kind }, `${SIGNS[kind] ?? "~"} ${object}${detail ? `: ${detail}` : ""}`);
+}
+
+function problem({ field, found, expected }) {
+  return el("li", { class: "removed" }, `${field}: found ${found}, expected ${expected}`);
+}
+
+/** The lines of one table of what runs, in a dialog. */
+export class TableDialog {
+  #context;
+  #title = el("h2");
+  #content = el("div");
+
+  constructor(context) {
+    this.#context = context;
+    const close = el("button", { type: "button", click: () => this.element.close() }, "Close");
+    this.element = el("dialog", { class: "table", "aria-label": "Lines of the configuration" }, this.#title, this.#content, el("div", { class: "bar" }, close));
+  }
+
+  /** Opens the table of a kind and name. */
+  async open(kind, name) {
+    write(this.#title, `[${kind}.${name}]`);
+    const read = await text(`/v1/config?table=${kind}.${name}`).catch((error) => error);
+    const isThere = !(read instanceof Error);
+    this.#content.replaceChildren(isThere ? this.#editor(kind, name, read) : el("p", { class: "notice" }, read.message));
+    if (!this.element.open) this.element.showModal();
+  }
+
+  #editor(kind, name, { text: lines, generation }) {
+    const area = el("textarea", { "aria-label": "Lines", spellcheck: "false", readonly: !this.#context.about.may_edit });
+    area.value = lines;
+    if (!this.#context.about.may_edit) return area;
+    const request = () => (area.value === lines ? null : { method: "PUT", path: `/v1/config?table=${kind}.${name}`, body: area.value });
+    return new Editor([area], { request, generation, again: () => this.open(kind, name) }).element;
+  }
+
+  /** Opens a table that is still to be named; `inputs` are fields that write lines, as `compose()` gives them. */
+  create(kind, inputs, compose) {
+    write(this.#title, `A new [${kind}.NAME]`);
+    const name = el("input", { required: true, pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,62}", autocomplete: "off", name: "name" });
+    const area = el("textarea", { "aria-label": "Lines", spellcheck: "false" });
+    area.value = compose();
+    const fields = el("div", { class: "bar", input: (event) => { if (event.target !== name) area.value = compose(); } }, field("Name", name), inputs);
+    const request = () => ({ method: "PUT", path: `/v1/config?table=${kind}.${name.value}`, body: area.value });
+    const { generation } = this.#context.state.status;
+    const again = () => this.create(kind, inputs, compose);
+    this.#content.replaceChildren(new Editor([fields, area], { request, generation, again }).element);
+    if (!this.element.open) this.element.showModal();
+  }
+}
+
+/** What changes a port's groups and QoS. */
+export async function portEditor(context, name, again) {
+  const { status } = context.state;
+  const port = status.ports.find((port) => port.name === name);
+  const groups = port === undefined ? [] : await ask("GET", "/v1/groups");
+  if (port === undefined) return [];
+  const had = { groups: port.groups ?? [], qos: status.qos.declared.find(({ ports }) => ports.includes(name))?.qos ?? "" };
+  const boxes = groups.map((group) => el("input", { type: "checkbox", value: group.name, checked: had.groups.includes(group.name) }));
+  const qos = el("select", { name: "qos" }, el("option", { value: "" }, "none"),
+    status.qos.declared.map((declared) => el("option", { value: declared.qos, selected: declared.qos === had.qos }, declared.qos)));
+  const choices = boxes.map((box) => el("label", {}, box, " ", box.value));
+  const inputs = el("fieldset", {}, el("legend", {}, "Change"), field("QoS", qos),
+    port.type === "uplink" ? null : el("div", { class: "choices", role: "group", "aria-label": "Groups" }, choices));
+  const request = () => portRequest(name, had, boxes.filter((box) => box.checked).map((box) => box.value), qos.value);
+  return [new Editor([inputs], { request, generation: status.generation, again }).element];
+}
+
+/** Only what is wanted otherwise is asked for. */
+function portRequest(name, had, groups, qos) {
+  const edit = {};
+  const isSame = groups.length === had.groups.length && groups.every((group) => had.groups.includes(group));
+  if (!isSame) edit.groups = groups;
+  if (qos !== had.qos) edit.qos = qos === "" ? null : qos;
+  return Object.keys(edit).length === 0 ? null : { method: "PATCH", path: `/v1/ports/${encodeURIComponent(name)}`, body: JSON.stringify(edit) };
+}
