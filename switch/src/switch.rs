@@ -7,6 +7,7 @@ mod judge;
 mod paths;
 mod prefixed;
 mod readings;
+mod restore;
 mod route;
 mod run;
 mod suppress;

@@ -62,6 +62,18 @@ const PORT_SHIFT: u32 = 32;
 const VOUCHERS: u64 = OPENER_VOUCHES | 0x1fff << RESPONDER_SHIFT;
 
 impl Side {
+    /// All of it, as a record has it.
+    pub(super) fn numbers(&self) -> [u32; 4] {
+        [&self.end, &self.ack, &self.limit, &self.window].map(|number| number.load(Relaxed))
+    }
+
+    /// What [`Side::numbers`] gave.
+    pub(super) fn restore(&self, numbers: [u32; 4]) {
+        for (own, number) in [&self.end, &self.ack, &self.limit, &self.window].into_iter().zip(numbers) {
+            own.store(number, Relaxed);
+        }
+    }
+
     /// What a side has that has said nothing.
     pub(super) fn clear(&self) {
         for number in [&self.end, &self.ack, &self.limit, &self.window] {
@@ -277,7 +289,7 @@ impl<'a> Entry<'a> {
 
     /// Puts the state after a segment in the place of that before it, in the life that had that. If another worker changed it
     /// meanwhile, what this segment adds to it is added to that: flags are only ever set, but for the scale, which only an
-    /// opening changes. Gives the port whose connection is no longer embryonic by this.
+    /// opening changes, and for what says that windows are not known, which ends when they are. Gives the port whose connection is no longer embryonic by this.
     pub(super) fn change(&self, before: Word, after: Word) -> Result<Option<PortIndex>, Ended> {
         let mut word = before;
         let (mut set, cleared) = (after.0 & !word.0, word.0 & !after.0);

@@ -30,6 +30,7 @@ mod list;
 mod live;
 mod open;
 mod reasons;
+mod record;
 mod shard;
 mod state;
 mod tcp;
@@ -41,6 +42,7 @@ pub use judged::Judged;
 pub use list::{Connection, Filter, Page};
 pub(crate) use open::Path;
 pub use reasons::{CountersSnapshot, Invalid, Refused};
+pub use record::{Extent, NotRestored, Record};
 pub use state::State;
 pub use tuple::Tuple;
 
@@ -344,6 +346,10 @@ impl Conntrack {
                 segment.reopen();
                 after
             }
+            Effect::Learns(after) => {
+                segment.learn();
+                after
+            }
         };
         if after != word { self.change(found, word, after) } else { Ok(()) }
     }
@@ -354,6 +360,7 @@ impl Conntrack {
         let assured = self.entry(found.id.entry).change(word, after).map_err(|Ended| Invalid::Gone)?;
         if let Some(port) = assured {
             self.held[port.get()].embryonic.fetch_sub(1, Relaxed);
+            count(&self.counters.assured);
         }
         Ok(())
     }

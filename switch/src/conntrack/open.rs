@@ -144,7 +144,7 @@ impl Conntrack {
         self.settle(&mut shard, entry, &opening).map(|found| (found, true))
     }
 
-    fn shard_of(&self, hashes: [u64; 2]) -> &Mutex<Shard> {
+    pub(super) fn shard_of(&self, hashes: [u64; 2]) -> &Mutex<Shard> {
         let sum = (hashes[0].wrapping_add(hashes[1]) >> 20) % self.shards.len() as u64;
         &self.shards[usize::try_from(sum).unwrap_or(0)]
     }
@@ -188,7 +188,7 @@ impl Conntrack {
     /// has less than its share of the reserve, or less than is free beyond that. So what a port may have falls as the table
     /// fills (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998), and
     /// what all others hold together never takes the share of one that has less. The shards fill alike.
-    fn may_take(&self, shard: &Shard, held: usize) -> bool {
+    pub(super) fn may_take(&self, shard: &Shard, held: usize) -> bool {
         let ports = self.ports.load(Relaxed) as usize;
         let reserve = self.limits.connections / RESERVE_DIVISOR;
         let free = shard.free.count * self.shards.len();
@@ -267,7 +267,23 @@ impl Conntrack {
         entry.front.set_vouchers(opening.judged.vouchers);
         entry.back.fill(opening.judged.generation, opening.now_s);
         let word = self.first_word(entry, opening);
-        let places = opening.hashes.map(|hash| self.index.place(hash));
+        self.enter(shard, number, opening.hashes, (word, opening.port), opening.now_s)?;
+        count(&self.counters.opened);
+        let id = ConnectionId { entry: number, life: word.life() };
+        Ok(Reference { id, direction: Direction::Original })
+    }
+
+    /// Lets others find the connection that the entry was filled with, which `port` holds.
+    pub(super) fn enter(
+        &self,
+        shard: &mut Shard,
+        number: u32,
+        hashes: [u64; 2],
+        (word, port): (Word, PortIndex),
+        now_s: u32,
+    ) -> Result<(), Refused> {
+        let back = &self.backs[number as usize];
+        let places = hashes.map(|hash| self.index.place(hash));
         for (place, direction) in places.into_iter().zip([Direction::Original, Direction::Reply]) {
             if !self.index.insert(place, number, direction) {
                 self.index.remove(places[0], number, Direction::Original);
@@ -275,18 +291,16 @@ impl Conntrack {
                 return Err(Refused::Crowded);
             }
         }
-        let held = &self.held[opening.port.get()];
+        let held = &self.held[port.get()];
         held.all.fetch_add(1, Relaxed);
         if !word.is_assured() {
             held.embryonic.fetch_add(1, Relaxed);
         }
-        entry.back.publish(word);
-        let due = opening.now_s.saturating_add(word.timeout_s().min(VISIT_S)).saturating_add(1);
+        back.publish(word);
+        let due = now_s.saturating_add(word.timeout_s().min(VISIT_S)).saturating_add(1);
         shard.wheel.insert(number - shard.first, due.into());
         shard.live.insert(number - shard.first);
-        count(&self.counters.opened);
-        let id = ConnectionId { entry: number, life: word.life() };
-        Ok(Reference { id, direction: Direction::Original })
+        Ok(())
     }
 
     /// The state after the first packet, with what a TCP segment said noted in the entry.

@@ -59,6 +59,9 @@ const REFUSED: usize = Refused::ALL.len();
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) opened: AtomicU64,
+    pub(super) restored: AtomicU64,
+    /// Connections that became open in both directions.
+    pub(super) assured: AtomicU64,
     pub(super) expired: AtomicU64,
     pub(super) closed: AtomicU64,
     pub(super) evicted: AtomicU64,
@@ -72,6 +75,8 @@ pub(super) struct Counters {
 pub struct CountersSnapshot {
     /// Connections that were opened.
     pub opened: u64,
+    /// Connections of an earlier table that were opened once more.
+    pub restored: u64,
     /// Connections that ended because nothing was heard of them for too long.
     pub expired: u64,
     /// Connections that were closed by a caller, or gave way to their own successor.
@@ -90,6 +95,7 @@ impl Counters {
     pub(super) fn snapshot(&self) -> CountersSnapshot {
         CountersSnapshot {
             opened: self.opened.load(Relaxed),
+            restored: self.restored.load(Relaxed),
             expired: self.expired.load(Relaxed),
             closed: self.closed.load(Relaxed),
             evicted: self.evicted.load(Relaxed),

@@ -22,6 +22,8 @@ const FIN: u64 = 1 << 8;
 const FIN_ACKED: u64 = 1 << 10;
 /// Both sides sent a window scale; until then, what the original side sent stands in its bits.
 const SCALING: u64 = 1 << 12;
+/// It was restored, and what its sides say since is taken for where they stand: always together with [`LIBERAL`].
+const LEARNING: u64 = 1 << 13;
 /// That this side sent a window scale.
 const SCALE_SENT: u64 = 1 << 14;
 /// Four bits for each direction.
@@ -29,7 +31,7 @@ const SCALE_SHIFT: u32 = 16;
 /// It is a request of ICMP.
 const QUERY: u64 = 1 << 24;
 /// It is UDP or another transport with ports.
-const DATAGRAM: u64 = 1 << 25;
+const DATAGRAM: u64 = Word::DATAGRAM_FLAG as u64;
 
 /// The opener has sent another SYN since, of which its peer may know more than we.
 const ASKING: u64 = 1 << 26;
@@ -88,6 +90,9 @@ impl State {
 }
 
 impl Word {
+    /// In a record's flags: it is UDP or another transport with ports.
+    pub(super) const DATAGRAM_FLAG: u32 = 1 << 25;
+
     /// The first word of a connection in the entry whose last word this is.
     pub(super) fn born(self, class: Class, is_liberal: bool) -> Self {
         let class = match class {
@@ -238,6 +243,44 @@ impl Word {
     pub(super) fn scale(self, side: Direction) -> u32 {
         let scale = self.0 >> (SCALE_SHIFT + 4 * side as u32) & 15;
         if self.0 & SCALING != 0 { u32::try_from(scale).unwrap_or(0) } else { 0 }
+    }
+
+    /// What a record keeps of it: all but the life.
+    pub(super) fn flags(self) -> u32 {
+        u32::try_from(self.0 & u64::from(u32::MAX)).unwrap_or(0)
+    }
+
+    /// The first word of a connection in the entry whose last word this is, which was kept with these flags; `None`: no connection of
+    /// this class has such.
+    pub(super) fn restored(self, flags: u32, class: Class) -> Option<Self> {
+        let word = Self(self.next_life() | u64::from(flags));
+        let of_class = match class {
+            Class::Tcp => TCP,
+            Class::Datagram => DATAGRAM,
+            Class::Query => QUERY,
+            Class::Other => 0,
+        };
+        let allowed = if class == Class::Tcp { !(DATAGRAM | QUERY) } else { ASSURED | of_class };
+        let is_sound = u64::from(flags) & !allowed == 0 && u64::from(flags) & of_class == of_class;
+        let learns_alone = word.is_learning() && !word.is_liberal();
+        (is_sound && !learns_alone).then_some(word)
+    }
+
+    /// For one that was restored while its sides went on: where they stand is learned from what they say next. One whose windows
+    /// are not known anyway, or that is not open, stays as it is.
+    pub(super) fn learning(self) -> Self {
+        let is_meant = self.is_tcp() && self.is_assured() && (self.is_learning() || !self.is_liberal());
+        if is_meant { Self(self.0 & !(3 * ACK) | LIBERAL | LEARNING) } else { self }
+    }
+
+    #[inline]
+    pub(super) fn is_learning(self) -> bool {
+        self.0 & LEARNING != 0
+    }
+
+    /// Both sides were heard: their windows are known again.
+    pub(super) fn learned(self) -> Self {
+        Self(self.0 & !(LIBERAL | LEARNING))
     }
 
     /// Whether it is over: a successor may take its place, and so may others.

@@ -44,6 +44,8 @@ pub(super) enum Effect {
     Asks(Word),
     /// It answers such a question: both sides begin anew.
     Reopens(Word),
+    /// It tells where its sender stands, of a connection that was restored.
+    Learns(Word),
 }
 
 /// Whether `a` lies before `b` in the circle of sequence numbers (RFC 9293, 3.4).
@@ -115,7 +117,7 @@ impl Segment<'_> {
             return if flags.has(TcpFlags::RST) { self.judge_reset() } else { self.judge_syn() };
         }
         if self.word.is_liberal() {
-            return Ok(Effect::Counts(self.after()));
+            return Ok(self.judge_liberal());
         }
         if !self.word.has_syn(self.from) {
             // The peer of a connection that we see open may be in the midst of an older one: its acknowledgement makes
@@ -125,6 +127,16 @@ impl Segment<'_> {
         }
         self.check_window()?;
         Ok(Effect::Counts(self.after()))
+    }
+
+    /// A segment of a connection whose windows are not known.
+    fn judge_liberal(&self) -> Effect {
+        let after = self.after();
+        if !self.word.is_learning() {
+            return Effect::Counts(after);
+        }
+        let is_known = after.has_ack(self.from.other()) && !self.is_cut;
+        Effect::Learns(if is_known { after.learned() } else { after })
     }
 
     /// The four bounds.
@@ -298,6 +310,25 @@ impl Segment<'_> {
         sender.window.store(u32::from(self.tcp.window).max(1), Relaxed);
         if self.tcp.flags.has(TcpFlags::ACK) {
             self.count_ack(false);
+        }
+    }
+
+    /// Notes where the sender of a restored connection stands. What was under way when the numbers were kept is not known: it may
+    /// come once more, and may be acknowledged by somebody of whom we saw less. So a side counts as having sent all that the other allows,
+    /// and its window as twice what it is, and no less than it was.
+    pub(super) fn learn(&self) {
+        let (sender, receiver) = (self.sender(), self.receiver());
+        if self.word.has_ack(self.from) {
+            self.count();
+        } else {
+            let earlier = sender.window.load(Relaxed);
+            self.begin();
+            let twice = sender.window.load(Relaxed).saturating_mul(2);
+            sender.window.store(twice.max(earlier).clamp(ACK_WINDOW_MIN, WINDOW_MAX), Relaxed);
+        }
+        if self.word.has_ack(self.from.other()) {
+            advance(&sender.end, receiver.limit.load(Relaxed));
+            advance(&receiver.end, sender.limit.load(Relaxed));
         }
     }
 

@@ -9,6 +9,7 @@ mod kinds;
 mod model;
 mod opening;
 mod places;
+mod records;
 mod shares;
 mod tcp;
 mod threads;

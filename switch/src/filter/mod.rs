@@ -22,6 +22,7 @@ mod assess;
 mod crossing;
 mod denied;
 mod flood;
+mod restored;
 
 use crate::conntrack::{self, Conntrack, Hint, Reference};
 use crate::drops::DropReason;

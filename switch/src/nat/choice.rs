@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::addresses::class_of;
 use super::mappings::Request;
 use super::store::{Store, is_in};
+use crate::ids::PortIndex;
 
 /// Mappings that a port of the switch may always have if there is room, and the part of the table, one in so many, of
 /// which ports that have more get nothing. Beyond it, one may have no more than what is free.
@@ -21,13 +22,17 @@ const POOL_PROBES: u64 = 16;
 const UNPRIVILEGED: u16 = 1024;
 
 impl Store {
-    /// The address and the port that a new mapping gets.
-    pub(super) fn place_for(&mut self, request: &Request<'_>) -> Option<(u32, u16)> {
-        let held = self.per_port[request.port.get()];
+    /// Whether a port of the switch may have one more.
+    pub(super) fn has_room_for(&self, port: PortIndex) -> bool {
+        let held = self.per_port[port.get()];
         let free = self.mappings.room() - self.mappings.len();
         let beyond = free.saturating_sub(self.mappings.room() / RESERVE_DIVISOR);
-        let may_have = held < PORT_SHARE || (held as usize) < beyond;
-        if free == 0 || !may_have {
+        free > 0 && (held < PORT_SHARE || (held as usize) < beyond)
+    }
+
+    /// The address and the port that a new mapping gets.
+    pub(super) fn place_for(&mut self, request: &Request<'_>) -> Option<(u32, u16)> {
+        if !self.has_room_for(request.port) {
             return None;
         }
         let table = self.choose_address(request)?;

@@ -270,6 +270,11 @@ impl Nat {
         (network == outside).then_some(address)
     }
 
+    /// Whether the address is one by which stations appear outside.
+    pub(crate) fn has_outside(&self, outside: NetworkIndex, address: Ipv4Addr) -> bool {
+        self.is_pooled(outside, address) || self.targets.contains_key(&(outside, address))
+    }
+
     /// Whether mappings may use the address.
     pub(crate) fn is_pooled(&self, outside: NetworkIndex, address: Ipv4Addr) -> bool {
         self.pools.binary_search(&(outside, address)).is_ok()

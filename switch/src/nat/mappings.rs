@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::compiled::Source;
 use super::settings::FilteringBehavior;
 use super::store::Store;
+use crate::conntrack::NotRestored;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::packet::number;
 use crate::time::Nanos;
@@ -113,6 +114,8 @@ pub(crate) enum Unwanted {
 pub struct NatCounters {
     /// Mappings that were made.
     pub made: u64,
+    /// Mappings of earlier tables that were made once more.
+    pub restored: u64,
     /// Mappings that were taken up again by their station while their port was held.
     pub renewed: u64,
     /// Mappings whose port is free again.
@@ -168,6 +171,8 @@ pub struct Mapping {
     pub connections: u32,
     /// For how many seconds it has been there.
     pub age_s: u32,
+    /// For how many seconds no connection has used it; 0 while one does.
+    pub idle_s: u32,
 }
 
 /// All mappings; shared by all workers.
@@ -248,6 +253,40 @@ impl Mappings {
     pub(crate) fn advance(&self, now: Nanos, budget: usize) {
         self.now_s.fetch_max(now.seconds(), Relaxed);
         self.lock().advance(now.seconds(), budget);
+    }
+
+    /// Gives `each` the mappings among the next `slots` places of the table, from where an earlier call ended or from 0; tells where
+    /// the next one begins, and `None` at the end. Others wait meanwhile who open or end a connection.
+    pub fn records(&self, from: u32, slots: u32, now: Nanos, each: impl FnMut(Mapping)) -> Option<u32> {
+        let store = self.lock();
+        let end = store.end_of_slots();
+        let to = from.saturating_add(slots).min(end);
+        let mappings = (from..to).filter_map(|slot| store.entry(slot));
+        mappings.map(|entry| entry.view(now.seconds())).for_each(each);
+        (to < end).then_some(to)
+    }
+
+    /// Makes a mapping that an earlier table had; as long as no connection uses it, its port is held as if the last one had just ended, or when
+    /// it did.
+    pub(crate) fn restore(&self, mapping: &Mapping, now_s: u32) -> Result<(), NotRestored> {
+        self.now_s.fetch_max(now_s, Relaxed);
+        self.lock().restore(mapping, now_s)
+    }
+
+    /// The mapping that stands for a station's end towards `peer`, which counts one connection more.
+    pub(crate) fn rejoin(
+        &self,
+        [inside, outside]: [Endpoint; 2],
+        protocol: u8,
+        peer: Ipv4Addr,
+    ) -> Result<MappingId, NotRestored> {
+        self.lock().rejoin([inside, outside], protocol, peer)
+    }
+
+    /// How often a mapping began or ended, or its port was held or taken up again.
+    pub(crate) fn changes(&self) -> u64 {
+        let NatCounters { made, restored, renewed, ended, .. } = self.lock().counters();
+        [made, restored, renewed, ended].into_iter().fold(0, u64::wrapping_add)
     }
 
     /// Counters and sums.

@@ -11,6 +11,7 @@ mod plan;
 mod ports;
 mod prefix;
 mod prefixed;
+mod restored;
 pub(crate) mod rewrite;
 mod settings;
 mod standing;

@@ -45,8 +45,22 @@ impl Translator<'_> {
         }
     }
 
+    /// Whether what would have to translate the connection as it was opened may still come: its outside addresses are nobody's.
+    pub(crate) fn awaits(&self, [original, reply]: [Tuple; 2]) -> bool {
+        let leaving = reply.reversed();
+        let source = self.nat.source(original.zone);
+        let is_missing = |outside: NetworkIndex, address: crate::packet::Address| {
+            address.to_v4().is_some_and(|address| !self.nat.has_outside(outside, address))
+        };
+        let is_source_missing = leaving.source != original.source
+            && source.is_none_or(|source| is_missing(source.outside, leaving.source));
+        let outside = source.map_or(original.zone, |source| source.outside);
+        is_source_missing
+            || leaving.destination != original.destination && is_missing(outside, original.destination)
+    }
+
     /// Whether a station may appear with this address by a mapping.
-    fn may_appear(
+    pub(super) fn may_appear(
         &self,
         inside: NetworkIndex,
         station: Ipv4Addr,

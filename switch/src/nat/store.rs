@@ -24,20 +24,20 @@ const BY_OUTSIDE: usize = 1;
 pub(super) struct Entry {
     pub(super) inside: Endpoint,
     pub(super) outside: Endpoint,
-    protocol: u8,
+    pub(super) protocol: u8,
     /// For mappings that depend on it.
-    peer: Option<(Ipv4Addr, u16)>,
+    pub(super) peer: Option<(Ipv4Addr, u16)>,
     /// The port of the switch that pays for it.
-    port: PortIndex,
-    guest: u32,
+    pub(super) port: PortIndex,
+    pub(super) guest: u32,
     /// The ports of its outside address.
-    table: u32,
+    pub(super) table: u32,
     /// What tells it from others that had the slot.
-    life: u32,
-    connections: u32,
-    created_s: u32,
+    pub(super) life: u32,
+    pub(super) connections: u32,
+    pub(super) created_s: u32,
     /// When the last connection ended.
-    idle_s: u32,
+    pub(super) idle_s: u32,
 }
 
 /// A station with mappings.
@@ -66,20 +66,22 @@ pub(super) struct Store {
     contacts: Chained<Contact, 1>,
     pub(super) tables: Vec<Option<Table>>,
     pub(super) by_address: HashMap<(NetworkIndex, Ipv4Addr), u32>,
-    wheel: TimerWheel,
+    pub(super) wheel: TimerWheel,
     pub(super) per_port: Box<[u32]>,
     hasher: foldhash::quality::FixedState,
     seed: u64,
     /// How many random numbers were drawn, and mappings named.
     drawn: u64,
-    lives: u32,
-    counters: NatCounters,
+    pub(super) lives: u32,
+    pub(super) counters: NatCounters,
 }
 
 impl Entry {
     pub(super) fn view(&self, now_s: u32) -> Mapping {
-        let Self { inside, outside, protocol, peer, port, connections, created_s, .. } = *self;
-        Mapping { inside, outside, protocol, peer, port, connections, age_s: now_s.saturating_sub(created_s) }
+        let Self { inside, outside, protocol, peer, port, connections, created_s, idle_s, .. } = *self;
+        let age_s = now_s.saturating_sub(created_s);
+        let idle_s = if connections > 0 { 0 } else { now_s.saturating_sub(idle_s) };
+        Mapping { inside, outside, protocol, peer, port, connections, age_s, idle_s }
     }
 }
 
@@ -106,6 +108,10 @@ impl Store {
         self.mappings.get(slot)
     }
 
+    pub(super) fn counters(&self) -> NatCounters {
+        self.counters
+    }
+
     pub(super) fn end_of_slots(&self) -> u32 {
         self.mappings.end()
     }
@@ -121,7 +127,7 @@ impl Store {
         hasher.finish()
     }
 
-    fn hashes(&self, entry: &Entry) -> [u64; 2] {
+    pub(super) fn hashes(&self, entry: &Entry) -> [u64; 2] {
         let inside = self.hash_end(entry.inside, entry.protocol, entry.peer);
         [inside, self.hash_end(entry.outside, entry.protocol, None)]
     }
@@ -249,7 +255,7 @@ impl Store {
     }
 
     /// The station of a new mapping, with its outside address, and one mapping more.
-    fn guest_for(&mut self, inside: Endpoint, table: u32) -> Option<u32> {
+    pub(super) fn guest_for(&mut self, inside: Endpoint, table: u32) -> Option<u32> {
         let Endpoint { network, address, .. } = inside;
         let number = match self.find_guest(network, address) {
             Some(guest) => guest,

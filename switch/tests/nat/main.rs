@@ -16,6 +16,7 @@ mod parts;
 mod plain;
 mod pools;
 mod prefixes;
+mod restored;
 mod tcp;
 mod told;
 mod udp;

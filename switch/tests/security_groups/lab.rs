@@ -167,9 +167,14 @@ impl Lab {
         self.renew();
     }
 
+    /// What the worker goes by.
+    pub(crate) fn policy(&self) -> Policy {
+        self.compiled.with_security(Arc::new(self.security.policy().clone()))
+    }
+
     /// Has the worker go by what was changed.
     pub(crate) fn renew(&mut self) {
-        let policy = self.compiled.with_security(Arc::new(self.security.policy().clone()));
+        let policy = self.policy();
         self.switch.prepare(&policy);
         self.worker.set_policy(Arc::new(policy));
     }

@@ -7,4 +7,5 @@ mod hostile;
 mod lab;
 mod life;
 mod model;
+mod restored;
 mod rules;
