@@ -84,10 +84,35 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// IEEE 802.3-2018, 3.2.9.
 fn crc32(bytes: &[u8]) -> u32 {
-    let step = |remainder: u32, byte: &u8| {
-        (remainder >> 8) ^ REMAINDERS[usize::from(remainder.to_le_bytes()[0] ^ byte)]
-    };
-    !bytes.iter().fold(u32::MAX, step)
+    Crc::default().with(bytes).value()
+}
+
+/// The same of bytes that stand in several places.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crc(u32);
+
+impl Default for Crc {
+    /// Of no bytes.
+    fn default() -> Self {
+        Self(u32::MAX)
+    }
+}
+
+impl Crc {
+    /// With more bytes behind those of before.
+    #[must_use]
+    pub(crate) fn with(self, bytes: &[u8]) -> Self {
+        let step = |remainder: u32, byte: &u8| {
+            (remainder >> 8) ^ REMAINDERS[usize::from(remainder.to_le_bytes()[0] ^ byte)]
+        };
+        Self(bytes.iter().fold(self.0, step))
+    }
+
+    /// The checksum.
+    #[must_use]
+    pub(crate) fn value(self) -> u32 {
+        !self.0
+    }
 }
 
 const fn remainders() -> [u32; 256] {

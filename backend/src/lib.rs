@@ -6,6 +6,7 @@ pub mod capture;
 pub mod changes;
 pub mod cli;
 pub mod config;
+mod connections;
 mod console;
 pub mod control;
 pub mod dataplane;

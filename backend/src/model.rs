@@ -19,7 +19,7 @@ use viaduct_switch::FlowCacheSnapshot;
 
 pub use bond::{BondLinkStatus, BondStatus, LacpEnd, LacpLinkStatus, NeighbourStatus};
 pub use configuration::{ConfigurationStatus, Differences};
-pub use connection::{Cleared, ConnectionPage, ConnectionStatus};
+pub use connection::{Cleared, ConnectionPage, ConnectionStatus, RestoredStatus};
 pub use event::{Event, EventKind, EventLine, EventPlace, EventsLost};
 pub use gateway::{
     ClaimStatus, DhcpClientStatus, LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, NeighbourTables,
@@ -45,6 +45,9 @@ pub struct Snapshot {
     /// Whether that is what the file says, and survives.
     #[serde(default)]
     pub configuration: ConfigurationStatus,
+    /// What became of connections of before the restart, and whether those of now would survive one.
+    #[serde(default)]
+    pub restored: RestoredStatus,
     /// Seconds since the daemon started.
     pub uptime_s: u64,
     /// All ports, by name.

@@ -8,9 +8,9 @@ use viaduct::model::{
     AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, ConfigurationStatus, DhcpClientStatus,
     Differences, DropStatus, DuplicateStatus, FdbPage, FdbStatus, GroupPort, GroupStatus, InterfaceStatus,
     LacpLinkStatus, LinkState, MemberStatus, MeterStatus, MulticastGroupStatus, MulticastStatus,
-    NeighbourStatus, NetworkStatus, OutsideStatus, PortState, PortStatus, QosDeclared, QosStatus, RuleStatus,
-    SecurityStatus, ShapingClassStatus, ShapingStatus, Snapshot, StpPortStatus, StpStatus, Traffic,
-    WorkerStatus,
+    NeighbourStatus, NetworkStatus, OutsideStatus, PortState, PortStatus, QosDeclared, QosStatus,
+    RestoredStatus, RuleStatus, SecurityStatus, ShapingClassStatus, ShapingStatus, Snapshot, StpPortStatus,
+    StpStatus, Traffic, WorkerStatus,
 };
 use viaduct_switch::DropReason;
 
@@ -141,6 +141,7 @@ fn every_field_of_an_answer_is_named() {
             not_kept: Some(String::new()),
             ..ConfigurationStatus::default()
         },
+        restored: RestoredStatus { not_kept: Some(String::new()), ..RestoredStatus::default() },
         uptime_s: 0,
         ports: vec![port()],
         networks: vec![network],

@@ -187,7 +187,7 @@ impl Controller {
         self.policy = self.secured(&policy);
         self.meters = meters;
         self.configure_gateways(&wanted, &numbers);
-        self.bay.set_policy(Arc::clone(&self.policy));
+        self.install_policy(&numbers);
         self.shape(&wanted, &numbers);
         if self.config.switch.polling != wanted.switch.polling {
             self.bay.set_polling(wanted.switch.polling);
@@ -197,6 +197,7 @@ impl Controller {
         self.access = access;
         self.switch.set_verification(wanted.switch.verify_flow_cache);
         self.config = wanted.clone();
+        self.follow_names();
         self.drop_contradicted();
         self.follow_tunnels();
         self.follow_addresses();

@@ -23,6 +23,7 @@ use crate::control::neighbours::Neighbours;
 use crate::control::outside::UplinkNews;
 use crate::control::qos::Meters;
 use crate::control::registry::{Numbers, Ports};
+use crate::control::restoring::Restoring;
 use crate::control::routing::Outsides;
 use crate::control::security::Security;
 use crate::control::stations::Feeds;
@@ -58,6 +59,7 @@ pub(super) struct Parts {
     pub(super) reload: Reload,
     pub(super) first: Start,
     pub(super) keeper: Option<Keeper>,
+    pub(super) restoring: Restoring,
 }
 
 /// The control thread's state.
@@ -70,6 +72,8 @@ pub(super) struct Controller {
     pub(super) config: Config,
     /// How it came about, and who keeps it.
     pub(super) keeping: Keeping,
+    /// Connections of the process before, and who keeps those of this one.
+    pub(super) restoring: Restoring,
     pub(super) access: Access,
     pub(super) numbers: Numbers,
     pub(super) ports: Ports,
@@ -118,7 +122,19 @@ pub(super) struct Controller {
 
 impl Controller {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { bay, switch, security, commands, signals, gateways, open, reload, first, keeper } = parts;
+        let Parts {
+            bay,
+            switch,
+            security,
+            commands,
+            signals,
+            gateways,
+            open,
+            reload,
+            first,
+            keeper,
+            restoring,
+        } = parts;
         let Start { file, config: first, running, fallback, kept: _ } = first;
         let config = Config { switch: first.switch.clone(), ..Config::default() };
         Ok(Self {
@@ -129,6 +145,7 @@ impl Controller {
             access: Access { mode: config.switch.socket_mode, group: None },
             config,
             keeping: Keeping { file, running, keeper },
+            restoring,
             numbers: Numbers::default(),
             ports: Ports::default(),
             interfaces: Interfaces::new(),
@@ -284,6 +301,7 @@ impl Controller {
                     self.meters.settle(self.bay.now());
                     self.report_mismatch();
                     self.tell_of_duplicates();
+                    self.settle_restored();
                     self.measure_interfaces();
                     self.look_at_carriers();
                 }

@@ -109,13 +109,14 @@ impl Tables {
             (mappings.snapshot(), mappings.list(from, limit.min(PAGE_MAX), self.now));
         let mut addresses: Vec<_> = snapshot.addresses.iter().map(|used| self.address_use(used)).collect();
         addresses.sort_by(|one, other| (&one.network, one.address).cmp(&(&other.network, other.address)));
-        let NatCounters { made, renewed, ended, exhausted, filtered } = snapshot.counters;
+        let NatCounters { made, restored, renewed, ended, exhausted, filtered } = snapshot.counters;
         NatStatus {
             mappings: snapshot.mappings,
             room: snapshot.room,
             guests: snapshot.guests,
             bytes: snapshot.bytes,
             made,
+            restored,
             renewed,
             ended,
             exhausted,

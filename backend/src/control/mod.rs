@@ -34,6 +34,7 @@ mod plan;
 mod port;
 mod qos;
 mod registry;
+mod restoring;
 mod routing;
 mod security;
 mod services;
@@ -67,6 +68,7 @@ use viaduct_switch::{Limits, Switch, conntrack};
 
 use crate::changes::Start;
 use crate::control::controller::{Controller, Parts};
+use crate::control::restoring::Restoring;
 use crate::control::security::Security;
 use crate::dataplane::Dataplane;
 use crate::device;
@@ -116,6 +118,8 @@ pub fn run(
     let security = Security::new(seed()?);
     let settings = &config.switch;
     let dataplane = Dataplane::start(Arc::clone(&switch), Arc::default(), &settings.cpus, settings.polling)?;
+    let restoring = Restoring::start(&settings.state_dir, &switch, dataplane.started());
+    let restoring = restoring.map_err(|error| RunError::Setup { what: "thread of connections", error })?;
     let (handle, commands) =
         handle::channel().map_err(|error| RunError::Setup { what: "command channel", error })?;
     let told = handle.clone();
@@ -145,6 +149,7 @@ pub fn run(
         reload,
         first: start,
         keeper,
+        restoring,
     };
     serve(parts, || ready(handle))
 }

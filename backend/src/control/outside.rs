@@ -5,7 +5,6 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::warn;
@@ -195,7 +194,8 @@ impl Controller {
                 self.policy = self.secured(&policy);
                 let (config, numbers) = (self.config.clone(), self.numbers.clone());
                 self.configure_gateways(&config, &numbers);
-                self.bay.set_policy(Arc::clone(&self.policy));
+                self.install_policy(&numbers);
+                self.settle_restored();
             }
             Err(error) => warn!("{what} cannot be followed: {error}"),
         }

@@ -23,6 +23,7 @@ impl Controller {
         Snapshot {
             generation: self.generation,
             configuration: self.keeping.status(),
+            restored: self.restoring.status(),
             uptime_s: self.started.elapsed().as_secs(),
             ports,
             networks: self.network_statuses(),

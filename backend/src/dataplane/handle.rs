@@ -48,6 +48,10 @@ use crate::model::WorkerStatus;
 use crate::ring::RingError;
 use crate::sandbox::confine_worker;
 
+/// How long before its start the switch's time began: what is restored at the start may have been silent for as long, which is longer
+/// than any connection is remembered.
+const PAST: Duration = Duration::from_secs(2 * 86_400);
+
 /// Why the data path could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
@@ -143,7 +147,8 @@ impl Dataplane {
     ) -> Result<Self, DataplaneError> {
         let Some(&first) = cpus.first() else { return Err(DataplaneError::NoCpu) };
         let refused = |error| DataplaneError::Start { cpu: first, error };
-        let mut dataplane = Self::empty(switch, policy, cpus.len(), Instant::now()).map_err(refused)?;
+        let mut dataplane =
+            Self::empty(switch, policy, cpus.len(), Instant::now() - PAST).map_err(refused)?;
         for &cpu in cpus {
             let worker = dataplane.start_worker(dataplane.workers.len(), cpu, polling);
             dataplane.workers.push(worker.map_err(|error| DataplaneError::Start { cpu, error })?);
@@ -166,7 +171,7 @@ impl Dataplane {
             held: Arc::default(),
             attached: HashMap::new(),
             assignment: Assignment::new(workers),
-            measured: started,
+            measured: Instant::now(),
             announced: HashMap::new(),
             parked: HashMap::new(),
             trees: Trees::default(),

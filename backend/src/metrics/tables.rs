@@ -86,8 +86,9 @@ fn multicast(book: &mut Book<'_>, multicast: &MulticastStatus) -> fmt::Result {
 
 fn connections(book: &mut Book<'_>, counted: Option<&CountersSnapshot>) -> fmt::Result {
     let counted = counted.copied().unwrap_or_default();
-    let CountersSnapshot { opened, expired, closed, evicted, evicted_of_others, invalid, refused } = counted;
-    let live = opened.saturating_sub(expired + closed + evicted);
+    let CountersSnapshot { opened, restored, expired, closed, evicted, .. } = counted;
+    let CountersSnapshot { evicted_of_others, invalid, refused, .. } = counted;
+    let live = (opened + restored).saturating_sub(expired + closed + evicted);
     book.gauge(("connections", "Connections that are tracked."), live)?;
     events(
         book,
@@ -97,6 +98,7 @@ fn connections(book: &mut Book<'_>, counted: Option<&CountersSnapshot>) -> fmt::
         ),
         [
             ("opened", opened),
+            ("restored", restored),
             ("expired", expired),
             ("closed", closed),
             ("evicted", evicted),
@@ -111,12 +113,13 @@ fn translations(book: &mut Book<'_>, nat: &NatStatus) -> fmt::Result {
     book.gauge(("nat_mappings", "Mappings of NAT, those whose port is held included."), nat.mappings as u64)?;
     book.gauge(("nat_mappings_room", "Mappings for which there is room."), nat.room as u64)?;
     book.gauge(("nat_guests", "Stations that have mappings."), nat.guests as u64)?;
-    let NatStatus { made, renewed, ended, exhausted, filtered, .. } = *nat;
+    let NatStatus { made, restored, renewed, ended, exhausted, filtered, .. } = *nat;
     events(
         book,
         ("nat_events", "What happened to mappings, and what found no port or was filtered."),
         [
             ("made", made),
+            ("restored", restored),
             ("renewed", renewed),
             ("ended", ended),
             ("exhausted", exhausted),

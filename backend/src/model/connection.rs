@@ -43,3 +43,23 @@ pub struct Cleared {
     /// How many connections were ended.
     pub connections: usize,
 }
+
+/// What became of the connections and mappings of the process before.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RestoredStatus {
+    /// Connections that were restored.
+    pub connections: u64,
+    /// Mappings that were restored.
+    pub mappings: u64,
+    /// Connections and mappings that are no longer allowed, or whose port, network or translation is no more.
+    pub refused: u64,
+    /// Connections and mappings whose time was over.
+    pub over: u64,
+    /// Connections and mappings for which there was no room, or whose place was taken.
+    pub crowded: u64,
+    /// Connections that wait for what they rely on, like an uplink's address.
+    pub waiting: u64,
+    /// Why connections of now would not survive a restart, if they would not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_kept: Option<String>,
+}

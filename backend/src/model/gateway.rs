@@ -148,6 +148,9 @@ pub struct NatStatus {
     pub bytes: usize,
     /// Mappings that were made since the start.
     pub made: u64,
+    /// Mappings of before the start that were made once more.
+    #[serde(default)]
+    pub restored: u64,
     /// Mappings that were taken up again while their port was held.
     pub renewed: u64,
     /// Mappings whose port is free again.

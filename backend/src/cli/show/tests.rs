@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::model::{
     ConfigurationStatus, FlowCacheStatus, InterfaceStatus, LinkState, MemberStatus, MulticastGroupStatus,
-    MulticastStatus, NetworkStatus, PortState, PortStatus, QosStatus, Traffic, WorkerStatus,
+    MulticastStatus, NetworkStatus, PortState, PortStatus, QosStatus, RestoredStatus, Traffic, WorkerStatus,
 };
 
 fn port(name: &str, state: PortState) -> PortStatus {
@@ -59,6 +59,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         generation: 3,
         configuration: ConfigurationStatus::default(),
+        restored: RestoredStatus::default(),
         uptime_s: 65,
         ports: vec![
             port("vm1", PortState::Running),
