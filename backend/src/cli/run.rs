@@ -1,5 +1,6 @@
 //! `viaduct run`: the daemon.
 
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::unistd::getpid;
@@ -24,7 +25,7 @@ pub(super) fn run(locate: &Locate, fresh: bool) -> Result<(), Failure> {
     let (text, Loaded { config, warnings }) = read(&file)?;
     let settings = &config.switch;
     let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
-    let listener = Listener::bind(&settings.api_socket(), access).map_err(Failure::new)?;
+    let listener = api_listener(&settings.api_socket(), access)?;
     let tcp = settings
         .api_listen
         .map(|address| api::listen("switch.api_listen", address))
@@ -60,6 +61,24 @@ pub(super) fn run(locate: &Locate, fresh: bool) -> Result<(), Failure> {
     let ended = control::run(start, reload, ready).map_err(Failure::new);
     drop(server);
     ended
+}
+
+/// The API's socket: the service manager's, if it passed one (sd_listen_fds(3)), else our own.
+fn api_listener(path: &Path, access: Access) -> Result<Listener, Failure> {
+    let unread = |error| Failure::new(format!("cannot read what the service manager passed: {error}"));
+    let mut passed = sd_notify::listen_fds().map_err(unread)?;
+    let listener = match (passed.next(), passed.next()) {
+        (None, _) => Listener::bind(path, access),
+        (Some(socket), None) => {
+            // SAFETY: the service manager opened it for this process, which learns of it here alone.
+            Listener::inherit(unsafe { OwnedFd::from_raw_fd(socket) }, path, access)
+        }
+        _ => {
+            let sentence = "the service manager passed several sockets, and the API has one: leave one ListenStream= in its unit";
+            return Err(Failure::new(sentence));
+        }
+    };
+    listener.map_err(Failure::new)
 }
 
 fn no_log(error: std::io::Error) -> Failure {

@@ -45,6 +45,19 @@ pub enum SocketError {
         /// The listener's process, where the kernel tells.
         peer: Option<i32>,
     },
+    /// The service manager passed another socket.
+    #[error(
+        "the service manager passed {}, and not a socket that listens at {}: ListenStream= of its socket unit and runtime_dir under [switch] \
+         have to agree",
+        if found.as_os_str().is_empty() { "something else".to_owned() } else { found.display().to_string() },
+        path.display()
+    )]
+    Inherited {
+        /// Where it should listen.
+        path: PathBuf,
+        /// Where it listens; empty if nowhere.
+        found: PathBuf,
+    },
     /// The group does not exist.
     #[error("group {0} does not exist; make it (groupadd --system {0}) or name another under [switch]")]
     NoGroup(String),
@@ -97,6 +110,8 @@ pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
     identity: (u64, u64),
+    /// Somebody else made it, and keeps it.
+    inherited: bool,
 }
 
 impl Listener {
@@ -122,7 +137,36 @@ impl Listener {
         let socket = socket.inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
         let metadata =
             std::fs::symlink_metadata(path).map_err(|error| identity.failed("examine the socket", error))?;
-        Ok(Self { socket, path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
+            inherited: false,
+        })
+    }
+
+    /// Takes a socket that the service manager made, which listens at `path` already and goes on when this is dropped.
+    ///
+    /// # Errors
+    /// It is another one, or the system refused.
+    pub fn inherit(socket: OwnedFd, path: &Path, access: Access) -> Result<Self, SocketError> {
+        let at = Identity::of(path);
+        let socket = UnixListener::from(socket);
+        let listens = rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false);
+        let found = socket.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+        if !listens || found.as_deref() != Some(path) {
+            return Err(SocketError::Inherited { path: path.to_owned(), found: found.unwrap_or_default() });
+        }
+        socket.set_nonblocking(true).map_err(|error| at.failed("make it wait for nothing", error))?;
+        set_access(path, access)?;
+        let metadata =
+            std::fs::symlink_metadata(path).map_err(|error| at.failed("examine the socket", error))?;
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
+            inherited: true,
+        })
     }
 
     /// The next connection, non-blocking; `None` when nobody waits.
@@ -178,6 +222,9 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        if self.inherited {
+            return;
+        }
         if self.is_ours() {
             // A folder that became unwritable keeps a socket that refuses; the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
@@ -331,6 +378,23 @@ mod tests {
         assert!(listener.accept().unwrap().is_some());
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_is_inherited_goes_on_when_its_user_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("api.sock");
+        let made = UnixListener::bind(&path).unwrap();
+        let other = Listener::inherit(made.try_clone().unwrap().into(), Path::new("/run/x.sock"), ACCESS);
+        let told = other.unwrap_err().to_string();
+        assert!(told.contains("/run/x.sock") && told.contains("api.sock"), "{told}");
+        let inherited = Listener::inherit(made.try_clone().unwrap().into(), &path, ACCESS).unwrap();
+        let first = connect(&path).unwrap();
+        assert!(inherited.accept().unwrap().is_some() && inherited.accept().unwrap().is_none());
+        drop((inherited, first));
+        let _second = connect(&path).unwrap();
+        made.set_nonblocking(false).unwrap();
+        made.accept().unwrap();
     }
 
     #[test]
