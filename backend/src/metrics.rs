@@ -1,6 +1,6 @@
 //! What is measured, as Prometheus reads it: text of one scrape, made of one moment's figures.
 //!
-//! Names are `viaduct_THING_WHAT_UNIT`, counters end in `_total`; docs/metrics.md lists all. How many lines there are depends on
+//! Names are `viaduct_THING_WHAT_UNIT`, of the process `process_THING_UNIT`; counters end in `_total`; docs/metrics.md lists all. How many lines there are depends on
 //! what the file declares, and on tables that are bounded; nothing that a guest sends makes a label.
 
 mod book;
@@ -11,6 +11,7 @@ mod qos;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::control::TableFigures;
 use crate::model::Snapshot;
 use book::Book;
 pub use process::ApiFigures;
+pub use usage::Usage;
 
 /// Everything of which a scrape is made.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -33,6 +35,8 @@ pub struct Measured {
     pub tables: TableFigures,
     /// What the API itself did.
     pub api: ApiFigures,
+    /// What the process takes of its machine; `None`: the kernel does not tell.
+    pub usage: Option<Usage>,
 }
 
 /// How a scrape is written.
@@ -68,10 +72,13 @@ impl Format {
 /// # Errors
 /// Writing text into memory failed, which it does not.
 pub fn render(measured: Measured, format: Format) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("viaduct");
-    registry.register_collector(Box::new(Scrape(Arc::new(measured))));
+    let mut process = Registry::with_prefix("process");
+    process.register_collector(Box::new(Process(measured.usage)));
+    let mut switch = Registry::with_prefix("viaduct");
+    switch.register_collector(Box::new(Scrape(Arc::new(measured))));
     let mut open = String::new();
-    text::encode(&mut open, &registry)?;
+    text::encode_registry(&mut open, &process)?;
+    text::encode(&mut open, &switch)?;
     Ok(match format {
         Format::OpenMetrics => open,
         Format::Classic => classic::of(&open),
@@ -79,11 +86,20 @@ pub fn render(measured: Measured, format: Format) -> Result<String, fmt::Error> 
 }
 
 #[derive(Debug)]
+struct Process(Option<Usage>);
+
+impl Collector for Process {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |usage| usage::write(&mut Book::new(encoder), &usage))
+    }
+}
+
+#[derive(Debug)]
 struct Scrape(Arc<Measured>);
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Measured { snapshot, tables, api } = &*self.0;
+        let Measured { snapshot, tables, api, usage: _ } = &*self.0;
         let mut book = Book::new(encoder);
         process::write(&mut book, snapshot, api)?;
         ports::write(&mut book, snapshot)?;

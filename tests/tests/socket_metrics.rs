@@ -1,6 +1,6 @@
-//! `/metrics` is read by Prometheus' own parsers and says what `viaduct show` says; on TCP the API only tells, and only whoever
+//! `/metrics` is read by Prometheus' own parsers, passes its linter and says what `viaduct show` says; on TCP the API only tells, and only whoever
 //! names this machine; `/v1/health` knows when nobody turns.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss, reason = "a test")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -33,6 +33,21 @@ fn parse(kind: &str, text: &str) -> Vec<(String, Value, f64)> {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "the parser (python3-prometheus-client) refuses\n{text}");
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What promtool finds to be against convention in a scrape, or wrong.
+fn linted(text: &str) -> String {
+    let mut child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool (Debian's prometheus) runs");
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+    if output.status.success() { said } else { format!("{}: {said}", output.status) }
 }
 
 /// A daemon that listens on a TCP port of this machine that was free just now.
@@ -73,6 +88,11 @@ fn a_scrape_is_what_parsers_read_and_what_show_says() {
     let (status, head, text) = ask(port, "GET", "/metrics", &host(port));
     assert_eq!(status, 200, "{text}");
     assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+    assert_eq!(linted(&text), "");
+    assert!(
+        linted(&text.replace("viaduct_port_up", "viaduct_portUp")).contains("viaduct_portUp"),
+        "promtool judges nothing"
+    );
     let samples = parse("classic", &text);
     let value = |name: &str, labels: Value| {
         let found = samples.iter().find(|(other, its, _)| other == name && *its == labels);
@@ -100,6 +120,12 @@ fn a_scrape_is_what_parsers_read_and_what_show_says() {
         1.0
     );
     assert_eq!(value("viaduct_network_fdb_entries", serde_json::json!({ "network": "lab" })), 1.0);
+    let usage = daemon.usage();
+    let open_fds = value("process_open_fds", serde_json::json!({}));
+    assert!((open_fds - usage.descriptors as f64).abs() <= 4.0, "{open_fds} {usage:?}");
+    assert!(
+        value("process_resident_memory_bytes", serde_json::json!({})) >= usage.anonymous_kib as f64 * 512.0
+    );
     let accept =
         format!("{}Accept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1\r\n", host(port));
     let (status, head, open) = ask(port, "GET", "/metrics", &accept);

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::routes::{Api, Refused, answer, blocking};
 use crate::control::ControlGone;
-use crate::metrics::{Format, Measured, render};
+use crate::metrics::{Format, Measured, Usage, render};
 use crate::model::Health;
 
 /// How long the control thread and the workers may take for a sign of life.
@@ -23,7 +23,8 @@ pub(super) async fn metrics(State(shared): Api, headers: HeaderMap) -> Result<Re
     let (handle, api) = (shared.handle.clone(), shared.tally.figures());
     let text = blocking(move || {
         let figures = handle.figures()?;
-        Ok::<_, ControlGone>(Measured { snapshot: figures.snapshot, tables: figures.tables.figures(), api })
+        let tables = figures.tables.figures();
+        Ok::<_, ControlGone>(Measured { snapshot: figures.snapshot, tables, api, usage: Usage::read().ok() })
     });
     let text = render(text.await??, format).map_err(|error| {
         Refused::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics could not be written: {error}"))

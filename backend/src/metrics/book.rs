@@ -1,4 +1,4 @@
-//! Families of samples.
+//! Families of samples, of which the registry knows how their names begin.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl<'a> Book<'a> {
         Self(encoder)
     }
 
-    /// What only grows: `viaduct_NAME_total`.
+    /// What only grows: `NAME_total`.
     pub(super) fn counters<V, C, const N: usize>(
         &mut self,
         (name, help): (&str, &str),
@@ -57,13 +57,17 @@ impl<'a> Book<'a> {
     }
 
     /// One counter without labels.
-    pub(super) fn counter(&mut self, (name, help): (&str, &str), value: u64) -> fmt::Result {
+    pub(super) fn counter<C: EncodeCounterValue>(
+        &mut self,
+        (name, help): (&str, &str),
+        value: C,
+    ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        family.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+        family.encode_counter::<NoLabelSet, C, u64>(&value, None)
     }
 
     /// One gauge without labels.
-    pub(super) fn gauge(&mut self, (name, help): (&str, &str), value: u64) -> fmt::Result {
+    pub(super) fn gauge<G: EncodeGaugeValue>(&mut self, (name, help): (&str, &str), value: G) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
     }
 }

@@ -66,7 +66,8 @@ fn measured() -> Measured {
 
 /// The names of all families, counters with their suffix.
 fn names() -> BTreeSet<String> {
-    let text = render(Measured::default(), Format::Classic).unwrap();
+    let usage = Some(Usage::read().unwrap());
+    let text = render(Measured { usage, ..Measured::default() }, Format::Classic).unwrap();
     let of = |line: &str| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned());
     text.lines().filter_map(of).collect()
 }
@@ -97,6 +98,23 @@ fn samples_carry_their_figures_and_labels() {
 }
 
 #[test]
+fn the_process_is_told_of_by_the_usual_names() {
+    let usage = Usage::read().unwrap();
+    let text = render(Measured { usage: Some(usage), ..Measured::default() }, Format::Classic).unwrap();
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((now - 7200.0..now + 10.0).contains(&value("process_start_time_seconds")), "{text}");
+    assert!(value("process_open_fds") >= 3.0 && value("process_open_fds") < value("process_max_fds"));
+    assert!(value("process_resident_memory_bytes") > 1e6);
+    assert!(value("process_virtual_memory_bytes") > value("process_resident_memory_bytes"));
+    assert!(value("process_threads") >= 1.0 && value("process_cpu_seconds_total") >= 0.0);
+    assert!(text.contains("# TYPE process_cpu_seconds_total counter\n"), "{text}");
+}
+
+#[test]
 fn who_names_openmetrics_gets_it() {
     let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.4,*/*;q=0.1";
     assert_eq!(Format::wanted(prometheus), Format::OpenMetrics);
@@ -108,9 +126,9 @@ fn who_names_openmetrics_gets_it() {
 #[test]
 fn the_documentation_names_every_family_and_no_other() {
     let text = include_str!("../../../docs/metrics.md");
-    let row = |line: &str| Some(line.strip_prefix("| `viaduct_")?.split('`').next()?.to_owned());
-    let documented: BTreeSet<String> =
-        text.lines().filter_map(row).map(|name| format!("viaduct_{name}")).collect();
+    let row = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
+    let is_family = |name: &String| ["viaduct_", "process_"].iter().any(|prefix| name.starts_with(prefix));
+    let documented: BTreeSet<String> = text.lines().filter_map(row).filter(is_family).collect();
     assert_eq!(documented, names());
 }
 
@@ -138,7 +156,7 @@ fn the_dashboard_asks_for_families_that_there_are() {
     let asked: BTreeSet<String> = expressions
         .iter()
         .flat_map(|text| text.split(|c| !is_name(c)))
-        .filter(|word| word.starts_with("viaduct_"))
+        .filter(|word| word.starts_with("viaduct_") || word.starts_with("process_"))
         .map(str::to_owned)
         .collect();
     let strange: Vec<_> = asked.difference(&names()).cloned().collect();

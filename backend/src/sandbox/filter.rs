@@ -257,7 +257,7 @@ const BPF_COMMANDS: [u64; 5] = [0, 2, 5, 28, BPF_LINK_DETACH];
 const BPF_LINK_DETACH: u64 = 34;
 
 /// What of prctl(2) is used: names and sleeps of threads, and what confines them.
-const OPTIONS: [libc::c_int; 9] = [
+const OPTIONS: [libc::c_int; 10] = [
     libc::PR_SET_NAME,
     libc::PR_GET_NAME,
     libc::PR_SET_TIMERSLACK,
@@ -265,6 +265,8 @@ const OPTIONS: [libc::c_int; 9] = [
     libc::PR_GET_NO_NEW_PRIVS,
     libc::PR_CAPBSET_READ,
     libc::PR_CAP_AMBIENT,
+    // What the kernel told of itself at the start, as how long a tick is (PR_GET_AUXV, linux/prctl.h).
+    0x4155_5856,
     // glibc gives memory a name, in later versions.
     libc::PR_SET_VMA,
     libc::PR_GET_DUMPABLE,
