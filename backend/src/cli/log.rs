@@ -1,8 +1,9 @@
-//! The daemon's log on standard error. Whoever writes a line never waits for whoever reads it.
+//! The daemon's log, on standard error or in systemd's journal. Whoever writes a line never waits for whoever reads it.
 //!
 //! Standard error may be a pipe that nobody reads: a thread of its own waits there. Lines for which there is no room
 //! meanwhile are left out and counted, and the count is told as soon as somebody reads again.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::thread;
@@ -12,7 +13,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::journal::{Entries, Entry, Sender, reads_standard_error};
 use crate::sandbox::confine_helper;
 
 /// Chooses the log lines, in the notation of `tracing_subscriber`: `debug`, `warn,viaduct::api=debug`.
@@ -29,23 +33,28 @@ const RETRY: Duration = Duration::from_millis(20);
 pub(super) struct Log(Arc<Queue>);
 
 impl Log {
-    /// Begins to log to standard error; the journal adds its own time.
+    /// Begins to log: to the journal if that reads standard error, which adds its own time; else to standard error.
     ///
     /// # Errors
     /// The thread could not be made.
     pub(super) fn start() -> io::Result<Self> {
-        let queue = Queue::start(io::stderr())?;
+        let journal = reads_standard_error().then(Sender::new).transpose()?;
+        let is_journal = journal.is_some();
+        let queue = Queue::start(Output { journal, error: io::stderr() })?;
         let (filter, misread) = filter(std::env::var(LOG_VARIABLE).ok().as_deref());
         let lines = Arc::clone(&queue);
-        let format = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(move || Pen(Arc::clone(&lines)))
-            .with_ansi(wants_colour())
-            .with_target(false);
-        let started = if std::env::var_os("JOURNAL_STREAM").is_some() {
-            format.without_time().try_init()
+        let started = if is_journal {
+            tracing_subscriber::registry()
+                .with(filter)
+                .with(Entries(move |entry| lines.push(entry)))
+                .try_init()
         } else {
-            format.with_timer(SystemTime).try_init()
+            let format = tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(move || Pen(Arc::clone(&lines)))
+                .with_ansi(wants_colour())
+                .with_target(false);
+            format.with_timer(SystemTime).finish().try_init()
         };
         // Only a test that runs two daemons in one process has a log already; it may keep it.
         drop(started);
@@ -87,7 +96,9 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    text: Vec<u8>,
+    entries: VecDeque<Entry>,
+    /// What they take.
+    bytes: usize,
     /// Lines for which there was no room.
     left_out: u64,
     writing: bool,
@@ -95,14 +106,14 @@ struct Waiting {
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.left_out == 0
+        self.entries.is_empty() && self.left_out == 0
     }
 }
 
 impl Queue {
     /// Starts the thread that writes to `output`. It takes no signals: they belong to the control thread, but for what its own
     /// system calls raise.
-    fn start(output: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
+    fn start<W: Write + Send + 'static>(output: Output<W>) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let lines = Arc::clone(&queue);
         let mut others = SigSet::all();
@@ -117,25 +128,24 @@ impl Queue {
         thread.map(|_| queue)
     }
 
-    fn push(&self, line: &[u8]) {
+    fn push(&self, entry: Entry) {
         let mut waiting = self.waiting.lock();
-        if waiting.text.len() + line.len() <= WAITING_MAX {
-            waiting.text.extend_from_slice(line);
+        if waiting.bytes + entry.bytes() <= WAITING_MAX {
+            waiting.bytes += entry.bytes();
+            waiting.entries.push_back(entry);
         } else {
             waiting.left_out += 1;
         }
         self.changed.notify_all();
     }
 
-    fn write_all_to(&self, mut output: impl Write) {
+    fn write_all_to<W: Write>(&self, mut output: Output<W>) {
         loop {
-            let Waiting { mut text, left_out, .. } = self.take();
+            let Waiting { entries, left_out, .. } = self.take();
+            output.put(&entries);
             if left_out > 0 {
-                let told =
-                    format!(" WARN {left_out} log lines were left out: nobody read standard error in time\n");
-                text.extend_from_slice(told.as_bytes());
+                output.tell(&format!("{left_out} log lines were left out: nobody read them in time"));
             }
-            write_patiently(&mut output, &text);
         }
     }
 
@@ -158,6 +168,36 @@ impl Queue {
     }
 }
 
+/// Where lines go.
+struct Output<W> {
+    journal: Option<Sender>,
+    error: W,
+}
+
+impl<W: Write> Output<W> {
+    /// Writes lines, of which those that the journal does not take go to standard error, which it may read nevertheless.
+    fn put(&mut self, entries: &VecDeque<Entry>) {
+        let mut text = Vec::new();
+        for entry in entries {
+            let is_sent = self.journal.as_ref().is_some_and(|journal| journal.send(entry).is_ok());
+            if !is_sent {
+                text.extend_from_slice(&entry.text);
+            }
+        }
+        write_patiently(&mut self.error, &text);
+    }
+
+    /// Writes a line about the log itself.
+    fn tell(&mut self, sentence: &str) {
+        let entry = if self.journal.is_some() {
+            Entry::warning(sentence)
+        } else {
+            Entry::of_text(format!(" WARN {sentence}\n").as_bytes())
+        };
+        self.put(&[entry].into());
+    }
+}
+
 /// Writes as soon as the output takes it; if it never will, nobody is there to be told.
 fn write_patiently(output: &mut impl Write, mut text: &[u8]) {
     while !text.is_empty() {
@@ -176,7 +216,7 @@ struct Pen(Arc<Queue>);
 
 impl Write for Pen {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        self.0.push(Entry::of_text(line));
         Ok(line.len())
     }
 
@@ -204,15 +244,16 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_reader_who_does_not_read() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let queue = Queue::start(writer).unwrap();
+        let queue = Queue::start(Output { journal: None, error: writer }).unwrap();
         let line = [b'x'; 1023].into_iter().chain([b'\n']).collect::<Vec<u8>>();
         let start = Instant::now();
         for _ in 0..10_000 {
-            queue.push(&line);
+            queue.push(Entry::of_text(&line));
         }
         queue.wait_until_written(Duration::from_millis(50));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-        assert!(queue.waiting.lock().text.len() <= WAITING_MAX);
+        let held: usize = queue.waiting.lock().entries.iter().map(Entry::bytes).sum();
+        assert!(held <= WAITING_MAX && held == queue.waiting.lock().bytes);
         // As soon as somebody reads, what was kept comes, and how much was not, wherever that is.
         let mut text = Vec::new();
         let mut piece = [0; 65_536];
@@ -230,9 +271,9 @@ mod tests {
     fn a_reader_that_went_away_ends_nothing() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let queue = Queue::start(writer).unwrap();
+        let queue = Queue::start(Output { journal: None, error: writer }).unwrap();
         for _ in 0..3 {
-            queue.push(b"a line\n");
+            queue.push(Entry::of_text(b"a line\n"));
             queue.wait_until_written(Duration::from_secs(5));
         }
         assert!(queue.waiting.lock().is_empty());

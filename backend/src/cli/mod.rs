@@ -22,6 +22,7 @@ mod events;
 mod failure;
 mod gateways;
 mod groups;
+mod journal;
 mod libvirt_hook;
 mod locate;
 mod log;
