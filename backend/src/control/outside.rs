@@ -18,6 +18,8 @@ use crate::control::routing::{self, Named, Outside, Outsides};
 use crate::control::{leased, services, tunnels};
 use crate::dhcp_clients::{ClientPlan, ClientReports};
 use crate::gateway::{News, Setup};
+use crate::leasing::{LeaseChange, LeaseEvent};
+use crate::model::EventKind;
 
 /// What is known of uplinks beside their interfaces.
 #[derive(Debug, Default)]
@@ -91,6 +93,7 @@ impl Controller {
                 self.uplinks.clients = reports;
                 self.tell_of_refused();
             }
+            News::Leases(events) => events.iter().for_each(|event| self.tell_lease(event)),
             News::Claim { network, address, mac, is_kept } => {
                 let is_own = self.policy.routing().and_then(|routing| routing.interface(network));
                 let is_own = is_own.is_some_and(|interface| interface.has(address.into()));
@@ -99,6 +102,33 @@ impl Controller {
                     self.uplinks.claims.insert((uplink, address), claim);
                 }
             }
+        }
+    }
+
+    /// Tells what happened to a lease, of its port if somebody had it.
+    fn tell_lease(&mut self, event: &LeaseEvent) {
+        let LeaseEvent { change, network, address, port, client } = event;
+        let (kind, what) = match change {
+            LeaseChange::Granted => (EventKind::LeaseGranted, "is lent to"),
+            LeaseChange::Released => (EventKind::LeaseReleased, "is no longer lent to"),
+            LeaseChange::Expired => (EventKind::LeaseExpired, "was not renewed by"),
+            LeaseChange::Conflict if client.is_empty() => {
+                (EventKind::LeaseConflict, "is used by a stranger and put aside")
+            }
+            LeaseChange::Conflict => {
+                (EventKind::LeaseConflict, "is used by a stranger and put aside; it was lent to")
+            }
+        };
+        let detail = format!("{address} of network {network} {what} {client}");
+        let detail = detail.trim_end();
+        let index = self.numbers.ports.get(port).copied();
+        let log = index.and_then(|index| match self.ports.get_mut(index) {
+            Some(port) => Some(&mut port.log),
+            None => self.interfaces.get_mut(&index).map(|port| &mut port.log),
+        });
+        match log {
+            Some(log) => log.event(kind, detail),
+            None => self.journal().tell(kind, format!("network {network}"), detail.to_owned()),
         }
     }
 

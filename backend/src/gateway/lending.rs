@@ -275,6 +275,10 @@ impl Lender {
         while let Some(Outgoing { network, frame }) = self.leasing.next_frame() {
             self.tools.gateways.frame(network, frame);
         }
+        let events = self.leasing.take_events();
+        if !events.is_empty() {
+            (self.tools.tell)(News::Leases(events));
+        }
         for change in self.leasing.take_names() {
             self.name(&change);
         }

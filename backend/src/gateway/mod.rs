@@ -31,7 +31,7 @@ use viaduct_switch::{MacAddress, Nanos, NetworkIndex, PortIndex, Switch};
 
 use crate::dataplane::{Injector, Offers};
 use crate::dhcp_clients::{ClientPlan, ClientReports};
-use crate::leasing::{LeaseView, Plan};
+use crate::leasing::{LeaseEvent, LeaseView, Plan};
 use crate::model::ServiceEventStatus;
 use crate::sandbox::confine_helper;
 use crate::services::{NetworkServices, Services};
@@ -71,11 +71,13 @@ pub struct Parts {
     pub tell: Box<dyn Fn(News) + Send + Sync>,
 }
 
-/// What happened at uplinks.
+/// What happened at uplinks, and to what networks lend.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum News {
     /// What the uplinks were lent that get their addresses by DHCP, and where their clients stand.
     Clients(ClientReports),
+    /// What happened to leases of networks.
+    Leases(Vec<LeaseEvent>),
     /// A station claims an address of a gateway's.
     Claim {
         /// The network.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use viaduct_switch::dhcp::lending::{Address, ClientId, Lease, Lender};
+use viaduct_switch::dhcp::lending::{Address, ClientId, Lease, Lender, State};
 use viaduct_switch::domain::DomainName;
 use viaduct_switch::{Nanos, PortIndex};
 
+use super::happenings::{Happenings, LeaseChange, LeaseEvent};
 use super::journal::Journal;
 use super::names::{Named, Names};
 use crate::leases::Record;
@@ -16,6 +17,7 @@ pub(super) struct Books<'a> {
     journal: &'a mut Journal,
     ports: &'a BTreeMap<PortIndex, String>,
     names: &'a mut Names,
+    happenings: &'a mut Happenings,
 }
 
 /// Whose leases they are.
@@ -31,8 +33,9 @@ impl<'a> Books<'a> {
         journal: &'a mut Journal,
         ports: &'a BTreeMap<PortIndex, String>,
         names: &'a mut Names,
+        happenings: &'a mut Happenings,
     ) -> Self {
-        Self { now, journal, ports, names }
+        Self { now, journal, ports, names, happenings }
     }
 
     /// Notes what changed: first what is lent, so that a client whose address changed has one noted at any moment. What
@@ -43,7 +46,9 @@ impl<'a> Books<'a> {
         let mut is_noted = true;
         for address in lent {
             let Some(lease) = lender.lease(address) else { continue };
+            let before = self.journal.record(network.name, address.into()).cloned();
             if self.put(network, &lease) {
+                self.tell_granted(network, &lease, before.as_ref());
                 self.name(network, &lease);
             } else {
                 is_noted = false;
@@ -51,10 +56,47 @@ impl<'a> Books<'a> {
             }
         }
         for address in ended {
+            self.tell_ended(network, lender, address);
             self.journal.remove(self.now, network.name, address.into());
             self.names.remove(network.name, address.into());
         }
         is_noted
+    }
+
+    fn tell_granted<A: Address>(&mut self, network: &Network, lease: &Lease<A>, before: Option<&Record>) {
+        let Some(port) = self.ports.get(&lease.port) else { return };
+        let client = digits(lease.client.bytes());
+        if before.is_some_and(|before| before.port == *port && before.client == client) {
+            return;
+        }
+        let name = lease.host_name.as_ref().map(ToString::to_string);
+        let client = words(&lease.mac.to_string(), name.as_deref());
+        let (port, address) = (port.clone(), lease.address.into());
+        let event = LeaseEvent {
+            change: LeaseChange::Granted,
+            network: network.name.to_owned(),
+            address,
+            port,
+            client,
+        };
+        self.happenings.tell(self.now, event);
+    }
+
+    /// Tells why an address is not lent any more, or that it is put aside.
+    fn tell_ended<A: Address>(&mut self, network: &Network, lender: &Lender<A>, address: A) {
+        let noted = self.journal.record(network.name, address.into());
+        let is_over = |noted: &Record| noted.until_s <= self.journal.unix_s(self.now);
+        let change = match (lender.state(address), noted) {
+            (Some(State::Aside), _) => LeaseChange::Conflict,
+            (_, Some(noted)) if is_over(noted) => LeaseChange::Expired,
+            (_, Some(_)) => LeaseChange::Released,
+            (_, None) => return,
+        };
+        let client = noted.map_or_else(String::new, |noted| words(&noted.mac, noted.host_name.as_deref()));
+        let port = noted.map_or_else(String::new, |noted| noted.port.clone());
+        let event =
+            LeaseEvent { change, network: network.name.to_owned(), address: address.into(), port, client };
+        self.happenings.tell(self.now, event);
     }
 
     /// Puts back what is noted and fits; strikes out what is not so any more; and names everybody anew.
@@ -122,6 +164,11 @@ impl<'a> Books<'a> {
             |name: &DomainName| self.ports.values().any(|port| port.eq_ignore_ascii_case(name.as_str()));
         self.names.put(&named, is_reserved);
     }
+}
+
+/// A station, and how it calls itself.
+fn words(mac: &str, host_name: Option<&str>) -> String {
+    host_name.map_or_else(|| mac.to_owned(), |name| format!("{mac} ({name})"))
 }
 
 /// A port's name as a host's, if it can be one.

@@ -19,6 +19,7 @@
 
 mod books;
 mod compile;
+mod happenings;
 mod journal;
 mod names;
 mod network;
@@ -33,6 +34,8 @@ use std::path::Path;
 use viaduct_switch::{Nanos, NetworkIndex, PortIndex};
 
 use books::Books;
+use happenings::Happenings;
+pub use happenings::{LeaseChange, LeaseEvent};
 use journal::Journal;
 use names::Names;
 pub use names::{NameChange, NameKind};
@@ -60,6 +63,7 @@ pub struct Leasing {
     ports: BTreeMap<PortIndex, String>,
     outgoing: VecDeque<Outgoing>,
     names: Names,
+    happenings: Happenings,
     /// Of which the networks' routers get theirs: it spreads what they say over time, and is no secret.
     seed: u64,
 }
@@ -74,6 +78,7 @@ impl Leasing {
             ports: BTreeMap::new(),
             outgoing: VecDeque::new(),
             names: Names::default(),
+            happenings: Happenings::default(),
             seed: unix_s,
         }
     }
@@ -134,7 +139,13 @@ impl Leasing {
     ) -> Option<Vec<u8>> {
         let found = self.networks.get_mut(&network).filter(|_| self.ports.contains_key(&port))?;
         let answer = found.receive(now, port, frame, taken, &mut || self.journal.is_ready(now));
-        let is_noted = found.note(&mut Books::of(now, &mut self.journal, &self.ports, &mut self.names));
+        let is_noted = found.note(&mut Books::of(
+            now,
+            &mut self.journal,
+            &self.ports,
+            &mut self.names,
+            &mut self.happenings,
+        ));
         answer.filter(|_| is_noted)
     }
 
@@ -146,7 +157,13 @@ impl Leasing {
         for network in self.networks.values_mut() {
             let frames = network.advance(now).into_iter();
             self.outgoing.extend(frames.map(|frame| Outgoing { network: network.index, frame }));
-            network.note(&mut Books::of(now, &mut self.journal, &self.ports, &mut self.names));
+            network.note(&mut Books::of(
+                now,
+                &mut self.journal,
+                &self.ports,
+                &mut self.names,
+                &mut self.happenings,
+            ));
         }
         self.journal.tidy(now);
     }
@@ -176,7 +193,13 @@ impl Leasing {
     pub fn forget_port(&mut self, port: PortIndex, now: Nanos) {
         for network in self.networks.values_mut() {
             network.remove_port(port);
-            network.note(&mut Books::of(now, &mut self.journal, &self.ports, &mut self.names));
+            network.note(&mut Books::of(
+                now,
+                &mut self.journal,
+                &self.ports,
+                &mut self.names,
+                &mut self.happenings,
+            ));
         }
         self.ports.remove(&port);
     }
@@ -202,6 +225,11 @@ impl Leasing {
         self.networks.values().flat_map(Network::counters)
     }
 
+    /// What happened to leases since this was last asked, in order.
+    pub fn take_events(&mut self) -> Vec<LeaseEvent> {
+        self.happenings.take()
+    }
+
     /// Names that came or went since this was last asked, in order.
     pub fn take_names(&mut self) -> Vec<NameChange> {
         self.names.take_changes()
@@ -222,7 +250,13 @@ impl Leasing {
     fn settle(&mut self, now: Nanos) {
         self.journal.is_ready(now);
         for network in self.networks.values_mut() {
-            network.settle(&mut Books::of(now, &mut self.journal, &self.ports, &mut self.names));
+            network.settle(&mut Books::of(
+                now,
+                &mut self.journal,
+                &self.ports,
+                &mut self.names,
+                &mut self.happenings,
+            ));
         }
     }
 }

@@ -29,6 +29,14 @@ pub enum EventKind {
     BondLinks,
     /// A spanning tree opened or closed an uplink.
     TreeState,
+    /// An address was lent.
+    LeaseGranted,
+    /// A lease ended before its time.
+    LeaseReleased,
+    /// A lease was not renewed.
+    LeaseExpired,
+    /// An address that is to be lent is used by somebody else.
+    LeaseConflict,
 }
 
 impl EventKind {
@@ -47,6 +55,10 @@ impl EventKind {
             Self::LinkDown => "link-down",
             Self::BondLinks => "bond-links",
             Self::TreeState => "tree-state",
+            Self::LeaseGranted => "lease-granted",
+            Self::LeaseReleased => "lease-released",
+            Self::LeaseExpired => "lease-expired",
+            Self::LeaseConflict => "lease-conflict",
         }
     }
 }

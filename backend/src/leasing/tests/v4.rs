@@ -242,3 +242,38 @@ fn a_thousand_clients_get_their_lease_within_ten_milliseconds_each() {
     assert_eq!(lab.held().len(), 1000);
     assert!(slowest < Duration::from_millis(10), "{slowest:?}");
 }
+
+#[test]
+fn what_happens_to_leases_is_told_once() {
+    let mut lab = Lab::new();
+    let told = |lab: &mut Lab| {
+        let events = lab.leasing.take_events().into_iter();
+        events.map(|it| (it.change, it.port, it.address, it.client)).collect::<Vec<_>>()
+    };
+    let event = |change, number: usize, address: Ipv4Addr| {
+        (change, format!("vm{number}"), IpAddr::from(address), mac(number).to_string())
+    };
+    let [one, two, three] = [1, 2, 3].map(|number| lab.lent(0, number).unwrap());
+    let granted =
+        [(1, one), (2, two), (3, three)].map(|(number, it)| event(LeaseChange::Granted, number, it));
+    assert_eq!(told(&mut lab), granted);
+    // That it goes on is none.
+    assert_eq!(lab.renew(1800, 1, one), Some(MessageType::Ack));
+    assert_eq!(told(&mut lab), []);
+    let mut release = Message { ciaddr: two, ..message(2, MessageType::Release) };
+    release.options.set(code::SERVER_IDENTIFIER, SERVER.octets());
+    lab.ask(1801, 2, &release);
+    assert_eq!(told(&mut lab), [event(LeaseChange::Released, 2, two)]);
+    lab.leasing.advance(at(3601));
+    assert_eq!(told(&mut lab), [event(LeaseChange::Expired, 3, three)]);
+    let mut decline = message(1, MessageType::Decline);
+    decline.options.set(code::REQUESTED_ADDRESS, one.octets());
+    decline.options.set(code::SERVER_IDENTIFIER, SERVER.octets());
+    lab.ask(3602, 1, &decline);
+    assert_eq!(told(&mut lab), [event(LeaseChange::Conflict, 1, one)]);
+    // Another process tells nothing of what it finds.
+    lab.lent(3603, 4).unwrap();
+    lab.restart(3604);
+    assert_eq!(lab.held().len(), 1);
+    assert_eq!(told(&mut lab), []);
+}

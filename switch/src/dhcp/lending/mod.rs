@@ -162,6 +162,12 @@ impl<A: Address> Lender<A> {
         self.table.get(address).and_then(|binding| lease_of(address, binding))
     }
 
+    /// What an address is to its client; `None`: nothing is known of it.
+    #[must_use]
+    pub fn state(&self, address: A) -> Option<State> {
+        self.table.get(address).map(|binding| binding.state)
+    }
+
     /// All addresses of which something is known.
     pub fn entries(&self) -> impl Iterator<Item = Entry<A>> {
         self.table.iter().map(|(address, binding)| entry_of(address, binding))
