@@ -4,7 +4,7 @@
 //! their place in the event loop, the mode of sockets that stay. What follows cannot fail: sessions of ports that
 //! leave are closed, the policy is swapped, newcomers take their place. Ports that stay as they are notice nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,12 +48,15 @@ impl Controller {
         ops: &mut EventOps,
     ) -> Result<Changes, ApplyError> {
         let prepared = self.check(wanted)?;
+        self.lap("checking and compiling it");
         let changed = self.generation == 0 || !prepared.plan.changes.is_empty();
         let generation = self.generation + u64::from(changed);
         let changes = Changes { generation, changes: prepared.plan.changes.clone(), not_kept: None };
         if changed && !dry_run {
             let prepared = self.prepare(prepared, ops)?;
+            self.lap("opening sockets");
             self.commit(prepared, ops);
+            self.lap("making ports");
             self.generation = generation;
             descriptors::check(&self.config);
         }
@@ -63,12 +66,26 @@ impl Controller {
     /// Everything that can be judged without touching anything.
     fn check(&self, wanted: Config) -> Result<Prepared, ApplyError> {
         let plan = plan::diff(&self.config, &wanted)?;
+        self.check_places(&plan, &wanted)?;
         let numbers = self.numbers.for_config(&wanted).ok_or_else(|| self.too_many(&wanted))?;
         let (policy, meters) = self.forwarding(&wanted, &numbers)?;
         let settings = &wanted.switch;
         let access = Access::new(settings.socket_mode, settings.socket_group.as_deref());
         let access = access.map_err(ApplyError::Access)?;
         Ok(Prepared { plan, wanted, numbers, policy, meters, access, listeners: BTreeMap::new() })
+    }
+
+    /// Whether the sockets of newcomers can be made where they are to be, as far as the sandbox is concerned.
+    fn check_places(&self, plan: &Plan, wanted: &Config) -> Result<(), ApplyError> {
+        let (mut folders, leaving) = (BTreeSet::new(), self.leaving(plan));
+        for (port, _, end) in newcomers(plan, wanted) {
+            let makes = end.role == Role::Server && !leaving.contains(end.socket.as_path());
+            if makes && folders.insert(end.socket.parent()) {
+                sandbox::check_place(&end.socket)
+                    .map_err(|error| ApplyError::Place { port: port.clone(), error })?;
+            }
+        }
+        Ok(())
     }
 
     /// The policy but for groups, and its meters: as they are, if nothing else changes, so that decisions that are kept hold.
@@ -118,13 +135,12 @@ impl Controller {
     /// Opens the sockets of newcomers. Where a port that leaves has the same path, its socket is taken over in
     /// [`Controller::commit`].
     fn listen(&self, prepared: &mut Prepared, ops: &mut EventOps) -> Result<(), ApplyError> {
+        let leaving = self.leaving(&prepared.plan);
         for (name, _, end) in newcomers(&prepared.plan, &prepared.wanted) {
-            if end.role == Role::Client || self.leaver_at(&prepared.plan, &end.socket).is_some() {
+            if end.role == Role::Client || leaving.contains(end.socket.as_path()) {
                 continue;
             }
             let Some(&index) = prepared.numbers.ports.get(name) else { continue };
-            sandbox::check_place(&end.socket)
-                .map_err(|error| ApplyError::Place { port: name.clone(), error })?;
             let listener = Listener::bind(&end.socket, prepared.access)
                 .map_err(|error| ApplyError::Socket { port: name.clone(), error })?;
             let events = Events::with_data(&listener, Token::Listener(index).to_data(), EventSet::IN);
@@ -134,11 +150,12 @@ impl Controller {
         Ok(())
     }
 
-    /// The port that leaves, or is made anew, and listens at `path`.
-    fn leaver_at(&self, plan: &Plan, path: &Path) -> Option<&Port> {
+    /// Where ports listen that leave, or are made anew.
+    fn leaving(&self, plan: &Plan) -> BTreeSet<&Path> {
         let leaves = |port: &&Port| matches!(plan.ports.get(&port.name), Some(Step::Remove | Step::Replace));
-        let listens = |port: &&Port| matches!(&port.link, Link::Server(_)) && port.end.socket == path;
-        self.ports.iter().find(|port| leaves(port) && listens(port))
+        let listens = |port: &&Port| matches!(&port.link, Link::Server(_));
+        let leavers = self.ports.iter().filter(leaves).filter(listens);
+        leavers.map(|port| port.end.socket.as_path()).collect()
     }
 
     /// Gives the sockets that stay their new mode and group; if one refuses, all have their old ones again.
@@ -187,7 +204,9 @@ impl Controller {
         self.policy = self.secured(&policy);
         self.meters = meters;
         self.configure_gateways(&wanted, &numbers);
+        self.lap("taking ports away");
         self.install_policy(&numbers);
+        self.lap("handing it to the workers");
         self.shape(&wanted, &numbers);
         if self.config.switch.polling != wanted.switch.polling {
             self.bay.set_polling(wanted.switch.polling);

@@ -27,6 +27,7 @@ use crate::control::restoring::Restoring;
 use crate::control::routing::Outsides;
 use crate::control::security::Security;
 use crate::control::stations::Feeds;
+use crate::control::stopwatch::Stopwatch;
 use crate::control::suppression::Addresses;
 use crate::control::timer::{Deadline, Timer};
 use crate::control::token::Token;
@@ -118,6 +119,7 @@ pub(super) struct Controller {
     /// The generation that was told of.
     told_generation: u64,
     watchdog: Option<Watchdog>,
+    stopwatch: Stopwatch,
 }
 
 impl Controller {
@@ -177,6 +179,7 @@ impl Controller {
             mismatch_reported: false,
             told_generation: 0,
             watchdog: Watchdog::wanted(),
+            stopwatch: Stopwatch::new(Instant::now()),
         })
     }
 
@@ -197,6 +200,7 @@ impl Controller {
     fn serve_commands(&mut self, ops: &mut EventOps) {
         self.commands.acknowledge();
         while let Some(command) = self.commands.next() {
+            let what = command.name();
             match command {
                 // Whoever asked may have stopped waiting: then the answer is nobody's.
                 Command::Figures(answer) => drop(answer.send(Box::new(self.figures()))),
@@ -228,7 +232,13 @@ impl Controller {
                 Command::News(news) => self.hear(*news),
                 Command::Stop => self.stopping = true,
             }
+            self.stopwatch.stop(what, Instant::now());
         }
+    }
+
+    /// A part of what is done now is done.
+    pub(super) fn lap(&mut self, part: &'static str) {
+        self.stopwatch.lap(part, Instant::now());
     }
 
     fn serve_signals(&mut self, ops: &mut EventOps) {
@@ -369,7 +379,9 @@ pub(super) fn unwatch(descriptor: &impl AsRawFd, ops: &mut EventOps) {
 
 impl MutEventSubscriber for Controller {
     fn process(&mut self, events: Events, ops: &mut EventOps) {
-        match Token::from_data(events.data()) {
+        self.stopwatch.start(Instant::now());
+        let token = Token::from_data(events.data());
+        match token {
             Some(Token::Commands) => self.serve_commands(ops),
             Some(Token::Signals) => self.serve_signals(ops),
             Some(Token::Timer) => self.serve_deadlines(ops),
@@ -382,6 +394,7 @@ impl MutEventSubscriber for Controller {
         }
         self.tell_generation();
         self.rearm();
+        self.stopwatch.stop(token.map_or("an event", Token::name), Instant::now());
     }
 
     fn init(&mut self, ops: &mut EventOps) {
@@ -400,7 +413,9 @@ impl MutEventSubscriber for Controller {
             }
         }
         if let Some((first, fallback)) = self.first.take() {
+            self.stopwatch.start(Instant::now());
             self.outcome = Some(self.begin(first, fallback, ops));
+            self.stopwatch.stop("the first configuration", Instant::now());
             self.tell_generation();
         }
         self.tell_watchdog();

@@ -180,6 +180,29 @@ pub(crate) enum Command {
     Stop,
 }
 
+impl Command {
+    /// What it is, for who reads the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Figures(_) => "telling the state",
+            Self::Pulse(_) => "asking for signs of life",
+            Self::Security(_) => "telling security groups",
+            Self::Edit { .. } => "a change of a port",
+            Self::Apply { .. } => "a configuration",
+            Self::Trace { .. } | Self::TraceSample { .. } => "a trace",
+            Self::Running(_) => "telling what runs",
+            Self::Tables(_) => "telling of tables",
+            Self::Capture { .. } => "a capture",
+            Self::Names { .. } => "telling names",
+            Self::Watch { .. } | Self::Tell { .. } => "a watch",
+            Self::Feed { .. } => "feeding stations",
+            Self::Stations { .. } => "telling stations",
+            Self::News(_) => "news of uplinks",
+            Self::Stop => "stopping",
+        }
+    }
+}
+
 /// The control thread's end of the channel.
 #[derive(Debug)]
 pub(crate) struct Commands {

@@ -41,6 +41,7 @@ mod services;
 mod shaping;
 mod snapshot;
 mod stations;
+mod stopwatch;
 mod suppression;
 mod tables;
 mod timer;

@@ -203,13 +203,17 @@ impl Plan {
     }
 
     /// One object by its kind and name, as it is in the one and the other.
-    fn object<T>(
+    fn object<T: PartialEq>(
         &mut self,
         kind: &str,
         name: &str,
         (running, wanted): (Option<&T>, Option<&T>),
         differences: impl FnOnce(&T, &T) -> Vec<String>,
     ) {
+        if running == wanted {
+            // Nearly all of thousands, when one port is changed by itself: not put into words.
+            return;
+        }
         let (change, settings) = match (running, wanted) {
             (None, _) => (ChangeKind::Added, Vec::new()),
             (_, None) => (ChangeKind::Removed, Vec::new()),

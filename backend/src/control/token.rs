@@ -33,6 +33,20 @@ const LINKS: u32 = 6;
 const REFUSALS: u32 = 7;
 
 impl Token {
+    /// What such an event is, for who reads the log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Commands => "what follows a command",
+            Self::Signals => "a signal",
+            Self::Timer => "what was due",
+            Self::Dataplane => "news of the workers",
+            Self::Listener(_) => "a connection",
+            Self::Session(_) => "a guest's messages",
+            Self::Links(_) => "news of interfaces",
+            Self::Refusals => "refused system calls",
+        }
+    }
+
     pub(super) fn to_data(self) -> u32 {
         let (kind, index) = match self {
             Self::Commands => (COMMANDS, 0),

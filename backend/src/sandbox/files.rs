@@ -89,6 +89,16 @@ fn everything() -> Result<Ruleset, RulesetError> {
     if abstract_manager { ruleset.scope(Scope::Signal) } else { ruleset.scope(Scope::from_all(VERSION)) }
 }
 
+/// Where a file would be made, by the folders above it that are there already.
+fn real(path: &Path) -> PathBuf {
+    let found = path.ancestors().skip(1).find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let rest = found.as_ref().and_then(|(above, _)| path.strip_prefix(above).ok());
+    match (&found, rest) {
+        (Some((_, real)), Some(rest)) => real.join(rest),
+        _ => path.to_owned(),
+    }
+}
+
 impl Enforced {
     /// Leaves nothing to the calling thread.
     pub(super) fn give_up(&self) -> Result<(), String> {
@@ -124,7 +134,44 @@ impl Enforced {
 
     /// Whether a file can be made at `path`.
     pub(super) fn check(&self, path: &Path) -> Result<(), Outside> {
-        let granted = self.how.is_err() || self.changed.iter().any(|folder| path.starts_with(folder));
+        // Folders have several names where there are links, as /var/run and /run; what is granted is the folder.
+        let place = real(path);
+        let granted = self.how.is_err()
+            || self
+                .changed
+                .iter()
+                .filter_map(|folder| folder.canonicalize().ok())
+                .any(|folder| place.starts_with(folder));
         if granted { Ok(()) } else { Err(Outside { path: path.to_owned(), folders: self.folders() }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_the_same_by_all_its_names_and_a_link_in_it_may_lead_out() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for folder in ["run", "run/viaduct", "elsewhere"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("run"), at("var-run")).unwrap();
+        std::os::unix::fs::symlink(at("elsewhere"), at("run/viaduct/out")).unwrap();
+        let enforced = |folder: &str| Enforced { how: Ok(How::Whole), changed: [at(folder)].into() };
+        for (granted, path) in [
+            ("run/viaduct", "run/viaduct/a.sock"),
+            ("run/viaduct", "var-run/viaduct/a.sock"),
+            ("var-run/viaduct", "run/viaduct/a.sock"),
+            ("run/viaduct", "var-run/viaduct/new/folder/a.sock"),
+        ] {
+            assert_eq!(enforced(granted).check(&at(path)), Ok(()), "{path}");
+        }
+        for path in ["run/a.sock", "elsewhere/a.sock", "run/viaduct/out/a.sock", "run/viaduct/../a.sock"] {
+            assert!(enforced("run/viaduct").check(&at(path)).is_err(), "{path}");
+        }
+        let unconfined = Enforced { how: Err(String::new()), changed: BTreeSet::new() };
+        assert_eq!(unconfined.check(&at("elsewhere/a.sock")), Ok(()));
     }
 }
