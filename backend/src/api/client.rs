@@ -8,7 +8,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, Response, StatusCode, header};
+use hyper::http::response::Parts;
+use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::de::DeserializeOwned;
@@ -25,6 +26,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 const BACKLOG_RETRY: Duration = Duration::from_millis(5);
 /// How often somebody who waits for more looks whether to go on.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long statistics of a capture may take to come that is over.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -70,8 +73,8 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
-    /// The generation that must run for something to be changed.
-    expected: Option<u64>,
+    /// The tag of the configuration that must run for something to be changed.
+    expected: Option<String>,
 }
 
 impl Client {
@@ -81,19 +84,20 @@ impl Client {
         Self { socket, expected: None }
     }
 
-    /// One that changes the configuration only where this generation runs.
+    /// One that changes the configuration only where the one with this tag runs ([`Client::config`]).
     #[must_use]
-    pub fn expecting(&self, generation: u64) -> Self {
-        Self { expected: Some(generation), ..self.clone() }
+    pub fn expecting(&self, tag: String) -> Self {
+        Self { expected: Some(tag), ..self.clone() }
     }
 
-    /// What runs, as the text of a file.
+    /// What runs, as the text of a file, and its tag.
     ///
     /// # Errors
     /// The daemon is not there, or may not be asked.
-    pub fn config(&self) -> Result<String, ClientError> {
-        let bytes = self.ask_bytes("GET", "/v1/config", Vec::new())?;
-        String::from_utf8(bytes.into()).map_err(|error| self.broken(&error))
+    pub fn config(&self) -> Result<(String, String), ClientError> {
+        let (bytes, tag) = self.ask_tagged("GET", "/v1/config", Vec::new())?;
+        let text = String::from_utf8(bytes.into()).map_err(|error| self.broken(&error))?;
+        Ok((text, tag))
     }
 
     /// Reads a state, for example `/v1/status`.
@@ -196,7 +200,8 @@ impl Client {
     }
 
     /// Gets a capture piece by piece, until `each` says no, or `is_over`; `question` is the body of `POST /v1/capture`. Says whether one of
-    /// them ended it, and not the daemon.
+    /// them ended it, and not the daemon. A quarter of a second longer `each` hears what still comes, and that it is not wanted: how much
+    /// was lost is told ten times a second.
     ///
     /// # Errors
     /// The daemon is not there, may not be asked, or refuses.
@@ -204,7 +209,7 @@ impl Client {
         &self,
         question: Vec<u8>,
         is_over: impl Fn() -> bool,
-        each: impl FnMut(&[u8]) -> bool,
+        each: impl FnMut(&[u8], bool) -> bool,
     ) -> Result<bool, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| self.broken(&error))?.block_on(self.pieces(question, is_over, each))
@@ -214,17 +219,24 @@ impl Client {
         &self,
         question: Vec<u8>,
         is_over: impl Fn() -> bool,
-        mut each: impl FnMut(&[u8]) -> bool,
+        mut each: impl FnMut(&[u8], bool) -> bool,
     ) -> Result<bool, ClientError> {
         let mut response = self.begin("POST", "/v1/capture", question).await?;
         while !is_over() {
             let Ok(frame) = timeout(LOOK_EVERY, response.body_mut().frame()).await else { continue };
             let Some(frame) = frame else { return Ok(false) };
             let frame = frame.map_err(|error| self.broken(&error))?;
-            if !frame.data_ref().is_none_or(|data| each(data)) {
+            if !frame.data_ref().is_none_or(|data| each(data, true)) {
                 break;
             }
         }
+        let rest = async {
+            while let Some(Ok(frame)) = response.body_mut().frame().await {
+                let _ = frame.data_ref().is_none_or(|data| each(data, false));
+            }
+        };
+        // That it goes on is no mistake.
+        let _ = timeout(LAST_WORDS, rest).await;
         Ok(true)
     }
 
@@ -263,35 +275,36 @@ impl Client {
     }
 
     fn ask_bytes(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
+        self.ask_tagged(method, path, body).map(|(bytes, _)| bytes)
+    }
+
+    /// The same with the answer's entity tag, which is empty if it has none.
+    fn ask_tagged(&self, method: &str, path: &str, body: Vec<u8>) -> Result<(Bytes, String), ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.broken(&error))?;
         let exchange = async { timeout(ANSWER_MAX, self.exchange(method, path, body)).await };
-        let (status, bytes) =
+        let (head, bytes) =
             runtime.block_on(exchange).map_err(|_| ClientError::Silent(self.socket.clone()))??;
+        let status = head.status;
         if status.is_success() {
-            return Ok(bytes);
+            let tag = head.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+            return Ok((bytes, tag.unwrap_or_default().to_owned()));
         }
         let refusal = serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))?;
         Err(ClientError::Refused { status: status.as_u16(), refusal })
     }
 
-    async fn exchange(
-        &self,
-        method: &str,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
-        let response = self.send(method, path, body).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    async fn exchange(&self, method: &str, path: &str, body: Vec<u8>) -> Result<(Parts, Bytes), ClientError> {
+        let (head, body) = self.send(method, path, body).await?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| self.broken(&*error))?;
-        Ok((status, body.to_bytes()))
+        Ok((head, body.to_bytes()))
     }
 
     async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, ClientError> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "viaduct");
-        if let Some(generation) = self.expected {
-            request = request.header(header::IF_MATCH, format!("\"{generation}\""));
+        if let Some(tag) = &self.expected {
+            request = request.header(header::IF_MATCH, tag);
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| self.broken(&error))?;
         self.forward(request).await

@@ -1,5 +1,6 @@
 //! `/v1/routes`, `/v1/neighbours`, `/v1/vteps`, `/v1/leases` and `/v1/services`: what gateways and tunnels know.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -8,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::connections::paging;
+use super::paging::Page;
 use super::routes::{Api, Refused, Shared, blocking};
 use crate::control::{ControlGone, Tables};
-use crate::model::NeighbourTables;
+use crate::model::{LeaseStatus, NeighbourTables};
 
 /// Reads tables where waiting is allowed.
 async fn read<T: Serialize + Send + 'static>(
@@ -29,8 +31,19 @@ pub(super) async fn vteps(State(shared): Api) -> Result<Response, Refused> {
     read(&shared, |tables| Ok(tables.vteps())).await
 }
 
-pub(super) async fn leases(State(shared): Api) -> Result<Response, Refused> {
-    read(&shared, Tables::leases).await
+/// Leases in the order of networks and addresses, or a page of them.
+pub(super) async fn leases(State(shared): Api, uri: Uri) -> Result<Response, Refused> {
+    let page = Page::read(&uri)?;
+    let handle = shared.handle.clone();
+    let leases = blocking(move || handle.tables()?.leases()).await??;
+    let place = |text: &str| {
+        let (network, address) = text.split_once('/')?;
+        Some((network.to_owned(), address.parse::<IpAddr>().ok()?))
+    };
+    let key = |lease: &LeaseStatus| (lease.network.clone(), lease.address);
+    let written = |lease: &LeaseStatus| format!("{}/{}", lease.network, lease.address);
+    let (leases, next) = page.of(leases, place, key, written)?;
+    Ok(page.link(axum::Json(leases).into_response(), uri.path(), next))
 }
 
 pub(super) async fn services(State(shared): Api) -> Result<Response, Refused> {

@@ -20,10 +20,12 @@ mod lasting;
 mod measures;
 mod openapi;
 mod operations;
+mod paging;
 mod ports;
 mod routes;
 mod server;
 mod stations;
+mod tags;
 mod tally;
 mod tcp;
 #[cfg(test)]

@@ -127,7 +127,12 @@ fn values(name: &str, kind: &str, meaning: &str) -> Value {
             values["maximum"] = u32::MAX.into();
         }
         (_, "integer", _) => values["minimum"] = 0.into(),
-        ("mac", ..) | ("from", "string", _) => values["pattern"] = MAC.into(),
+        ("mac", ..) => values["pattern"] = MAC.into(),
+        ("from", "string", _) if meaning.contains("Ethernet") => values["pattern"] = MAC.into(),
+        ("from", "string", _) if meaning.contains("NETWORK/ADDRESS") => {
+            values["pattern"] = "^[A-Za-z0-9][A-Za-z0-9_.-]*/[0-9a-f.:]+$".into();
+        }
+        ("from", "string", _) => values["pattern"] = "^[A-Za-z0-9][A-Za-z0-9_.-]*$".into(),
         ("If-Match", ..) => values["pattern"] = GENERATION.into(),
         _ => {}
     }

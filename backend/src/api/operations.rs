@@ -107,6 +107,10 @@ const FROM: Word = ("from", "integer", "Where the page before ended (`next`)");
 const LIMIT: Word = ("limit", "integer", "How many at most: 1 to 1000, 100 unless said");
 const FDB_LIMIT: Word = ("limit", "integer", "How many at most: 1 to 10000, 1000 unless said");
 const PAGE: &[Word] = &[FROM, LIMIT];
+const PART_LIMIT: Word = ("limit", "integer", "How many at most: 1 to 10000, all unless said");
+/// A part of a list of things with names.
+const PART: &[Word] =
+    &[("from", "string", "The first name that is wanted (`Link` of the page before)"), PART_LIMIT];
 
 const NETWORK: Word = ("network", "string", "Of this network");
 const PORT: Word = ("port", "string", "Opened at this port");
@@ -182,11 +186,11 @@ fn state() -> Vec<Operation> {
             "The state at one moment, but for the tables that have pages",
             get(routes::status),
         ),
-        read::<Vec<PortStatus>>("/v1/ports", "All ports, uplinks among them", get(routes::ports)),
+        read::<Vec<PortStatus>>("/v1/ports", "All ports, uplinks among them", get(routes::ports)).asks(PART),
         read::<PortStatus>("/v1/ports/{name}", "One port", get(routes::port)),
         read::<Vec<PortStatus>>("/v1/uplinks", "The ports that are uplinks", get(routes::uplinks)),
         read::<PortStatus>("/v1/uplinks/{name}", "One uplink", get(routes::uplink)),
-        read::<Vec<NetworkStatus>>("/v1/networks", "All networks", get(routes::networks)),
+        read::<Vec<NetworkStatus>>("/v1/networks", "All networks", get(routes::networks)).asks(PART),
         read::<FdbPage>("/v1/fdb", "A page of the learned addresses", get(connections::fdb))
             .asks(&[NETWORK, AT_PORT, FROM, FDB_LIMIT]),
         read::<Vec<GroupStatus>>("/v1/groups", "Security groups", get(routes::groups)),
@@ -215,7 +219,8 @@ fn gateways_and_tunnels() -> Vec<Operation> {
         read::<NatStatus>("/v1/nat", "What translates addresses, and a page of mappings", get(gateways::nat))
             .asks(PAGE),
         read::<VtepTables>("/v1/vteps", "The other ends of tunnels", get(gateways::vteps)),
-        read::<Vec<LeaseStatus>>("/v1/leases", "The addresses that are lent", get(gateways::leases)),
+        read::<Vec<LeaseStatus>>("/v1/leases", "The addresses that are lent", get(gateways::leases))
+            .asks(&[("from", "string", "Where the page before ended (`Link`): NETWORK/ADDRESS"), PART_LIMIT]),
         read::<Vec<ServiceEventStatus>>(
             "/v1/services",
             "What happened at servers of gateways",

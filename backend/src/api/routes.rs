@@ -11,9 +11,10 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
-use super::Refusal;
 use super::operations::{in_words, routed};
+use super::paging::Page;
 use super::tally::Tally;
+use super::{Refusal, tags};
 use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::{SecurityStatus, Snapshot};
@@ -124,7 +125,7 @@ pub(super) fn answer(generation: u64, body: &impl Serialize) -> Response {
 }
 
 pub(super) fn entity_tag(generation: u64) -> String {
-    format!("\"{generation}\"")
+    tags::of_configuration(generation)
 }
 
 /// What `tell` says of the whole state. Both are made beside the API's own thread: the state of thousands of ports is long.
@@ -158,8 +159,24 @@ pub(super) async fn status(State(shared): Api) -> Result<Response, Refused> {
     part(&shared, |snapshot| snapshot).await
 }
 
-pub(super) async fn ports(State(shared): Api) -> Result<Response, Refused> {
-    part(&shared, |snapshot| &snapshot.ports).await
+pub(super) async fn ports(State(shared): Api, uri: Uri) -> Result<Response, Refused> {
+    by_name(&shared, &uri, |snapshot| &snapshot.ports, |port| &port.name).await
+}
+
+/// A list in the order of names, or a page of it.
+async fn by_name<T: Serialize + Clone + 'static>(
+    shared: &Arc<Shared>,
+    uri: &Uri,
+    list: fn(&Snapshot) -> &Vec<T>,
+    name: fn(&T) -> &String,
+) -> Result<Response, Refused> {
+    let (page, path) = (Page::read(uri)?, uri.path().to_owned());
+    let tell = move |snapshot: &Snapshot| {
+        let owned = |item: &T| name(item).clone();
+        let (items, next) = page.of(list(snapshot).clone(), |text| Some(text.to_owned()), owned, owned)?;
+        Ok(page.link(answer(snapshot.generation, &items), &path, next))
+    };
+    state(shared, tell).await
 }
 
 pub(super) async fn port(State(shared): Api, Path(name): Path<String>) -> Result<Response, Refused> {
@@ -188,8 +205,8 @@ pub(super) async fn uplink(State(shared): Api, Path(name): Path<String>) -> Resu
     state(&shared, find).await
 }
 
-pub(super) async fn networks(State(shared): Api) -> Result<Response, Refused> {
-    part(&shared, |snapshot| &snapshot.networks).await
+pub(super) async fn networks(State(shared): Api, uri: Uri) -> Result<Response, Refused> {
+    by_name(&shared, &uri, |snapshot| &snapshot.networks, |network| &network.name).await
 }
 
 async fn security(shared: &Arc<Shared>) -> Result<SecurityStatus, Refused> {
@@ -272,21 +289,7 @@ pub(super) fn dry_run(uri: &Uri) -> Result<bool, Refused> {
 
 /// RFC 9110, 13.1.1: with If-Match, the change happens only if the generation is one of those listed.
 pub(super) fn expected(headers: &HeaderMap) -> Expected {
-    if !headers.contains_key(header::IF_MATCH) {
-        return Expected::Any;
-    }
-    let values = headers.get_all(header::IF_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let tags: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
-    if tags.contains(&"*") {
-        return Expected::Any;
-    }
-    Expected::OneOf(tags.into_iter().filter_map(generation).collect())
-}
-
-/// The generation of an entity tag as [`answer`] writes it; of no other does one run.
-fn generation(tag: &str) -> Option<u64> {
-    let number = tag.strip_prefix('"')?.strip_suffix('"')?;
-    number.parse().ok().filter(|generation: &u64| generation.to_string() == number)
+    tags::expected_configuration(headers)
 }
 
 async fn unknown_path() -> Refused {

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use viaduct_switch::MacAddress;
 
 use super::openapi::MAC;
-use super::routes::{Api, Refused, Shared, answer, blocking, expected};
+use super::routes::{Api, Refused, Shared, blocking};
+use super::tags;
 use crate::config::{FILE_SIZE_MAX, STATIONS_MAX, StaticStation};
 use crate::control::{FeedRequest, STATION_PAGE_MAX, StationChange, StationError};
 
@@ -110,6 +111,11 @@ fn wrong(what: &str) -> Refused {
     Refused::new(StatusCode::UNPROCESSABLE_ENTITY, error)
 }
 
+/// `body` as JSON, with the table's generation as entity tag.
+fn told(generation: u64, body: &impl serde::Serialize) -> Response {
+    ([(header::ETAG, tags::of_table(generation))], axum::Json(body)).into_response()
+}
+
 /// A page of stations, from the Ethernet address `from` on.
 pub(super) async fn list(
     State(shared): Api,
@@ -119,7 +125,7 @@ pub(super) async fn list(
     let (from, limit) = page(&uri)?;
     let handle = shared.handle.clone();
     let page = blocking(move || handle.stations(network, from, limit)).await??;
-    Ok(answer(page.generation, &page))
+    Ok(told(page.generation, &page))
 }
 
 fn page(uri: &Uri) -> Result<(Option<MacAddress>, usize), Refused> {
@@ -249,7 +255,7 @@ async fn apply(
     generation: Option<u64>,
     change: StationChange,
 ) -> Result<Response, Refused> {
-    let request = FeedRequest { network, change, generation, expected: expected(headers) };
+    let request = FeedRequest { network, change, generation, expected: tags::expected_table(headers) };
     let handle = shared.handle.clone();
     let fed = blocking(move || handle.feed(request)).await??;
     tracing::debug!(
@@ -267,5 +273,5 @@ async fn apply(
             fed.without_room
         );
     }
-    Ok(answer(fed.generation, &fed))
+    Ok(told(fed.generation, &fed))
 }

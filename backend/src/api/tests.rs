@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::tags::of_configuration;
 use super::*;
 use crate::changes::Running;
 use crate::control::{
@@ -185,7 +186,7 @@ fn every_path_answers_with_its_generation() {
         let path = path.as_str();
         let (status, head, _) = api.request("GET", path, "", "");
         assert_eq!(status, 200, "{path}");
-        assert!(head.contains("etag: \"1\""), "{path}: {head}");
+        assert!(head.contains(&format!("etag: {}", of_configuration(1))), "{path}: {head}");
     }
 }
 
@@ -289,8 +290,8 @@ fn a_port_is_put_into_groups_by_itself() {
     let groups = r#"{"groups": ["web", "db"]}"#;
     assert_eq!(patch("/v1/ports/vm1?dry_run=true", "", groups), 200);
     assert_eq!(api.generation(), 1);
-    assert_eq!(patch("/v1/ports/vm1", "if-match: \"7\"\r\n", groups), 412);
-    assert_eq!(patch("/v1/ports/vm1", "if-match: \"1\"\r\n", groups), 200);
+    assert_eq!(patch("/v1/ports/vm1", &if_match(7), groups), 412);
+    assert_eq!(patch("/v1/ports/vm1", &if_match(1), groups), 200);
     assert_eq!(api.generation(), 2);
     let names = ["web", "db"].map(str::to_owned);
     let edit = PortEdit::groups(names.to_vec());
@@ -332,17 +333,27 @@ fn if_match_guards_against_a_state_that_moved_on() {
     let api = Api::start();
     let put =
         |tag: &str| api.request("PUT", "/v1/config", &format!("if-match: {tag}\r\n"), "[network.lab]").0;
-    assert_eq!(put("\"7\""), 412);
-    assert_eq!(put("1"), 412, "an entity tag has quotes");
+    let tag = of_configuration;
+    assert_eq!(put(&tag(7)), 412);
+    assert_eq!(put(tag(1).trim_matches('"')), 412, "an entity tag has quotes");
+    assert_eq!(put("\"1\""), 412, "another process may have had a configuration of this number");
     assert_eq!(api.generation(), 1);
-    assert_eq!(put("\"1\""), 200);
-    assert_eq!(put("\"1\""), 412);
-    assert_eq!(put("\"9\", \"2\""), 200);
-    assert_eq!(put("W/\"3\""), 412, "a weak tag never matches (RFC 9110, 13.1.1)");
-    assert_eq!(put("\"+3\""), 412);
+    assert_eq!(put(&tag(1)), 200);
+    assert_eq!(put(&tag(1)), 412);
+    assert_eq!(put(&format!("{}, {}", tag(9), tag(2))), 200);
+    assert_eq!(put(&format!("W/{}", tag(3))), 412, "a weak tag never matches (RFC 9110, 13.1.1)");
     assert_eq!(put("*"), 200);
-    let (_, _, body) = api.request("PUT", "/v1/config", "if-match: \"1\"\r\n", "[network.lab]");
+    let (_, _, body) = api.request("PUT", "/v1/config", &if_match(1), "[network.lab]");
     assert!(body["error"].as_str().unwrap().contains("generation 4 runs"), "{body}");
+    let (text, told) = api.client().config().unwrap();
+    assert_eq!(told, tag(4));
+    assert!(api.client().expecting(told.clone()).put_config(text.clone().into_bytes(), false).is_ok());
+    let refused = api.client().expecting(told).put_config(text.into_bytes(), false);
+    assert!(matches!(refused, Err(ClientError::Refused { status: 412, .. })), "{refused:?}");
+}
+
+fn if_match(generation: u64) -> String {
+    format!("if-match: {}\r\n", of_configuration(generation))
 }
 
 #[test]

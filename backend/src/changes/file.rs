@@ -112,12 +112,14 @@ pub(super) struct ChangeFile {
     file: Option<File>,
     /// Lines about ports in it.
     lines: usize,
+    /// How long it is, in bytes.
+    length: usize,
 }
 
 impl ChangeFile {
     /// The one at `path`, of which nothing is known yet.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, lines: 0 }
+        Self { path, file: None, lines: 0, length: 0 }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -128,7 +130,7 @@ impl ChangeFile {
     pub(super) fn keep(&mut self, running: &Running, since: &[Noted]) -> io::Result<()> {
         let kept = match (running.is_file(), lines_of(since)) {
             (true, _) => self.remove(),
-            (false, Some(lines)) if self.file.is_some() && !self.is_untidy(running) => {
+            (false, Some(lines)) if self.has_room(lines.len()) && !self.is_untidy(running) => {
                 self.append(&lines, since.len())
             }
             _ => self.write_anew(running),
@@ -140,6 +142,11 @@ impl ChangeFile {
         kept
     }
 
+    /// Whether so much can be appended: what is longer would not be read again.
+    fn has_room(&self, more: usize) -> bool {
+        self.file.is_some() && self.length + more <= FILE_MAX
+    }
+
     /// Whether most of its lines are out of date.
     fn is_untidy(&self, running: &Running) -> bool {
         self.lines > 2 * running.ports.len() + STALE_MIN
@@ -149,6 +156,7 @@ impl ChangeFile {
         let Some(file) = &mut self.file else { return Ok(()) };
         file.write_all(lines.as_bytes())?;
         self.lines += count;
+        self.length += lines.len();
         file.sync_data()
     }
 
@@ -159,7 +167,7 @@ impl ChangeFile {
         }
         self.make_folder();
         self.file = Some(replace(&self.path, content.as_bytes())?);
-        self.lines = running.ports.len();
+        (self.lines, self.length) = (running.ports.len(), content.len());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! `viaduct capture`: whole frames of ports as they come, into a file or another program, or told in lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use rustix::fs::{Access, access};
 use serde_json::json;
 
 use super::failure::Failure;
@@ -109,12 +110,28 @@ impl Arguments {
             None => Ok(Output::Lines { json: style.json }),
             Some(path) if path == Path::new("-") => standard_output().map(Output::File),
             Some(path) => {
-                let refused = |error| {
-                    Failure::new(format!("cannot write {}: {error}; name another file", path.display()))
-                };
-                File::create(path).map(Output::File).map_err(refused)
+                let refused = |error| Failure::new(not_written(path, &error));
+                may_write(path).map_err(refused)?;
+                // It is made when the daemon has agreed: until then what stands there stays.
+                Ok(Output::Path(path.to_owned()))
             }
         }
+    }
+}
+
+fn not_written(path: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}; name another file", path.display())
+}
+
+/// Whether a file can be written or made, as far as that is known before; nothing is changed.
+fn may_write(path: &Path) -> io::Result<()> {
+    match File::options().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+        }
+        opened => opened.map(drop),
     }
 }
 
@@ -137,7 +154,10 @@ pub(super) fn capture(client: &Client, arguments: &Arguments, style: Style) -> R
     let end = arguments.duration.map(|time| Instant::now() + time);
     let is_over = || interrupt::is_noted() || end.is_some_and(|end| Instant::now() >= end);
     let mut taking = Taking::new(output, arguments.count.unwrap_or(u64::MAX));
-    let ended = client.capture(question, is_over, |bytes| taking.piece(bytes));
+    let ended = client.capture(question, is_over, |bytes, is_wanted| {
+        taking.is_over |= !is_wanted;
+        taking.piece(bytes)
+    });
     taking.end();
     let Taking { failure, captured, .. } = &taking;
     if ended.is_ok() || *captured > 0 {
@@ -154,8 +174,12 @@ pub(super) fn capture(client: &Client, arguments: &Arguments, style: Style) -> R
 
 /// Where frames go.
 enum Output {
+    /// A file that is still to be made.
+    Path(PathBuf),
     File(File),
-    Lines { json: bool },
+    Lines {
+        json: bool,
+    },
 }
 
 /// A capture that is taken.
@@ -164,6 +188,10 @@ struct Taking {
     output: Output,
     /// Frames that are still wanted.
     left: u64,
+    /// No frame is wanted any more, only how many were lost until now.
+    is_over: bool,
+    /// Interfaces whose last statistics have come.
+    told_last: BTreeSet<u32>,
     captured: u64,
     ports: Vec<String>,
     /// The last statistics of each interface, as they are written, with how many were seen and lost there.
@@ -177,11 +205,13 @@ struct Taking {
 
 impl Taking {
     fn new(output: Output, left: u64) -> Self {
-        let sees_progress = matches!(output, Output::File(_)) && io::stderr().is_terminal();
+        let sees_progress = !matches!(output, Output::Lines { .. }) && io::stderr().is_terminal();
         Self {
             reader: Reader::default(),
             output,
             left,
+            is_over: false,
+            told_last: BTreeSet::new(),
             captured: 0,
             ports: Vec::new(),
             statistics: BTreeMap::new(),
@@ -191,34 +221,54 @@ impl Taking {
         }
     }
 
+    /// Makes the file, now that there is something for it; says whether that could be done.
+    fn open(&mut self) -> bool {
+        let Output::Path(path) = &self.output else { return true };
+        match File::create(path) {
+            Ok(file) => self.output = Output::File(file),
+            Err(error) => {
+                self.failure = Some(not_written(path, &error));
+            }
+        }
+        self.failure.is_none()
+    }
+
     /// Takes a piece of the answer; says whether more is wanted.
     fn piece(&mut self, bytes: &[u8]) -> bool {
+        if !self.open() {
+            return false;
+        }
         let mut reader = std::mem::take(&mut self.reader);
         let read = reader.read(bytes, |raw, block| self.block(raw, block));
         self.reader = reader;
-        let goes_on = read.unwrap_or_else(|error| {
+        if let Err(error) = read {
             self.failure = Some(format!("the daemon's answer is no capture: {error}; see its log"));
-            false
-        });
-        self.write() && goes_on && self.progress()
+            self.is_over = true;
+        }
+        self.write() && !self.is_over && self.progress()
     }
 
+    /// Takes a block; says whether the next one is to be looked at.
     fn block(&mut self, raw: &[u8], block: Block<'_>) -> bool {
         match block {
             Block::Statistics(told) => {
-                // Only the last ones belong into a file.
-                self.statistics.insert(told.interface, (raw.to_vec(), [told.seen, told.lost]));
+                // Only the last ones belong into a file: the first after the last frame, which come within a tenth of a second.
+                if !self.is_over || self.told_last.insert(told.interface) {
+                    self.statistics.insert(told.interface, (raw.to_vec(), [told.seen, told.lost]));
+                }
                 return true;
             }
             Block::Interface(name) => self.ports.push(name),
+            Block::Record(_) if self.is_over => return true,
             Block::Record(record) => {
                 (self.left, self.captured) = (self.left - 1, self.captured + 1);
+                self.is_over = self.left == 0;
                 if let Output::Lines { json } = self.output {
                     let port = usize::try_from(record.interface).ok().and_then(|at| self.ports.get(at));
                     let port = port.map_or("?", String::as_str);
                     let line = if json { json_line(&record, port) } else { line(&record, port) };
                     // A reader that went away has read what it wanted.
-                    return say(&line).is_ok() && self.left > 0;
+                    self.is_over |= say(&line).is_err();
                 }
             }
             Block::Other => {}
@@ -226,7 +276,7 @@ impl Taking {
         if matches!(self.output, Output::File(_)) {
             self.room.extend_from_slice(raw);
         }
-        self.left > 0
+        true
     }
 
     /// Writes what waits, so that whoever reads along has all of it; says whether that goes on.
@@ -360,8 +410,10 @@ mod tests {
         assert!(taking.piece(&first));
         // The head would not come again; a reader of blocks does not mind.
         assert!(!taking.piece(&second));
-        taking.end();
         assert_eq!((taking.captured, taking.lost()), (8, 2));
+        assert!(!taking.piece(&first), "what comes then is not wanted");
+        assert_eq!(taking.captured, 8);
+        taking.end();
         assert!(
             taking.summary(false).contains("2 frames lost for lack of room"),
             "{}",
@@ -376,6 +428,49 @@ mod tests {
         assert!(read.unwrap());
         assert_eq!(told.iter().filter(|is_statistics| **is_statistics).count(), 1);
         assert_eq!(told.last(), Some(&true));
+    }
+
+    #[test]
+    fn what_was_lost_until_the_last_frame_is_told_and_nothing_later() {
+        let mut taking = Taking::new(Output::Lines { json: true }, 1);
+        assert!(!taking.piece(&capture(1)));
+        let told = |lost| {
+            let mut writer = Writer::new().unwrap();
+            writer.interface(&Interface { name: "db".to_owned(), snaplen: 60 }).unwrap();
+            let counted = Statistics { at: record().at, seen: 50, captured: 1, lost, interface: 0 };
+            writer.statistics(&counted).unwrap();
+            // Without the head, which came.
+            let head = {
+                let mut head = Writer::new().unwrap();
+                head.interface(&Interface { name: "db".to_owned(), snaplen: 60 }).unwrap();
+                head.take().len()
+            };
+            writer.take().split_off(head)
+        };
+        // The statistics that came with the frame were those of before, or the last: the first that come after it count.
+        taking.told_last.clear();
+        assert!(!taking.piece(&told(49)));
+        assert!(!taking.piece(&told(99)));
+        assert_eq!(taking.lost(), 49);
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays_until_the_daemon_has_agreed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "yesterday's").unwrap();
+        let mut taking = Taking::new(Output::Path(file.path().to_owned()), 8);
+        taking.end();
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "yesterday's");
+        assert!(taking.piece(&capture(1)));
+        assert!(!std::fs::read(file.path()).unwrap().starts_with(b"yesterday"));
+        assert!(may_write(file.path()).is_ok() && may_write(&file.path().with_extension("new")).is_ok());
+        assert!(
+            may_write(Path::new("/nonexistent/x.pcapng")).is_err() && may_write(Path::new("/tmp")).is_err()
+        );
+        assert!(!file.path().with_extension("new").exists());
+        let mut taking = Taking::new(Output::Path("/nonexistent/x.pcapng".into()), 8);
+        assert!(!taking.piece(&capture(1)));
+        assert!(taking.failure.is_some_and(|told| told.contains("/nonexistent/x.pcapng")));
     }
 
     #[test]

@@ -15,7 +15,6 @@ use viaduct_qemu::{DomainPort, Field, domain_ports};
 use super::failure::Failure;
 use super::locate::Locate;
 use crate::api::{Client, ClientError};
-use crate::model::Differences;
 
 pub(super) const EXAMPLES: &str = "\
 Example, as libvirt calls it when a domain has ended (docs/libvirt.md); before one starts it says `prepare begin`, with the
@@ -80,13 +79,12 @@ fn wanted(arguments: &Arguments) -> Result<Vec<DomainPort>, Failure> {
 fn change(client: &Client, domain: &str, wanted: &[DomainPort]) -> Result<String, Failure> {
     let end = Instant::now() + LIMIT;
     loop {
-        let generation = client.get::<Differences>("/v1/changes")?.generation;
-        let text = client.config()?;
+        let (text, tag) = client.config()?;
         let changed = with_ports(&text, domain, wanted).map_err(Failure::new)?;
         if changed == text {
             return Ok(String::new());
         }
-        match client.expecting(generation).put_config(changed.into_bytes(), false) {
+        match client.expecting(tag).put_config(changed.into_bytes(), false) {
             Ok(_) => return Ok(String::new()),
             Err(ClientError::Refused { status, .. })
                 if TRY_AGAIN.contains(&status) && Instant::now() < end =>

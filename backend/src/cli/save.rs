@@ -77,9 +77,9 @@ fn not_kept(status: &ConfigurationStatus) -> String {
 /// Writes what runs.
 pub(super) fn save(client: &Client, arguments: &Arguments, style: Style) -> Result<String, Failure> {
     let text = match arguments {
-        Arguments { stdout: true, .. } => return Ok(client.config()?),
+        Arguments { stdout: true, .. } => return Ok(client.config()?.0),
         Arguments { to: Some(file), .. } => {
-            write(file, &client.config()?)?;
+            write(file, client.config()?.0)?;
             format!("what runs was written to {}\n", file.display())
         }
         _ => save_into_own(client)?,
@@ -87,7 +87,7 @@ pub(super) fn save(client: &Client, arguments: &Arguments, style: Style) -> Resu
     if style.json { json(&client.get::<Differences>("/v1/changes")?) } else { Ok(text) }
 }
 
-/// Makes the daemon's file what runs, and lets the daemon know.
+/// Makes the daemon's file what runs, and lets the daemon know. Where the daemon does not take it, the file is as it was.
 fn save_into_own(client: &Client) -> Result<String, Failure> {
     let told: Differences = client.get("/v1/changes")?;
     let file = told.configuration.file;
@@ -98,28 +98,39 @@ fn save_into_own(client: &Client) -> Result<String, Failure> {
              runs to another file with --to, or make {shown} run with `viaduct apply {shown}`"
         )));
     }
-    let mut generation = told.generation;
+    let before = fs::read(&file).map_err(|error| {
+        Failure::new(format!(
+            "cannot read {shown}: {error}; run as a user who may, or name another file with --to"
+        ))
+    })?;
     for _ in 0..ATTEMPTS {
-        let text = client.config()?;
+        let (text, tag) = client.config()?;
         write(&file, &text)?;
-        match client.expecting(generation).put_config(text.into_bytes(), false) {
+        match client.expecting(tag).put_config(text.clone().into_bytes(), false) {
             Ok(_) => return Ok(format!("{shown} says what runs\n")),
-            Err(ClientError::Refused { status: PRECONDITION_FAILED, .. }) => {
-                generation = client.get::<Differences>("/v1/changes")?.generation;
+            Err(ClientError::Refused { status: PRECONDITION_FAILED, .. }) => {}
+            Err(error) => {
+                put_back(&file, &before, &text)?;
+                return Err(error.into());
             }
-            Err(error) => return Err(error.into()),
         }
+        put_back(&file, &before, &text)?;
     }
     Err(Failure::new(format!(
-        "what runs changes faster than it can be written to {shown}; try again when it is quiet"
+        "what runs changes faster than it can be written to {shown}, which is as it was; try again when it is quiet"
     )))
 }
 
+/// Gives a file that has our text what it had before. What somebody else wrote meanwhile stays.
+fn put_back(file: &Path, before: &[u8], ours: &str) -> Result<(), Failure> {
+    if fs::read(file).is_ok_and(|found| found == ours.as_bytes()) { write(file, before) } else { Ok(()) }
+}
+
 /// Replaces the file, whose mode and owner stay; where a link stands, the one that it leads to.
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
+fn write(file: &Path, text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let path = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let before = fs::metadata(&path).ok();
-    let written = durable::replace_as(&path, text.as_bytes(), |made| as_before(made, before.as_ref()));
+    let written = durable::replace_as(&path, text.as_ref(), |made| as_before(made, before.as_ref()));
     written.map(drop).map_err(|error| {
         Failure::new(format!(
             "cannot write {}: {error}; run as a user who may, or name another file with --to",
