@@ -288,12 +288,14 @@ impl Gateway {
         }
     }
 
-    /// A link of the network came: stations that may be others than before are told of the gateway's addresses, as of new ones.
+    /// A link of the network came: stations that may be others than before are told of the gateway's addresses, as of new ones, and who was
+    /// asked for in vain is asked for anew, since nobody heard that.
     pub fn link_up(&mut self, network: NetworkIndex, now: Nanos) {
         let routing = Arc::clone(&self.routing);
         let Some(interface) = routing.interface(network) else { return };
         self.memberships.tell_again(network, now);
         interface.own_addresses().for_each(|address| self.introduce(network, interface, address, now));
+        self.hasten_questions(network, now);
     }
 
     fn introduce(&mut self, network: NetworkIndex, interface: &Interface, address: Address, now: Nanos) {

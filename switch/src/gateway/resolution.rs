@@ -238,6 +238,18 @@ impl Gateway {
         self.table.enter(slot, state, now, now + after);
     }
 
+    /// Has all in a network be asked for at `now`, and as often as at first, who has not answered yet.
+    pub(super) fn hasten_questions(&mut self, network: NetworkIndex, now: Nanos) {
+        let waits = |entry: &Entry| entry.key.0 == network && !entry.state.is_known();
+        let waiting = self.table.entries().filter(|(.., entry)| waits(entry)).map(|(slot, ..)| slot);
+        for slot in waiting.collect::<Vec<_>>() {
+            if let Some(entry) = self.table.get_mut(slot) {
+                entry.asked = 0;
+            }
+            self.table.set_due(slot, now);
+        }
+    }
+
     /// What has to be done about an entry at its time.
     pub(super) fn expire(&mut self, slot: Slot, moment: Moment<'_>) {
         let Some(entry) = self.table.get(slot) else { return };

@@ -56,6 +56,30 @@ fn the_question_is_asked_three_times_a_second_apart_and_then_the_sender_is_told(
     }
 }
 
+/// The question went out while the link was not there.
+#[test]
+fn who_was_not_asked_for_lack_of_a_link_is_asked_as_soon_as_that_comes() {
+    for [from, to, _] in ENDS {
+        let asked = |out: &[Output]| questions(out).iter().filter(|(_, address, _)| address == to).count();
+        for gone_ms in [10, 999, 3500] {
+            let mut lab = Lab::new();
+            let packet = udp(mac(5), from, to, 64, 100);
+            assert_eq!(asked(&lab.receive(5, 0, &packet)), 1);
+            lab.wait(gone_ms);
+            lab.gateway.link_up(network(1), lab.now);
+            let out = lab.wait(1);
+            if gone_ms < 3000 {
+                assert_eq!(asked(&out), 1, "{gone_ms} ms");
+                assert_eq!(asked(&lab.wait(2000)), 2, "as often as at first");
+            } else {
+                // Nobody waits any more, and who sends next has him asked for at once.
+                assert_eq!((asked(&out), lab.state(1, to)), (0, None));
+                assert_eq!(asked(&lab.receive(5, 0, &packet)), 1);
+            }
+        }
+    }
+}
+
 #[test]
 fn three_packets_wait_and_the_oldest_one_gives_way() {
     let mut lab = Lab::new();
