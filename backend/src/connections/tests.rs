@@ -139,6 +139,26 @@ fn what_is_kept_is_read_again_and_is_older_by_then() {
     assert!(!kept.is_exact && kept.connections.len() == 3000 && (170..=171).contains(&most.unwrap()));
 }
 
+/// A start with a large table has to be quick; on a machine with nothing else to do and an optimised build, it takes a fraction of this.
+#[test]
+fn a_hundred_thousand_connections_are_written_and_restored_within_a_moment() {
+    const COUNT: u32 = 100_000;
+    let table = switch(0..COUNT);
+    let began = Instant::now();
+    let bytes = file(&table, false);
+    let written = began.elapsed();
+    let kept = parse(&bytes, &clock(), clock().now_s().unwrap()).unwrap().unwrap();
+    let read = began.elapsed() - written;
+    let (other, policy) = (switch(0..0), policy());
+    let began = Instant::now();
+    let restored = |record| other.restore_connection(record, &policy, false, NOW).is_ok();
+    assert_eq!(kept.connections.iter().filter(|record| restored(record)).count(), COUNT as usize);
+    let restored = began.elapsed();
+    println!("{} bytes: written in {written:?}, read in {read:?}, restored in {restored:?}", bytes.len());
+    assert!(bytes.len() <= 150 * COUNT as usize);
+    assert!(written + read + restored < Duration::from_secs(10), "{written:?} {read:?} {restored:?}");
+}
+
 #[test]
 fn what_is_of_before_the_machines_start_or_of_a_later_program_does_not_count() {
     let bytes = file(&switch(0..9), false);
