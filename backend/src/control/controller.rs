@@ -61,6 +61,7 @@ pub(super) struct Parts {
     pub(super) first: Start,
     pub(super) keeper: Option<Keeper>,
     pub(super) restoring: Restoring,
+    pub(super) feeds: Feeds,
 }
 
 /// The control thread's state.
@@ -136,6 +137,7 @@ impl Controller {
             first,
             keeper,
             restoring,
+            feeds,
         } = parts;
         let Start { file, config: first, running, fallback, kept: _ } = first;
         let config = Config { switch: first.switch.clone(), ..Config::default() };
@@ -160,7 +162,7 @@ impl Controller {
             outsides: Outsides::default(),
             stations: Stations::default(),
             addresses: Addresses::default(),
-            feeds: Feeds::default(),
+            feeds,
             vteps: Vteps::default(),
             uplinks: UplinkNews::default(),
             open,
@@ -415,6 +417,7 @@ impl MutEventSubscriber for Controller {
         if let Some((first, fallback)) = self.first.take() {
             self.stopwatch.start(Instant::now());
             self.outcome = Some(self.begin(first, fallback, ops));
+            self.restore_fed();
             self.stopwatch.stop("the first configuration", Instant::now());
             self.tell_generation();
         }

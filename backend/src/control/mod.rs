@@ -71,6 +71,7 @@ use crate::changes::Start;
 use crate::control::controller::{Controller, Parts};
 use crate::control::restoring::Restoring;
 use crate::control::security::Security;
+use crate::control::stations::Feeds;
 use crate::dataplane::Dataplane;
 use crate::device;
 use crate::gateway::{self, Gateways};
@@ -121,6 +122,8 @@ pub fn run(
     let dataplane = Dataplane::start(Arc::clone(&switch), Arc::default(), &settings.cpus, settings.polling)?;
     let restoring = Restoring::start(&settings.state_dir, &switch, dataplane.started());
     let restoring = restoring.map_err(|error| RunError::Setup { what: "thread of connections", error })?;
+    let feeds = Feeds::start(&settings.state_dir)
+        .map_err(|error| RunError::Setup { what: "thread of stations", error })?;
     let (handle, commands) =
         handle::channel().map_err(|error| RunError::Setup { what: "command channel", error })?;
     let told = handle.clone();
@@ -151,6 +154,7 @@ pub fn run(
         first: start,
         keeper,
         restoring,
+        feeds,
     };
     serve(parts, || ready(handle))
 }

@@ -1,11 +1,15 @@
 //! The tables of all networks whose stations are fed, and what the file says beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
+use tracing::warn;
 use viaduct_switch::MacAddress;
 
+use super::kept::{self, Noted, StationKeeper};
 use super::rules::Rules;
 use super::table::{Place, Step, Table};
 use super::{FeedRequest, STATION_PAGE_MAX, StationError};
@@ -28,6 +32,10 @@ pub(in crate::control) struct Feeds {
     pub(super) tables: BTreeMap<String, Table>,
     /// Of all overlay networks.
     rules: BTreeMap<String, Rules>,
+    /// Who keeps them for the next process.
+    keeper: Option<StationKeeper>,
+    /// What the process before kept.
+    kept: kept::Tables,
 }
 
 /// A change that can be done.
@@ -46,6 +54,45 @@ pub(super) struct Leaver {
 }
 
 impl Feeds {
+    /// Nothing yet; what was kept in `state_dir`, and a thread that will keep what is fed.
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub(in crate::control) fn start(state_dir: &Path) -> io::Result<Self> {
+        let path = state_dir.join("stations");
+        let (kept, is_whole) = kept::read(&path).unwrap_or_else(|error| {
+            warn!("stations that were fed before the restart are forgotten: {}: {error}", path.display());
+            (kept::Tables::new(), true)
+        });
+        if !is_whole {
+            warn!("{} is damaged: what was fed last before the restart is forgotten", path.display());
+        }
+        Ok(Self { keeper: Some(StationKeeper::start(&path)?), kept, ..Self::default() })
+    }
+
+    /// What the process before kept.
+    pub(super) fn take_kept(&mut self) -> kept::Tables {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Those of a network's stations that the file does not contradict; `None`: it has no such network with an overlay.
+    pub(super) fn allowed(
+        &self,
+        network: &str,
+        stations: impl Iterator<Item = Arc<StaticStation>>,
+    ) -> Option<Vec<StaticStation>> {
+        let rules = self.rules.get(network)?;
+        Some(stations.filter(|station| rules.check(station).is_ok()).map(Arc::unwrap_or_clone).collect())
+    }
+
+    /// Has a change kept that was made.
+    pub(super) fn note(&self, network: &str, planned: Planned) {
+        let Planned { generation, steps } = planned;
+        if let Some(keeper) = &self.keeper {
+            keeper.note(Noted::Feed { network: network.to_owned(), generation, steps });
+        }
+    }
+
     /// What a request comes to, if it may be done.
     ///
     /// # Errors
@@ -131,7 +178,8 @@ impl Feeds {
     pub(super) fn adopt(&mut self, config: &Config) -> Vec<Leaver> {
         self.rules = Rules::all(config, |_| true);
         let mut leavers = Vec::new();
-        let rules = &self.rules;
+        let (rules, keeper) = (&self.rules, &self.keeper);
+        let note = |noted: Noted| keeper.iter().for_each(|keeper| keeper.note(noted.clone()));
         self.tables.retain(|name, table| {
             let leaving = match rules.get(name) {
                 Some(rules) => contradicted(table, rules),
@@ -142,11 +190,17 @@ impl Feeds {
             if !steps.is_empty() {
                 table.commit(&steps);
                 table.generation = table.generation.saturating_add(1);
+                let generation = table.generation;
+                note(Noted::Feed { network: name.clone(), generation, steps: steps.clone() });
                 let stations = steps.into_iter().filter_map(|step| step.before).collect();
                 leavers.push(Leaver { network: name.clone(), place: table.place, stations });
             }
             // A network that only lost its overlay keeps its number, so that none is ever given twice.
-            config.networks.contains_key(name)
+            let stays = config.networks.contains_key(name);
+            if !stays {
+                note(Noted::Forget(name.clone()));
+            }
+            stays
         });
         leavers
     }

@@ -3,10 +3,11 @@
 //! They are no part of the configuration: they have a generation of their own for each network, and applying a file leaves them alone,
 //! as long as it does not contradict them. A change is judged as a whole before anything is done, and costs what it changes: the
 //! switch's tables are written station by station, each under a lock that no frame waits for, and the policy stays as it is
-//! unless another VTEP is to be believed.
+//! unless another VTEP is to be believed. What is fed outlives the process ([`kept`]).
 
 mod error;
 mod feeds;
+mod kept;
 mod rules;
 mod table;
 
@@ -14,7 +15,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tracing::warn;
+use tracing::{info, warn};
 use viaduct_switch::packet::Address;
 use viaduct_switch::tunnel::VTEPS_MAX;
 use viaduct_switch::{MacAddress, PortIndex};
@@ -65,7 +66,41 @@ impl Controller {
         let network = request.network.clone();
         let planned = self.feeds.plan(&self.config, request)?;
         self.check_vteps(&network, &planned.steps)?;
-        Ok(self.change_stations(network, &planned))
+        let fed = self.change_stations(network, &planned);
+        self.feeds.note(&fed.network, planned);
+        Ok(fed)
+    }
+
+    /// Feeds what was fed before the restart, as far as the file does not contradict it; to be called once that is in force.
+    pub(super) fn restore_fed(&mut self) {
+        for (network, kept) in self.feeds.take_kept() {
+            let wanted = kept.stations.len();
+            let Some(allowed) = self.feeds.allowed(&network, kept.stations.into_values()) else {
+                warn!(
+                    "network {network} has no overlay any more: {wanted} stations that were fed before the restart are forgotten"
+                );
+                continue;
+            };
+            let contradicted = wanted - allowed.len();
+            // As when another file contradicts some while the switch runs.
+            let generation = kept.generation.saturating_add(u64::from(contradicted > 0));
+            let request = FeedRequest {
+                network: network.clone(),
+                change: StationChange::Replace(allowed),
+                generation: (generation > 0).then_some(generation),
+                expected: Expected::Any,
+            };
+            match self.feed(request) {
+                Ok(fed) => info!(
+                    "network {network}: {} stations that were fed before the restart are known, generation {}; the file contradicts \
+                     {contradicted}",
+                    fed.fed, fed.generation
+                ),
+                Err(error) => warn!(
+                    "network {network}: stations that were fed before the restart are forgotten: {error}"
+                ),
+            }
+        }
     }
 
     fn overlay(&self, network: &str) -> Option<&Overlay> {
