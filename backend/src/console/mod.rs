@@ -116,7 +116,7 @@ fn router(door: Arc<Door>, relay: Relay) -> Router {
         .route("/about.json", get(relay::about))
         .route("/v1/status", answers.clone())
         .route("/v1/groups", answers.clone())
-        .route("/v1/changes", answers.clone())
+        .route("/v1/address_groups", answers)
         .route("/v1/events", get(relay::lines))
         .route("/v1/watch", post(relay::lines))
         .route("/v1/trace", post(relay::answer))

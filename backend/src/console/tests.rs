@@ -1,4 +1,4 @@
-//! The bundle: small, whole, and with nothing from elsewhere. What it does is tried in a browser (tests/tests/console.rs).
+//! The bundle: small, whole, and with nothing from elsewhere. What it does is tried in a browser (tests/tests/console).
 
 use viaduct_switch::DropReason;
 

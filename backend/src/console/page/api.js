@@ -20,14 +20,14 @@ export function takeToken() {
   history.replaceState(null, "", location.pathname);
 }
 
-function head(generation) {
+function head(tag) {
   const head = { Authorization: `Bearer ${sessionStorage.getItem(STORE) ?? ""}` };
-  if (generation !== undefined) head["If-Match"] = `"${generation}"`;
+  if (tag !== undefined) head["If-Match"] = tag;
   return head;
 }
 
-async function send(method, path, { body, generation, signal }) {
-  const options = { method, body, signal, headers: head(generation), cache: "no-store" };
+async function send(method, path, { body, tag, signal }) {
+  const options = { method, body, signal, headers: head(tag), cache: "no-store" };
   const answer = await fetch(path, options).catch((error) => {
     if (signal?.aborted) throw error;
     throw new Refused(0, { error: "the console does not answer: start it again with viaduct console" });
@@ -36,20 +36,26 @@ async function send(method, path, { body, generation, signal }) {
   throw new Refused(answer.status, await answer.json().catch(() => ({})));
 }
 
-/** The generation that an answer is of. */
-function generationOf(answer) {
-  return Number((answer.headers.get("ETag") ?? "").replaceAll('"', ""));
+/** The entity tag of the configuration that an answer is of, to be sent as it came. */
+function tagOf(answer) {
+  return answer.headers.get("ETag") ?? undefined;
 }
 
-/** An answer in JSON; `options` may have a body, and the generation that must run. */
+/** An answer in JSON with its tag; `options` may have a body, and the tag of what must run. */
+export async function tell(method, path, options = {}) {
+  const answer = await send(method, path, options);
+  return { value: await answer.json(), tag: tagOf(answer) };
+}
+
+/** An answer in JSON. */
 export async function ask(method, path, options = {}) {
-  return (await send(method, path, options)).json();
+  return (await tell(method, path, options)).value;
 }
 
-/** A text with the generation that it is of. */
+/** A text with its tag. */
 export async function text(path) {
   const answer = await send("GET", path, {});
-  return { text: await answer.text(), generation: generationOf(answer) };
+  return { text: await answer.text(), tag: tagOf(answer) };
 }
 
 /** Hears lines of JSON until the signal, or the end. */

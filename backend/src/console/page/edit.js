@@ -1,20 +1,20 @@
 // Changes: what is wanted, the difference that it would make, and only then the change itself, if nobody else changed anything meanwhile.
 
-import { Refused, ask, text } from "./api.js";
+import { Refused, ask, tell, text } from "./api.js";
 import { el, field, write } from "./dom.js";
 
 /** A form that shows the difference before it applies it. */
 export class Editor {
   #request;
-  #generation;
+  #tag;
   #again;
   #result = el("div", { class: "result", role: "status" });
   #apply = el("button", { type: "button", class: "main apply", disabled: true, click: () => this.#send(false) }, "Apply");
 
-  /** `request()` gives method, path and body, or null if nothing is wanted; `generation` is that of which the inputs are; `again()` makes them anew. */
-  constructor(inputs, { request, generation, again }) {
+  /** `request()` gives method, path and body, or null if nothing is wanted; `tag` is that of which the inputs are; `again()` makes them anew. */
+  constructor(inputs, { request, tag, again }) {
     this.#request = request;
-    this.#generation = generation;
+    this.#tag = tag;
     this.#again = again;
     const preview = el("button", { class: "preview" }, "Preview");
     this.element = el("form", { class: "editor", submit: (event) => { event.preventDefault(); this.#send(true); }, input: () => this.#forget() },
@@ -32,14 +32,14 @@ export class Editor {
     this.#apply.disabled = true;
     if (wanted === null) return this.#result.replaceChildren(el("p", { class: "note" }, "This changes nothing yet."));
     const path = isDry ? `${wanted.path}${wanted.path.includes("?") ? "&" : "?"}dry_run=true` : wanted.path;
-    const options = { body: wanted.body, generation: this.#generation };
-    await ask(wanted.method, path, options).then((answer) => this.#told(answer, isDry), (error) => this.#refused(error));
+    const options = { body: wanted.body, tag: this.#tag };
+    await tell(wanted.method, path, options).then((answer) => this.#told(answer, isDry), (error) => this.#refused(error));
   }
 
-  #told(answer, isDry) {
+  #told({ value: answer, tag }, isDry) {
     const none = answer.changes.length === 0;
     this.#apply.disabled = !isDry || none;
-    if (!isDry) this.#generation = answer.generation;
+    if (!isDry) this.#tag = tag;
     const title = none ? "That is what runs already." : isDry ? "This would change:" : `Done: configuration ${answer.generation} runs.`;
     const notes = [...answer.warnings, answer.not_kept && `A restart forgets it: ${answer.not_kept}`].filter(Boolean);
     this.#result.replaceChildren(el("p", {}, title), el("ul", { class: "changes" }, answer.changes.map(change)),
@@ -49,7 +49,7 @@ export class Editor {
   #refused(error) {
     const isConflict = error instanceof Refused && error.status === 412;
     const sentence = isConflict
-      ? `Somebody else changed the configuration after you opened this (it was number ${this.#generation}). Nothing was changed by you. Read it again and look at what is there now.`
+      ? `Somebody else changed the configuration after you opened this. Nothing was changed by you. Read it again and look at what is there now.`
       : error.message;
     const again = el("button", { type: "button", class: "again", click: () => this.#again() }, "Read again");
     this.#result.replaceChildren(el("p", { class: "notice", role: "alert" }, sentence),
@@ -88,34 +88,34 @@ export class TableDialog {
     if (!this.element.open) this.element.showModal();
   }
 
-  #editor(kind, name, { text: lines, generation }) {
+  #editor(kind, name, { text: lines, tag }) {
     const area = el("textarea", { "aria-label": "Lines", spellcheck: "false", readonly: !this.#context.about.may_edit });
     area.value = lines;
     if (!this.#context.about.may_edit) return area;
     const request = () => (area.value === lines ? null : { method: "PUT", path: `/v1/config?table=${kind}.${name}`, body: area.value });
-    return new Editor([area], { request, generation, again: () => this.open(kind, name) }).element;
+    return new Editor([area], { request, tag, again: () => this.open(kind, name) }).element;
   }
 
   /** Opens a table that is still to be named; `inputs` are fields that write lines, as `compose()` gives them. */
-  create(kind, inputs, compose) {
+  async create(kind, inputs, compose) {
     write(this.#title, `A new [${kind}.NAME]`);
     const name = el("input", { required: true, pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,62}", autocomplete: "off", name: "name" });
     const area = el("textarea", { "aria-label": "Lines", spellcheck: "false" });
     area.value = compose();
     const fields = el("div", { class: "bar", input: (event) => { if (event.target !== name) area.value = compose(); } }, field("Name", name), inputs);
     const request = () => ({ method: "PUT", path: `/v1/config?table=${kind}.${name.value}`, body: area.value });
-    const { generation } = this.#context.state.status;
+    const { tag } = await text("/v1/groups").catch(() => ({}));
     const again = () => this.create(kind, inputs, compose);
-    this.#content.replaceChildren(new Editor([fields, area], { request, generation, again }).element);
+    this.#content.replaceChildren(new Editor([fields, area], { request, tag, again }).element);
     if (!this.element.open) this.element.showModal();
   }
 }
 
 /** What changes a port's groups and QoS. */
-export async function portEditor(context, name, again) {
-  const { status } = context.state;
+export async function portEditor(name, again) {
+  // As it is now, and not as it was when it was last drawn: a change of a moment ago is not somebody else's.
+  const [{ value: status, tag }, groups] = await Promise.all([tell("GET", "/v1/status"), ask("GET", "/v1/groups")]);
   const port = status.ports.find((port) => port.name === name);
-  const groups = port === undefined ? [] : await ask("GET", "/v1/groups");
   if (port === undefined) return [];
   const had = { groups: port.groups ?? [], qos: status.qos.declared.find(({ ports }) => ports.includes(name))?.qos ?? "" };
   const boxes = groups.map((group) => el("input", { type: "checkbox", value: group.name, checked: had.groups.includes(group.name) }));
@@ -125,7 +125,7 @@ export async function portEditor(context, name, again) {
   const inputs = el("fieldset", {}, el("legend", {}, "Change"), field("QoS", qos),
     port.type === "uplink" ? null : el("div", { class: "choices", role: "group", "aria-label": "Groups" }, choices));
   const request = () => portRequest(name, had, boxes.filter((box) => box.checked).map((box) => box.value), qos.value);
-  return [new Editor([inputs], { request, generation: status.generation, again }).element];
+  return [new Editor([inputs], { request, tag, again }).element];
 }
 
 /** Only what is wanted otherwise is asked for. */

@@ -1,4 +1,4 @@
-// Security groups: what they allow, who is in them, and their lines.
+// Security groups: what they allow, who is in them, and their lines; and the groups of addresses that rules name.
 
 import { ask } from "./api.js";
 import { el, field } from "./dom.js";
@@ -8,6 +8,13 @@ const MOST = 100;
 
 const RULE = '# Who asks may be a group, an address with its prefix, or anybody if it is left out.\n'
   + 'rules = [\n  { direction = "ingress", protocol = "tcp", ports = 443, remote = "10.0.0.0/8" },\n]\n';
+
+const ADDRESSES = 'addresses = ["192.0.2.0/24"]\n';
+
+/** A button that opens lines of a table that is still to be named. */
+function creator(context, title, kind, lines) {
+  return context.about.may_edit ? el("button", { type: "button", click: () => context.table.create(kind, [], () => lines) }, title) : null;
+}
 
 /** The view. */
 export class GroupsView {
@@ -19,9 +26,8 @@ export class GroupsView {
 
   constructor(context) {
     this.#context = context;
-    const create = el("button", { type: "button", class: "new", click: () => context.table.create("group", [], () => RULE) }, "New group");
-    this.element = el("section", { class: "view" },
-      el("div", { class: "bar" }, field("Show only", this.#filter), context.about.may_edit ? create : null), this.#cards);
+    this.element = el("section", { class: "view" }, el("div", { class: "bar" }, field("Show only", this.#filter),
+      creator(context, "New group", "group", RULE), creator(context, "New group of addresses", "address_group", ADDRESSES)), this.#cards);
   }
 
   /** Asks only where the configuration is another one. */
@@ -29,13 +35,14 @@ export class GroupsView {
     const { state } = this.#context;
     if (state === null || state.status.generation === this.#known) return;
     this.#known = state.status.generation;
-    this.#groups = await ask("GET", "/v1/groups").catch(() => { this.#known = null; return this.#groups; });
+    const asked = ["/v1/groups", "/v1/address_groups"].map((path) => ask("GET", path));
+    await Promise.all(asked).then((told) => { this.#groups = told.flat(); }, () => { this.#known = null; });
     this.#draw();
   }
 
   #draw() {
     const words = this.#filter.value.toLowerCase();
-    const isWanted = (group) => [group, ...group.ports].some(({ name }) => name.toLowerCase().includes(words));
+    const isWanted = (group) => [group, ...(group.ports ?? [])].some(({ name }) => name.toLowerCase().includes(words));
     const wanted = this.#groups.filter(isWanted);
     const more = wanted.length > MOST ? `${wanted.length - MOST} more; the filter finds them` : "";
     const note = wanted.length === 0 ? "There is no such group." : more;
@@ -43,13 +50,23 @@ export class GroupsView {
   }
 
   #card(group) {
-    const open = el("button", { type: "button", "data-group": group.name, click: () => this.#context.table.open("group", group.name) },
+    const kind = group.addresses === undefined ? "group" : "address_group";
+    const open = el("button", { type: "button", [`data-${kind}`]: group.name, click: () => this.#context.table.open(kind, group.name) },
       this.#context.about.may_edit ? "Edit" : "Lines");
-    const ports = group.ports.map((port) => port.name);
-    const members = ports.slice(0, 50).join(", ") + (ports.length > 50 ? ` and ${ports.length - 50} more` : "");
-    const rules = group.rules.map((rule) => el("li", {}, rule.text));
-    const egress = group.egress === "all" ? "Members may send to anybody." : "Members may send what the rules allow.";
-    return el("article", { class: "card" }, el("div", { class: "bar" }, el("h2", {}, group.name), open),
-      el("p", { class: "note" }, ports.length === 0 ? "No port is in it." : `In it: ${members}`), el("ul", {}, rules), el("p", { class: "note" }, egress));
+    const parts = kind === "group" ? allowed(group) : [el("p", { class: "note" }, "Addresses: ", shortened(group.addresses))];
+    return el("article", { class: "card" }, el("div", { class: "bar" }, el("h2", {}, group.name), open), parts);
   }
+}
+
+/** The first of a list, and how many more there are. */
+function shortened(names) {
+  return names.slice(0, 50).join(", ") + (names.length > 50 ? ` and ${names.length - 50} more` : "");
+}
+
+function allowed(group) {
+  const ports = group.ports.map((port) => port.name);
+  const rules = group.rules.map((rule) => el("li", {}, rule.text));
+  const egress = group.egress === "all" ? "Members may send to anybody." : "Members may send what the rules allow.";
+  return [el("p", { class: "note" }, ports.length === 0 ? "No port is in it." : `In it: ${shortened(ports)}`), el("ul", {}, rules),
+    el("p", { class: "note" }, egress)];
 }

@@ -22,7 +22,7 @@ const context = {
   state: null,
   talkers: new Talkers(),
   open: (name) => dialog.open(name),
-  editor: (name, again) => (context.about.may_edit ? portEditor(context, name, again) : []),
+  editor: (name, again) => (context.about.may_edit ? portEditor(name, again) : []),
   table: null,
 };
 

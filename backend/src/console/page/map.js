@@ -6,8 +6,9 @@ import { bits, perSecond } from "./figures.js";
 const NODE = { width: 186, height: 52 };
 const GAP = { x: 112, y: 44 };
 const PADDING = { side: 20, top: 44, bottom: 22 };
-/** Ports, and pairs of them, that are drawn; a filter finds the others. */
+/** Ports, boxes and pairs of ports that are drawn; a filter finds the others. */
 const NODES_MOST = 300;
+const BOXES_MOST = 60;
 const EDGES_MOST = 200;
 
 /** Whether a port carries frames, in a word that is a class, too. */
@@ -47,11 +48,14 @@ function size(box, width) {
 /** Where boxes and nodes stand in a picture of this width: `{ boxes, nodes, height, more }`. */
 export function layout(status, width, isWanted) {
   const placed = { boxes: [], nodes: new Map(), width, height: 0, more: 0 };
+  const all = boxes(status, isWanted);
+  const total = all.reduce((sum, box) => sum + box.ports.length, 0);
+  // Where there are too many, each box has the same share.
+  const share = total <= NODES_MOST ? total : Math.max(1, Math.floor(NODES_MOST / Math.min(all.length, BOXES_MOST)));
   let [x, y, rowHeight] = [1, 1, 0];
-  for (const box of boxes(status, isWanted)) {
-    const room = NODES_MOST - placed.nodes.size;
-    placed.more += Math.max(0, box.ports.length - room);
-    const shown = { ...box, ports: box.ports.slice(0, Math.max(0, room)) };
+  for (const box of all.slice(0, BOXES_MOST)) {
+    const shown = { ...box, ports: box.ports.slice(0, share) };
+    if (box.ports.length > share) shown.about = [box.about, `${box.ports.length} ports`].filter(Boolean).join("; ");
     const dimensions = size(shown, width);
     if (x > 1 && x + dimensions.width > width) [x, y, rowHeight] = [1, y + rowHeight + 28, 0];
     placed.boxes.push({ ...shown, ...dimensions, x, y });
@@ -61,6 +65,7 @@ export function layout(status, width, isWanted) {
     x += dimensions.width + 36;
     placed.height = y + rowHeight + 1;
   }
+  placed.more = total - placed.nodes.size;
   return placed;
 }
 
