@@ -57,22 +57,30 @@ impl PortSet {
 
     /// The first free port of a parity, 0 or 1, from `from` to `to`. Looks at 18 words at most.
     pub(super) fn free(&self, from: u16, to: u16, parity: usize) -> Option<u16> {
+        self.search(from, to, parity, &mut || {})
+    }
+
+    /// The same; `looks` is called for each word that is looked at.
+    fn search(&self, from: u16, to: u16, parity: usize, looks: &mut impl FnMut()) -> Option<u16> {
         let word = usize::from(from / BITS);
+        looks();
         let own = !self.taken[word] & PARITY[parity] & u64::MAX << (from % BITS);
-        let found = if own == 0 { self.free_behind(word + 1, parity) } else { at(word, own) };
+        let found = if own == 0 { self.search_behind(word + 1, parity, looks) } else { at(word, own) };
         found.filter(|port| *port <= to)
     }
 
     /// The first free port of the words from `word` on.
-    fn free_behind(&self, word: usize, parity: usize) -> Option<u16> {
+    fn search_behind(&self, word: usize, parity: usize, looks: &mut impl FnMut()) -> Option<u16> {
         let (group, bit) = (word / 64, word % 64);
         let shifts = std::iter::once(bit).chain(std::iter::repeat(0));
         let mut groups = self.full[parity].iter().enumerate().skip(group).zip(shifts);
         let (number, open) = groups.find_map(|((number, full), bit)| {
+            looks();
             let open = !full & u64::MAX << bit;
             (open != 0).then_some((number, open))
         })?;
         let word = number * 64 + open.trailing_zeros() as usize;
+        looks();
         at(word, !self.taken[word] & PARITY[parity])
     }
 }
@@ -103,6 +111,42 @@ mod tests {
             assert_eq!(ports.free(0, u16::MAX, usize::from(port % 2 == 0)), None);
             assert!(ports.take(port) && !ports.take(port));
         }
+    }
+
+    /// The port that is found, and how many words were looked at.
+    fn searched(ports: &PortSet, (from, to): (u16, u16), parity: usize) -> (Option<u16>, usize) {
+        let mut words = 0;
+        let found = ports.search(from, to, parity, &mut || words += 1);
+        (found, words)
+    }
+
+    #[test]
+    fn a_port_search_never_loops_long() {
+        const WORDS_MAX: usize = 18;
+        let starts = || (0..=u16::MAX).step_by(63).chain([1024, 65_023, u16::MAX]);
+        let mut ports = PortSet::default();
+        for from in starts() {
+            assert_eq!(searched(&ports, (from, u16::MAX), usize::from(from % 2)), (Some(from), 1));
+        }
+        (0..=u16::MAX).for_each(|port| assert!(ports.take(port)));
+        for (from, parity) in starts().flat_map(|from| [(from, 0), (from, 1)]) {
+            let (found, words) = searched(&ports, (from, u16::MAX), parity);
+            assert!(found.is_none() && words <= WORDS_MAX, "{words} words from {from} on a full set");
+        }
+        // One alone is free, and is found from wherever the search begins.
+        let mut most = 0;
+        for free in [1024, 4095, 4096, 32_767, 65_022, 65_534, u16::MAX] {
+            ports.give(free);
+            for (from, parity) in starts().flat_map(|from| [(from, 0), (from, 1)]) {
+                let (found, words) = searched(&ports, (from, u16::MAX), parity);
+                let is_there = from <= free && parity == usize::from(free % 2);
+                assert_eq!(found, is_there.then_some(free));
+                assert!(words <= WORDS_MAX, "{words} words from {from} to find {free}");
+                most = most.max(words);
+            }
+            assert!(ports.take(free));
+        }
+        assert_eq!(most, WORDS_MAX, "the bound is one that is reached");
     }
 
     proptest! {

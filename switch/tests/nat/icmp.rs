@@ -3,11 +3,9 @@
 use std::net::Ipv4Addr;
 
 use viaduct_switch::DropReason;
+use viaduct_switch::gateway::Output;
 
 use crate::lab::*;
-
-/// A router on the way of what goes outside.
-const FAR_ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 #[test]
 fn icmp_r1_queries_pass_and_a_clash_of_identifiers_is_resolved() {
@@ -68,6 +66,38 @@ fn icmp_r3_r4_r5_errors_are_translated_with_what_they_quote() {
     }
 }
 
+/// RFC 1191 through a translation: who is too long for what follows learns the length from the router that knows it, about the
+/// packet that he himself sent, be that router the gateway or one far away.
+#[test]
+fn path_mtu_is_discovered_through_nat() {
+    let long = |station, ends: Ends| {
+        let mut frame = Vec::new();
+        let ip = ethernet(station).ipv4(ends.from.0.octets(), ends.to.0.octets(), 9);
+        ip.udp(ends.from.1, ends.to.1).write(&mut frame, &[7; 1480]).unwrap();
+        frame
+    };
+    let mut lab = Lab::new();
+    let sent = ends((v4(A), 5000), (v4(PEER), 53));
+    // The gateway's own, on the way out: A's network takes 9000 bytes, the outside 1500.
+    let told = lab.answer(A, &long(A, sent));
+    assert_eq!((address_at(&told, 26), address_at(&told, 30)), (Ipv4Addr::new(10, 0, 0, 1), v4(A)));
+    assert_eq!((told[34], told[35], u16_at(&told, 40)), (3, 4, 1500));
+    assert_eq!(told[42..], long(A, sent)[14..told.len() - 28], "as the station sent it");
+    // A router's far away.
+    let request = lab.pass(A, &udp(A, sent)).1;
+    let (to, told) = lab.pass(ROUTER, &error(ROUTER, (FAR_ROUTER, OUTSIDE), (3, 4), &request, 1000));
+    assert_eq!((to, told[34], told[35], u16_at(&told, 40)), (A, 3, 4, 0x578));
+    assert_eq!(ends_of(&told[28..]), sent);
+    // On the way in: the peer learns it about what it sent to the outside address, and nothing of who is behind that.
+    let of_c = ends((v4(C), 5000), (v4(PEER), 53));
+    let seen = ends_of(&lab.pass(C, &udp(C, of_c)).1);
+    let answer = long(PEER, seen.turned());
+    let told = lab.answer(PEER, &answer);
+    assert_eq!((address_at(&told, 26), address_at(&told, 30)), (OUTSIDE, v4(PEER)));
+    assert_eq!((told[34], told[35], u16_at(&told, 40)), (3, 4, 1500));
+    assert_eq!(told[42..], answer[14..told.len() - 28], "as the peer sent it");
+}
+
 /// A station, or a router behind it, reports an error about what it got: outside that is the outside address's.
 #[test]
 fn icmp_r5_errors_of_inside_stations_appear_with_the_outside_address() {
@@ -98,13 +128,6 @@ fn icmp_r6_errors_neither_refresh_nor_end_anything() {
     lab.wait(12);
     assert_eq!(lab.connections(), 0, "two minutes after the request");
     assert_eq!(lab.offer(PEER, &report).0, 2, "and is about nothing that is known");
-    // UDP, R12, and TCP, R10, the same.
-    let sent = ends((v4(A), 5000), (v4(PEER), 80));
-    let request = lab.pass(A, &tcp(A, sent, "S", (100, 0))).1;
-    lab.pass(PEER, &error(PEER, (v4(PEER), OUTSIDE), (3, 1), &request, 1000));
-    let seen = ends_of(&request);
-    lab.pass(PEER, &tcp(PEER, seen.turned(), "SA", (900, 101)));
-    assert_eq!(lab.connections(), 1);
 }
 
 #[test]
@@ -125,11 +148,20 @@ fn errors_that_are_forged_or_about_nothing_are_dropped() {
     let mut lab = Lab::new();
     let sent = ends((v4(A), 5001), (v4(PEER), 80));
     let seen = lab.pass(A, &tcp(A, sent, "S", (100, 0))).1;
-    // About another port: nobody's, so that it is the gateway's to know.
+    // About another port: nobody's, so that it is the gateway's to know, which has sent nothing and answers nothing.
     let mut other = seen.clone();
-    other[37] ^= 1;
-    let report = error(ROUTER, (FAR_ROUTER, OUTSIDE), (3, 1), &other, 28);
-    assert_eq!(lab.offer(ROUTER, &report).0, 2);
+    other[35] ^= 1;
+    let whole = [udp(PEER, ends((OUTSIDE, 6001), (v4(PEER), 53))), other, seen.clone()];
+    for (about, quoted) in whole.iter().zip([28, 28, 20]) {
+        for (kind, code) in errors() {
+            let report = error(ROUTER, (FAR_ROUTER, OUTSIDE), (kind, code), about, quoted);
+            let answers = lab.answers(ROUTER, &report);
+            let is_end = |output: &Output| matches!(output, Output::Local { .. } | Output::Dropped { .. });
+            assert!(answers.iter().all(is_end), "{kind} {code}: {answers:?}");
+            let is_dropped = matches!(answers.last(), None | Some(Output::Dropped { .. }));
+            assert!(is_dropped, "{kind} {code}: {answers:?}");
+        }
+    }
     // About a segment that was never sent.
     let mut never = seen.clone();
     never[38] ^= 1;

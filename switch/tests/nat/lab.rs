@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use etherparse::PacketBuilder;
 use viaduct_switch::fragments::DatagramId;
+use viaduct_switch::gateway::{self, Moment, Offered, Output};
 use viaduct_switch::nat::{Nat, NatSettings, SourceNat};
 use viaduct_switch::packet::Address;
 use viaduct_switch::router::{InterfaceSettings, Route, RouterIndex, Routing, Serves, Why};
@@ -26,6 +27,14 @@ pub(crate) const B: usize = 1;
 pub(crate) const C: usize = 2;
 pub(crate) const PEER: usize = 3;
 pub(crate) const OTHER: usize = 4;
+
+/// A router on the way of what goes outside.
+pub(crate) const FAR_ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+
+/// Types and codes of all errors that may be told of what a station sent: unreachable, time exceeded, a wrong header.
+pub(crate) fn errors() -> impl Iterator<Item = (u8, u8)> {
+    (0..=13).map(|code| (3, code)).chain([(11, 0), (11, 1), (12, 0), (12, 1), (12, 2)])
+}
 
 /// The gateways' own addresses of IPv6.
 const V6: [&str; 3] = ["fd00:0:0:1::1", "fd00:0:0:2::1", "2001:db8:99::1"];
@@ -61,6 +70,8 @@ pub(crate) fn v4(station: usize) -> Ipv4Addr {
 pub(crate) struct Outside {
     pub(crate) sent: Vec<(usize, Vec<u8>)>,
     pub(crate) offered: Vec<(usize, Vec<u8>)>,
+    /// What was found out of each frame that was offered.
+    pub(crate) why: Vec<Option<Why>>,
     pub(crate) dropped: Vec<DropReason>,
     held: Vec<(DatagramId, Frame<()>)>,
     pub(crate) released: Vec<(Frame<()>, Carried)>,
@@ -77,8 +88,9 @@ impl Egress<()> for Outside {
         }
     }
 
-    fn offer(&mut self, network: NetworkIndex, _: usize, frame: &Frame<()>, _: Option<Why>) -> bool {
+    fn offer(&mut self, network: NetworkIndex, _: usize, frame: &Frame<()>, why: Option<Why>) -> bool {
         self.offered.push((network.get(), frame.head.bytes().to_vec()));
+        self.why.push(why);
         true
     }
 
@@ -303,6 +315,41 @@ impl Lab {
         outside.offered[0].clone()
     }
 
+    /// What gateways do about a frame of a station's that does not leave; no service wants what is for them.
+    pub(crate) fn answers(&mut self, station: usize, frame: &[u8]) -> Vec<Output> {
+        let outside = self.send(station, frame);
+        assert!(outside.sent.is_empty(), "{:?}", outside.sent);
+        let mut gateway = gateway::Gateway::new(7, &gateway::Limits::default());
+        let moment = Moment { neighbours: self.switch.neighbours(), now: self.now };
+        gateway.set_routing(Arc::clone(self.policy.routing().unwrap()), moment);
+        let of = network(NETWORK_OF[station]);
+        let mut outputs = Vec::new();
+        for ((network, head), why) in outside.offered.iter().zip(outside.why) {
+            assert_eq!((*network, &head[..]), (of.get(), &frame[..frame.len().min(128)]), "as it came in");
+            let offered = Offered { port: port(station), network: of, frame, why };
+            gateway.receive(&offered, moment);
+            outputs.extend(gateway.drain());
+            if matches!(outputs.last(), Some(Output::Local { .. })) {
+                gateway.refuse(&offered, moment);
+                outputs.extend(gateway.drain());
+            }
+        }
+        outputs
+    }
+
+    /// The one frame by which a gateway answers the station's.
+    pub(crate) fn answer(&mut self, station: usize, frame: &[u8]) -> Vec<u8> {
+        let answers = self.answers(station, frame);
+        let sent = answers.iter().filter_map(|output| match output {
+            Output::Send { network, frame } => Some((network.get(), frame)),
+            _ => None,
+        });
+        let [(of, answer)] = sent.collect::<Vec<_>>()[..] else { panic!("{answers:?}") };
+        assert_eq!((of, &answer[..6]), (NETWORK_OF[station], &mac(station).0[..]));
+        check(answer);
+        answer.clone()
+    }
+
     /// Lets time pass, as the control side does.
     pub(crate) fn wait(&mut self, seconds: u32) {
         for _ in 0..seconds {
@@ -356,7 +403,18 @@ pub(crate) fn udp(station: usize, ends: Ends) -> Vec<u8> {
 }
 
 /// A TCP segment with sequence and acknowledgement numbers, and flags as letters.
-pub(crate) fn tcp(station: usize, ends: Ends, flags: &str, (sequence, ack): (u32, u32)) -> Vec<u8> {
+pub(crate) fn tcp(station: usize, ends: Ends, flags: &str, numbers: (u32, u32)) -> Vec<u8> {
+    segment(station, ends, flags, numbers, &[])
+}
+
+/// The same with data.
+pub(crate) fn segment(
+    station: usize,
+    ends: Ends,
+    flags: &str,
+    (sequence, ack): (u32, u32),
+    data: &[u8],
+) -> Vec<u8> {
     let mut frame = Vec::new();
     let ip = ethernet(station).ipv4(ends.from.0.octets(), ends.to.0.octets(), 9);
     let mut header = ip.tcp(ends.from.1, ends.to.1, sequence, 1000);
@@ -368,7 +426,7 @@ pub(crate) fn tcp(station: usize, ends: Ends, flags: &str, (sequence, ack): (u32
             _ => header.rst(),
         };
     }
-    header.write(&mut frame, &[]).unwrap();
+    header.write(&mut frame, data).unwrap();
     frame
 }
 

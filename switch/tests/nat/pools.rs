@@ -1,6 +1,6 @@
 //! Pools, limits, holds and exhaustion (RFC 6888), and what happens when addresses and rules change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
 use viaduct_switch::DropReason;
@@ -109,13 +109,33 @@ fn icmp_r8_exhaustion_is_counted_and_the_gateways_to_answer() {
     let mut settings = Lab::new().settings;
     settings.sources[0].ports = 2000..=2000;
     let mut lab = Lab::with(settings);
-    mapped(&mut lab, guest(0), 5000);
-    let sent = udp(A, ends((guest(1), 5000), (v4(PEER), 53)));
-    let outside = lab.send(A, &sent);
-    assert_eq!(
-        (&outside.dropped[..], &outside.offered[..]),
-        (&[DropReason::NatExhausted][..], &[(0, sent)][..])
-    );
+    let of = |station| {
+        let (from, to) = (v4(station), v4(PEER));
+        let request = ends((from, 5000), (to, 53));
+        [udp(station, request), tcp(station, request, "S", (1, 0)), echo(station, (from, to), 77, false)]
+    };
+    for frame in of(B) {
+        lab.pass(B, &frame);
+    }
+    let exhausted = |lab: &Lab| {
+        let counters = lab.switch.conntrack().unwrap().mappings().unwrap().snapshot().counters;
+        counters.exhausted
+    };
+    for sent in of(A) {
+        let before = exhausted(&lab);
+        let outside = lab.send(A, &sent);
+        assert_eq!(
+            (&outside.dropped[..], &outside.offered[..]),
+            (&[DropReason::NatExhausted][..], &[(0, sent.clone())][..])
+        );
+        assert_eq!(exhausted(&lab), before + 1, "it is counted");
+        // Its sender is told by type 3, code 13, with what it sent.
+        let told = lab.answer(A, &sent);
+        assert_eq!((address_at(&told, 26), address_at(&told, 30)), (Ipv4Addr::new(10, 0, 0, 1), v4(A)));
+        assert_eq!((told[23], told[34], told[35]), (1, 3, 13));
+        assert_eq!(told[42..], sent[14..told.len() - 28], "it quotes what was sent");
+    }
+    assert_eq!(lab.mappings(), 3);
 }
 
 #[test]
@@ -144,11 +164,15 @@ fn one_address_has_64000_mappings() {
 fn sixteen_addresses_have_a_million_translations() {
     let settings = pool(&[(outside_address(100), outside_address(115))], Some(1000));
     let mut lab = Lab::sized(settings, 1_750_000);
+    let mut seen = HashSet::with_capacity(1_000_000);
     for number in 0..1000 {
         for port in 0..1000 {
-            assert!(mapped(&mut lab, guest(number), 5000 + port).is_some(), "{number} {port}");
+            let (address, port) = mapped(&mut lab, guest(number), 5000 + port).unwrap();
+            assert!((outside_address(100)..=outside_address(115)).contains(&address), "{address}");
+            assert!(seen.insert((address, port)), "{address} {port} stands for two");
         }
     }
+    assert_eq!(seen.len(), 1_000_000);
     assert_eq!((lab.mappings(), lab.connections()), (1_000_000, 1_000_000));
     let table = lab.switch.conntrack().unwrap();
     let snapshot = table.mappings().unwrap().snapshot();

@@ -151,6 +151,33 @@ fn udp_r11_the_same_packets_get_the_same_mappings_whatever_else_happens() {
     assert_eq!(mapped(0), mapped(500));
 }
 
+/// RFC 4787, 9, REQ-12: whatever error is told of a mapping's packets, by whomever, it stays for as long as without.
+#[test]
+fn udp_r12_icmp_never_ends_a_mapping() {
+    let mut lab = Lab::new();
+    let sent = ends((v4(A), 5000), (v4(PEER), 53));
+    let request = lab.pass(A, &udp(A, sent)).1;
+    let seen = ends_of(&request);
+    lab.pass(PEER, &udp(PEER, seen.turned()));
+    let before = (lab.connections(), lab.mappings());
+    for (kind, code) in errors() {
+        for (from, reporter) in [(PEER, v4(PEER)), (ROUTER, FAR_ROUTER)] {
+            let report = error(from, (reporter, OUTSIDE), (kind, code), &request, 1000);
+            let (to, told) = lab.pass(from, &report);
+            assert_eq!((to, told[34], told[35]), (A, kind, code), "it arrives");
+            assert_eq!((lab.connections(), lab.mappings()), before, "{kind} {code}");
+            assert_eq!(lab.pass(A, &udp(A, sent)).1, request, "{kind} {code}: by the same outside end");
+            let (to, answer) = lab.pass(PEER, &udp(PEER, seen.turned()));
+            assert_eq!((to, ends_of(&answer)), (A, sent.turned()), "{kind} {code}");
+        }
+    }
+    // As long as after any other answer.
+    lab.pass(PEER, &error(PEER, (v4(PEER), OUTSIDE), (3, 3), &request, 1000));
+    lab.wait(299);
+    assert_eq!(ends_of(&lab.pass(PEER, &udp(PEER, seen.turned())).1), sent.turned());
+    assert_eq!((lab.connections(), lab.mappings()), before);
+}
+
 #[test]
 fn a_udp_packet_without_a_checksum_stays_so() {
     let mut lab = Lab::new();

@@ -282,21 +282,52 @@ fn a_trunk_leads_to_both_networks_and_back() {
 
 #[test]
 fn a_super_frame_crosses_whole_and_one_whose_segments_are_too_long_does_not() {
-    let mut lab = Lab::new();
-    let mut frame = Vec::new();
+    for (is_v4, is_tcp) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut lab = Lab::new();
+        let frame = long(is_v4, is_tcp);
+        let (start, hops) = if is_v4 { (34, 22) } else { (54, 21) };
+        let (kind, offset, header) = match (is_v4, is_tcp) {
+            (true, true) => (GsoKind::Tcp4, 16, 20),
+            (false, true) => (GsoKind::Tcp6, 16, 20),
+            (_, false) => (GsoKind::Udp, 6, 8),
+        };
+        let claims = |size| Claims {
+            checksum: Some(PartialChecksum { start, offset }),
+            gso: Some(Gso { kind, size, ecn: false }),
+        };
+        // As much as a segment has beside its headers where 1400 bytes pass.
+        let size = 1400 - (start - 14) - header;
+        // The second time the decision is replayed.
+        for _ in 0..2 {
+            let outside = lab.send_as(0, &frame, frame.len(), claims(size));
+            let [(to, bytes, _)] = &outside.sent[..] else { panic!("{kind:?} {:?}", outside.sent) };
+            assert_eq!((*to, &bytes[..6], &bytes[6..12]), (1, &mac(1).0[..], &gateway(1).0[..]), "{kind:?}");
+            assert_eq!(bytes[hops], 8, "{kind:?}");
+            let start = usize::from(start);
+            assert_eq!(bytes[start..128], frame[start..128], "{kind:?}");
+            assert!(outside.offered.is_empty(), "{kind:?}");
+            let outside = lab.send_as(0, &frame, frame.len(), claims(size + 1));
+            assert!(outside.sent.is_empty(), "{kind:?}");
+            assert_eq!(outside.offered.len(), 1, "{kind:?}: the gateway tells the sender");
+        }
+    }
+}
+
+/// A packet of 40,000 bytes and its headers.
+fn long(is_v4: bool, is_tcp: bool) -> Vec<u8> {
     let ethernet = PacketBuilder::ethernet2(mac(0).0, gateway(0).0);
-    let ip = ethernet.ipv4(station_v4(0).octets(), station_v4(1).octets(), 9);
-    ip.tcp(1, 2, 3, 4).ack(5).write(&mut frame, &[7; 40_000]).unwrap();
-    let claims = |size| Claims {
-        checksum: Some(PartialChecksum { start: 34, offset: 16 }),
-        gso: Some(Gso { kind: GsoKind::Tcp4, size, ecn: false }),
+    let ip = if is_v4 {
+        ethernet.ipv4(station_v4(0).octets(), station_v4(1).octets(), 9)
+    } else {
+        ethernet.ipv6(station_v6(0).octets(), station_v6(1).octets(), 9)
     };
-    let outside = lab.send_as(0, &frame, frame.len(), claims(1360));
-    assert_eq!(outside.sent.len(), 1);
-    assert_eq!(outside.sent[0].1[34..128], frame[34..128]);
-    let outside = lab.send_as(0, &frame, frame.len(), claims(1361));
-    assert!(outside.sent.is_empty());
-    assert_eq!(outside.offered.len(), 1, "the gateway tells the sender");
+    let mut frame = Vec::new();
+    if is_tcp {
+        ip.tcp(1, 2, 3, 4).ack(5).write(&mut frame, &[7; 40_000]).unwrap();
+    } else {
+        ip.udp(1, 2).write(&mut frame, &[7; 40_000]).unwrap();
+    }
+    frame
 }
 
 #[test]

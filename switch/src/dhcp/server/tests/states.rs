@@ -102,6 +102,34 @@ fn a_client_that_renews_what_was_forgotten_goes_on_unless_it_is_somebody_elses()
     assert_eq!(server.lender().lease(address(104)).unwrap().port, port(1));
 }
 
+/// RFC 2131, 4.3.2 and 4.4.5: after seven eighths of its lease, a client that heard nothing of its server asks all there are, from
+/// its own address. The lease goes on as by a renewal; the answer is for the client alone, at the address that it has.
+#[test]
+fn rebind() {
+    let mut server = server();
+    let first = lent(&mut server, 0, 1).unwrap();
+    let request = renewing(1, first);
+    assert_eq!((request.options.get(code::SERVER_IDENTIFIER), request.ciaddr), (None, first));
+    let frame = frame_to(&request, Ipv4Addr::BROADCAST);
+    assert_eq!(frame[..6], MacAddress::BROADCAST.0);
+    let answer = server.receive(at(3200), port(1), &frame, &mut |_| false).unwrap();
+    let (envelope, payload) = open(&answer).unwrap();
+    let answer = Message::decode(payload).unwrap();
+    assert_eq!((answer.kind(), answer.yiaddr, answer.ciaddr), (Ok(MessageType::Ack), first, first));
+    assert_eq!((envelope.destination, envelope.destination_mac), (first, mac(1)));
+    assert_eq!(answer.options.get(code::LEASE_TIME), Some(&3600_u32.to_be_bytes()[..]));
+    assert_eq!(server.lender().lease(first).unwrap().until, at(6800));
+    // Whoever says so of an address that somebody else was lent is told no, by all ways, since he must not use it any more.
+    let (envelope, answer) = ask(&mut server, 6300, 2, &renewing(2, first)).unwrap();
+    assert_eq!((answer.kind(), answer.yiaddr), (Ok(MessageType::Nak), NONE));
+    assert_eq!(
+        (envelope.destination, envelope.destination_mac),
+        (Ipv4Addr::BROADCAST, MacAddress::BROADCAST)
+    );
+    let lease = server.lender().lease(first).unwrap();
+    assert_eq!((lease.port, lease.until), (port(1), at(6800)), "who has it keeps it");
+}
+
 #[test]
 fn fields_that_fit_no_state_get_no_answer() {
     let mut server = server();
