@@ -45,6 +45,9 @@ impl Burst {
     /// One frame of the usual MTU, and some more.
     const FRAME: u64 = 1600;
 
+    /// Ten milliseconds of 10 Mbit/s, in bytes.
+    const SLOW: u64 = 12_500;
+
     /// `bytes` at once, if that is neither 0 nor more than [`Burst::MAX`].
     #[must_use]
     pub const fn new(bytes: u32) -> Option<Self> {
@@ -52,10 +55,12 @@ impl Burst {
     }
 
     /// What suits a rate where nothing is said: five milliseconds of it, so that a departure that comes late costs
-    /// nothing, at most 4 MiB, and 1600 bytes.
+    /// nothing, and ten up to 10 Mbit/s, so that several frames may leave together although they are far apart; at
+    /// most 4 MiB, and 1600 bytes.
     #[must_use]
     pub fn suiting(rate: BitRate) -> Self {
-        let bytes = (rate.0 / (8 * 200)).min(Self::DEFAULT_MAX) + Self::FRAME;
+        let five_ms = rate.0 / (8 * 200);
+        let bytes = five_ms.max(Self::SLOW.min(2 * five_ms)).min(Self::DEFAULT_MAX) + Self::FRAME;
         Self(u32::try_from(bytes).unwrap_or(u32::MAX))
     }
 

@@ -6,10 +6,10 @@ use viaduct_switch::qos::{BitRate, Burst, QueuePlan, RootPlan, Shares, TreePlan}
 /// How long departures are put off, for several to leave together: so that small frames at a low rate wake a worker two thousand
 /// times a second at most,
 const ALWAYS_NS: u64 = 500_000;
-/// so that three frames of the usual length leave together at rates at which even these are further apart,
-const FRAMES: u64 = 3;
+/// so that four frames of the usual length leave together at rates at which even these are further apart,
+const FRAMES: u64 = 4;
 /// and never longer than this.
-const SLACK_MAX_NS: u64 = 4_000_000;
+const SLACK_MAX_NS: u64 = 5_000_000;
 
 /// Bytes of a burst that a frame needs, and that make up for nothing.
 const FRAME_BYTES: u64 = 1600;
@@ -73,8 +73,8 @@ mod tests {
         // 10,000 bytes take 80 us at 1 gbit.
         assert_eq!(slack(&bucket(1_000_000_000, 11_600)), Nanos(48_000));
         assert_eq!(slack(&bucket(1_000_000_000, 1_000_000)), Nanos(ALWAYS_NS));
-        // 4,800 bytes take 3.84 ms at 10 mbit, and 38 ms at 1 mbit.
-        assert_eq!(slack(&bucket(10_000_000, 100_000)), Nanos(3_840_000));
+        // 6,400 bytes take 2.56 ms at 20 mbit, and 51 ms at 1 mbit.
+        assert_eq!(slack(&bucket(20_000_000, 100_000)), Nanos(2_560_000));
         assert_eq!(slack(&bucket(1_000_000, 100_000)), Nanos(SLACK_MAX_NS));
         for bits in [1_000_000, 100_000_000, 40_000_000_000, 400_000_000_000] {
             let plan = bucket(bits, Burst::suiting(BitRate::new(bits).unwrap()).bytes());

@@ -101,7 +101,7 @@ fn a_super_frame_may_be_as_long_as_the_least_burst_on_its_way() {
     };
     assert_eq!(longest(QueuePlan::Tbf(Box::new(tbf))), 1600);
     let tree = Tree::new(&htb(10 * MBIT, &[(None, MBIT, 10 * MBIT)]), 0, Nanos(0)).unwrap();
-    assert_eq!(tree.longest(class(0)), 625 + 1600);
+    assert_eq!(tree.longest(class(0)), 1250 + 1600);
 }
 
 #[test]
