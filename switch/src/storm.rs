@@ -286,7 +286,7 @@ pub(crate) struct Bucket(bucket::Bucket);
 impl Bucket {
     /// Whether a frame may come now; counts it if so.
     pub(crate) fn admits(&self, rate: FrameRate, now_ns: u64) -> bool {
-        self.0.take(rate.interval_ns(), rate.terms(), now_ns)
+        self.0.take(rate.interval_ns(), rate.terms(), now_ns).is_some()
     }
 
     /// Whether a frame would be admitted that came now.

@@ -23,6 +23,13 @@ impl Terms {
     pub(crate) const DEPTH_MAX: u64 = u64::MAX / 4;
 }
 
+/// What a bucket was before something was taken, and after.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Taken {
+    before: u64,
+    after: u64,
+}
+
 /// When it is full again.
 #[derive(Debug, Default)]
 pub(crate) struct Bucket(AtomicU64);
@@ -33,11 +40,16 @@ impl Bucket {
         Self(AtomicU64::new(now.wrapping_add(debt)))
     }
 
-    /// Takes what comes in the time `cost`, if there is as much; says whether there was.
+    /// Takes what comes in the time `cost`, if there is as much; gives what a change of mind needs.
     #[inline]
-    pub(crate) fn take(&self, cost: u64, terms: Terms, now: u64) -> bool {
-        let next = |full_at| charged::<64>(full_at, now, cost, terms);
-        self.0.fetch_update(Relaxed, Relaxed, next).is_ok()
+    pub(crate) fn take(&self, cost: u64, terms: Terms, now: u64) -> Option<Taken> {
+        let mut after = 0;
+        let next = |full_at| {
+            after = charged::<64>(full_at, now, cost, terms)?;
+            Some(after)
+        };
+        let before = self.0.fetch_update(Relaxed, Relaxed, next).ok()?;
+        Some(Taken { before, after })
     }
 
     /// Takes what comes in the time `cost`, whether there is as much or not: what there is not is owed. At most as much is owed as
@@ -60,10 +72,11 @@ impl Bucket {
         charged::<64>(self.0.load(Relaxed), now, cost, terms).is_some()
     }
 
-    /// Gives back what was taken in this very moment.
+    /// Gives back what was taken last. What others took something after stays taken: the time until then may have filled
+    /// the bucket, and to give back beyond that would let more pass than came.
     #[inline]
-    pub(crate) fn give_back(&self, cost: u64) {
-        self.0.fetch_sub(cost, Relaxed);
+    pub(crate) fn give_back(&self, taken: Taken) {
+        let _ = self.0.compare_exchange(taken.after, taken.before, Relaxed, Relaxed);
     }
 
     /// What the bucket lacks, in time.

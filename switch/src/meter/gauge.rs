@@ -1,6 +1,6 @@
 //! A rate with its bucket: bytes or packets, in ticks of time.
 
-use super::bucket::{Bucket, Terms};
+use super::bucket::{Bucket, Taken, Terms};
 use super::plan::{Allowance, Limits};
 use crate::counters::Volume;
 use crate::time::Nanos;
@@ -109,7 +109,7 @@ impl Gauge {
     }
 
     #[inline]
-    fn take(&self, units: u64, now: u64) -> bool {
+    fn take(&self, units: u64, now: u64) -> Option<Taken> {
         self.bucket.take(self.pace.ticks(units), self.terms, now)
     }
 
@@ -117,11 +117,13 @@ impl Gauge {
     fn has(&self, units: u64, now: u64) -> bool {
         self.bucket.has(self.pace.ticks(units), self.terms, now)
     }
+}
 
-    #[inline]
-    fn give_back(&self, units: u64) {
-        self.bucket.give_back(self.pace.ticks(units));
-    }
+/// What was taken of both rates, as far as they are there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PairTaken {
+    bytes: Taken,
+    packets: Taken,
 }
 
 /// A rate in bits, one in packets, or both: who passes keeps within both.
@@ -142,25 +144,28 @@ impl Pair {
         Self { bytes: gauge(limits.bits, 8, bytes), packets: gauge(limits.packets, 1, packets) }
     }
 
-    /// Takes this volume of both or of none; says whether there was as much. Two workers that ask in the same moment may both be
+    /// Takes this volume of both or of none; `None` if there is not as much. Two workers that ask in the same moment may both be
     /// refused what one of them could have had, where there are two rates: never more than there was is given.
     #[inline]
-    pub(super) fn take(&self, volume: Volume, now: u64) -> bool {
+    pub(super) fn take(&self, volume: Volume, now: u64) -> Option<PairTaken> {
+        let mut taken = PairTaken::default();
         match (&self.bytes, &self.packets) {
-            (Some(bytes), None) => bytes.take(volume.bytes, now),
-            (None, Some(packets)) => packets.take(volume.frames, now),
-            (None, None) => true,
+            (Some(bytes), None) => taken.bytes = bytes.take(volume.bytes, now)?,
+            (None, Some(packets)) => taken.packets = packets.take(volume.frames, now)?,
+            (None, None) => {}
             (Some(bytes), Some(packets)) => {
-                if !packets.has(volume.frames, now) || !bytes.take(volume.bytes, now) {
-                    return false;
+                if !packets.has(volume.frames, now) {
+                    return None;
                 }
-                let takes = packets.take(volume.frames, now);
-                if !takes {
-                    bytes.give_back(volume.bytes);
-                }
-                takes
+                taken.bytes = bytes.take(volume.bytes, now)?;
+                let Some(packets) = packets.take(volume.frames, now) else {
+                    bytes.bucket.give_back(taken.bytes);
+                    return None;
+                };
+                taken.packets = packets;
             }
         }
+        Some(taken)
     }
 
     /// Whether there is as much; takes nothing.
@@ -170,13 +175,13 @@ impl Pair {
             && self.packets.as_ref().is_none_or(|packets| packets.has(volume.frames, now))
     }
 
-    /// Gives back what was taken in this very moment.
-    pub(super) fn give_back(&self, volume: Volume) {
+    /// Gives back what was taken last; see [`Bucket::give_back`].
+    pub(super) fn give_back(&self, taken: PairTaken) {
         if let Some(bytes) = &self.bytes {
-            bytes.give_back(volume.bytes);
+            bytes.bucket.give_back(taken.bytes);
         }
         if let Some(packets) = &self.packets {
-            packets.give_back(volume.frames);
+            packets.bucket.give_back(taken.packets);
         }
     }
 

@@ -117,13 +117,14 @@ impl Meter {
     /// Whether a burst keeps within all rates; takes it from all or none.
     #[inline]
     fn conforms(&self, volume: Volume, now: u64) -> bool {
-        let Some(peak) = &self.peak else { return self.committed.take(volume, now) };
-        if !self.committed.has(volume, now) || !peak.take(volume, now) {
+        let Some(peak) = &self.peak else { return self.committed.take(volume, now).is_some() };
+        if !self.committed.has(volume, now) {
             return false;
         }
-        let takes = self.committed.take(volume, now);
+        let Some(taken) = peak.take(volume, now) else { return false };
+        let takes = self.committed.take(volume, now).is_some();
         if !takes {
-            peak.give_back(volume);
+            peak.give_back(taken);
         }
         takes
     }
@@ -192,9 +193,11 @@ impl Meter {
 
     /// Meters one frame (RFC 2698, 3). A frame that is not green takes nothing of the committed rate, and a red one nothing at all.
     fn colour(&self, volume: Volume, comes_with: Colour, now: u64) -> Colour {
-        if comes_with == Colour::Red || self.peak.as_ref().is_some_and(|peak| !peak.take(volume, now)) {
+        if comes_with == Colour::Red
+            || self.peak.as_ref().is_some_and(|peak| peak.take(volume, now).is_none())
+        {
             Colour::Red
-        } else if comes_with == Colour::Yellow || !self.committed.take(volume, now) {
+        } else if comes_with == Colour::Yellow || self.committed.take(volume, now).is_none() {
             Colour::Yellow
         } else {
             Colour::Green

@@ -3,5 +3,6 @@
 mod bits;
 mod interleavings;
 mod marking;
+mod proof;
 mod rates;
 mod turns;

@@ -1,5 +1,6 @@
 //! Trees in simulated time.
 
+mod fifo;
 mod fq_codel;
 mod htb;
 mod linux;

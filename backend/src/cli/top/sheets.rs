@@ -182,15 +182,29 @@ fn classes(figures: &Figures) -> Sheet {
             word(class.ports.join(",")),
             bits(class.sent),
             Value::Number(class.ceil_bits.unwrap_or(0), class.ceil_bits.map_or("-".to_owned(), bit_rate)),
+            bar(class.sent.bits_per_second, class.ceil_bits),
             number(class.backlog_frames),
             Value::Number(class.backlog_bytes, bytes(class.backlog_bytes)),
             number(class.drops_per_second),
         ]
     });
     Sheet {
-        columns: &["qos", "class", "ports", "sends", "may send", "waiting", "bytes", "drops/s"],
+        columns: &["qos", "class", "ports", "sends", "may send", "of that", "waiting", "bytes", "drops/s"],
         rows: rows.collect(),
     }
+}
+
+/// Cells of a bar.
+const BAR: usize = 10;
+
+/// How much of what it may send a class sends, as a bar and in percent.
+pub(super) fn bar(sends: u64, may_send: Option<u64>) -> Value {
+    let Some(may_send) = may_send.filter(|bits| *bits > 0) else {
+        return Value::Number(0, "-".to_owned());
+    };
+    let percent = sends.saturating_mul(100) / may_send;
+    let full = usize::try_from((percent + 5) / 10).unwrap_or(BAR).min(BAR);
+    Value::Number(percent, format!("{}{} {percent:>3} %", "█".repeat(full), "░".repeat(BAR - full)))
 }
 
 fn workers(figures: &Figures) -> Sheet {

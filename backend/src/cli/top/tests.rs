@@ -48,7 +48,7 @@ fn port(name: &str, frames: u64, dropped: u64) -> PortStatus {
 fn state(uptime_s: u64, factor: u64) -> Snapshot {
     let class = ShapingClassStatus {
         name: "web".to_owned(),
-        ceil_bits: Some(1_000_000),
+        ceil_bits: Some(40_000),
         sent_bytes: 250 * factor,
         backlog_frames: 7,
         ..ShapingClassStatus::default()
@@ -167,6 +167,7 @@ fn views_change_by_number_and_tab_and_a_port_is_looked_at_alone() {
     press(&mut app, "3");
     let lines = screen(&mut app);
     assert!(lines[3].starts_with("gold") && lines[3].contains("20.0 kbit/s"), "{lines:?}");
+    assert!(lines[3].contains("█████░░░░░  50 %"), "{lines:?}");
     press(&mut app, "\t");
     assert!(screen(&mut app)[3].starts_with("cpu 2"));
     press(&mut app, "\t\t");
@@ -179,6 +180,17 @@ fn views_change_by_number_and_tab_and_a_port_is_looked_at_alone() {
     }
     press(&mut app, "\x1b");
     assert_eq!(names(&mut app).len(), 3);
+}
+
+#[test]
+fn a_bar_is_full_at_what_a_class_may_send_and_beyond_and_there_is_none_without_a_bound() {
+    let text = |sends, may_send| sheets::bar(sends, may_send).text().to_owned();
+    assert_eq!(text(0, Some(1000)), "░░░░░░░░░░   0 %");
+    assert_eq!(text(49, Some(1000)), "░░░░░░░░░░   4 %");
+    assert_eq!(text(60, Some(1000)), "█░░░░░░░░░   6 %");
+    assert_eq!(text(1000, Some(1000)), "██████████ 100 %");
+    assert_eq!(text(u64::MAX, Some(1000)), format!("██████████ {} %", u64::MAX / 1000));
+    assert_eq!([text(5, None), text(5, Some(0))], ["-", "-"]);
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn the_widest_values_there_are_end_in_an_answer() {
 }
 
 /// A number of any magnitude, near the powers of two as often as between them.
-fn any_magnitude() -> impl Strategy<Value = u64> {
+pub(super) fn any_magnitude() -> impl Strategy<Value = u64> {
     (0..=63_u32, any::<u64>(), -2..=2_i64).prop_map(|(bit, within, beside)| match within % 2 {
         0 => within >> bit,
         _ => (1_u64 << bit).wrapping_add_signed(beside),
@@ -158,7 +158,7 @@ proptest! {
                 .checked_mul(u128::from(ticks(Nanos(1_000_000_000))) * parts)
                 .map_or(u128::MAX, |ticks| ticks / u128::from(rate));
             prop_assert!(cost >= lasts.min(u64::MAX.into()), "{cost} instead of {lasts}");
-            let is_taken = pair.take(volume, now);
+            let is_taken = pair.take(volume, now).is_some();
             prop_assert!(!is_taken || cost <= u128::from(Terms::DEPTH_MAX));
             pair.charge(volume, now);
             pair.charge(volume, now);
@@ -174,28 +174,63 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The same comes at the beginning of time and where the count of ticks wraps: the same passes.
+    /// The same comes at the beginning of time and where the count of ticks wraps: the same passes, whatever is metered, waits as
+    /// long, and holds after a change of the rate midway.
     #[test]
     fn a_wrap_of_the_clock_changes_no_answer(
         rate in 1_000..100_000_000_000_u64,
         burst in 64..1_000_000_u64,
         bursts in proptest::collection::vec((0..200_000_000_u64, 60..1515_u32, 1..64_usize), 1..40),
         before in 0..2_000_000_000_u64,
+        changed in 0..40_usize,
     ) {
         // Ticks are nanoseconds by 1024: they wrap here.
         let wrap = 1_u64 << 54;
-        let passed = |start: u64| {
-            let meter = Meter::new(MeterPlan { committed: bits(rate, burst), ..MeterPlan::default() }, Nanos(start));
-            let mut now = start;
-            let mut answers = Vec::new();
-            for (after, length, count) in &bursts {
-                now += after;
-                let mut refused = Vec::new();
-                meter.police(&mut frames(*length, *count), Nanos(now), &mut refused);
-                answers.push(refused);
-            }
-            answers
-        };
-        prop_assert_eq!(passed(0), passed(wrap - before));
+        for plan in plans(rate, burst) {
+            let answers = |start| answers(&plan, &bursts, changed, start);
+            prop_assert_eq!(answers(0), answers(wrap - before), "{:?}", plan);
+        }
     }
+}
+
+/// Meters of one rate in bits, in packets, in both, of two rates, and one whose senders wait.
+fn plans(rate: u64, burst: u64) -> [MeterPlan; 5] {
+    let packets = Some(Allowance { per_second: rate / 600 + 1, burst: burst / 600 + 1 });
+    let of_bits = bits(rate, burst);
+    let both = Limits { packets, ..of_bits };
+    let committed = |committed| MeterPlan { committed, ..MeterPlan::default() };
+    [
+        committed(of_bits),
+        committed(Limits { bits: None, packets }),
+        committed(both),
+        MeterPlan { peak: Some(bits(rate * 2, burst * 2)), ..committed(both) },
+        MeterPlan { exceeding: Exceeding::Waits, ..committed(both) },
+    ]
+}
+
+/// Which frames are refused of bursts that come so long after each other, counted from `start`, and for how long each has to
+/// wait; from the burst `changed` on at half of the rate.
+fn answers(
+    plan: &MeterPlan,
+    bursts: &[(u64, u32, usize)],
+    changed: usize,
+    start: u64,
+) -> Vec<(Vec<bool>, Option<u64>)> {
+    let mut meter = Meter::new(*plan, Nanos(start));
+    let (mut now, mut turn) = (start, Turn::default());
+    let mut answer = |(number, (after, length, count)): (usize, &(u64, u32, usize))| {
+        now += after;
+        if number == changed {
+            let bits =
+                plan.committed.bits.map(|all| Allowance { per_second: all.per_second.div_ceil(2), ..all });
+            let committed = Limits { bits, ..plan.committed };
+            meter = meter.succeeded_by(MeterPlan { committed, ..*plan }, Nanos(now));
+        }
+        let (mut refused, mut burst) = (Vec::new(), frames(*length, *count));
+        meter.police(&mut burst, Nanos(now), &mut refused);
+        let waits = meter.waits().then(|| turn.took(&meter, meter.cost(&burst), Nanos(now))).flatten();
+        meter.settle(Nanos(now));
+        (refused, waits.map(|until| until.0.wrapping_sub(start)))
+    };
+    bursts.iter().enumerate().map(&mut answer).collect()
 }

@@ -24,7 +24,9 @@ fn taken(costs: [[u64; 2]; 2]) -> u64 {
     let bucket = Arc::new(Bucket::lacking(0, NOW));
     let threads = costs.map(|costs| {
         let bucket = Arc::clone(&bucket);
-        thread::spawn(move || costs.into_iter().filter(|cost| bucket.take(*cost, TERMS, NOW)).sum::<u64>())
+        thread::spawn(move || {
+            costs.into_iter().filter(|cost| bucket.take(*cost, TERMS, NOW).is_some()).sum::<u64>()
+        })
     });
     threads.into_iter().map(|thread| thread.join().unwrap()).sum()
 }
@@ -54,8 +56,33 @@ fn whoever_settles_a_bucket_beside_a_worker_gives_nothing_back() {
         let bucket = Arc::new(Bucket::lacking(0, NOW - 500));
         let settling = Arc::clone(&bucket);
         let settler = thread::spawn(move || settling.settle(NOW));
-        let takes = bucket.take(10, TERMS, NOW);
+        let takes = bucket.take(10, TERMS, NOW).is_some();
         settler.join().unwrap();
         assert!(takes && !bucket.has(1, TERMS, NOW));
+    });
+}
+
+/// One worker takes of one bucket, finds that another one lacks as much, and gives it back, while a second one takes of the first
+/// bucket at a later time, at which it is full again.
+#[test]
+fn whoever_gives_back_late_gives_nothing_that_came_meanwhile() {
+    loom::model(|| {
+        let later = NOW + 3 * TERMS.depth;
+        let bucket = Arc::new(Bucket::lacking(0, NOW));
+        let other = Arc::clone(&bucket);
+        let second = thread::spawn(move || {
+            (0..3).filter(|_| other.take(4, TERMS, later).is_some()).count() as u64 * 4
+        });
+        let taken = bucket.take(6, TERMS, NOW);
+        if let Some(taken) = taken {
+            bucket.give_back(taken);
+        }
+        let passed = second.join().unwrap();
+        let left = (0..TERMS.depth).filter(|_| bucket.take(1, TERMS, later).is_some()).count() as u64;
+        assert!(passed + left <= TERMS.depth, "{passed} and {left} of {}", TERMS.depth);
+        // Whoever is alone gives back all.
+        let taken = bucket.take(5, TERMS, later + TERMS.depth).unwrap();
+        bucket.give_back(taken);
+        assert!(bucket.has(TERMS.depth, TERMS, later + TERMS.depth));
     });
 }
