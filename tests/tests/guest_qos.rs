@@ -1,5 +1,4 @@
-//! Scenario S6 with guests: three classes of what goes to one of them share 20 Mbit/s, which is what emulated processors send with some
-//! to spare.
+//! Scenario S6 with guests: three classes of what goes to one of them share 100 Mbit/s.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::time::{Duration, Instant};
@@ -10,23 +9,23 @@ use viaduct_tests::deadline::wait_until;
 use viaduct_tests::lab::network;
 use viaduct_tests::machine::{Guest, Machine};
 
-/// The tree of the scenario, at a fifth of its rate; queues have room for what an emulated guest sends in one go.
+/// The tree of the scenario; queues have room for what an emulated guest sends in one go.
 const TREE: &str = r#"
 [qos.shared]
 kind = "htb"
-rate = "20mbit"
+rate = "100mbit"
 default = "rest"
 [qos.shared.class.web]
-rate = "6mbit"
-ceil = "20mbit"
+rate = "30mbit"
+ceil = "100mbit"
 queue = { kind = "fifo", packets = 100 }
 [qos.shared.class.other]
-rate = "2mbit"
-ceil = "20mbit"
+rate = "10mbit"
+ceil = "100mbit"
 queue = { kind = "fifo", packets = 100 }
 [qos.shared.class.rest]
-rate = "12mbit"
-ceil = "20mbit"
+rate = "60mbit"
+ceil = "100mbit"
 queue = { kind = "sfq", perturb = "10s" }
 [[qos.shared.filter]]
 source = "10.0.1.1"
@@ -38,7 +37,7 @@ class = "other"
 "#;
 
 /// Mbit/s of all classes.
-const RATE: f64 = 20.0;
+const RATE: f64 = 100.0;
 /// Where c listens, for each class.
 const PORTS: [u16; 3] = [80, 5201, 5202];
 /// How long each mix is measured. A frame more or less is a thousandth of the least share in it.
@@ -67,7 +66,7 @@ fn bytes_of(sent: &[(String, u64)], name: &str) -> u64 {
 /// Has a guest send more datagrams than there is room for, until it is told to stop.
 fn flood(guest: &mut Guest, port: u16) {
     guest.run(&format!(
-        "iperf3 -c 10.0.1.3 -u -l 1400 -b 25M -t 100 -p {port} >/dev/null 2>&1 & echo $! >/tmp/flood-{port}"
+        "iperf3 -c 10.0.1.3 -u -l 1400 -b 120M -t 100 -p {port} >/dev/null 2>&1 & echo $! >/tmp/flood-{port}"
     ));
 }
 
@@ -108,10 +107,10 @@ fn classes_of_guests_get_their_shares_and_lend_what_they_leave() {
     flood(&mut a, PORTS[0]);
     flood(&mut a, PORTS[1]);
     flood(&mut b, PORTS[2]);
-    assert_shares(&daemon, &mut c, &[("web", 6.0), ("other", 2.0), ("rest", 12.0)]);
+    assert_shares(&daemon, &mut c, &[("web", 30.0), ("other", 10.0), ("rest", 60.0)]);
     // What the rest leaves is lent in proportion; then one alone reaches its ceil.
     b.run("killall iperf3");
-    assert_shares(&daemon, &mut c, &[("web", 15.0), ("other", 5.0)]);
+    assert_shares(&daemon, &mut c, &[("web", 75.0), ("other", 25.0)]);
     a.run("kill $(cat /tmp/flood-5201)");
-    assert_shares(&daemon, &mut c, &[("web", 20.0)]);
+    assert_shares(&daemon, &mut c, &[("web", 100.0)]);
 }

@@ -39,6 +39,13 @@ fn config(qos: &str) -> String {
     format!("{qos}[network.lab]\n{ports}")
 }
 
+/// The same with c out there, behind an uplink before which the tree is.
+fn config_of_uplink() -> String {
+    let uplink = "[uplink.c]\ninterface = \"veth-c\"\nqos = \"shared\"\n";
+    let network = "[network.lab]\nmode = \"bridged\"\nuplink = \"c\"\n";
+    [&tree(), uplink, network, &port("a", ""), &port("b", "")].concat()
+}
+
 /// What was counted, and when.
 struct Reading {
     at: Instant,
@@ -121,6 +128,23 @@ fn assert_near(what: &str, rate: f64, expected: f64) {
     assert!(is_near, "{what}: {rate:.2} Mbit/s instead of {expected:.2}");
 }
 
+fn assert_shares(stage: &Stage, busy: &[&str], shares: &[f64]) {
+    let rates = rates(stage, busy);
+    assert_near("all classes", rates[0].1, 100.0);
+    for (name, share) in busy.iter().zip(shares) {
+        let (_, rate) = rates.iter().find(|(class, _)| class == name).unwrap();
+        assert_near(&format!("{name} of {busy:?}"), *rate, *share);
+    }
+}
+
+#[test]
+fn what_leaves_by_an_uplink_shares_its_tree() {
+    let stage = Stage::new(&config_of_uplink(), &CLASSES.map(|(_, _, port)| port));
+    assert_shares(&stage, &["web", "other", "rest"], &[30.0, 10.0, 60.0]);
+    // What one leaves is lent in proportion.
+    assert_shares(&stage, &["other", "rest"], &[100.0 / 7.0, 600.0 / 7.0]);
+}
+
 #[test]
 fn classes_get_their_shares_lend_what_they_leave_and_harm_no_neighbour() {
     let stage = Stage::new(&config(&tree()), &CLASSES.map(|(_, _, port)| port));
@@ -137,12 +161,7 @@ fn classes_get_their_shares_lend_what_they_leave_and_harm_no_neighbour() {
             let stations = &stage.stations;
             let free =
                 scope.spawn(move || iperf("10.0.1.2", SECONDS, options, |command| stations[2].run(command)));
-            let rates = rates(&stage, busy);
-            assert_near("all classes", rates[0].1, 100.0);
-            for (name, share) in busy.iter().zip(shares) {
-                let (_, rate) = rates.iter().find(|(class, _)| class == name).unwrap();
-                assert_near(&format!("{name} of {busy:?}"), *rate, *share);
-            }
+            assert_shares(&stage, busy, shares);
             assert_near("the neighbour", free.join().unwrap() / 1e6, 20.0);
         });
     }
