@@ -120,6 +120,11 @@ fn a_new_user_installs_the_package_and_two_guests_meet() {
     fs::copy(&package, bare.path("viaduct.deb")).unwrap();
     bare.said(&["apt-get", "install", "-y", "--no-install-recommends", "/viaduct.deb"]);
     assert!(bare.said(&["id", "viaduct"]).contains("(kvm)"));
+    let enabled = bare.path("etc/systemd/system/sockets.target.wants/viaduct.socket");
+    assert!(
+        bare.path("lib/systemd/system/viaduct.socket").exists() && !enabled.exists(),
+        "the socket is there for who wants it"
+    );
     for page in ["viaduct.1.gz", "viaduct-run.1.gz"] {
         assert!(bare.path("usr/share/man/man1").join(page).exists(), "{page}");
     }
