@@ -238,6 +238,9 @@ mod tests {
             let error = domain_ports(&domain(ports)).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");
         }
+        let wrong = |ports| domain_ports(&domain(ports));
+        assert!(matches!(wrong("<v:nic name='vm1'/>"), Err(DomainError::Element { .. })));
+        assert!(matches!(wrong("<v:port name='vm1'/>"), Err(DomainError::Attribute { .. })));
         for xml in ["", "<domain", "<!DOCTYPE d [<!ENTITY a 'b'>]><domain>&a;</domain>"] {
             assert!(matches!(domain_ports(xml), Err(DomainError::NoXml(_))), "{xml}");
         }

@@ -357,6 +357,29 @@ fn a_folder_that_cannot_be_written_is_told_of_and_used_once_it_can_be() {
 }
 
 #[test]
+fn a_change_of_a_port_that_is_nowhere_makes_no_text() {
+    let told = after(&[groups("vm9", &["web"])]).text();
+    assert!(matches!(told, Err(ComposeError::NoPort(port)) if port == "vm9"));
+}
+
+/// What an append may not do: grow beyond what would be read.
+#[test]
+fn a_file_that_is_full_is_written_anew_and_not_appended_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("changes");
+    let mut file = ChangeFile::new(path.clone());
+    let long = Noted::of_port("vm8".to_owned(), Some(format!("# {}\n", "x".repeat(20 << 20))), true);
+    let mut running = after(&[]);
+    // Each line replaces the one before: what runs is 20 MiB long, and 128 are read.
+    for _ in 0..8 {
+        running.note(long.clone());
+        file.keep(&running, std::slice::from_ref(&long)).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() <= super::file::FILE_MAX as u64);
+    }
+    assert_eq!(read(&path).unwrap().unwrap().running, running);
+}
+
+#[test]
 fn a_table_is_told_by_its_lines_and_replaced_with_all_else_as_it_was() {
     let file = FILE.replace("[qos.gold]", "# For those who pay.\n[qos.gold]   # much");
     let running = Running::of_file(file.as_str());

@@ -201,6 +201,7 @@ mod tests {
         );
         assert_eq!(with_ports(&left, "vm2", &[]).unwrap(), FILE);
         assert_eq!(with_ports(FILE, "vm3", &[]).unwrap(), FILE, "who has none loses none");
+        assert!(matches!(with_ports("port = 1\n", "vm3", &[port("a")]), Err(HookError::NoTable)));
     }
 
     #[test]

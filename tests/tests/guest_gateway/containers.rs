@@ -57,14 +57,9 @@ fn containers_and_a_guest_share_a_network_its_groups_and_the_way_out() {
     vm1.await_shell();
     vm1.run("udhcpc -i eth0 -n -q -t 10 -T 1 -s /usr/share/udhcpc/default.script");
 
-    let events = daemon.command(&["events", "--json", "--from", "1", "--count", "4"]);
-    let events = String::from_utf8_lossy(&events.stdout).into_owned();
-    let lent =
-        events.lines().find(|line| line.contains("\"lease-granted\"")).unwrap_or_else(|| panic!("{events}"));
-    assert!(
-        lent.contains("\"port vm1\"") && lent.contains("172.17.0.4 of network containers is lent to"),
-        "{lent}"
-    );
+    wait_until("the lease to be told of", LIMIT, || {
+        daemon.log().contains("172.17.0.4 of network containers is lent to")
+    });
 
     // All of them leave by the uplink's address.
     let sees = format!("{} sees {OWN}\n", town.outside.name());
