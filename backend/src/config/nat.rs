@@ -19,7 +19,9 @@ const RULES_MAX: usize = 256;
 /// Ports that are given out unless said. The last 512 are never: they are left to the gateway's own sockets.
 const PORTS: (u16, u16) = (*PORTS_DEFAULT.start(), *PORTS_DEFAULT.end());
 
-const TO: &str = "an IPv4 address, a range of at most 256 like \"192.168.99.110-192.168.99.113\", \"masquerade\" or \"keep\"";
+const TO: &str = "an IPv4 address, a range like \"192.168.99.110-192.168.99.113\", a list of these, at most 256 addresses in all, \"masquerade\" or \"keep\"";
+const TO_ITEM: &str =
+    "an IPv4 address or a range like \"192.168.99.110-192.168.99.113\", at most 256 addresses in all";
 const PORT_RANGE: &str =
     "a range of ports from 1 to 65023 in quotes, like \"1024-65023\": the last 512 are the gateway's own";
 const NPTV6: &str = "a list of tables, like [{ inside = \"fd00:2::/64\", outside = \"2001:db8:2::/64\" }]";
@@ -112,7 +114,7 @@ pub struct PrefixPair {
 }
 
 /// An item of `[[network.NAME.snat]]`: what becomes of packets from these addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceRule {
     /// The addresses inside.
     pub source: Prefix,
@@ -121,14 +123,14 @@ pub struct SourceRule {
 }
 
 /// What a source address becomes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SourceTarget {
     /// The uplink's own address, whatever it is now.
     Masquerade,
     /// Their own: they are known out there.
     Keep,
-    /// One of these, first to last; a station keeps the one that it got (RFC 6888, REQ-2).
-    Pool(Ipv4Addr, Ipv4Addr),
+    /// One of these ranges, first to last, which have none in common; a station keeps the one that it got (RFC 6888, REQ-2).
+    Pool(Vec<(Ipv4Addr, Ipv4Addr)>),
 }
 
 impl fmt::Display for SourceTarget {
@@ -137,10 +139,16 @@ impl fmt::Display for SourceTarget {
         match self {
             Self::Masquerade => f.write_str("masquerade"),
             Self::Keep => f.write_str("keep"),
-            Self::Pool(first, last) if first == last => first.fmt(f),
-            Self::Pool(first, last) => write!(f, "{first}-{last}"),
+            Self::Pool(ranges) => {
+                f.write_str(&ranges.iter().copied().map(range_text).collect::<Vec<_>>().join(", "))
+            }
         }
     }
+}
+
+/// A range of a pool as in a file.
+pub(super) fn range_text((first, last): (Ipv4Addr, Ipv4Addr)) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
 impl fmt::Display for SourceRule {
@@ -246,18 +254,40 @@ fn covers(one: Prefix, other: Prefix) -> bool {
 fn source_rule(table: &TableReader<'_>) -> Option<SourceRule> {
     table.check_fields(&schema::SNAT);
     let source = prefix_v4(table, "source");
-    let to = required(table, "to", TO, target);
+    let to = target(table);
     Some(SourceRule { source: source?, to: to? })
 }
 
-fn target(value: &DeValue<'_>) -> Option<SourceTarget> {
-    let text = values::text(value)?;
-    match text {
-        "masquerade" => return Some(SourceTarget::Masquerade),
-        "keep" => return Some(SourceTarget::Keep),
+/// `to`, which must be written.
+fn target(table: &TableReader<'_>) -> Option<SourceTarget> {
+    match table.text("to") {
+        None if !table.has("to") => return required(table, "to", TO, |_| None),
+        Some("masquerade") => return Some(SourceTarget::Masquerade),
+        Some("keep") => return Some(SourceTarget::Keep),
         _ => {}
     }
-    let (first, last) = addresses::range::<Ipv4Addr>(text)?;
+    let expected = if table.list_len("to").is_some() { TO_ITEM } else { TO };
+    let ranges = table.read_items("to", TO, |value| range(value).ok_or(expected.to_owned()))?;
+    let is_empty = table.list_len("to") == Some(0);
+    let sizes = ranges.iter().map(|(first, last)| u64::from(last.to_bits() - first.to_bits()) + 1);
+    let size: u64 = sizes.sum();
+    if is_empty || size > u64::from(POOL_MAX) {
+        let found = if is_empty { "an empty list".to_owned() } else { format!("{size} addresses") };
+        table.note("to", found, TO.to_owned());
+        return None;
+    }
+    for (index, one) in ranges.iter().enumerate() {
+        if let Some(other) = ranges[..index].iter().find(|other| one.0 <= other.1 && other.0 <= one.1) {
+            let expected = format!("addresses that {} beside it has not got", range_text(*other));
+            table.note("to", format!("\"{}\"", range_text(*one)), expected);
+        }
+    }
+    Some(SourceTarget::Pool(ranges))
+}
+
+/// A range of stations' addresses.
+fn range(value: &DeValue<'_>) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let (first, last) = addresses::range::<Ipv4Addr>(values::text(value)?)?;
     let is_right = [first, last].into_iter().all(|address| addresses::is_station(IpAddr::V4(address)));
-    (is_right && last.to_bits() - first.to_bits() < POOL_MAX).then_some(SourceTarget::Pool(first, last))
+    (is_right && last.to_bits() - first.to_bits() < POOL_MAX).then_some((first, last))
 }

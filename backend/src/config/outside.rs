@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::cross::Placed;
+use super::nat::range_text;
 use super::{Addressing, Membership, Network, NetworkMode, Port, Publication, SourceTarget, Uplink};
 
 /// The uplink by which a port is reached, and what is given away there.
@@ -167,17 +168,22 @@ fn check_published<'a>(placed: &'a Placed<'a, Port>, outside: &mut Outside<'a>) 
 fn check_pools(network: &Placed<'_, Network>, outsides: &BTreeMap<&str, Outside<'_>>) {
     let Some(outside) = network.value.way_out().and_then(|name| outsides.get(name)) else { return };
     for rule in &network.value.gateway.source_rules {
-        let SourceTarget::Pool(first, last) = rule.to else { continue };
-        let note = |expected: String| network.table.note("snat", format!("\"{}\"", rule.to), expected);
-        for (address, port) in &outside.floating {
-            if (first..=last).contains(address) {
-                let line = port.table.line("floating");
-                note(format!("addresses that are nobody's: port.{} (line {line}) has {address}", port.name));
-            }
+        let SourceTarget::Pool(ranges) = &rule.to else { continue };
+        ranges.iter().for_each(|range| check_pool(network, outside, *range));
+    }
+}
+
+fn check_pool(network: &Placed<'_, Network>, outside: &Outside<'_>, (first, last): (Ipv4Addr, Ipv4Addr)) {
+    let found = format!("\"{}\"", range_text((first, last)));
+    let note = |expected: String| network.table.note("snat", found.clone(), expected);
+    for (address, port) in &outside.floating {
+        if (first..=last).contains(address) {
+            let line = port.table.line("floating");
+            note(format!("addresses that are nobody's: port.{} (line {line}) has {address}", port.name));
         }
-        if let Some(expected) = [first, last].into_iter().find_map(|address| outside.refuse(address)) {
-            note(expected);
-        }
+    }
+    if let Some(expected) = [first, last].into_iter().find_map(|address| outside.refuse(address)) {
+        note(expected);
     }
 }
 

@@ -402,7 +402,7 @@ pub const SNAT: Table = Table {
     heading: "network.NAME.snat",
     fields: &[
         now("source", "a prefix of IPv4", ""),
-        now("to", "an IPv4 address, a range of them, \"masquerade\" or \"keep\"", ""),
+        now("to", "an IPv4 address, a range of them, a list of both, \"masquerade\" or \"keep\"", ""),
     ],
 };
 

@@ -62,8 +62,9 @@ impl Config {
             |network: &&Network| network.mode == NetworkMode::Nat && network.way_out() == Some(uplink);
         for network in self.networks.values().filter(is_translated) {
             for rule in &network.gateway.source_rules {
-                if let SourceTarget::Pool(first, last) = rule.to {
-                    found.extend((first.to_bits()..=last.to_bits()).map(Ipv4Addr::from_bits));
+                if let SourceTarget::Pool(ranges) = &rule.to {
+                    let all = ranges.iter().flat_map(|(first, last)| first.to_bits()..=last.to_bits());
+                    found.extend(all.map(Ipv4Addr::from_bits));
                 }
             }
         }
@@ -84,7 +85,7 @@ impl Config {
             if network.mode == NetworkMode::Nat { network } else { self.joined_nat(name, network)? };
         let GatewaySettings { nat, source_rules, .. } = &way_out.gateway;
         let written =
-            source_rules.iter().map(|rule| SourceRule { sources: rule.source, to: target(rule.to) });
+            source_rules.iter().map(|rule| SourceRule { sources: rule.source, to: target(&rule.to) });
         let rest = SourceRule { sources: Prefix::all(Family::Ipv4), to: SourceAddress::Masquerade };
         Some(SourceNat {
             inside: numbers.network(name)?,
@@ -155,11 +156,11 @@ fn prefixes(name: &str, network: &Network, numbers: &impl Numbered) -> Option<Ve
     Some(pairs.map(|pair| PrefixNat { inside, inner: pair.inside, outside, outer: pair.outside }).collect())
 }
 
-fn target(to: SourceTarget) -> SourceAddress {
+fn target(to: &SourceTarget) -> SourceAddress {
     match to {
         SourceTarget::Masquerade => SourceAddress::Masquerade,
         SourceTarget::Keep => SourceAddress::Keep,
-        SourceTarget::Pool(first, last) => SourceAddress::Pool(vec![(first, last)]),
+        SourceTarget::Pool(ranges) => SourceAddress::Pool(ranges.clone()),
     }
 }
 

@@ -101,6 +101,19 @@ fn the_switch_answers_for_addresses_that_stand_for_stations() {
     assert!(read(&text).translated_at("other").is_empty());
 }
 
+/// RFC 6888 wants no pool to be of one piece.
+#[test]
+fn a_pool_of_several_pieces_is_the_switchs_and_all_of_it_is_answered_for() {
+    let text = EXAMPLE.replace("\"192.168.99.109\"", "['192.168.99.109', '192.168.99.112-192.168.99.113']");
+    let config = read(&text);
+    let found: Vec<String> = config.translated_at("isp").iter().map(ToString::to_string).collect();
+    let pool = ["192.168.99.109", "192.168.99.112", "192.168.99.113"];
+    assert_eq!(found, [pool[0], pool[1], pool[2], "192.168.99.120"]);
+    let settings = config.nat_settings(&Names(&config));
+    let [one, first, last] = pool.map(|address| address.parse().unwrap());
+    assert_eq!(settings.sources[0].rules[0].to, SourceAddress::Pool(vec![(one, one), (first, last)]));
+}
+
 #[test]
 fn what_is_written_about_translation_counts() {
     let options = "nat = { mapping = 'address-and-port-dependent', filtering = 'endpoint-independent', ports = '2000-2999', \

@@ -115,9 +115,6 @@ fn address(words: &str) -> Option<Value> {
         }
         "a range of IPv4 addresses, or \"none\"" => format!("{V4}(-{V4})?|none"),
         "a range of IPv6 addresses, or \"none\"" => format!("{V6}(-{V6})?|none"),
-        "an IPv4 address, a range of them, \"masquerade\" or \"keep\"" => {
-            format!("{V4}(-{V4})?|masquerade|keep")
-        }
         _ => return None,
     };
     Some(pattern(&expression))
@@ -140,6 +137,11 @@ fn either(words: &str) -> Option<Value> {
         }
         "an IP address, or a list of them" => one_or_list(address("an IP address"), 65_536),
         "an IPv4 address, or a list of them" => one_or_list(address("an IPv4 address"), 64),
+        "an IPv4 address, a range of them, a list of both, \"masquerade\" or \"keep\"" => {
+            let pool = pattern(&format!("{V4}(-{V4})?"));
+            let pools = json!({ "type": "array", "items": pool, "minItems": 1, "maxItems": 256 });
+            json!({ "anyOf": [pattern(&format!("{V4}(-{V4})?|masquerade|keep")), pools] })
+        }
         "an address, or one of each version of IP" => one_or_list(address("an IP address"), 2),
         "addresses with a prefix length, or \"dhcp\"" => {
             one_or_list(pattern(&format!("({V4}|{V6})/[0-9]{{1,3}}|dhcp")), 16)

@@ -66,7 +66,7 @@ fn everything_of_a_gateway_is_read_as_written() {
          ['10.0.0.4', 'fd00::4'] }} }}\nmetadata = '127.0.0.1:8775'\nnat = {{ filtering = 'endpoint-independent', port_limit = 500, \
          nptv6 = [{{ inside = 'fd00:2::/64', outside = '2001:db8::/64' }}] }}\n\
          snat = [{{ source = '172.16.99.0/24', to = '192.168.99.109-192.168.99.110' }}, {{ source = '10.0.0.0/24', \
-         to = 'masquerade' }}]\n[uplink.wire]\ninterface = 'eth4'\n\
+         to = 'masquerade' }}, {{ source = '10.6.0.0/16', to = ['192.168.99.120', '10.20.1.1-10.20.1.3'] }}]\n[uplink.wire]\ninterface = 'eth4'\n\
          [port.a]\nnetwork = 'lab'\naddresses = ['10.0.0.5', 'fd00:2::5', '10.5.0.5']\nfloating = ['192.168.99.7', '10.20.0.1']\n\
          publish = ['10080:80/tcp', '192.168.99.108:5353:53/udp', '8000-8010:9000-9010']"
     ));
@@ -92,7 +92,11 @@ fn everything_of_a_gateway_is_read_as_written() {
     assert_eq!(gateway.metadata, Some(Metadata { server, proxy_protocol: true }));
     let rules: Vec<String> = gateway.source_rules.iter().map(ToString::to_string).collect();
     let first = "172.16.99.0/24 to 192.168.99.109-192.168.99.110";
-    assert_eq!(rules, [first, "10.0.0.0/24 to masquerade"]);
+    let last = "10.6.0.0/16 to 192.168.99.120, 10.20.1.1-10.20.1.3";
+    assert_eq!(rules, [first, "10.0.0.0/24 to masquerade", last]);
+    let ends = |first: [u8; 4], last: [u8; 4]| (Ipv4Addr::from(first), Ipv4Addr::from(last));
+    let pool = vec![ends([192, 168, 99, 120], [192, 168, 99, 120]), ends([10, 20, 1, 1], [10, 20, 1, 3])];
+    assert_eq!(gateway.source_rules[2].to, SourceTarget::Pool(pool));
     let port = &config.ports["a"];
     let stations: Vec<Ipv4Addr> = port.addresses_in(network).collect();
     assert_eq!(stations, [Ipv4Addr::new(10, 0, 0, 5), Ipv4Addr::new(10, 5, 0, 5)]);

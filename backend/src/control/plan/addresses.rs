@@ -131,6 +131,11 @@ mod tests {
                 "snat = [{ source = '10.0.0.0/25', to = '192.0.2.7' }]\n[port.a]",
                 "~ network home: snat none -> 10.0.0.0/25 to 192.0.2.7",
             ),
+            (
+                "[port.a]",
+                "snat = [{ source = '10.0.0.0/25', to = ['192.0.2.7', '192.0.2.9-192.0.2.10'] }]\n[port.a]",
+                "~ network home: snat none -> 10.0.0.0/25 to 192.0.2.7, 192.0.2.9-192.0.2.10",
+            ),
             ("'80:80'", "'81:80'", "~ port a: publish 80:80/tcp -> 81:80/tcp"),
             ("publish", "floating = '192.0.2.7'\npublish", "~ port a: floating none -> 192.0.2.7"),
             (

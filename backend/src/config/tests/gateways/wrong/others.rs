@@ -91,6 +91,14 @@ pub(super) const OTHERS: &[Told] = &[
         "port.a (line 12) has 192.168.99.8",
     ),
     (
+        "snat = [{ source = '10.0.0.0/24', to = ['192.168.99.5', '192.168.99.8'] }]\n\
+         [port.a]\nnetwork = 'lab'\naddresses = ['10.0.0.5']\nfloating = '192.168.99.8'",
+        8,
+        "network.lab.snat",
+        "\"192.168.99.8\"",
+        "port.a (line 12) has 192.168.99.8",
+    ),
+    (
         "[network.b]\n[port.a]\nnetwork = 'b'\npublish = ['80:80']",
         11,
         "port.a.publish",
