@@ -229,7 +229,9 @@ fn overview(snapshot: &Snapshot, colour: bool) -> String {
     let networks = network_table(&snapshot.networks).render(colour);
     let ports = port_table(&snapshot.ports, colour);
     let workers = worker_table(&snapshot.workers).render(colour);
-    let head = head + &save::status_lines(&snapshot.configuration);
+    let not_kept = snapshot.restored.not_kept.as_ref();
+    let not_kept = not_kept.map_or(String::new(), |problem| format!("connections are not kept: {problem}\n"));
+    let head = head + &save::status_lines(&snapshot.configuration) + &not_kept;
     format!("{head}\n{networks}\n{ports}\n{workers}")
 }
 

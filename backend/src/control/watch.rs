@@ -1,13 +1,14 @@
 //! Watching: samples of real frames with what became of them, told with names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use viaduct_switch::{Frame, Head, PortIndex, PortPolicy, TakenTag};
+use viaduct_switch::{Frame, Head, Nanos, PortIndex, PortPolicy, TakenTag};
 
 use crate::control::TraceError;
 use crate::control::controller::Controller;
 use crate::control::trace::{Words, dropped, tags as tags_in_words};
-use crate::dataplane::{Sample, SampleFate, TapCounters, Wanted, Watch};
+use crate::dataplane::{PAST, Sample, SampleFate, TapCounters, Wanted, Watch};
 use crate::model::{LostAt, Trace, TraceReceiver, Verdict, VerdictKind, WatchEvent};
 use crate::trace::{Filter, describe};
 
@@ -67,7 +68,7 @@ impl Controller {
             steps.into_iter().find(|step| step.dropped.as_ref() == Some(reason))
         });
         WatchEvent {
-            at_us: sample.at.0 / 1000,
+            at_us: since_start(sample.at),
             port: words.port(sample.meta.source),
             network: network.filter(|_| sample.unread == 0),
             packet: match sample.unread {
@@ -132,5 +133,21 @@ impl Words<'_> {
         meta.tag = sample.network.map(|network| TakenTag { network, priority: sample.priority });
         let tags = self.controller.policy.tags_of(port).and_then(|tags| tags.of(&meta));
         tags.map(|tags| tags_in_words(&tags)).unwrap_or_default()
+    }
+}
+
+/// Microseconds since the daemon's start, before which the switch's time began.
+fn since_start(at: Nanos) -> u64 {
+    u64::try_from((Duration::from_nanos(at.0).saturating_sub(PAST)).as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_told_with_the_time_since_the_start() {
+        let start = u64::try_from(PAST.as_nanos()).unwrap();
+        assert_eq!([0, start, start + 12_000_345_999].map(|at| since_start(Nanos(at))), [0, 0, 12_000_345]);
     }
 }

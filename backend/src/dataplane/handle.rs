@@ -50,7 +50,7 @@ use crate::sandbox::confine_worker;
 
 /// How long before its start the switch's time began: what is restored at the start may have been silent for as long, which is longer
 /// than any connection is remembered.
-const PAST: Duration = Duration::from_secs(2 * 86_400);
+pub(crate) const PAST: Duration = Duration::from_secs(2 * 86_400);
 
 /// Why the data path could not be started.
 #[derive(Debug, thiserror::Error)]

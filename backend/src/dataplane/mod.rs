@@ -45,6 +45,7 @@ use std::sync::Arc;
 use viaduct_switch::qos::PlanError;
 use viaduct_switch::{Policy, PortIndex};
 
+pub(crate) use self::handle::PAST;
 pub use self::handle::{Dataplane, DataplaneError, ShapingReport, Stepped, TreeSetup};
 pub use self::injector::Injector;
 pub use self::offers::{OfferedFrame, Offers};

@@ -122,6 +122,16 @@ fn everything_fits_a_hundred_columns() {
 }
 
 #[test]
+fn it_says_that_connections_would_not_survive_a_restart() {
+    let mut snapshot = snapshot();
+    assert!(!overview(&snapshot, false).contains("connections are not kept"));
+    snapshot.restored.not_kept = Some("cannot write /x: No space left".to_owned());
+    assert!(
+        overview(&snapshot, false).contains("connections are not kept: cannot write /x: No space left\n")
+    );
+}
+
+#[test]
 fn a_port_is_one_line_and_a_broken_one_says_why() {
     let text = people(&snapshot(), Some(What::Ports), None, false);
     let lines: Vec<&str> = text.lines().collect();
