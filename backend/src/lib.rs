@@ -24,5 +24,6 @@ pub mod model;
 pub mod ring;
 pub mod sandbox;
 pub mod services;
+pub mod takeover;
 pub mod trace;
 pub mod vhost_user;

@@ -21,7 +21,7 @@ use crate::conntrack::{self, Conntrack};
 use crate::counters::{Counters, FdbSnapshot, FlowTally};
 use crate::decision::Scene;
 use crate::drops::DropReason;
-use crate::fdb::{Duplicate, Fdb, FdbEntry, Limits};
+use crate::fdb::{Duplicate, Fdb, FdbEntry, Key, Limits, Sighting};
 use crate::filter::{Carried, Filter};
 use crate::flow_cache::{FlowHasher, FlowMismatch, Verification};
 use crate::fragments::{self, DatagramId};
@@ -425,6 +425,13 @@ impl Switch {
         if let Some(settings) = policy.network(network).and_then(NetworkPolicy::multicast) {
             self.groups.distrust_all(network, now.seconds().saturating_add(settings.membership_s));
         }
+    }
+
+    /// Takes over what another switch knew, as if the address had just been seen.
+    pub fn learn(&self, entry: &FdbEntry, now: Nanos, policy: &Policy) {
+        let FdbEntry { network, mac, port, .. } = *entry;
+        let key = Key::new(network, mac);
+        self.fdb.learn(&Sighting { key, port, now_s: now.seconds(), policy, counters: &self.counters.fdb });
     }
 
     /// The addresses known now, in no particular order.

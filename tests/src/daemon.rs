@@ -73,7 +73,7 @@ impl Daemon {
         notify.set_read_timeout(Some(LIMIT)).unwrap();
         fs::write(directory.path().join("viaduct.toml"), with_switch(directory.path(), switch_lines, config))
             .unwrap();
-        let child = spawn(directory.path(), namespace.as_deref());
+        let child = command(directory.path(), namespace.as_deref(), &[]).spawn().unwrap();
         let mut daemon = Self { child, started: Instant::now(), notify, directory, namespace };
         daemon.wait_until_ready();
         daemon
@@ -285,7 +285,34 @@ impl Daemon {
         assert!(!self.is_alive(), "the daemon still runs");
         self.forget_notifications();
         self.started = Instant::now();
-        self.child = spawn(self.directory.path(), self.namespace.as_deref());
+        self.child = command(self.directory.path(), self.namespace.as_deref(), &[]).spawn().unwrap();
+    }
+
+    /// What starts a process that takes over from this one, on the same files.
+    #[must_use]
+    pub fn successor(&self) -> Command {
+        command(self.directory.path(), self.namespace.as_deref(), &["--takeover"])
+    }
+
+    /// Starts such a process, which is the daemon from then on, and waits for the end of the one before.
+    ///
+    /// # Panics
+    /// If it does not take over, or the one before does not end with status 0.
+    pub fn take_over(&mut self) {
+        self.forget_notifications();
+        let next = self.successor().spawn().unwrap();
+        let mut before = std::mem::replace(&mut self.child, next);
+        // The service manager hears of the new process from the one before, and from the new one that it is ready.
+        let main_process = format!("MAINPID={}", self.child.id());
+        let (mut text, mut told) = ([0; 4096], String::new());
+        while !told.contains("READY=1") || !told.contains(&main_process) {
+            let Ok(length) = self.notify.recv(&mut text) else {
+                panic!("nobody took over within {LIMIT:?}, only {told:?}; the log:\n{}", self.log_tail());
+            };
+            told += &String::from_utf8_lossy(&text[..length]);
+        }
+        let status = wait_for("the end of who was taken over", LIMIT, || before.try_wait().unwrap());
+        assert!(status.success(), "{status}: {}", self.log_tail());
     }
 
     /// Asks the process to end (SIGTERM) and waits for it.
@@ -358,7 +385,7 @@ fn with_switch(directory: &Path, switch_lines: &str, config: &str) -> String {
     )
 }
 
-fn spawn(directory: &Path, namespace: Option<&str>) -> Child {
+fn command(directory: &Path, namespace: Option<&str>, more: &[&str]) -> Command {
     let log = |path: PathBuf| -> File { OpenOptions::new().create(true).append(true).open(path).unwrap() };
     let mut command = Command::new(namespace.map_or_else(binary, |_| PathBuf::from("ip")));
     if let Some(name) = namespace {
@@ -368,12 +395,12 @@ fn spawn(directory: &Path, namespace: Option<&str>) -> Child {
     command
         .args(["run", "--config"])
         .arg(directory.join("viaduct.toml"))
+        .args(more)
         .env("NOTIFY_SOCKET", directory.join("notify"))
         .stdin(Stdio::null())
         .stdout(log(directory.join("daemon.log")))
-        .stderr(log(directory.join("daemon.log")))
-        .spawn()
-        .unwrap()
+        .stderr(log(directory.join("daemon.log")));
+    command
 }
 
 /// What a process has in use.

@@ -63,6 +63,7 @@ enum Way {
 
 /// Examples by their beginning, with the reason.
 const SPECIAL: &[(&str, Way, &str)] = &[
+    ("viaduct run --takeover", Way::ReadOnly, "takes a daemon that ends then; tests/takeover.rs runs it"),
     ("viaduct run", Way::Ended, "a daemon runs until it is ended"),
     ("viaduct watch", Way::Ended, "samples come until it is ended"),
     ("viaduct console", Way::Ended, "it is served until it is ended"),

@@ -36,7 +36,7 @@ pub use client::{Client, ClientError};
 pub(crate) use lasting::{Lasting, hand_on, pieces};
 pub(crate) use routes::Refused;
 pub(crate) use server::serve_on_tcp;
-pub use server::{Server, ServerError};
+pub use server::{Gate, Server, ServerError};
 pub use tcp::{TcpError, listen};
 
 /// The longest change of one port, in bytes.

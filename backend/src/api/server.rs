@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::lasting::Lasting;
@@ -56,6 +56,23 @@ pub struct ServerError {
 pub struct Server {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    gate: Gate,
+}
+
+/// Keeps clients waiting, who have connected and are not served yet. Clones are the same gate.
+#[derive(Clone, Debug)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    /// Serves nobody who comes from now on.
+    pub fn close(&self) {
+        self.0.send_replace(false);
+    }
+
+    /// Serves who waits.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
 }
 
 impl Server {
@@ -66,13 +83,15 @@ impl Server {
     pub fn start(handle: Handle, listener: Listener, tcp: Option<TcpListener>) -> Result<Self, ServerError> {
         let runtime = runtime().map_err(|error| ServerError { what: "event loop", error })?;
         let (stop, stopped) = oneshot::channel();
+        let (gate, is_open) = watch::channel(true);
         let serve = move || {
             confine_helper();
             runtime.block_on(async {
                 let tally = Arc::new(Tally::default());
                 let router = router(handle, Arc::clone(&tally));
-                let readers = tcp.map(|tcp| tokio::spawn(accept_tcp(tcp, Desk::tcp(&router, &tally))));
-                let acceptor = tokio::spawn(accept_all(listener, Desk::unix(router, tally)));
+                let readers =
+                    tcp.map(|tcp| tokio::spawn(accept_tcp(tcp, Desk::tcp(&router, &tally), is_open.clone())));
+                let acceptor = tokio::spawn(accept_all(listener, Desk::unix(router, tally), is_open));
                 // An error means that the sender was dropped: the same wish.
                 let _ = stopped.await;
                 readers.inspect(tokio::task::JoinHandle::abort);
@@ -84,7 +103,13 @@ impl Server {
         };
         let thread = std::thread::Builder::new().name("api".to_owned()).spawn(serve);
         let thread = thread.map_err(|error| ServerError { what: "thread", error })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { stop: Some(stop), thread: Some(thread), gate: Gate(gate) })
+    }
+
+    /// The gate through which clients come.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        self.gate.clone()
     }
 }
 
@@ -161,33 +186,48 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
 /// `listener` keeps the socket's file, and removes it when this ends.
-async fn accept_all(listener: Listener, desk: Desk) {
+async fn accept_all(listener: Listener, desk: Desk, mut is_open: watch::Receiver<bool>) {
     let socket = match watched(&listener) {
         Ok(socket) => socket,
         Err(error) => return tracing::error!(%error, "the API cannot watch its socket; restart the daemon"),
     };
     while let Some(slot) = desk.slot().await {
-        let accepted = socket.accept().await;
+        let accepted = through(&mut is_open, || socket.accept()).await;
         desk.take(accepted.map(|(stream, _)| stream), slot).await;
     }
 }
 
-async fn accept_tcp(listener: TcpListener, desk: Desk) {
+async fn accept_tcp(listener: TcpListener, desk: Desk, is_open: watch::Receiver<bool>) {
     match tokio::net::TcpListener::from_std(listener) {
-        Ok(socket) => accept_each(socket, desk).await,
+        Ok(socket) => accept_each(socket, desk, is_open).await,
         Err(error) => tracing::error!(%error, "the API cannot watch TCP; restart the daemon"),
     }
 }
 
 /// Serves `router` to so many clients at once, who are held to the limits of the API's own.
 pub(crate) async fn serve_on_tcp(listener: tokio::net::TcpListener, router: Router, connections: usize) {
-    accept_each(listener, Desk::new(router, Door::Tcp, Arc::default(), connections)).await;
+    // Its gate has nobody who would close it.
+    let (_gate, is_open) = watch::channel(true);
+    accept_each(listener, Desk::new(router, Door::Tcp, Arc::default(), connections), is_open).await;
 }
 
-async fn accept_each(socket: tokio::net::TcpListener, desk: Desk) {
+async fn accept_each(socket: tokio::net::TcpListener, desk: Desk, mut is_open: watch::Receiver<bool>) {
     while let Some(slot) = desk.slot().await {
-        let accepted = socket.accept().await;
+        let accepted = through(&mut is_open, || socket.accept()).await;
         desk.take(accepted.map(|(stream, _)| stream), slot).await;
+    }
+}
+
+/// Who comes next while the gate is open.
+async fn through<F: Future>(is_open: &mut watch::Receiver<bool>, accept: impl Fn() -> F) -> F::Output {
+    loop {
+        // Without its other end, it stays as it is.
+        let _ = is_open.wait_for(|is_open| *is_open).await;
+        tokio::select! {
+            biased;
+            Ok(_) = is_open.wait_for(|is_open| !*is_open) => {}
+            accepted = accept() => return accepted,
+        }
     }
 }
 

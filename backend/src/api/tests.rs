@@ -50,7 +50,7 @@ impl Control {
                         answer.send(Ok(page)).unwrap();
                     }
                     Some(Command::Tables(answer)) => answer.send(Tables::empty()).unwrap(),
-                    Some(Command::Pulse(_) | Command::News(_)) => {}
+                    Some(Command::Pulse(_) | Command::News(_) | Command::HandOver(_)) => {}
                     Some(Command::Capture { answer, .. }) => {
                         answer.send(Err(TraceError::TooManyCapture(4))).unwrap();
                     }

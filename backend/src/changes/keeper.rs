@@ -92,6 +92,14 @@ impl Keeper {
         Receipt(receipt)
     }
 
+    /// Will tell when all that was noted before is on the disk.
+    pub(crate) fn barrier(&self) -> Receipt {
+        let (sender, receipt) = sync_channel(1);
+        self.shared.queue.lock().waiting.push(sender);
+        self.shared.wake.notify_one();
+        Receipt(receipt)
+    }
+
     /// Why changes cannot be kept, if they cannot.
     pub(crate) fn problem(&self) -> Option<String> {
         self.shared.problem.lock().clone()
@@ -134,10 +142,9 @@ impl Worker {
                 self.is_dirty = true;
                 let kept = self.file.keep(&self.running, &noted);
                 let answer = self.tell(kept);
-                for asker in waiting {
-                    // Whoever asked may have stopped waiting.
-                    let _ = asker.try_send(answer.clone());
-                }
+                answer_all(waiting, &answer);
+            } else if !waiting.is_empty() {
+                answer_all(waiting, &Ok(()));
             } else if self.shared.problem.lock().is_some() {
                 let probed = self.file.probe();
                 let _ = self.tell(probed);
@@ -152,7 +159,7 @@ impl Worker {
     fn wait(&self) -> (Vec<Noted>, Vec<SyncSender<Kept>>, bool) {
         let has_failed = self.shared.problem.lock().is_some();
         let mut queue = self.shared.queue.lock();
-        while queue.noted.is_empty() && !queue.is_ending {
+        while queue.noted.is_empty() && queue.waiting.is_empty() && !queue.is_ending {
             if !has_failed {
                 self.shared.wake.wait(&mut queue);
             } else if self.shared.wake.wait_for(&mut queue, RETRY).timed_out() {
@@ -187,5 +194,12 @@ impl Worker {
                 Err(sentence)
             }
         }
+    }
+}
+
+fn answer_all(waiting: Vec<SyncSender<Kept>>, answer: &Kept) {
+    for asker in waiting {
+        // Whoever asked may have stopped waiting.
+        let _ = asker.try_send(answer.clone());
     }
 }

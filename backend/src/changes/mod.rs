@@ -46,7 +46,7 @@ pub use error::ChangesError;
 pub(crate) use keeper::{Keeper, Receipt};
 pub use lock::{StateInUse, lock};
 pub(crate) use start::refuse;
-pub use start::{Start, peek, resume};
+pub use start::{Start, peek, resume, succeed};
 
 use serde::{Deserialize, Serialize};
 

@@ -10,6 +10,7 @@ use super::file::{Content, read};
 use super::{ChangesError, Keeper, Running, aside, path_in};
 use crate::config::{Config, Host, parse};
 use crate::durable::replace;
+use crate::takeover::Successor;
 
 /// What is to run first.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Start {
     pub(crate) fallback: Option<(Config, Running)>,
     /// Where changes are kept from now on, and whether that does not say yet what runs.
     pub(crate) kept: Option<(PathBuf, bool)>,
+    /// The process from which all that runs is taken over.
+    pub(crate) succession: Option<Successor>,
 }
 
 impl Start {
@@ -43,7 +46,14 @@ impl Start {
 impl From<Config> for Start {
     /// Nothing of it is kept.
     fn from(config: Config) -> Self {
-        Self { file: PathBuf::new(), config, running: Running::default(), fallback: None, kept: None }
+        Self {
+            file: PathBuf::new(),
+            config,
+            running: Running::default(),
+            fallback: None,
+            kept: None,
+            succession: None,
+        }
     }
 }
 
@@ -73,7 +83,30 @@ pub fn resume(file: &Path, (text, config): (&str, Config), fresh: bool, host: &d
         }
     };
     let (config, running, fallback) = start;
-    Start { file: file.to_owned(), config, running, fallback, kept: Some((path, is_dirty)) }
+    let kept = Some((path, is_dirty));
+    Start { file: file.to_owned(), config, running, fallback, kept, succession: None }
+}
+
+/// What is to run first where another process runs it now: as [`resume`], but what cannot be resumed is refused, and nothing is changed
+/// on the disk, since that process may have to go on.
+///
+/// # Errors
+/// Run-time changes do not go with this file.
+pub fn succeed(
+    file: &Path,
+    (text, config): (&str, Config),
+    succession: Successor,
+    host: &dyn Host,
+) -> Result<Start, ChangesError> {
+    let path = path_in(&config.switch.state_dir);
+    let found = read(&path)?;
+    let found = wanted(found, text, false, host)?;
+    let (config, running) = match found {
+        Some((changed, Content { running, .. })) => (changed, running),
+        None => (config, Running::of_file(text)),
+    };
+    let (kept, succession) = (Some((path, false)), Some(succession));
+    Ok(Start { file: file.to_owned(), config, running, fallback: None, kept, succession })
 }
 
 /// The configuration that [`resume`] would have run first where that is not the file's; nothing is changed or told.

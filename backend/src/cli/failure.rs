@@ -1,6 +1,6 @@
 //! Why a command failed, on standard error.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use crate::api::{ClientError, Refusal};
@@ -41,6 +41,12 @@ impl Failure {
             None => eprintln!("{}", self.text),
         }
         ExitCode::FAILURE
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.refusal.error)
     }
 }
 

@@ -81,16 +81,22 @@ struct CommandLine {
 enum Command {
     /// Run the switch in the foreground until SIGTERM or SIGINT; SIGHUP reads the file again
     #[command(after_help = "\
-Example:
+Examples:
   viaduct run --config examples/s1.toml
+  viaduct run --takeover --config examples/s1.toml     take over from the daemon that runs with this file
 
 What was changed at run time is in force again, if the file is as it was then; with --fresh it is not.
+With --takeover the running daemon's guests, sockets and tables pass to this process within some milliseconds: an upgrade that no guest
+notices. The one that ran ends; whatever goes wrong before, it runs on. Without one that runs, nothing is started.
 Without --config the file is /etc/viaduct/viaduct.toml. Log lines go to standard error; the variable
 VIADUCT_LOG chooses them, for example VIADUCT_LOG=debug.")]
     Run {
         /// Run what the file says: changes that were made at run time are set aside
         #[arg(long)]
         fresh: bool,
+        /// Take over from the daemon that runs, whose guests go on without a break
+        #[arg(long, conflicts_with = "fresh")]
+        takeover: bool,
     },
 
     /// Tell whether a file is right, and what it declares; needs no daemon
@@ -330,7 +336,7 @@ fn usage(error: clap::Error) -> ExitCode {
 fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
     let locate = &line.locate;
     match &line.command {
-        Command::Run { fresh } => run::run(locate, *fresh).map(|()| String::new()),
+        Command::Run { fresh, takeover } => run::run(locate, *fresh, *takeover).map(|()| String::new()),
         Command::Check { file } => check::check(file, style),
         Command::Schema => json(&config::json_schema()),
         Command::Apply { file, dry_run } => apply::apply(locate, file, *dry_run, style),

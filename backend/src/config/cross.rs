@@ -29,7 +29,7 @@ pub(super) fn check(
 ) {
     let guests: Vec<Guest<'_>> =
         ports.iter().filter_map(|placed| Some((placed, placed.value.vhost_user()?))).collect();
-    check_sockets(&guests, &settings.api_socket());
+    check_sockets(&guests, [&settings.api_socket(), &settings.takeover_socket()]);
     check_addresses(&guests);
     port_security::check(ports);
     check_names(ports, uplinks);
@@ -76,7 +76,7 @@ fn check_interfaces(ports: &[Placed<'_, Port>], uplinks: &[Placed<'_, Uplink>]) 
     }
 }
 
-fn check_sockets(guests: &[Guest<'_>], api_socket: &Path) {
+fn check_sockets(guests: &[Guest<'_>], [api_socket, takeover_socket]: [&Path; 2]) {
     let mut first: HashMap<&Path, &Placed<'_, Port>> = HashMap::new();
     for (placed, guest) in guests {
         let socket = guest.socket.as_path();
@@ -89,6 +89,9 @@ fn check_sockets(guests: &[Guest<'_>], api_socket: &Path) {
             placed.table.note("socket", socket.display().to_string(), expected);
         } else if socket == api_socket {
             let expected = "another path: there the API listens; give the port another name or a `socket`";
+            placed.table.note("socket", socket.display().to_string(), expected.to_owned());
+        } else if socket == takeover_socket {
+            let expected = "another path: there a process that takes over knocks; give the port another name or a `socket`";
             placed.table.note("socket", socket.display().to_string(), expected.to_owned());
         } else if !values::fits_socket(socket) {
             let expected = "at most 106 bytes; write a shorter `socket` or runtime_dir";

@@ -172,6 +172,12 @@ impl SwitchSettings {
     pub fn api_socket(&self) -> PathBuf {
         self.runtime_dir.join(API_SOCKET)
     }
+
+    /// Where a process that takes over knocks.
+    #[must_use]
+    pub fn takeover_socket(&self) -> PathBuf {
+        self.runtime_dir.join(crate::takeover::SOCKET)
+    }
 }
 
 /// How a worker waits for frames.

@@ -83,7 +83,7 @@ pub const TOP: Table = Table {
 pub const SWITCH: Table = Table {
     heading: "switch",
     fields: &[
-        now("runtime_dir", "an absolute path of at most 97 bytes", "\"/run/viaduct\""),
+        now("runtime_dir", "an absolute path of at most 92 bytes", "\"/run/viaduct\""),
         now("state_dir", "an absolute path", "\"/var/lib/viaduct\""),
         now("cpus", "a list of processor numbers", "[0]"),
         now("polling", "\"adaptive\", \"busy\", \"interrupt\"", "\"adaptive\""),

@@ -8,7 +8,8 @@ use toml::de::DeValue;
 use super::host::Host;
 use super::names::listed;
 use super::reader::TableReader;
-use super::{API_SOCKET, Polling, SwitchSettings, schema, storm, values};
+use super::{Polling, SwitchSettings, schema, storm, values};
+use crate::takeover::SOCKET;
 
 /// The group of the guests' sockets unless told otherwise: QEMU's own under libvirt and on most distributions.
 const DEFAULT_GROUP: &str = "kvm";
@@ -76,9 +77,9 @@ const MODE: &str = "octal permissions in quotes, like \"0660\"";
 const API_MODE: &str = "octal permissions in quotes, like \"0600\"";
 
 fn runtime_dir(table: &TableReader<'_>) -> Option<PathBuf> {
-    let expected = format!("{PATH}, short enough that \"{API_SOCKET}\" in it has at most 106 bytes");
+    let expected = format!("{PATH}, short enough that \"{SOCKET}\" in it has at most 106 bytes");
     table.read("runtime_dir", &expected, |value| {
-        values::path(value).filter(|path| values::fits_socket(&path.join(API_SOCKET)))
+        values::path(value).filter(|path| values::fits_socket(&path.join(SOCKET)))
     })
 }
 

@@ -5,10 +5,10 @@
 //! leave are closed, the policy is swapped, newcomers take their place. Ports that stay as they are notice nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use event_manager::{EventOps, EventSet, Events};
+use event_manager::{EventOps, Events};
 use tracing::warn;
 use viaduct_switch::ids::{NETWORKS_MAX, PORTS_MAX};
 use viaduct_switch::tunnel::VTEPS_MAX;
@@ -119,7 +119,7 @@ impl Controller {
     }
 
     /// Makes what can fail; when something does, nothing of it stays.
-    fn prepare(&self, mut prepared: Prepared, ops: &mut EventOps) -> Result<Prepared, ApplyError> {
+    fn prepare(&mut self, mut prepared: Prepared, ops: &mut EventOps) -> Result<Prepared, ApplyError> {
         let made = self.listen(&mut prepared, ops).and_then(|()| self.set_access(&prepared));
         match made {
             Ok(()) => Ok(prepared),
@@ -134,16 +134,17 @@ impl Controller {
 
     /// Opens the sockets of newcomers. Where a port that leaves has the same path, its socket is taken over in
     /// [`Controller::commit`].
-    fn listen(&self, prepared: &mut Prepared, ops: &mut EventOps) -> Result<(), ApplyError> {
+    fn listen(&mut self, prepared: &mut Prepared, ops: &mut EventOps) -> Result<(), ApplyError> {
         let leaving = self.leaving(&prepared.plan);
         for (name, _, end) in newcomers(&prepared.plan, &prepared.wanted) {
             if end.role == Role::Client || leaving.contains(end.socket.as_path()) {
                 continue;
             }
             let Some(&index) = prepared.numbers.ports.get(name) else { continue };
-            let listener = Listener::bind(&end.socket, prepared.access)
+            let listener = self
+                .listen_at(&end.socket, prepared.access)
                 .map_err(|error| ApplyError::Socket { port: name.clone(), error })?;
-            let events = Events::with_data(&listener, Token::Listener(index).to_data(), EventSet::IN);
+            let events = Events::with_data(&listener, Token::Listener(index).to_data(), self.listening());
             ops.add(events).map_err(|error| ApplyError::Watch { port: name.clone(), error })?;
             prepared.listeners.insert(name.clone(), listener);
         }
@@ -151,11 +152,11 @@ impl Controller {
     }
 
     /// Where ports listen that leave, or are made anew.
-    fn leaving(&self, plan: &Plan) -> BTreeSet<&Path> {
+    fn leaving(&self, plan: &Plan) -> BTreeSet<PathBuf> {
         let leaves = |port: &&Port| matches!(plan.ports.get(&port.name), Some(Step::Remove | Step::Replace));
         let listens = |port: &&Port| matches!(&port.link, Link::Server(_));
         let leavers = self.ports.iter().filter(leaves).filter(listens);
-        leavers.map(|port| port.end.socket.as_path()).collect()
+        leavers.map(|port| port.end.socket.clone()).collect()
     }
 
     /// Gives the sockets that stay their new mode and group; if one refuses, all have their old ones again.
@@ -305,14 +306,14 @@ impl Controller {
         let mut port = Port::new(name, index, settings, link, folder);
         port.log.keep_in(self.journal());
         self.ports.insert(port);
-        if end.role == Role::Client {
+        if end.role == Role::Client && !self.is_waiting() {
             self.connect(index, ops);
         }
     }
 
     /// A listener that was taken over says from now on whose it is.
     fn watch_as(&self, listener: &Listener, index: PortIndex, ops: &mut EventOps) {
-        let events = Events::with_data(listener, Token::Listener(index).to_data(), EventSet::IN);
+        let events = Events::with_data(listener, Token::Listener(index).to_data(), self.listening());
         if let Err(error) = ops.modify(events) {
             warn!("cannot watch {}: {error}", listener.path().display());
         }

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::control::bonds::Bonds;
 use crate::control::capture::Captures;
 use crate::control::handle::{Command, Commands};
+use crate::control::handover::Takeover;
 use crate::control::interfaces::{Interfaces, Opener};
 use crate::control::keeping::Keeping;
 use crate::control::links::Links;
@@ -40,6 +41,7 @@ use crate::gateway;
 use crate::model::EventKind;
 use crate::ring::RingError;
 use crate::sandbox;
+use crate::takeover::Successor;
 use crate::vhost_user::{Access, BrokenRing, FailedDevice, PatchBay};
 
 /// Pause between two rounds of the data path's housekeeping.
@@ -111,6 +113,10 @@ pub(super) struct Controller {
     first: Option<(Config, Option<(Config, Running)>)>,
     pub(super) outcome: Option<Result<Changes, ApplyError>>,
     pub(super) stopping: bool,
+    /// Another process is about to take over.
+    pub(super) takeover: Takeover,
+    /// This process is about to take over from another one, which still runs everything.
+    pub(super) succession: Option<Successor>,
     pub(super) watchers: Watchers,
     pub(super) captures: Captures,
     /// How many addresses that move again and again were told of.
@@ -119,7 +125,7 @@ pub(super) struct Controller {
     mismatch_reported: bool,
     /// The generation that was told of.
     told_generation: u64,
-    watchdog: Option<Watchdog>,
+    pub(super) watchdog: Option<Watchdog>,
     stopwatch: Stopwatch,
 }
 
@@ -139,7 +145,7 @@ impl Controller {
             restoring,
             feeds,
         } = parts;
-        let Start { file, config: first, running, fallback, kept: _ } = first;
+        let Start { file, config: first, running, fallback, kept: _, succession } = first;
         let config = Config { switch: first.switch.clone(), ..Config::default() };
         Ok(Self {
             bay,
@@ -175,6 +181,8 @@ impl Controller {
             first: Some((first, fallback)),
             outcome: None,
             stopping: false,
+            takeover: Takeover::default(),
+            succession,
             watchers: Watchers::default(),
             captures: Captures::default(),
             duplicates_told: 0,
@@ -208,12 +216,13 @@ impl Controller {
                 Command::Figures(answer) => drop(answer.send(Box::new(self.figures()))),
                 Command::Pulse(answer) => drop(answer.send((self.generation, self.bay.pulse()))),
                 Command::Security(answer) => drop(answer.send(self.security_status())),
+                Command::HandOver(asked) => self.serve_hand_over(asked),
                 Command::Edit { port, edit, expected, dry_run, answer } => {
-                    let allowed = expected.check(self.generation);
+                    let allowed = self.may_change().and_then(|()| expected.check(self.generation));
                     drop(answer.send(allowed.and_then(|()| self.edit_kept(&port, edit, dry_run, ops))));
                 }
                 Command::Apply { candidate, expected, dry_run, answer } => {
-                    let allowed = expected.check(self.generation);
+                    let allowed = self.may_change().and_then(|()| expected.check(self.generation));
                     let outcome = allowed.and_then(|()| self.apply_kept(*candidate, dry_run, ops));
                     drop(answer.send(outcome));
                 }
@@ -243,6 +252,11 @@ impl Controller {
         self.stopwatch.lap(part, Instant::now());
     }
 
+    /// What would change now, a process that is about to take over would not know of.
+    fn may_change(&self) -> Result<(), ApplyError> {
+        if self.takeover.is_under_way { Err(ApplyError::TakeoverUnderWay) } else { Ok(()) }
+    }
+
     fn serve_signals(&mut self, ops: &mut EventOps) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
             let number = i32::try_from(signal.ssi_signo).unwrap_or(0);
@@ -259,11 +273,12 @@ impl Controller {
 
     fn reload(&mut self, ops: &mut EventOps) {
         notify::reloading();
-        let outcome = match (self.reload)() {
-            // Nobody waits for what is kept: the file is there.
-            Ok(candidate) => self.apply_kept(candidate, false, ops).map_err(|error| error.to_string()),
-            Err(problem) => Err(problem),
-        };
+        let outcome =
+            match self.may_change().map_err(|error| error.to_string()).and_then(|()| (self.reload)()) {
+                // Nobody waits for what is kept: the file is there.
+                Ok(candidate) => self.apply_kept(candidate, false, ops).map_err(|error| error.to_string()),
+                Err(problem) => Err(problem),
+            };
         match outcome {
             Ok((Changes { generation, changes, .. }, _)) => {
                 info!("SIGHUP: configuration {generation} runs, {} changes", changes.len());
@@ -416,8 +431,11 @@ impl MutEventSubscriber for Controller {
         }
         if let Some((first, fallback)) = self.first.take() {
             self.stopwatch.start(Instant::now());
-            self.outcome = Some(self.begin(first, fallback, ops));
-            self.restore_fed();
+            let begun = self.begin(first, fallback, ops);
+            if !self.is_waiting() {
+                self.restore_fed();
+            }
+            self.outcome = Some(begun.and_then(|changes| self.succeed(ops).map(|()| changes)));
             self.stopwatch.stop("the first configuration", Instant::now());
             self.tell_generation();
         }

@@ -6,6 +6,7 @@ use viaduct_switch::policy::PolicyError;
 
 use crate::control::ControlGone;
 use crate::dataplane::DataplaneError;
+use crate::takeover::TakeoverError;
 use crate::vhost_user::SocketError;
 
 /// Why a configuration was not applied; the running state is as it was.
@@ -14,6 +15,14 @@ pub enum ApplyError {
     /// Nobody is there to apply it.
     #[error(transparent)]
     ControlGone(#[from] ControlGone),
+    /// A new process is about to take over.
+    #[error(
+        "a new process is about to take over; nothing was changed. Ask again, in a second or two: it will answer"
+    )]
+    TakeoverUnderWay,
+    /// What another process runs could not be taken over.
+    #[error("nothing was taken over, and the daemon that ran runs on: {0}")]
+    Takeover(#[source] TakeoverError),
     /// Another configuration runs than its sender has seen.
     #[error(
         "generation {running} runs, which is not the expected one; nothing was changed. Read the state again and decide \

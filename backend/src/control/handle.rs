@@ -13,12 +13,13 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::changes::Receipt;
 use crate::control::{
-    ApplyError, Candidate, Capture, CaptureQuestion, FeedRequest, Figures, Journal, Names, PortEdit,
-    RunningState, StationError, Tables, TraceError, WatchQuestion,
+    ApplyError, Candidate, Capture, CaptureQuestion, FeedRequest, Figures, HandOver, Journal, Names,
+    PortEdit, RunningState, StationError, Tables, TraceError, WatchQuestion,
 };
 use crate::dataplane::{Pulse, Sample, Watch};
 use crate::gateway::News;
 use crate::model::{Fed, SecurityStatus, Snapshot, StationPage, Trace, WatchEvent};
+use crate::takeover::{Line, Parcel, TakeoverError};
 use crate::trace::Description;
 
 /// How long a caller waits for an answer. Answers take microseconds; only a control thread that is gone or
@@ -177,6 +178,7 @@ pub(crate) enum Command {
         answer: SyncSender<Result<StationPage, StationError>>,
     },
     News(Box<News>),
+    HandOver(HandOver),
     Stop,
 }
 
@@ -198,6 +200,7 @@ impl Command {
             Self::Feed { .. } => "feeding stations",
             Self::Stations { .. } => "telling stations",
             Self::News(_) => "news of uplinks",
+            Self::HandOver(_) => "a takeover",
             Self::Stop => "stopping",
         }
     }
@@ -388,6 +391,28 @@ impl Handle {
     /// The control thread is gone.
     pub(crate) fn news(&self, news: News) -> Result<(), ControlGone> {
         self.send(Command::News(Box::new(news)))
+    }
+
+    /// What a successor needs before it can start, and why not, if changes that were made are not on the disk, where it would
+    /// find them. Changes are refused from now on, until [`Handle::go_on`].
+    pub(crate) fn offer(&self) -> Result<Result<Vec<Parcel>, String>, ControlGone> {
+        let (parcels, receipt) = self.ask(|answer| Command::HandOver(HandOver::Offer(answer)))?;
+        Ok(receipt.and_then(|receipt| receipt.not_kept()).map_or(Ok(parcels), Err))
+    }
+
+    /// The sessions for a successor, and the tables.
+    pub(crate) fn describe(&self) -> Result<(Vec<Parcel>, Tables), ControlGone> {
+        self.ask(|answer| Command::HandOver(HandOver::Describe(answer)))
+    }
+
+    /// Stops everything, tells the successor at the other end the rest, and ends if it goes on.
+    pub(crate) fn hand_over(&self, line: Line) -> Result<Result<(), TakeoverError>, ControlGone> {
+        self.ask(|answer| Command::HandOver(HandOver::Switch { line, answer }))
+    }
+
+    /// No successor comes: all is as before.
+    pub(crate) fn go_on(&self) -> Result<(), ControlGone> {
+        self.send(Command::HandOver(HandOver::GoOn))
     }
 
     /// Asks the control thread to end cleanly; does not wait for it.

@@ -118,6 +118,11 @@ impl Attached {
         }
     }
 
+    /// The interface's number when it was opened.
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
     /// Bytes that a frame's payload had at most when it was opened.
     pub(super) fn mtu(&self) -> u32 {
         self.mtu
@@ -402,7 +407,7 @@ pub(super) fn link_state(link: Option<&Link>) -> LinkState {
     }
 }
 
-fn driver_name(kind: DeviceKind) -> &'static str {
+pub(super) fn driver_name(kind: DeviceKind) -> &'static str {
     match kind {
         DeviceKind::Auto => "auto",
         DeviceKind::AfPacket => "af-packet",

@@ -133,6 +133,9 @@ impl Controller {
     }
 
     fn attach_interface(&mut self, index: PortIndex) {
+        if self.is_waiting() {
+            return;
+        }
         self.timer.clear(Deadline::Attach(index));
         let opened = self.open_device(index);
         let Some(port) = self.interfaces.get_mut(&index) else { return };
@@ -147,6 +150,12 @@ impl Controller {
                 self.timer.set(Deadline::Attach(index), now + pause);
             }
         }
+    }
+
+    /// Opens an interface anew that was taken off the data path for a moment.
+    pub(super) fn reattach_interface(&mut self, index: PortIndex) {
+        self.detach_interface(index);
+        self.attach_interface(index);
     }
 
     /// Whoever was behind the interface is not there any more.

@@ -10,6 +10,7 @@ mod candidate;
 mod capture;
 mod controller;
 mod descriptors;
+mod devices;
 mod driver;
 mod duplicates;
 mod edit;
@@ -20,6 +21,7 @@ mod frontends;
 mod gateways;
 mod groups;
 mod handle;
+mod handover;
 mod interface;
 mod interfaces;
 mod keeping;
@@ -42,6 +44,7 @@ mod shaping;
 mod snapshot;
 mod stations;
 mod stopwatch;
+mod succession;
 mod suppression;
 mod tables;
 mod timer;
@@ -87,6 +90,7 @@ pub use figures::{Figures, TableFigures};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};
+pub(crate) use handover::HandOver;
 pub use keeping::{RunningState, differences};
 pub use learned::ADDRESSES_MAX;
 pub use stations::{FeedRequest, STATION_PAGE_MAX, StationChange, StationError};
@@ -94,7 +98,17 @@ pub use tables::{PAGE_MAX, Selection, SelectionError, Tables};
 pub use trace::TraceError;
 pub use watch::WatchQuestion;
 
-/// Runs the switch until SIGTERM, SIGINT or [`Handle::stop`]; then ends all sessions and removes all sockets.
+/// How the switch ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// Everything is put away.
+    Stopped,
+    /// Another process runs it on, and has all that is open here: this one must end without closing anything in good order.
+    HandedOver,
+}
+
+/// Runs the switch until SIGTERM, SIGINT or [`Handle::stop`], then ends all sessions and removes all sockets; or until another process has
+/// taken over.
 ///
 /// `ready` is called once, when the ports' sockets listen; `reload` gives the configuration anew at each SIGHUP.
 /// To be called before the process starts other threads: they must not take the signals away.
@@ -105,7 +119,7 @@ pub fn run(
     start: impl Into<Start>,
     reload: impl FnMut() -> Result<Candidate, String> + 'static,
     ready: impl FnOnce(Handle),
-) -> Result<(), RunError> {
+) -> Result<Ended, RunError> {
     let mut start: Start = start.into();
     let signals = take_signals().map_err(|error| RunError::Setup { what: "signal descriptor", error })?;
     descriptors::raise_limit();
@@ -120,10 +134,17 @@ pub fn run(
     let security = Security::new(seed()?);
     let settings = &config.switch;
     let dataplane = Dataplane::start(Arc::clone(&switch), Arc::default(), &settings.cpus, settings.polling)?;
-    let restoring = Restoring::start(&settings.state_dir, &switch, dataplane.started());
+    // What another process still keeps is read when that has stopped.
+    let restoring = match start.succession {
+        None => Restoring::start(&settings.state_dir, &switch, dataplane.started()),
+        Some(_) => Ok(Restoring::default()),
+    };
     let restoring = restoring.map_err(|error| RunError::Setup { what: "thread of connections", error })?;
-    let feeds = Feeds::start(&settings.state_dir)
-        .map_err(|error| RunError::Setup { what: "thread of stations", error })?;
+    let feeds = match start.succession {
+        None => Feeds::start(&settings.state_dir),
+        Some(_) => Ok(Feeds::default()),
+    };
+    let feeds = feeds.map_err(|error| RunError::Setup { what: "thread of stations", error })?;
     let (handle, commands) =
         handle::channel().map_err(|error| RunError::Setup { what: "command channel", error })?;
     let told = handle.clone();
@@ -134,6 +155,7 @@ pub fn run(
         started: dataplane.started(),
         seed: seed()?,
         state_dir: config.switch.state_dir.clone(),
+        lends_later: start.succession.is_some(),
         // Only at the end is nobody there to hear it.
         tell: Box::new(move |news| _ = told.news(news)),
     };
@@ -156,11 +178,16 @@ pub fn run(
         restoring,
         feeds,
     };
-    serve(parts, || ready(handle))
+    let ended = serve(parts, || ready(handle));
+    if matches!(ended, Ok(Ended::HandedOver)) {
+        // Its end would say goodbye to stations in the name of the one that runs now.
+        std::mem::forget(gateways);
+    }
+    ended
 }
 
 /// The event loop.
-fn serve(parts: Parts, ready: impl FnOnce()) -> Result<(), RunError> {
+fn serve(parts: Parts, ready: impl FnOnce()) -> Result<Ended, RunError> {
     let controller = Controller::new(parts).map_err(|error| RunError::Setup { what: "timer", error })?;
     let mut manager = EventManager::<Controller>::new().map_err(RunError::Events)?;
     let id = manager.add_subscriber(controller);
@@ -169,12 +196,21 @@ fn serve(parts: Parts, ready: impl FnOnce()) -> Result<(), RunError> {
         ready();
         notify::ready();
         outcome = spin(&mut manager, id);
+        if is_handed_over(&mut manager, id) {
+            // Nothing of it is closed here: neither sessions nor listeners.
+            std::mem::forget(manager);
+            return Ok(Ended::HandedOver);
+        }
         notify::stopping();
     }
     if let Ok(controller) = manager.remove_subscriber(id) {
         controller.end();
     }
-    outcome
+    outcome.map(|()| Ended::Stopped)
+}
+
+fn is_handed_over(manager: &mut EventManager<Controller>, id: event_manager::SubscriberId) -> bool {
+    manager.subscriber_mut(id).is_ok_and(|controller| controller.takeover.is_done)
 }
 
 /// What came of the first configuration.

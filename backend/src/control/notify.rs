@@ -1,10 +1,11 @@
 //! What a service manager wants to know (sd_notify(3)). Without one, all of this does nothing.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::OnceLock;
 
 use sd_notify::NotifyState;
 use tracing::warn;
@@ -27,13 +28,44 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// Another process is the service from now on.
+pub(super) fn main_process(process: i32) {
+    tell(&[NotifyState::MainPid(process.unsigned_abs())]);
+}
+
+/// The service manager's socket, and how often it wants to hear of the switch, in microseconds.
+pub(super) fn manager() -> Option<(String, Option<u64>)> {
+    let socket = socket()?.into_string().ok()?;
+    Some((socket, watchdog_us()))
+}
+
+/// How often the service manager wants to hear of the switch, in microseconds.
+pub(super) fn watchdog_us() -> Option<u64> {
+    let mut limit_us = 0;
+    let is_wanted = sd_notify::watchdog_enabled(false, &mut limit_us) && limit_us > 0;
+    is_wanted.then_some(limit_us).or_else(|| MANAGER.get().and_then(|(_, limit_us)| *limit_us))
+}
+
+/// Tells the service manager of a process that was taken over.
+pub(super) fn inherit(socket: String, watchdog_us: Option<u64>) {
+    // A second one does not come: a process takes over once.
+    let _ = MANAGER.set((socket, watchdog_us));
+}
+
+/// The service manager of the process that was taken over.
+static MANAGER: OnceLock<(String, Option<u64>)> = OnceLock::new();
+
+fn socket() -> Option<OsString> {
+    MANAGER.get().map(|(socket, _)| socket.into()).or_else(|| std::env::var_os("NOTIFY_SOCKET"))
+}
+
 /// The control thread and all workers turn.
 pub(super) fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
 
 fn tell(states: &[NotifyState]) {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(name) = socket() else { return };
     let text: String = states.iter().map(|state| format!("{state}\n")).collect();
     if let Err(error) = send(&name, &text) {
         warn!(

@@ -98,7 +98,7 @@ impl Port {
         }
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits { port: self.index, queues: self.end.queues, mtu: self.config.mtu }
     }
 
@@ -111,6 +111,13 @@ impl Port {
         let (watched, told) = (EventSet::empty(), Driver::default());
         let guest = Guest { session, since: now, watched, throttled: false, slowed: false, told };
         Ok(self.guest.insert(guest))
+    }
+
+    /// Goes on with a session of another process's.
+    pub(super) fn taken_over(&mut self, session: Session, now: Instant) {
+        self.connections += 1;
+        let (watched, told) = (EventSet::empty(), Driver::default());
+        self.guest = Some(Guest { session, since: now, watched, throttled: false, slowed: false, told });
     }
 
     /// Whether no other frontend may come yet.

@@ -193,6 +193,36 @@ impl Controller {
         self.bay.set_policy(Arc::clone(&self.policy));
     }
 
+    /// Notes what is now, where another process finds it, and nothing from then on.
+    pub(super) fn hand_over_connections(&mut self) {
+        drop(self.restoring.keeper.take());
+    }
+
+    /// Keeps connections again, since no other process does.
+    pub(super) fn keep_connections(&mut self) {
+        match self.new_restoring() {
+            Ok(Restoring { keeper, .. }) => {
+                self.restoring.keeper = keeper;
+                self.restoring.tell_names();
+            }
+            Err(error) => warn!("connections are not kept any more: {error}"),
+        }
+    }
+
+    /// Restores what the process that was taken over noted last. Nothing is kept before [`Controller::follow_names`].
+    pub(super) fn take_over_connections(&mut self) -> io::Result<()> {
+        self.restoring = self.new_restoring()?;
+        let numbers = self.numbers.clone();
+        self.install_policy(&numbers);
+        Ok(())
+    }
+
+    fn new_restoring(&self) -> io::Result<Restoring> {
+        let now = Duration::from_nanos(self.bay.now().0);
+        let started = Instant::now().checked_sub(now).unwrap_or(self.started);
+        Restoring::start(&self.config.switch.state_dir, &self.switch, started)
+    }
+
     /// Takes note of names; to be called when another configuration is in force.
     pub(super) fn follow_names(&mut self) {
         let names = self.names_to_keep();

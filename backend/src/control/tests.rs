@@ -15,7 +15,7 @@ use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 use crate::config::{Attachment, Config, Polling, Role};
 use crate::control::samples::{self, end};
-use crate::control::{ApplyError, Expected, Handle, RunError, run};
+use crate::control::{ApplyError, Ended, Expected, Handle, RunError, run};
 use crate::model::{PortState, PortStatus};
 use crate::vhost_user::disposal::tests::lingering;
 
@@ -27,7 +27,7 @@ mod stations;
 struct Lab {
     folder: tempfile::TempDir,
     handle: Handle,
-    thread: Option<JoinHandle<Result<(), RunError>>>,
+    thread: Option<JoinHandle<Result<Ended, RunError>>>,
     /// What the kernel tells of the control thread.
     task: PathBuf,
 }

@@ -23,9 +23,8 @@ pub(super) struct Watchdog {
 impl Watchdog {
     /// `None` if no service manager waits for signs.
     pub(super) fn wanted() -> Option<Self> {
-        let mut limit_us = 0;
-        let is_wanted = sd_notify::watchdog_enabled(false, &mut limit_us) && limit_us > 0;
-        is_wanted.then(|| Self { every: Duration::from_micros(limit_us) / SIGNS, asked: None })
+        let limit_us = notify::watchdog_us()?;
+        Some(Self { every: Duration::from_micros(limit_us) / SIGNS, asked: None })
     }
 
     /// Processors whose workers have not answered since the last call; `next` are those that are asked now.

@@ -381,6 +381,16 @@ impl Datapath for Dataplane {
         self.exchange(port, link, queue);
     }
 
+    fn rest(&mut self) {
+        self.ask(|_, acknowledge| Some(Message::Rest { acknowledge }));
+    }
+
+    fn work(&mut self) {
+        for worker in &self.workers {
+            worker.postbox.post(Message::Work);
+        }
+    }
+
     fn detach(&mut self, port: PortIndex) -> Vec<RingPosition> {
         let Some(attached) = self.attached.remove(&port) else { return Vec::new() };
         self.assignment.remove(port);

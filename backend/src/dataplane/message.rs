@@ -50,6 +50,10 @@ pub(super) enum Message {
     SetTrees { table: Arc<Table>, acknowledge: Done },
     /// See to this tree, which the worker owns, at this time at the latest.
     Depart { tree: u32, at: Nanos },
+    /// Read no ring and no device until there is work again.
+    Rest { acknowledge: Done },
+    /// Go on.
+    Work,
     /// End.
     Stop,
 }

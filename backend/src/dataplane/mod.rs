@@ -72,6 +72,13 @@ pub trait Datapath {
     /// at the link that goes is lost and counted. What it goes by is closed once this returns.
     fn exchange_link(&mut self, port: PortIndex, link: u8, queue: DeviceQueue);
 
+    /// Has all workers rest between two bursts until [`Datapath::work`]: rings and devices can come and go meanwhile without any frame that
+    /// misses its receiver. What waits for receivers has a moment to get there.
+    fn rest(&mut self) {}
+
+    /// Has them go on.
+    fn work(&mut self) {}
+
     /// Takes a port's rings back, once every worker has let go of them at a burst boundary; empty if the port
     /// was not attached. A device is closed.
     fn detach(&mut self, port: PortIndex) -> Vec<RingPosition>;

@@ -4,7 +4,8 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use viaduct_switch::{DropReason, PortIndex};
 
@@ -16,9 +17,27 @@ use super::poller::Wake;
 use super::switching::Entry;
 use super::worker::Worker;
 
+/// Time between two looks for messages while it rests: it is told several things within a millisecond then.
+const NAP: Duration = Duration::from_micros(20);
+
+/// How long what waits may take before it rests.
+const SETTLE: Duration = Duration::from_micros(500);
+
 impl Worker {
-    /// Handles all messages; says whether to stop.
+    /// Handles all messages, also those that come while it is to rest; says whether to stop.
     pub(super) fn take_messages(&mut self) -> bool {
+        let mut rests = false;
+        while self.take_waiting(&mut rests) {
+            if !rests {
+                return false;
+            }
+            thread::sleep(NAP);
+        }
+        true
+    }
+
+    /// Handles the messages that are there; says whether to go on.
+    fn take_waiting(&mut self, rests: &mut bool) -> bool {
         while let Some(message) = self.mailbox.take() {
             match message {
                 Message::Attach { outlet, watch, inlets, acknowledge } => {
@@ -52,10 +71,28 @@ impl Worker {
                 Message::Tap(tap) => self.taps.add(tap),
                 Message::Capture(capture) => self.taps.add_capture(*capture),
                 Message::Pulse(beat) => beat.give(),
-                Message::Stop => return true,
+                Message::Rest { acknowledge } => {
+                    *rests = true;
+                    self.settle();
+                    acknowledge.done(Vec::new());
+                }
+                Message::Work => *rests = false,
+                Message::Stop => return false,
             }
         }
-        false
+        true
+    }
+
+    /// Brings what waits to its receivers, as far as that takes no longer than a moment.
+    fn settle(&mut self) {
+        let end = Instant::now() + SETTLE;
+        let mut now = Instant::now();
+        while now < end && !(self.replicator.is_empty() && self.waiting.is_empty()) {
+            self.replicate(now);
+            self.see_to_trees(now);
+            self.retry_waiting(now);
+            now = Instant::now();
+        }
     }
 
     fn attach(&mut self, outlet: Option<Arc<Outlet>>, watch: bool, inlets: Vec<Inlet>) {

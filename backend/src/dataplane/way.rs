@@ -72,11 +72,11 @@ impl WayIn {
         }
     }
 
-    /// Where a ring stopped.
+    /// Where a ring stopped, or a device in the kernel's.
     pub(super) fn position(&mut self) -> Option<u16> {
         match self {
             Self::Ring(ring) => Some(ring.core().position()),
-            Self::Device(_) => None,
+            Self::Device(intake) => intake.position(),
         }
     }
 

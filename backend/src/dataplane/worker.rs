@@ -285,7 +285,7 @@ impl Worker {
 
     /// Moves on frames that wait for receive buffers. A receiver that takes none for a while is asked to kick. Many
     /// receivers wait for their turn, so that they hold up nobody else.
-    fn retry_waiting(&mut self, now: Instant) {
+    pub(super) fn retry_waiting(&mut self, now: Instant) {
         let mut cost = 0;
         for _ in 0..self.waiting.len().min(RETRIES) {
             if cost >= RETRY_COST {

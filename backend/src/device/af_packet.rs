@@ -17,11 +17,11 @@ use viaduct_switch::offload::Capabilities;
 use viaduct_switch::{DropReason, PortIndex};
 
 use super::error::last_errno;
-use super::frame_ring::{FrameRing, Slot};
+use super::frame_ring::{FrameRing, RingShape, Slot};
 use super::interface::{Interface, look_up_running};
 use super::long_frames::{HEADER, LongFrames};
 use super::packet_exit::PacketExit;
-use super::{Device, DeviceError, DeviceFault, DeviceKind, DeviceQueue, DeviceRequest, Intake};
+use super::{Device, DeviceError, DeviceFault, DeviceKind, DeviceQueue, DeviceRequest, Intake, LentDevice};
 use crate::dataplane::Signal;
 use crate::ring::{Arrival, Burst};
 
@@ -65,6 +65,33 @@ pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
         address: interface.address,
         capabilities: kernel_capabilities(),
         queues: queues.collect::<Result<_, _>>()?,
+        bond: None,
+    })
+}
+
+/// Goes on with packet sockets that are open already.
+pub(super) fn inherit(request: &DeviceRequest, lent: &LentDevice) -> Result<Device, DeviceError> {
+    let name = &request.interface;
+    let interface = look_up_running(name)?;
+    let opening = Opening { name, interface };
+    let other = opening.refused("go on with packet sockets", "it is opened anew");
+    let (shape, next) = lent.ring.as_ref().ok_or_else(|| other(libc::EINVAL))?;
+    if *shape != RingShape::of(interface.mtu) || next.len() != lent.files.len() {
+        return Err(other(libc::EINVAL));
+    }
+    let queue = |(file, next): (&Signal, &u16)| {
+        let copied = file.try_clone().map_err(|error| other(error.raw_os_error().unwrap_or(0)))?;
+        let ring = FrameRing::map(&copied, interface.mtu, *next).map_err(&other)?;
+        opening.queue(copied, ring, request.gro)
+    };
+    Ok(Device {
+        kind: DeviceKind::AfPacket,
+        reason: "its packet sockets were taken over".to_owned(),
+        index: interface.index,
+        mtu: interface.mtu,
+        address: interface.address,
+        capabilities: kernel_capabilities(),
+        queues: lent.files.iter().zip(next).map(queue).collect::<Result<_, _>>()?,
         bond: None,
     })
 }
@@ -311,6 +338,10 @@ impl Intake for PacketIntake {
 
     fn complete(&mut self) {
         self.ring.give_back();
+    }
+
+    fn position(&self) -> Option<u16> {
+        Some(self.ring.position())
     }
 
     fn arm(&mut self) -> Result<bool, DeviceFault> {

@@ -10,6 +10,8 @@ use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::error::last_errno;
 
 /// Bytes of the ring.
@@ -31,6 +33,27 @@ const SLOT_MAX: usize = 9280;
 const ADDRESS: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(libc::TPACKET_ALIGNMENT);
 
 const _: () = assert!(size_of::<libc::tpacket2_hdr>() == 32 && ADDRESS == 32);
+
+/// What a ring looks like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RingShape {
+    slot_bytes: usize,
+    block_bytes: usize,
+    blocks: usize,
+}
+
+impl RingShape {
+    /// That of a ring for frames of `mtu` bytes.
+    pub(crate) fn of(mtu: u32) -> Self {
+        let frame = usize::try_from(mtu).unwrap_or(0) + SLOT_ROOM;
+        let slot_bytes = frame.next_multiple_of(64).clamp(SLOT_MIN, SLOT_MAX);
+        Self { slot_bytes, block_bytes: BLOCK_BYTES, blocks: RING_BYTES / BLOCK_BYTES }
+    }
+
+    fn per_block(self) -> usize {
+        BLOCK_BYTES / self.slot_bytes
+    }
+}
 
 /// A ring, mapped.
 pub(super) struct FrameRing {
@@ -73,9 +96,9 @@ unsafe impl Send for FrameRing {}
 impl FrameRing {
     /// Gives `socket`, whose version is set and that is not bound yet, a ring for frames of `mtu` bytes.
     pub(super) fn new(socket: &OwnedFd, mtu: u32) -> Result<Self, i32> {
-        let frame = usize::try_from(mtu).unwrap_or(0) + SLOT_ROOM;
-        let slot_bytes = frame.next_multiple_of(64).clamp(SLOT_MIN, SLOT_MAX);
-        let (per_block, blocks) = (BLOCK_BYTES / slot_bytes, RING_BYTES / BLOCK_BYTES);
+        let shape = RingShape::of(mtu);
+        let RingShape { slot_bytes, blocks, .. } = shape;
+        let per_block = shape.per_block();
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let request = libc::tpacket_req {
             tp_block_size: number(BLOCK_BYTES),
@@ -84,6 +107,18 @@ impl FrameRing {
             tp_frame_nr: number(per_block * blocks),
         };
         super::af_packet::set_option(socket, libc::PACKET_RX_RING, &request)?;
+        Self::map(socket, mtu, 0)
+    }
+
+    /// The ring for frames of `mtu` bytes that `socket` has, from slot `next` on.
+    pub(super) fn map(socket: &OwnedFd, mtu: u32, next: u16) -> Result<Self, i32> {
+        let shape = RingShape::of(mtu);
+        let RingShape { slot_bytes, blocks, .. } = shape;
+        let per_block = shape.per_block();
+        let next = Place { block: usize::from(next) / per_block, number: usize::from(next) % per_block };
+        if next.block >= blocks {
+            return Err(libc::EINVAL);
+        }
         let length = BLOCK_BYTES * blocks;
         // SAFETY: a new mapping, at a place that the kernel chooses.
         let memory = unsafe {
@@ -99,8 +134,12 @@ impl FrameRing {
         if memory == libc::MAP_FAILED {
             return Err(last_errno());
         }
-        let (next, held) = (Place::default(), Place::default());
-        Ok(Self { memory: memory.cast(), length, slot_bytes, per_block, blocks, next, held })
+        Ok(Self { memory: memory.cast(), length, slot_bytes, per_block, blocks, next, held: next })
+    }
+
+    /// The number of the next slot.
+    pub(super) fn position(&self) -> u16 {
+        u16::try_from(self.next.block * self.per_block + self.next.number).unwrap_or(u16::MAX)
     }
 
     fn slot(&self, place: Place) -> *mut u8 {

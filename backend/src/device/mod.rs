@@ -30,6 +30,7 @@ use viaduct_switch::offload::Capabilities;
 
 pub use self::bond::{BondLinks, join, link_queue, reason as bond_reason};
 pub use self::error::{DeviceError, DeviceFault};
+pub use self::frame_ring::RingShape;
 pub use self::medium::Medium;
 pub use self::outgoing::{Outgoing, OutgoingFrame};
 use crate::dataplane::Signal;
@@ -101,6 +102,17 @@ pub struct DeviceQueue {
     pub writable: Signal,
 }
 
+/// An open interface without what this process made of it, for another one or for later.
+#[derive(Clone, Debug)]
+pub struct LentDevice {
+    /// How it is driven: by packet sockets, or as a TAP device.
+    pub kind: DeviceKind,
+    /// One for each queue.
+    pub files: Vec<Signal>,
+    /// What rings of received frames look like, and each queue's next slot; for packet sockets.
+    pub ring: Option<(RingShape, Vec<u16>)>,
+}
+
 /// A way in. One worker has it at a time; no call waits for anything.
 pub trait Intake: Send {
     /// Begins `burst` anew and fills it with what is there; gives how many frames were taken, those that the burst
@@ -119,6 +131,11 @@ pub trait Intake: Send {
     /// # Errors
     /// [`DeviceFault`] if there will be no more frames.
     fn arm(&mut self) -> Result<bool, DeviceFault>;
+
+    /// Where it stands in a ring that it shares with the kernel, if it does, between two bursts.
+    fn position(&self) -> Option<u16> {
+        None
+    }
 }
 
 /// A way out. One worker has it at a time; no call waits for anything.
@@ -154,6 +171,17 @@ pub fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
         DeviceKind::AfPacket => af_packet::open(request),
         DeviceKind::AfXdp => af_xdp::open(request),
         DeviceKind::Tap => tap::open(request),
+    })
+}
+
+/// Goes on with an interface that is open already.
+///
+/// # Errors
+/// [`DeviceError`] if it is not there any more, or this process would have opened it in another way.
+pub fn inherit(request: &DeviceRequest, lent: LentDevice) -> Result<Device, DeviceError> {
+    interface::within(request.namespace.as_deref(), || match lent.kind {
+        DeviceKind::Tap => tap::inherit(request, &lent),
+        _ => af_packet::inherit(request, &lent),
     })
 }
 

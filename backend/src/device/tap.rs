@@ -18,8 +18,8 @@ use super::error::last_errno;
 use super::interface::{look_up, look_up_running, request_for};
 use super::verdict::{Verdict, verdict};
 use super::{
-    Device, DeviceError, DeviceFault, DeviceKind, DeviceQueue, DeviceRequest, Exit, Intake, Outgoing,
-    OutgoingFrame, Sent,
+    Device, DeviceError, DeviceFault, DeviceKind, DeviceQueue, DeviceRequest, Exit, Intake, LentDevice,
+    Outgoing, OutgoingFrame, Sent,
 };
 use crate::dataplane::Signal;
 use crate::ring::{Arrival, BURST_FRAMES, Burst, FRAME_MAX};
@@ -65,6 +65,27 @@ pub(super) fn open(request: &DeviceRequest) -> Result<Device, DeviceError> {
         capabilities: kernel_capabilities(),
         bond: None,
         queues: queues.collect::<Result<_, _>>()?,
+    })
+}
+
+/// Goes on with a TAP device that is open already.
+pub(super) fn inherit(request: &DeviceRequest, lent: &LentDevice) -> Result<Device, DeviceError> {
+    let opening = Opening { name: &request.interface };
+    let interface = look_up_running(opening.name)?;
+    let refused = opening.refused("copy a descriptor", "raise LimitNOFILE=");
+    let queue = |file: &Signal| {
+        let copied = file.try_clone().map_err(&refused)?;
+        opening.device_queue(File::from(copied), request.gro)
+    };
+    Ok(Device {
+        kind: DeviceKind::Tap,
+        reason: "the TAP device was taken over".to_owned(),
+        index: interface.index,
+        mtu: interface.mtu,
+        address: interface.address,
+        capabilities: kernel_capabilities(),
+        bond: None,
+        queues: lent.files.iter().map(queue).collect::<Result<_, _>>()?,
     })
 }
 

@@ -41,6 +41,8 @@ enum Order {
 
 /// Talks to the thread, which ends when the last of these is dropped by its owner.
 pub(super) struct Lending {
+    /// Told when another process lends no more.
+    begin: Option<Sender<()>>,
     orders: Sender<Order>,
     frames: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
@@ -67,14 +69,37 @@ pub(super) struct Tools {
 
 impl Lending {
     /// Starts the thread, which keeps leases in files in `folder`.
-    pub(super) fn start(folder: &Path, seed: u64, tools: Tools) -> io::Result<Self> {
+    pub(super) fn start(folder: &Path, seed: u64, tools: Tools, is_later: bool) -> io::Result<Self> {
         let (orders, received) = channel();
-        let now = now(tools.started);
-        let leasing = Leasing::open(&folder.join("leases"), now, unix_s());
-        let clients = Clients::new(folder, seed.rotate_left(32), (now, unix_s()));
-        let lender = Lender { leasing, clients, tools, ports: Plan::default().ports, networks: Vec::new() };
-        let thread = thread::Builder::new().name("leases".to_owned()).spawn(move || lender.run(&received))?;
-        Ok(Self { orders, frames: Arc::default(), thread: Some(thread) })
+        let (begin, begun) = channel();
+        let open = move |folder: &Path| {
+            let now = now(tools.started);
+            let leasing = Leasing::open(&folder.join("leases"), now, unix_s());
+            let clients = Clients::new(folder, seed.rotate_left(32), (now, unix_s()));
+            Lender { leasing, clients, tools, ports: Plan::default().ports, networks: Vec::new() }
+        };
+        let folder = folder.to_owned();
+        let builder = thread::Builder::new().name("leases".to_owned());
+        let thread = if is_later {
+            // What is ordered meanwhile waits. If it is told to end first, it never begins.
+            builder.spawn(move || {
+                if begun.recv().is_ok() {
+                    open(&folder).run(&received);
+                }
+            })?
+        } else {
+            let lender = open(&folder);
+            builder.spawn(move || lender.run(&received))?
+        };
+        Ok(Self { begin: Some(begin), orders, frames: Arc::default(), thread: Some(thread) })
+    }
+
+    /// Reads the leases and lends, where that was to be later.
+    pub(super) fn begin(&self) {
+        // Who lends already does not listen.
+        if let Some(begin) = &self.begin {
+            let _ = begin.send(());
+        }
     }
 
     fn say(&self, order: Order) {
@@ -132,6 +157,7 @@ impl Lending {
 
 impl Drop for Lending {
     fn drop(&mut self) {
+        drop(self.begin.take());
         self.say(Order::Stop);
         if let Some(thread) = self.thread.take() {
             // One that panicked has said so on standard error already.

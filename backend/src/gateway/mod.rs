@@ -67,6 +67,8 @@ pub struct Parts {
     pub seed: u64,
     /// The folder in which leases are kept.
     pub state_dir: PathBuf,
+    /// Leases are read, and lent, only from [`Handle::begin_lending`] on: another process does that.
+    pub lends_later: bool,
     /// Who is told of what happens at uplinks; must not wait.
     pub tell: Box<dyn Fn(News) + Send + Sync>,
 }
@@ -133,6 +135,8 @@ enum Letter {
     Events(SyncSender<Vec<ServiceEventStatus>>),
     /// Tell of all neighbours.
     Neighbours(SyncSender<(Nanos, Vec<Neighbour>)>),
+    /// Read the leases, and lend.
+    BeginLending,
     /// Leave the groups of all networks.
     Cease(SyncSender<()>),
     /// End.
@@ -174,6 +178,11 @@ impl Handle {
     /// Has all forgotten that is known because of a port.
     pub fn forget_port(&self, port: PortIndex) {
         self.say(Letter::ForgetPort(port));
+    }
+
+    /// No other process lends any more.
+    pub fn begin_lending(&self) {
+        self.say(Letter::BeginLending);
     }
 
     /// Has all neighbours told, with the time.
@@ -261,7 +270,7 @@ impl Gateways {
             services: services.handle(),
             started: parts.started,
         };
-        let lending = Lending::start(&parts.state_dir, parts.seed, tools)?;
+        let lending = Lending::start(&parts.state_dir, parts.seed, tools, parts.lends_later)?;
         let served = Served { services: services.handle(), lending, tell };
         let router =
             Router::new(parts.switch, parts.offers, parts.injector, (parts.started, parts.seed), served);

@@ -134,6 +134,7 @@ impl Router {
                 // Whoever asked may have stopped waiting.
                 let _ = answer.try_send((moment.now, all));
             }
+            Letter::BeginLending => self.served.lending.begin(),
             Letter::Cease(answer) => {
                 self.machine.cease(moment.now);
                 self.carry_out();

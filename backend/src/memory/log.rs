@@ -5,6 +5,7 @@
 //! before the guest is told of it.
 
 use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::{MemoryError, Region, RegionSpec};
@@ -23,6 +24,18 @@ impl DirtyLog {
     pub fn map(file: &File, offset: u64, size: u64) -> Result<Self, MemoryError> {
         let spec = RegionSpec { guest_address: 0, size, user_address: 0, file_offset: offset };
         Ok(Self { region: Region::map(file, spec)? })
+    }
+
+    /// Where it lies in its file.
+    #[must_use]
+    pub fn spec(&self) -> RegionSpec {
+        self.region.spec()
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.region.descriptor()
     }
 
     /// Whether the log's file shrank under the mapping, so that marks are lost.

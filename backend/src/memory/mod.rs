@@ -208,6 +208,12 @@ impl GuestMemory {
         self.inner.regions.len()
     }
 
+    /// The regions, in the order of their guest-physical addresses.
+    #[must_use]
+    pub fn regions_of(&self) -> &[Arc<Region>] {
+        &self.inner.regions
+    }
+
     /// Whether a region's file shrank under us (see [`install_poison_handler`]).
     #[must_use]
     pub fn is_poisoned(&self) -> bool {

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use vm_memory::{FileOffset, MmapRegion, mmap::MmapRegionBuilder};
 
@@ -34,6 +35,8 @@ pub struct Region {
     spec: RegionSpec,
     /// Device and inode of the file.
     file: (u64, u64),
+    /// The file itself.
+    kept: Arc<File>,
     host: *mut u8,
     /// Dropped before the mapping, whose addresses may be another's from then on.
     poison: poison::Entry,
@@ -66,17 +69,25 @@ impl Region {
         let end = (spec.file_offset + spec.size).checked_next_multiple_of(block);
         let length = end.map(|end| end - start).and_then(|length| usize::try_from(length).ok());
         let (length, inside) = length.zip(usize::try_from(inside).ok()).ok_or(bad_size)?;
-        let mapping = map_shared(file, start, length, &spec)?;
+        let refused = |error: io::Error| MemoryError::Map { size: spec.size, error: error.to_string() };
+        let kept = Arc::new(file.try_clone().map_err(refused)?);
+        let mapping = map_shared(Arc::clone(&kept), start, length, &spec)?;
         // SAFETY: `inside` is less than the mapping's length.
         let host = unsafe { mapping.as_ptr().add(inside) };
         let poison = poison::Entry::new(mapping.as_ptr(), length, block);
-        Ok(Self { spec, file: identity, host, poison, mapping })
+        Ok(Self { spec, file: identity, kept, host, poison, mapping })
     }
 
     /// Where the region lies.
     #[must_use]
     pub fn spec(&self) -> RegionSpec {
         self.spec
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.kept.as_fd()
     }
 
     /// Device and inode of the file.
@@ -137,13 +148,16 @@ fn examine(file: &File, spec: &RegionSpec) -> Result<(u64, (u64, u64)), MemoryEr
     Ok((block, (metadata.dev(), metadata.ino())))
 }
 
-fn map_shared(file: &File, start: u64, length: usize, spec: &RegionSpec) -> Result<MmapRegion, MemoryError> {
-    let refused = |error: String| MemoryError::Map { size: spec.size, error };
-    let file = file.try_clone().map_err(|error| refused(error.to_string()))?;
+fn map_shared(
+    file: Arc<File>,
+    start: u64,
+    length: usize,
+    spec: &RegionSpec,
+) -> Result<MmapRegion, MemoryError> {
     MmapRegionBuilder::new(length)
         .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
         .with_mmap_flags(libc::MAP_SHARED | libc::MAP_NORESERVE)
-        .with_file_offset(FileOffset::new(file, start))
+        .with_file_offset(FileOffset::from_arc(file, start))
         .build()
-        .map_err(|error| refused(error.to_string()))
+        .map_err(|error| MemoryError::Map { size: spec.size, error: error.to_string() })
 }

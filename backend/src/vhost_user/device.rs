@@ -116,6 +116,24 @@ impl Device {
         self.features
     }
 
+    /// The protocol features that were negotiated; `None` until they are.
+    #[must_use]
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.protocol
+    }
+
+    /// The guest's memory.
+    #[must_use]
+    pub fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    /// The dirty log, whether it is in force or not.
+    #[must_use]
+    pub fn log(&self) -> Option<&Arc<DirtyLog>> {
+        self.log.as_ref()
+    }
+
     /// Whether the driver took packed rings.
     fn is_packed(&self) -> bool {
         self.features & (1 << VIRTIO_F_RING_PACKED) != 0

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
@@ -56,6 +56,32 @@ impl Framer {
     #[must_use]
     pub fn new(disposal: Disposal) -> Self {
         Self { disposal, partial: Partial::default() }
+    }
+
+    /// One that goes on where another process stopped: what it read of a message, and the files of that.
+    ///
+    /// # Errors
+    /// It is no message.
+    pub fn resume(disposal: Disposal, read: &[u8], files: Vec<OwnedFd>) -> Result<Self, FormError> {
+        let mut partial = Partial { received: read.len(), ..Partial::default() };
+        let (header, body) = read.split_at(read.len().min(HEADER_SIZE));
+        partial.header[..header.len()].copy_from_slice(header);
+        if header.len() == HEADER_SIZE {
+            partial.open_body()?;
+            let room = partial.body.get_mut(..body.len()).ok_or(FormError::FilesCut)?;
+            room.copy_from_slice(body);
+        }
+        partial.files = files.into_iter().map(|file| PeerFile::new(file, disposal.clone())).collect();
+        Ok(Self { disposal, partial })
+    }
+
+    /// What was read of a message that is not whole yet, and its files.
+    #[must_use]
+    pub fn unread(&self) -> (Vec<u8>, &[PeerFile]) {
+        let Partial { header, received, body, files, .. } = &self.partial;
+        let of_header = header.iter().take(*received);
+        let of_body = body.iter().take(received.saturating_sub(HEADER_SIZE));
+        (of_header.chain(of_body).copied().collect(), files)
     }
 
     /// Reads on; gives a message once it is complete, and `None` when the socket has nothing more for now.

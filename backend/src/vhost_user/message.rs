@@ -25,12 +25,12 @@ pub const FLAG_REPLY: u32 = 1 << 2;
 /// "Tell me whether it worked", with REPLY_ACK.
 pub const FLAG_NEED_REPLY: u32 = 1 << 3;
 const FLAG_VERSION: u32 = 0b11;
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 const REGION_SIZE: usize = 32;
 
 /// In the body of a message about a ring's eventfd: none comes with it.
-const NO_FILE: u64 = 1 << 8;
+pub(super) const NO_FILE: u64 = 1 << 8;
 
 /// Where a request names a ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

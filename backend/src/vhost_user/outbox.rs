@@ -34,6 +34,20 @@ impl Outbox {
         Ok(())
     }
 
+    /// One in which this waits.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn holding(waiting: Vec<u8>) -> Result<Self, Unread> {
+        if waiting.len() > WAITING_MAX { Err(Unread) } else { Ok(Self { waiting }) }
+    }
+
+    /// What waits.
+    #[must_use]
+    pub fn waiting(&self) -> &[u8] {
+        &self.waiting
+    }
+
     /// Whether something waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -12,7 +12,7 @@ use crate::dataplane::{
     CaptureReader, CaptureShared, CaptureWanted, ControlFrame, Datapath, Dataplane, DataplaneEvent,
     PortSetup, Pulse, RingPosition, ShapingReport, TapCounters, TreeSetup, Wanted, Watch,
 };
-use crate::device::{Device, DeviceFault, DeviceQueue};
+use crate::device::{Device, DeviceFault, DeviceKind, DeviceQueue, LentDevice, RingShape};
 use crate::model::WorkerStatus;
 use crate::ring::RingError;
 
@@ -91,9 +91,11 @@ pub struct FailedDevice {
 }
 
 /// What is known of a device.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 struct DeviceNote {
     is_bond: bool,
+    /// It as another process could go on with it, if one could.
+    lent: Option<LentDevice>,
     /// The links whose failure was told, a bit each.
     told: u64,
 }
@@ -157,11 +159,22 @@ impl PatchBay {
         Detached { positions, broken }
     }
 
+    /// Has no frame go anywhere until [`PatchBay::work`]: what is attached and detached meanwhile changes places all at once.
+    pub fn rest(&mut self) {
+        self.engine.rest();
+    }
+
+    /// Has frames go on.
+    pub fn work(&mut self) {
+        self.engine.work();
+    }
+
     /// Lets frames enter and leave by a device at a port that has nothing attached. [`PatchBay::detach_device`] must
     /// follow one day, also when the device fails.
     pub fn attach_device(&mut self, port: PortIndex, device: Device) {
         self.attached += 1;
-        self.devices.insert(port, DeviceNote { is_bond: device.bond.is_some(), told: 0 });
+        let note = DeviceNote { is_bond: device.bond.is_some(), lent: lent(&device), told: 0 };
+        self.devices.insert(port, note);
         self.engine.attach_device(port, device);
     }
 
@@ -184,6 +197,20 @@ impl PatchBay {
             self.devices.remove(&port);
             self.failed.retain(|failed| failed.port != port);
         }
+    }
+
+    /// As [`PatchBay::detach_device`], but it stays open as long as what is given back is there; `None` if it cannot.
+    pub fn suspend_device(&mut self, port: PortIndex) -> Option<LentDevice> {
+        let mut lent = self.devices.get_mut(&port)?.lent.take()?;
+        self.attached = self.attached.saturating_sub(1);
+        let stopped = self.engine.detach(port);
+        self.collect();
+        self.devices.remove(&port);
+        self.failed.retain(|failed| failed.port != port);
+        if let Some((_, next)) = &mut lent.ring {
+            *next = stopped.iter().map(|position| position.base).collect();
+        }
+        Some(lent)
     }
 
     /// Devices and links that carry no more frames, each told once: they are to be detached.
@@ -308,4 +335,15 @@ impl PatchBay {
             }
         }
     }
+}
+
+/// What another process needs to go on with a device. Sockets of AF_XDP share memory with this one, and a bond has more to it.
+fn lent(device: &Device) -> Option<LentDevice> {
+    let ring = match device.kind {
+        DeviceKind::Tap => None,
+        DeviceKind::AfPacket => Some((RingShape::of(device.mtu), Vec::new())),
+        DeviceKind::Auto | DeviceKind::AfXdp => return None,
+    };
+    let files = device.queues.iter().map(|queue| Arc::clone(&queue.readable)).collect();
+    device.bond.is_none().then_some(LentDevice { kind: device.kind, files, ring })
 }

@@ -81,6 +81,14 @@ impl PeerFile {
         Ok(())
     }
 
+    /// Another descriptor of it.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn try_clone(&self) -> std::io::Result<OwnedFd> {
+        self.descriptor.try_clone()
+    }
+
     /// What the kernel calls it.
     fn name(&self) -> String {
         let link = format!("/proc/self/fd/{}", self.as_raw_fd());

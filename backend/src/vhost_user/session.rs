@@ -1,7 +1,7 @@
 //! One frontend's connection: messages in, replies out, and the port on or off the data path in between.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::MutexGuard;
 use std::time::Instant;
@@ -12,10 +12,13 @@ use vhost::vhost_user::VhostUserProtocolFeatures as Protocol;
 use vhost::vhost_user::message::FrontendReq;
 use viaduct_switch::MacAddress;
 
+use crate::dataplane::RingPosition;
+use crate::ring::Ledger;
 use crate::vhost_user::allowance::Allowance;
 use crate::vhost_user::device::{Device, DeviceError, Limits};
 use crate::vhost_user::disposal::Disposal;
 use crate::vhost_user::framer::{Framer, ReceiveError};
+use crate::vhost_user::heritage::{self, Heritage, LentFile};
 use crate::vhost_user::message::{Answer, FormError, Message, Rule, Server};
 use crate::vhost_user::outbox::{Outbox, Unread};
 use crate::vhost_user::patch_bay::{Detached, PatchBay};
@@ -117,6 +120,8 @@ pub struct Session {
     relay: Relay,
     /// Whether the data path has the port, and which of its rings run there.
     attached: bool,
+    /// The data path shall not have it for now.
+    held: bool,
     on_path: Vec<u16>,
     served: u64,
     disposal: Disposal,
@@ -134,8 +139,86 @@ impl Session {
         let peer_pid = socket::peer_pid(&socket);
         let relay = Relay::new(Device::new(limits))?;
         let (framer, outbox) = (Framer::new(disposal.clone()), Outbox::default());
-        let (attached, on_path) = (false, Vec::new());
-        Ok(Self { socket, peer_pid, framer, outbox, relay, attached, on_path, served: 0, disposal })
+        let (attached, held, on_path) = (false, false, Vec::new());
+        Ok(Self { socket, peer_pid, framer, outbox, relay, attached, held, on_path, served: 0, disposal })
+    }
+
+    /// Goes on with a session of another process's, whose device is `port`'s as `limits` say. It is held: [`Session::release`] lets
+    /// its rings run. What the frontend told that process is served here once more, with all checks.
+    ///
+    /// # Errors
+    /// What of it is refused here. The connection stays as it is.
+    pub fn inherit(
+        (socket, limits, disposal): (UnixStream, Limits, Disposal),
+        ledger: Ledger,
+        heritage: Heritage<OwnedFd>,
+        bay: &mut PatchBay,
+    ) -> Result<Self, SessionEnd> {
+        let Heritage { told, bases, unread, unread_files, unsent } = heritage;
+        let mut session = Self::new(socket, limits, disposal.clone()).map_err(SessionEnd::Socket)?;
+        session.device().keep_notes(ledger);
+        session.held = true;
+        for one in told {
+            session.serve(one.into_message(&disposal), bay)?;
+        }
+        session.set_bases(&bases);
+        session.served = 0;
+        // Replies were given already, but for these.
+        session.outbox = Outbox::holding(unsent)?;
+        session.framer = Framer::resume(disposal, &unread, unread_files)?;
+        Ok(session)
+    }
+
+    /// What another process has to know to go on with it. Its rings stand where they stopped last.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn heritage(&self) -> io::Result<Heritage<LentFile>> {
+        let (unread, files) = self.framer.unread();
+        let unread_files = files.iter().map(heritage::lend).collect::<io::Result<_>>()?;
+        let told = self.device().told();
+        let bases = self.bases();
+        Ok(Heritage { told, bases, unread, unread_files, unsent: self.outbox.waiting().to_vec() })
+    }
+
+    /// Where each ring stopped last.
+    #[must_use]
+    pub fn bases(&self) -> Vec<u16> {
+        self.device().rings().iter().map(|ring| ring.base).collect()
+    }
+
+    /// Has each ring go on from there.
+    pub fn set_bases(&self, bases: &[u16]) {
+        let positions: Vec<RingPosition> =
+            (0..).zip(bases).map(|(index, base)| RingPosition { index, base: *base }).collect();
+        self.device().detached(&positions);
+    }
+
+    /// Another descriptor of the connection.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn lend_socket(&self) -> io::Result<OwnedFd> {
+        Ok(self.socket.try_clone()?.into())
+    }
+
+    /// Whether nothing of a message or a reply is under way.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.outbox.is_empty() && self.framer.unread().0.is_empty()
+    }
+
+    /// Takes the port off the data path until [`Session::release`]: all that its rings took is completed.
+    pub fn hold(&mut self, bay: &mut PatchBay) {
+        self.held = true;
+        self.detach(bay);
+    }
+
+    /// Lets the rings run that can.
+    pub fn release(&mut self, bay: &mut PatchBay) {
+        if std::mem::take(&mut self.held) {
+            self.attach(bay);
+        }
     }
 
     /// The frontend's process, where the kernel tells.
@@ -236,6 +319,9 @@ impl Session {
     }
 
     fn attach(&mut self, bay: &mut PatchBay) {
+        if self.held {
+            return;
+        }
         let Some(setup) = self.device().setup() else { return };
         let indices: Vec<u16> = setup.rings.iter().map(|ring| ring.index).collect();
         let failed = bay.attach(setup);

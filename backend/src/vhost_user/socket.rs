@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Gid, Mode};
 use rustix::io::Errno;
@@ -107,11 +108,13 @@ impl Access {
 /// A listening socket and the file that it made.
 #[derive(Debug)]
 pub struct Listener {
-    socket: UnixListener,
+    socket: Arc<UnixListener>,
     path: PathBuf,
     identity: (u64, u64),
     /// Somebody else made it, and keeps it.
     inherited: bool,
+    /// Another process has it, too: it goes on when this one lets go of it.
+    is_lent: bool,
 }
 
 impl Listener {
@@ -137,12 +140,9 @@ impl Listener {
         let socket = socket.inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
         let metadata =
             std::fs::symlink_metadata(path).map_err(|error| identity.failed("examine the socket", error))?;
-        Ok(Self {
-            socket,
-            path: path.to_owned(),
-            identity: (metadata.dev(), metadata.ino()),
-            inherited: false,
-        })
+        let identity = (metadata.dev(), metadata.ino());
+        let socket = Arc::new(socket);
+        Ok(Self { socket, path: path.to_owned(), identity, inherited: false, is_lent: false })
     }
 
     /// Takes a socket that the service manager made, which listens at `path` already and goes on when this is dropped.
@@ -161,12 +161,38 @@ impl Listener {
         set_access(path, access)?;
         let metadata =
             std::fs::symlink_metadata(path).map_err(|error| at.failed("examine the socket", error))?;
-        Ok(Self {
-            socket,
-            path: path.to_owned(),
-            identity: (metadata.dev(), metadata.ino()),
-            inherited: true,
-        })
+        let identity = (metadata.dev(), metadata.ino());
+        let socket = Arc::new(socket);
+        Ok(Self { socket, path: path.to_owned(), identity, inherited: true, is_lent: false })
+    }
+
+    /// A socket that another process lent, which listens at `path` already. It stays when this is dropped, until [`Listener::claim`], and also
+    /// then if somebody else made it.
+    ///
+    /// # Errors
+    /// The path cannot be examined.
+    pub fn lent(socket: OwnedFd, path: &Path, inherited: bool) -> Result<Self, SocketError> {
+        let metadata = std::fs::symlink_metadata(path)
+            .map_err(|error| Identity::of(path).failed("examine the socket", error))?;
+        let (socket, identity) = (Arc::new(socket.into()), (metadata.dev(), metadata.ino()));
+        Ok(Self { socket, path: path.to_owned(), identity, inherited, is_lent: true })
+    }
+
+    /// The socket is this process's own from now on.
+    pub fn claim(&mut self) {
+        self.is_lent = false;
+    }
+
+    /// Whether somebody else made it, and keeps it.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.inherited
+    }
+
+    /// The socket, for another process.
+    #[must_use]
+    pub fn lend(&self) -> Arc<UnixListener> {
+        Arc::clone(&self.socket)
     }
 
     /// The next connection, non-blocking; `None` when nobody waits.
@@ -222,7 +248,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self.inherited {
+        if self.inherited || self.is_lent {
             return;
         }
         if self.is_ours() {
@@ -231,7 +257,7 @@ impl Drop for Listener {
         }
         // Who waits may have sent files, which would be closed with the listener, for as long as that takes. After the
         // shutdown nobody else comes.
-        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
         let disposal = Disposal::default();
         while let Ok(Some(waiting)) = self.accept() {
             disposal.hang_up(waiting);

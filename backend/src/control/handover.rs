@@ -1,0 +1,250 @@
+//! The incumbent's part of a takeover that is the control thread's: telling of sessions, stopping, and going on when it comes to nothing.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+use viaduct_switch::{FdbEntry, PortIndex};
+
+use crate::changes::Receipt;
+use crate::control::controller::Controller;
+use crate::control::port::Link;
+use crate::control::{Tables, notify};
+use crate::device::LentDevice;
+use crate::takeover::{LearnedRecord, Line, Parcel, Record, SessionRecord, TakeoverError};
+use crate::vhost_user::{Heritage, LentFile, Session, Told};
+
+/// How long the successor may take for a record while nothing runs.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Requests in one record: few enough files for it.
+const REQUESTS_MAX: usize = 64;
+
+/// Files in one record of a session.
+const FILES_MAX: usize = 96;
+
+/// Learned addresses in one record.
+const LEARNED_MAX: usize = 1000;
+
+/// How long leases that are being given may take to be noted.
+const LEASES_LIMIT: Duration = Duration::from_millis(100);
+
+/// What the thread of takeovers asks of the control thread.
+#[derive(Debug)]
+pub(crate) enum HandOver {
+    /// What a successor needs before it can start; changes are refused from now on.
+    Offer(SyncSender<(Vec<Parcel>, Option<Receipt>)>),
+    /// The sessions as they are, and the tables.
+    Describe(SyncSender<(Vec<Parcel>, Tables)>),
+    /// Stop, tell the rest, and end, unless it comes to nothing.
+    Switch { line: Line, answer: SyncSender<Result<(), TakeoverError>> },
+    /// It came to nothing before anything was stopped.
+    GoOn,
+}
+
+/// A takeover that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Takeover {
+    /// Changes are refused.
+    pub(super) is_under_way: bool,
+    /// The process has handed everything over, and does nothing more.
+    pub(super) is_done: bool,
+    /// The sessions that were told, in which state.
+    told: BTreeMap<PortIndex, u64>,
+    /// Devices that were taken off the data path and stay open.
+    pub(super) suspended: Vec<(PortIndex, LentDevice)>,
+}
+
+impl Controller {
+    pub(super) fn serve_hand_over(&mut self, asked: HandOver) {
+        match asked {
+            // Whoever asked may have stopped waiting: he will say so.
+            HandOver::Offer(answer) => drop(answer.send(self.offer())),
+            HandOver::Describe(answer) => drop(answer.send((self.describe(), self.tables()))),
+            HandOver::Switch { line, answer } => drop(answer.send(self.hand_over(&line.within(LIMIT)))),
+            HandOver::GoOn => self.takeover = Takeover::default(),
+        }
+    }
+
+    fn offer(&mut self) -> (Vec<Parcel>, Option<Receipt>) {
+        self.takeover = Takeover { is_under_way: true, ..Takeover::default() };
+        let listeners = self.ports.iter().filter_map(|port| match &port.link {
+            Link::Server(listener) => Some(Parcel {
+                record: Record::Listener { path: listener.path().to_owned(), is_managed: false },
+                files: vec![LentFile::Listener(listener.lend())],
+            }),
+            Link::Client(_) => None,
+        });
+        let manager = notify::manager().map(|(socket, watchdog_us)| Record::Manager { socket, watchdog_us });
+        let offered = manager.map(Parcel::of).into_iter().chain(listeners).collect();
+        (offered, self.keeping.keeper.as_ref().map(crate::changes::Keeper::barrier))
+    }
+
+    fn describe(&mut self) -> Vec<Parcel> {
+        let mut parcels = Vec::new();
+        self.takeover.told.clear();
+        for port in self.ports.iter_mut() {
+            let Some(guest) = &port.guest else { continue };
+            let generation = generation(port.connections, &guest.session);
+            if !guest.session.is_between_messages() {
+                // It is told as a whole later.
+                continue;
+            }
+            match told(&port.name, generation, &guest.session) {
+                Ok(session) => {
+                    parcels.extend(session);
+                    self.takeover.told.insert(port.index, generation);
+                }
+                Err(error) => port.log.warn(format_args!("cannot be described yet: {error}")),
+            }
+        }
+        parcels
+    }
+
+    /// Stops everything, tells where it stands, and has the successor go on; or goes on itself.
+    fn hand_over(&mut self, line: &Line) -> Result<(), TakeoverError> {
+        let begun = Instant::now();
+        self.stop_rings();
+        let stopped = begun.elapsed();
+        let outcome = self.tell_rest(line);
+        match &outcome {
+            Ok(()) => {
+                let process = line.process();
+                notify::main_process(process);
+                info!(
+                    "process {process} has taken over: nothing ran here for {} µs, of which stopping took {}; this process ends",
+                    begun.elapsed().as_micros(),
+                    stopped.as_micros()
+                );
+                (self.takeover.is_done, self.stopping) = (true, true);
+            }
+            Err(_) => {
+                self.start_rings();
+                warn!("nothing ran for {} µs", begun.elapsed().as_micros());
+                self.takeover = Takeover::default();
+            }
+        }
+        outcome
+    }
+
+    fn stop_rings(&mut self) {
+        self.bay.rest();
+        for port in self.ports.iter_mut() {
+            if let Some(guest) = &mut port.guest {
+                guest.session.hold(&mut self.bay);
+            }
+        }
+        self.suspend_devices();
+        self.hand_over_connections();
+        // No request for an address comes any more; what is being answered is noted before the successor reads the leases.
+        let (answer, noted) = sync_channel(1);
+        self.gateways.leases(answer);
+        let _ = noted.recv_timeout(LEASES_LIMIT);
+    }
+
+    fn start_rings(&mut self) {
+        for port in self.ports.iter_mut() {
+            if let Some(guest) = &mut port.guest {
+                guest.session.release(&mut self.bay);
+            }
+        }
+        self.resume_devices();
+        self.bay.work();
+        self.keep_connections();
+    }
+
+    /// All that could not be told before; without an error the successor goes on.
+    fn tell_rest(&mut self, line: &Line) -> Result<(), TakeoverError> {
+        for port in self.ports.iter() {
+            let Some(guest) = &port.guest else { continue };
+            let (session, generation) = (&guest.session, generation(port.connections, &guest.session));
+            let is_told = self.takeover.told.get(&port.index) == Some(&generation);
+            if is_told && session.is_between_messages() {
+                let (port, bases) = (port.name.clone(), session.bases());
+                line.say(Record::Rings { port, generation, bases })?;
+            } else {
+                let session = told(&port.name, generation, session).map_err(TakeoverError::Socket)?;
+                session.iter().try_for_each(|parcel| line.send(parcel))?;
+            }
+        }
+        self.tell_devices(line)?;
+        line.say(Record::Stopped)?;
+        line.expect(&Record::Ready)?;
+        line.say(Record::Go)
+    }
+}
+
+/// Another number for each state of a port's session: which connection it is, and how many messages it served.
+fn generation(connections: u64, session: &Session) -> u64 {
+    (connections << 32) | (session.served() & 0xffff_ffff)
+}
+
+/// A session as records.
+fn told(port: &str, generation: u64, session: &Session) -> std::io::Result<Vec<Parcel>> {
+    let Heritage { told, bases, unread, unread_files, unsent } = session.heritage()?;
+    let socket: Arc<OwnedFd> = Arc::new(session.lend_socket()?);
+    let (port, count) = (port.to_owned(), unread_files.len());
+    let files = std::iter::once(LentFile::Shared(socket)).chain(unread_files).collect();
+    let first = SessionRecord {
+        port,
+        generation,
+        is_more: false,
+        is_last: false,
+        requests: Vec::new(),
+        bases,
+        unread,
+        unread_files: count,
+        unsent,
+    };
+    let more = SessionRecord {
+        is_more: true,
+        bases: Vec::new(),
+        unread: Vec::new(),
+        unread_files: 0,
+        unsent: Vec::new(),
+        ..first.clone()
+    };
+    let mut parcels: Vec<(SessionRecord, Vec<LentFile>)> = vec![(first, files)];
+    for Told { request, files } in told {
+        let has_room = parcels.last().is_some_and(|(record, there)| {
+            record.requests.len() < REQUESTS_MAX && there.len() + files.len() <= FILES_MAX
+        });
+        if !has_room {
+            parcels.push((more.clone(), Vec::new()));
+        }
+        if let Some((record, there)) = parcels.last_mut() {
+            record.requests.push(request);
+            there.extend(files);
+        }
+    }
+    if let Some((record, _)) = parcels.last_mut() {
+        record.is_last = true;
+    }
+    let parcel = |(record, files)| Parcel { record: Record::Session(record), files };
+    Ok(parcels.into_iter().map(parcel).collect())
+}
+
+impl Tables {
+    /// All learned addresses, some at a time.
+    pub(crate) fn learned_records(&self) -> impl Iterator<Item = Vec<LearnedRecord>> {
+        let name_of_port: BTreeMap<_, _> = self.ports.iter().map(|(name, index)| (*index, name)).collect();
+        let name_of_network: BTreeMap<_, _> =
+            self.networks.iter().map(|(name, index)| (*index, name)).collect();
+        let record = move |entry: &FdbEntry| {
+            Some(LearnedRecord {
+                network: (*name_of_network.get(&entry.network)?).clone(),
+                port: (*name_of_port.get(&entry.port)?).clone(),
+                mac: entry.mac.0,
+            })
+        };
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let (page, rest) = self.switch.fdb_page((next?, LEARNED_MAX), self.now, &self.policy, |_| true);
+            next = rest;
+            Some(page.iter().filter_map(&record).collect())
+        })
+    }
+}

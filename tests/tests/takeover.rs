@@ -1,0 +1,498 @@
+//! A new process takes over from the one that runs: guests lose nothing, and whatever goes wrong leaves them where they are.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::{wait_for, wait_until};
+use viaduct_tests::driver::features::{EVENT_IDX, MODERN, RING_PACKED};
+use viaduct_tests::driver::header::NetHeader;
+use viaduct_tests::driver::nic::{Nic, NicOptions};
+use viaduct_tests::lab::network;
+use viaduct_tests::namespace::{Namespace, cable};
+use viaduct_tests::stream::{Flow, frame, mac, mac_text, number_of};
+use viaduct_tests::tun::within;
+
+/// Takeovers in a row.
+const TAKEOVERS: usize = 50;
+/// A frame each so many microseconds: 20,000 in a second.
+const PACE_US: u128 = 50;
+/// Frames under way at most, fewer than the receiver's buffers: so none may be lost for want of them.
+const WINDOW: u64 = 240;
+const LENGTH: usize = 200;
+const LIMIT: Duration = Duration::from_secs(10);
+/// A pause that is told.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// Sends numbered frames from `a` to `b` at a modest rate until `done`: every one arrives once, in order. Gives how many, and the pauses
+/// between two of them, with the moment of their end.
+fn carry(a: &mut Nic, b: &mut Nic, done: &AtomicBool) -> (u64, Vec<(Instant, Duration)>) {
+    let began = Instant::now();
+    let (mut next, mut seen, mut last, mut pauses) = (0_u64, 0_u64, began, Vec::new());
+    loop {
+        let is_done = done.load(Ordering::Relaxed);
+        let due = u64::try_from(began.elapsed().as_micros() / PACE_US).unwrap();
+        while !is_done
+            && next < due
+            && next - seen < WINDOW
+            && a.transmit[0].try_put(NetHeader::default(), &frame(mac(2), mac(1), next, LENGTH))
+        {
+            next += 1;
+        }
+        a.transmit[0].ring.publish();
+        let before = seen;
+        while let Some(received) = b.take() {
+            let Some(number) = number_of(&received.bytes) else { continue };
+            assert_eq!(number, seen, "no frame is lost, none comes twice, the order is kept");
+            seen += 1;
+        }
+        let now = Instant::now();
+        if seen > before {
+            let pause = now.duration_since(last);
+            if pause > PAUSE_MIN {
+                pauses.push((now, pause));
+            }
+            last = now;
+        }
+        if is_done && seen == next {
+            return (seen, pauses);
+        }
+        assert!(now.duration_since(last) < LIMIT, "nothing arrives any more: {seen} of {next} have");
+        std::thread::sleep(Duration::from_micros(40));
+    }
+}
+
+/// Cards on the ports `a` and `b`, which have heard of each other.
+fn acquainted(daemon: &Daemon, options: &NicOptions) -> [Nic; 2] {
+    let [mut a, mut b] = ["a", "b"].map(|port| Nic::connect(&daemon.socket(port), options));
+    Flow::new(mac(1), mac(2)).carry(&mut a, &mut b, [60]);
+    Flow::new(mac(2), mac(1)).carry(&mut b, &mut a, [60]);
+    [a, b]
+}
+
+/// The longest pause within each of `spans`, sorted.
+fn longest(spans: &[(Instant, Instant)], pauses: &[(Instant, Duration)]) -> Vec<Duration> {
+    let within = |(begin, end): &(Instant, Instant)| {
+        let inside = pauses.iter().filter(|(at, _)| begin <= at && at <= end).map(|(_, pause)| *pause);
+        inside.max().unwrap_or(PAUSE_MIN)
+    };
+    let mut longest: Vec<Duration> = spans.iter().map(within).collect();
+    longest.sort_unstable();
+    longest
+}
+
+fn options(features: u64) -> NicOptions {
+    NicOptions { features: MODERN | EVENT_IDX | features, queue_size: 256, ..NicOptions::default() }
+}
+
+#[test]
+fn fifty_takeovers_in_a_row_lose_no_frame_and_leave_nothing_behind() {
+    let mut daemon = Daemon::start(&network("lab", &["a", "b", "c"], ""));
+    let [mut a, mut b] = acquainted(&daemon, &options(0));
+    let mut c = Nic::connect(&daemon.socket("c"), &options(0));
+    daemon.take_over();
+    let first = daemon.settled_usage();
+    c.collect(Duration::from_millis(50));
+    let done = AtomicBool::new(false);
+    let (frames, pauses, spans) = std::thread::scope(|scope| {
+        let upgrader = scope.spawn(|| {
+            let spans: Vec<_> = (0..TAKEOVERS)
+                .map(|_| {
+                    let begun = Instant::now();
+                    daemon.take_over();
+                    assert_eq!(daemon.show().port("a").state, "running");
+                    (begun, Instant::now())
+                })
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            spans
+        });
+        let (frames, pauses) = carry(&mut a, &mut b, &done);
+        (frames, pauses, upgrader.join().unwrap())
+    });
+    let longest = longest(&spans, &pauses);
+    let took: Duration = spans.iter().map(|(begin, end)| end.duration_since(*begin)).sum();
+    println!(
+        "{frames} frames over {TAKEOVERS} takeovers of {:?} each, none lost; the longest pause within one: {:?} at least, {:?} median, \
+         {:?} at most",
+        took / u32::try_from(TAKEOVERS).unwrap(),
+        longest[0],
+        longest[TAKEOVERS / 2],
+        longest[TAKEOVERS - 1]
+    );
+    assert!(longest[TAKEOVERS / 2] < Duration::from_millis(50), "{longest:?}");
+    // Where stations are is known from the beginning: nothing was flooded.
+    let strayed = c.collect(Duration::from_millis(50));
+    assert_eq!(strayed.iter().filter(|received| number_of(&received.bytes).is_some()).count(), 0);
+    // The sessions are the same ones: the protocol goes on, and so do rings that are reset.
+    assert_eq!(daemon.show().port("a").connections, 1);
+    assert!(a.session.is_alive() && b.session.is_alive());
+    a.reset_ring(1);
+    Flow::new(mac(1), mac(2)).carry(&mut a, &mut b, [60, 1000]);
+    // Another frontend finds the port free once the first one has left.
+    drop(c);
+    daemon.wait_for_state("c", "listening");
+    let mut c = Nic::connect(&daemon.socket("c"), &options(0));
+    Flow::new(mac(3), mac(1)).carry(&mut c, &mut a, [60]);
+    drop(c);
+    daemon.wait_for_state("c", "listening");
+    c = Nic::connect(&daemon.socket("c"), &options(0));
+    let last = daemon.settled_usage();
+    drop(c);
+    assert!(last.descriptors <= first.descriptors + 2, "{first:?}, then {last:?}");
+    assert!(last.mappings <= first.mappings, "{first:?}, then {last:?}");
+    assert!(last.threads <= first.threads + 1, "{first:?}, then {last:?}");
+    assert!(last.anonymous_kib < first.anonymous_kib + 8 * 1024, "{first:?}, then {last:?}");
+    assert!(daemon.terminate().success());
+    let left: Vec<_> = fs::read_dir(daemon.directory().join("run"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(left.iter().all(|name| !name.ends_with(".sock")), "{left:?}");
+}
+
+/// Rings of all kinds, and ports that connect to their frontends.
+#[test]
+fn packed_rings_and_frontends_that_listen_go_on_too() {
+    use viaduct_tests::driver::session;
+    let mut daemon = Daemon::start(&network("lab", &["a", "b"], "role = \"client\""));
+    let listeners = ["a", "b"].map(|port| session::listen(&daemon.socket(port)));
+    let [mut a, mut b] =
+        listeners.each_ref().map(|listener| Nic::over(session::accept(listener), &options(RING_PACKED)));
+    Flow::new(mac(1), mac(2)).carry(&mut a, &mut b, [60]);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..5).for_each(|_| daemon.take_over());
+            done.store(true, Ordering::Relaxed);
+        });
+        carry(&mut a, &mut b, &done);
+    });
+    assert!(listeners.iter().all(|listener| listener.accept().is_err()), "nobody connected anew");
+    assert!(a.session.is_alive() && b.session.is_alive());
+}
+
+/// Datagrams that are numbered, into a namespace's interface, for a card that is told by a neighbour entry.
+struct Sender {
+    socket: UdpSocket,
+    next: u64,
+}
+
+impl Sender {
+    fn new(namespace: &Namespace, device: &str, address: &str, card: (&str, [u8; 6])) -> Self {
+        namespace.ip(&format!("address add {address}/24 dev {device}"));
+        namespace.ip(&format!("neighbour replace {} lladdr {} dev {device}", card.0, mac_text(card.1)));
+        let socket = within(namespace, || UdpSocket::bind((address, 0)).unwrap());
+        socket.connect((card.0, 9)).unwrap();
+        Self { socket, next: 0 }
+    }
+
+    fn send(&mut self) {
+        self.socket.send(&self.next.to_be_bytes()).unwrap();
+        self.next += 1;
+    }
+}
+
+/// Takes the numbers of datagrams that came; they are in order and none lacks.
+fn take_datagrams(card: &mut Nic, seen: &mut u64) {
+    while let Some(received) = card.take() {
+        // IPv4, UDP, our port.
+        if received.bytes.get(12..14) != Some(&[8, 0]) || received.bytes.get(36..38) != Some(&[0, 9]) {
+            continue;
+        }
+        let number = u64::from_be_bytes(received.bytes[42..50].try_into().unwrap());
+        assert_eq!(number, *seen, "no datagram is lost, none comes twice");
+        *seen += 1;
+    }
+}
+
+#[test]
+fn tap_devices_uplinks_and_the_api_pass_with_all_that_is_open() {
+    let (inside, outside) = (Namespace::new("inside"), Namespace::new("outside"));
+    cable((&inside, "eth1"), (&outside, "eth1"));
+    let config = r#"
+[network.lab]
+[port.a]
+network = "lab"
+[port.host]
+network = "lab"
+type = "tap"
+interface = "tap0"
+[uplink.wan]
+interface = "eth1"
+driver = "af-packet"
+[network.office]
+mode = "bridged"
+uplink = "wan"
+[port.c]
+network = "office"
+"#;
+    let mut daemon = Daemon::start_in(&inside, config);
+    for port in ["host", "wan"] {
+        daemon.wait_for_state(port, "attached");
+    }
+    let [mut a, mut c] = ["a", "c"].map(|port| Nic::connect(&daemon.socket(port), &options(0)));
+    let mut senders = [
+        Sender::new(&inside, "tap0", "10.9.0.1", ("10.9.0.2", mac(1))),
+        Sender::new(&outside, "eth1", "10.8.0.1", ("10.8.0.2", mac(3))),
+    ];
+    a.send(&frame(mac(9), mac(1), 0, 60));
+    c.send(&frame(mac(9), mac(3), 0, 60));
+    let index = |daemon: &Daemon| ["host", "wan"].map(|port| daemon.show().interface(port).index);
+    let before = index(&daemon);
+    let done = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let upgrader = scope.spawn(|| {
+            (0..10).for_each(|_| daemon.take_over());
+            done.store(true, Ordering::Relaxed);
+        });
+        let mut seen = [0; 2];
+        let (mut shown, mut began) = (0, Instant::now());
+        while !done.load(Ordering::Relaxed) || seen != [senders[0].next, senders[1].next] {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "{seen:?} of {}, {}",
+                senders[0].next,
+                senders[1].next
+            );
+            if !done.load(Ordering::Relaxed) {
+                senders.iter_mut().for_each(Sender::send);
+            } else {
+                began = began.max(Instant::now() - LIMIT);
+            }
+            for (card, seen) in [&mut a, &mut c].into_iter().zip(&mut seen) {
+                take_datagrams(card, seen);
+            }
+            shown += 1;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        upgrader.join().unwrap();
+        assert!(shown > 0);
+        seen
+    });
+    println!("{seen:?} datagrams by the TAP device and by the uplink, over 10 takeovers, none lost");
+    assert_eq!(index(&daemon), before, "the interfaces are the same ones");
+    assert!(inside.ip("address show dev tap0").contains("10.9.0.1"));
+    assert!(daemon.log().contains("the TAP device was taken over"), "{}", daemon.log_tail());
+    assert!(daemon.log().contains("its packet sockets were taken over"), "{}", daemon.log_tail());
+    assert!(!daemon.log().contains("is opened anew"), "{}", daemon.log_tail());
+}
+
+#[test]
+fn the_api_answers_all_the_time_and_changes_at_run_time_pass() {
+    let mut daemon = Daemon::start(&network("lab", &["a", "b"], ""));
+    let added = daemon.command(&["port", "add", "late", "--network", "lab"]);
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let late = Nic::connect(&daemon.socket("late"), &options(0));
+    let (done, api) = (AtomicBool::new(false), daemon.directory().join("run/api.sock"));
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut answers = 0;
+            while !done.load(Ordering::Relaxed) {
+                let shown = std::process::Command::new(viaduct_tests::daemon::binary())
+                    .args(["show", "ports"])
+                    .env("VIADUCT_SOCKET", &api)
+                    .output()
+                    .unwrap();
+                assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+                answers += 1;
+            }
+            answers
+        });
+        (0..10).for_each(|_| daemon.take_over());
+        done.store(true, Ordering::Relaxed);
+        println!("{} answers over 10 takeovers", asker.join().unwrap());
+    });
+    assert!(late.session.is_alive());
+    assert_eq!(daemon.show().port("late").connections, 1);
+    // The next change is kept, too.
+    let removed = daemon.command(&["port", "remove", "late"]);
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    drop(late);
+    daemon.take_over();
+    assert!(daemon.show().ports.iter().all(|port| port.name != "late"));
+    // A process that is killed now comes back as it was.
+    daemon.kill();
+    daemon.restart();
+    assert_eq!(daemon.show().ports.len(), 2);
+}
+
+/// What a successor says, without being one.
+struct Impostor(UnixStream);
+
+impl Impostor {
+    fn knock(daemon: &Daemon) -> Self {
+        let stream = UnixStream::connect(daemon.directory().join("run/takeover.sock")).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Self(stream)
+    }
+
+    fn say(&mut self, record: &serde_json::Value) {
+        let body = record.to_string();
+        let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+        self.0.write_all(&[length.as_slice(), &[0; 4], body.as_bytes()].concat()).unwrap();
+    }
+
+    /// The next record; `None` at the end. Files that come are closed.
+    fn hear(&mut self) -> Option<serde_json::Value> {
+        let mut head = [0; 8];
+        self.0.read_exact(&mut head).ok()?;
+        let mut body = vec![0; u32::from_le_bytes(head[..4].try_into().unwrap()) as usize];
+        self.0.read_exact(&mut body).ok()?;
+        Some(serde_json::from_slice(&body).unwrap())
+    }
+
+    fn hear_until(&mut self, record: &str) -> serde_json::Value {
+        loop {
+            let heard = self.hear().unwrap_or_else(|| panic!("no {record} came"));
+            if heard["record"] == record {
+                return heard;
+            }
+        }
+    }
+
+    /// As far as there is something to hear.
+    fn go_to(daemon: &Daemon, last: &str) -> Self {
+        let mut impostor = Self::knock(daemon);
+        impostor.say(&serde_json::json!({"record": "hello", "form": 1, "version": "0"}));
+        let steps = [("offered", "describe"), ("described", "prepared"), ("stopped", "")];
+        for (heard, said) in steps {
+            impostor.hear_until(heard);
+            if heard == last {
+                break;
+            }
+            impostor.say(&serde_json::json!({"record": said}));
+        }
+        impostor
+    }
+}
+
+#[test]
+fn whatever_becomes_of_the_new_process_before_its_turn_the_old_one_goes_on() {
+    let daemon = Daemon::start(&network("lab", &["a", "b"], ""));
+    let [mut a, mut b] = acquainted(&daemon, &options(0));
+    let done = AtomicBool::new(false);
+    let pid = daemon.pid();
+    let before = daemon.settled_usage();
+    std::thread::scope(|scope| {
+        let upgrader = scope.spawn(|| {
+            for step in ["offered", "described", "stopped"] {
+                // It ends without a word.
+                drop(Impostor::go_to(&daemon, step));
+                // It says why it does not go on.
+                let mut impostor = Impostor::go_to(&daemon, step);
+                impostor
+                    .say(&serde_json::json!({"record": "refusal", "reason": format!("no room at {step}")}));
+                wait_until("the reason in the log", LIMIT, || {
+                    daemon.log().contains(&format!("no room at {step}"))
+                });
+                // What it says makes no sense.
+                let mut impostor = Impostor::go_to(&daemon, step);
+                impostor.say(&serde_json::json!({"record": "hello", "form": 1, "version": "0"}));
+                impostor.hear_until("refusal");
+            }
+            // It is silent when its word is wanted: nothing runs for a second, and then all goes on.
+            let mut impostor = Impostor::go_to(&daemon, "stopped");
+            let reason = impostor.hear_until("refusal")["reason"].to_string();
+            assert!(reason.contains("silent"), "{reason}");
+            // What is no record at all.
+            let mut impostor = Impostor::knock(&daemon);
+            impostor.0.write_all(&[0xff; 64]).unwrap();
+            impostor.hear_until("refusal");
+            let mut impostor = Impostor::knock(&daemon);
+            impostor.say(&serde_json::json!({"record": "hello", "form": 2, "version": "9.0"}));
+            let reason = impostor.hear_until("refusal")["reason"].to_string();
+            assert!(reason.contains("9.0"), "{reason}");
+            done.store(true, Ordering::Relaxed);
+        });
+        carry(&mut a, &mut b, &done);
+        upgrader.join().unwrap();
+    });
+    assert_eq!(daemon.pid(), pid);
+    assert_eq!(daemon.show().port("a").connections, 1);
+    // Changes are allowed again.
+    let set = daemon.command(&["port", "add", "late", "--network", "lab"]);
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+    let set = daemon.command(&["port", "remove", "late"]);
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+    let after = daemon.settled_usage();
+    assert!(after.descriptors <= before.descriptors, "{before:?}, then {after:?}");
+    assert!(after.mappings <= before.mappings, "{before:?}, then {after:?}");
+}
+
+/// Starts the command, and gives what it said when it has failed.
+fn refused(mut command: std::process::Command) -> String {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn what_cannot_take_over_says_why_and_changes_nothing() {
+    let mut daemon = Daemon::start(&network("lab", &["a", "b"], ""));
+    let [mut a, mut b] = acquainted(&daemon, &options(0));
+    let mut still_carries = || {
+        Flow::new(mac(1), mac(2)).carry(&mut a, &mut b, [60, 1000]);
+    };
+    let right = fs::read_to_string(daemon.config_path()).unwrap();
+    let with = |config: &str| fs::write(daemon.config_path(), daemon.whole_config(config)).unwrap();
+    // A file that is wrong, and one that is right and cannot run.
+    with("[port.a]\nnetwork = \"none\"\n");
+    assert!(refused(daemon.successor()).contains("none"));
+    still_carries();
+    let place = daemon.directory().join("taken");
+    fs::create_dir(&place).unwrap();
+    with(&format!("{}socket = \"{}\"\n", network("lab", &["a", "b"], ""), place.display()));
+    let why = refused(daemon.successor());
+    assert!(why.contains("not a socket"), "{why}");
+    assert!(
+        daemon.log().contains("goes on as before") && daemon.log().contains("not a socket"),
+        "{}",
+        daemon.log_tail()
+    );
+    still_carries();
+    fs::write(daemon.config_path(), &right).unwrap();
+    // Run-time changes on another text of the file are not thrown away.
+    assert!(daemon.command(&["port", "add", "late", "--network", "lab"]).status.success());
+    fs::write(daemon.config_path(), format!("{right}\n# Another text.\n")).unwrap();
+    let why = refused(daemon.successor());
+    assert!(why.contains("viaduct save"), "{why}");
+    fs::write(daemon.config_path(), &right).unwrap();
+    assert_eq!(daemon.show().ports.len(), 3);
+    // Another user.
+    let open = |path: &str, mode| {
+        fs::set_permissions(daemon.directory().join(path), fs::Permissions::from_mode(mode))
+    };
+    for (path, mode) in [("", 0o755), ("run", 0o755), ("run/takeover.sock", 0o666)] {
+        open(path, mode).unwrap();
+    }
+    let mut other = daemon.successor();
+    other.uid(65_534).gid(65_534);
+    let why = refused(other);
+    assert!(why.contains("own user alone"), "{why}");
+    wait_until("the same in the log", LIMIT, || daemon.log().contains("no takeover: process"));
+    still_carries();
+    // The one that runs is killed while it is asked.
+    daemon.signal(libc::SIGSTOP);
+    let child = daemon.successor().stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    daemon.kill();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the other process ended"), "{output:?}");
+    // Nobody is there at all.
+    let why = refused(daemon.successor());
+    assert!(why.contains("start one with `viaduct run`"), "{why}");
+    daemon.restart();
+    assert_eq!(daemon.show().ports.len(), 3);
+    wait_for("the port", LIMIT, || (daemon.show().port("a").state == "listening").then_some(()));
+}
