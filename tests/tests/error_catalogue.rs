@@ -27,6 +27,7 @@ const HANDED_ON: &[&str] = &[
     "SessionEnd::Receive",
     "SettingsError::Parameter",
     "StationError::ControlGone",
+    "TakeoverError::Here",
     "TraceError::ControlGone",
     "TraceError::Unknown",
 ];

@@ -5,17 +5,17 @@ use super::*;
 #[test]
 fn socket_paths_end_at_106_bytes() {
     let with = |length: usize| {
-        let directory = format!("/{}", "d".repeat(length - "/".len() - "/vm1.sock".len()));
+        let directory = format!("/{}", "d".repeat(length - "/".len() - "/takeover.sock".len()));
         format!("[network.lab]\n[switch]\nruntime_dir = '{directory}'\n[port.vm1]\nnetwork = 'lab'\n")
     };
     right(&with(106));
     assert_eq!(wrong(&with(107))[0].field, "switch.runtime_dir");
     let long_name = format!(
         "{LAB}[switch]\nruntime_dir = '/{}'\n[port.a-longer-name]\nnetwork = 'lab'\n",
-        "d".repeat(94)
+        "d".repeat(91)
     );
     let problem = &wrong(&long_name)[0];
-    assert_eq!((problem.field.as_str(), problem.found.as_str()), ("port.a-longer-name.socket", "114 bytes"));
+    assert_eq!((problem.field.as_str(), problem.found.as_str()), ("port.a-longer-name.socket", "111 bytes"));
 }
 
 #[test]
