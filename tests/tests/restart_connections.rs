@@ -227,6 +227,14 @@ fn nobody_is_cut_off_by_a_crash_but_who_is_no_longer_allowed() {
     assert!(lab.daemon.terminate().success());
     lab.daemon.restart();
     assert_eq!(late.say("hello"), seen);
+    // A new process takes over, with what has opened a moment before, too.
+    let mut latest = lab.session("latest", &lab.vm1.namespace, CLIENT, (OUTSIDE, "2222"));
+    let seen = latest.say("hello");
+    lab.daemon.take_over();
+    assert_eq!(latest.say("hello"), seen);
+    for (session, before) in sessions.iter_mut().zip(&before) {
+        assert_eq!(session.say("hello"), *before);
+    }
 }
 
 /// A network with an overlay by an uplink that is not there, with these further lines.

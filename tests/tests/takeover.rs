@@ -16,7 +16,9 @@ use viaduct_tests::deadline::{wait_for, wait_until};
 use viaduct_tests::driver::features::{EVENT_IDX, MODERN, RING_PACKED};
 use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
+use viaduct_tests::guest::Pings;
 use viaduct_tests::lab::network;
+use viaduct_tests::machine::Machine;
 use viaduct_tests::namespace::{Namespace, cable};
 use viaduct_tests::stream::{Flow, frame, mac, mac_text, number_of};
 use viaduct_tests::tun::within;
@@ -494,4 +496,42 @@ fn what_cannot_take_over_says_why_and_changes_nothing() {
     daemon.restart();
     assert_eq!(daemon.show().ports.len(), 3);
     wait_for("the port", LIMIT, || (daemon.show().port("a").state == "listening").then_some(()));
+}
+
+/// QEMU's connections stay as they are: it has no way to connect anew here, since it was told to wait for an hour before that.
+#[test]
+fn guests_of_qemu_talk_on() {
+    let mut daemon = Daemon::start(&network("lab", &["vm1", "vm2"], ""));
+    let machines = [("vm1", "10.0.1.1/24"), ("vm2", "10.0.1.2/24")];
+    let mut guests =
+        machines.map(|(port, address)| Machine::new(port, address).on_port_of(&daemon).power_on());
+    for guest in &mut guests {
+        guest.await_shell();
+    }
+    let [vm1, vm2] = &mut guests;
+    vm2.serve_iperf();
+    vm1.ping("10.0.1.2", 56);
+    let connections = |daemon: &Daemon| ["vm1", "vm2"].map(|port| daemon.show().port(port).peer_pid);
+    let before = connections(&daemon);
+    vm1.start("stream", "iperf3 -J -c 10.0.1.2 -t 4");
+    vm2.start("pings", "ping -q -c 40 -i 0.1 -W 5 10.0.1.1");
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(400));
+        daemon.take_over();
+    }
+    let report: serde_json::Value =
+        serde_json::from_str(&vm1.finish("stream", Duration::from_secs(30))).unwrap();
+    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap();
+    let pings = Pings::read(&vm2.finish("pings", Duration::from_secs(30)));
+    println!(
+        "one TCP stream over 5 takeovers: {rate:.0} bit/s; {} pings of {} were answered",
+        pings.received, pings.sent
+    );
+    assert!(rate > 1e6, "{report}");
+    assert_eq!(pings.lost(), 0);
+    assert_eq!(connections(&daemon), before, "QEMU connected anew");
+    assert!(["vm1", "vm2"].iter().all(|port| daemon.show().port(port).connections == 1));
+    // The protocol goes on, too: a reset of the driver stops rings and starts them.
+    vm1.run("ip link set eth0 down && ip link set eth0 up");
+    vm1.ping("10.0.1.2", 1400);
 }
