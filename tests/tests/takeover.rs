@@ -498,6 +498,29 @@ fn what_cannot_take_over_says_why_and_changes_nothing() {
     wait_for("the port", LIMIT, || (daemon.show().port("a").state == "listening").then_some(()));
 }
 
+#[test]
+fn a_session_belongs_to_its_socket_and_not_to_a_ports_name() {
+    let mut daemon = Daemon::start(&network("lab", &["a", "b"], ""));
+    let [_a, _b] = acquainted(&daemon, &options(0));
+    let place = daemon.directory().join("run").join("b.sock");
+    // The port b is somebody else's now; and sockets are for fewer.
+    let config = format!(
+        "{}socket = \"{}/other.sock\"\n",
+        network("lab", &["a", "b"], ""),
+        daemon.directory().display()
+    );
+    let config = daemon.whole_config(&config).replace("[switch]\n", "[switch]\nsocket_mode = \"0600\"\n");
+    assert!(config.contains("socket_mode"), "{config}");
+    fs::write(daemon.config_path(), config).unwrap();
+    daemon.take_over();
+    let shown = daemon.show();
+    assert_eq!((shown.port("a").connections, shown.port("a").state.as_str()), (1, "running"));
+    assert_eq!((shown.port("b").connections, shown.port("b").state.as_str()), (0, "listening"));
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&place.with_file_name("a.sock")), 0o600);
+    assert_eq!(mode(&daemon.directory().join("other.sock")), 0o600);
+}
+
 /// QEMU's connections stay as they are: it has no way to connect anew here, since it was told to wait for an hour before that.
 #[test]
 fn guests_of_qemu_talk_on() {

@@ -44,8 +44,8 @@ impl Page {
         Ok(page)
     }
 
-    /// That part of `items`, which are in ascending order of `key`, and what the next one begins with. What comes or goes meanwhile
-    /// moves nothing else from one page to another.
+    /// That part of `items` in ascending order of `key`, and what the next one begins with; all of them as they are where no page is
+    /// asked for. What comes or goes meanwhile moves nothing else from one page to another.
     ///
     /// # Errors
     /// There cannot be such a key.
@@ -56,6 +56,9 @@ impl Page {
         key: impl Fn(&T) -> K,
         written: impl Fn(&T) -> String,
     ) -> Result<(Vec<T>, Option<String>), Refused> {
+        if self.from.is_some() || self.limit.is_some() {
+            items.sort_by_cached_key(&key);
+        }
         if let Some(from) = &self.from {
             let error = || {
                 format!("from is {from}, which no page ends with; say what `Link` of the page before says")
@@ -104,6 +107,11 @@ mod tests {
         let (second, next) = names(&read("from=c&limit=2").unwrap(), &["a", "aa", "b", "d", "e"]);
         assert_eq!((second.join(""), next), ("de".to_owned(), None));
         assert_eq!(names(&read("from=zz").unwrap(), &all), (vec![], None));
+        // A list in another order, as leases with those of uplinks behind all others.
+        let (first, next) = names(&read("limit=2").unwrap(), &["b", "d", "a", "c"]);
+        assert_eq!((first.join(""), next.as_deref()), ("ab".to_owned(), Some("c")));
+        let (second, next) = names(&read("from=c&limit=2").unwrap(), &["b", "d", "a", "c"]);
+        assert_eq!((second.join(""), next), ("cd".to_owned(), None));
     }
 
     #[test]

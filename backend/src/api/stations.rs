@@ -24,7 +24,7 @@ const LIMIT: usize = 1000;
 impl From<StationError> for Refused {
     fn from(error: StationError) -> Self {
         let status = match &error {
-            StationError::ControlGone(_) => StatusCode::SERVICE_UNAVAILABLE,
+            StationError::ControlGone(_) | StationError::TakeoverUnderWay => StatusCode::SERVICE_UNAVAILABLE,
             StationError::Generation { .. } => StatusCode::PRECONDITION_FAILED,
             StationError::NoNetwork(_) | StationError::NoStation(_) => StatusCode::NOT_FOUND,
             StationError::Repeated(_)

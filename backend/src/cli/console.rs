@@ -20,7 +20,8 @@ Examples:
   viaduct console --listen 127.0.0.1:8080     at another port; 0 takes any that is free
 
 Whoever has the printed address with its token may do there what you may, as long as this runs: end it with Ctrl-C.
-From another machine: ssh -L 9180:127.0.0.1:9180 HOST, and open the address there.";
+From another machine: ssh -o ExitOnForwardFailure=yes -L 127.0.0.1:9180:127.0.0.1:9180 HOST, and open
+the address there.";
 
 /// Where and how it is served.
 #[derive(Debug, Args)]

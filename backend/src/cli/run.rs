@@ -29,6 +29,8 @@ pub(super) fn run(locate: &Locate, fresh: bool, takes_over: bool) -> Result<(), 
     let file = std::path::absolute(&file).unwrap_or(file);
     let read = read(&file)?;
     let knock = || Successor::knock(&read.1.config.switch.runtime_dir).map_err(Failure::new);
+    // A socket of each port comes at once.
+    control::raise_descriptor_limit();
     let successor = takes_over.then(knock).transpose()?;
     let refuse = successor.as_ref().map(Successor::refuser);
     let outcome = run_on(&file, read, fresh, successor);
@@ -52,12 +54,12 @@ impl Places {
     fn take(settings: &SwitchSettings, mut from: Option<&mut Successor>) -> Result<Self, Failure> {
         let access = Access::new(settings.api_mode, settings.api_group.as_deref()).map_err(Failure::new)?;
         let path = settings.api_socket();
-        let api = from.as_mut().map(|from| from.listener(&path)).transpose().map_err(Failure::new)?;
+        let api = from.as_mut().map(|from| from.listener(&path, access)).transpose().map_err(Failure::new)?;
         let api = api.flatten().map_or_else(|| api_listener(&path, access), Ok)?;
         let lent =
             |from: &mut Option<&mut Successor>, address| from.as_mut().and_then(|from| from.tcp(address));
         let (path, own) = (settings.takeover_socket(), Access { mode: 0o600, group: None });
-        let takeover = from.as_mut().map(|from| from.listener(&path)).transpose();
+        let takeover = from.as_mut().map(|from| from.listener(&path, own)).transpose();
         let takeover = takeover
             .map(Option::flatten)
             .and_then(|lent| lent.map_or_else(|| Listener::bind(&path, own), Ok));
@@ -77,8 +79,9 @@ impl Places {
         settings: &SwitchSettings,
     ) -> Result<(Server, Door), Box<dyn Error>> {
         let Self { mut api, tcp, mut takeover, lock } = self;
-        api.claim();
-        takeover.claim();
+        for claimed in [api.claim(), takeover.claim()] {
+            claimed.unwrap_or_else(|error| tracing::warn!("{error}"));
+        }
         let estate = Estate {
             api: Some((api.path().to_owned(), api.lend(), api.is_inherited())),
             tcp: tcp.as_ref().map(TcpListener::try_clone).transpose()?,

@@ -109,9 +109,15 @@ fn save_into_own(client: &Client) -> Result<String, Failure> {
         match client.expecting(tag).put_config(text.clone().into_bytes(), false) {
             Ok(_) => return Ok(format!("{shown} says what runs\n")),
             Err(ClientError::Refused { status: PRECONDITION_FAILED, .. }) => {}
-            Err(error) => {
+            Err(error) if is_answered(&error) => {
                 put_back(&file, &before, &text)?;
                 return Err(error.into());
+            }
+            // The daemon may have taken it, and keep no changes beside it any more.
+            Err(error) => {
+                return Err(Failure::new(format!(
+                    "{shown} says what runs, but whether the daemon knows is not known: {error}. `viaduct diff` tells"
+                )));
             }
         }
         put_back(&file, &before, &text)?;
@@ -119,6 +125,15 @@ fn save_into_own(client: &Client) -> Result<String, Failure> {
     Err(Failure::new(format!(
         "what runs changes faster than it can be written to {shown}, which is as it was; try again when it is quiet"
     )))
+}
+
+/// Whether the daemon did not do it, for sure.
+fn is_answered(error: &ClientError) -> bool {
+    match error {
+        ClientError::NotRunning(_) | ClientError::Denied { .. } => true,
+        ClientError::Refused { status, .. } => *status < 500,
+        ClientError::Silent(_) | ClientError::Broken { .. } => false,
+    }
 }
 
 /// Gives a file that has our text what it had before. What somebody else wrote meanwhile stays.

@@ -244,6 +244,9 @@ impl Controller {
                 Command::Stop => self.stopping = true,
             }
             self.stopwatch.stop(what, Instant::now());
+            if self.takeover.is_done {
+                return;
+            }
         }
     }
 
@@ -396,6 +399,10 @@ pub(super) fn unwatch(descriptor: &impl AsRawFd, ops: &mut EventOps) {
 
 impl MutEventSubscriber for Controller {
     fn process(&mut self, events: Events, ops: &mut EventOps) {
+        // Sockets are another process's, and what comes by them is for it: of the events that came together, none is served any more.
+        if self.takeover.is_done {
+            return;
+        }
         self.stopwatch.start(Instant::now());
         let token = Token::from_data(events.data());
         match token {
@@ -409,8 +416,10 @@ impl MutEventSubscriber for Controller {
             Some(Token::Refusals) => sandbox::tell_refusals(),
             None => {}
         }
-        self.tell_generation();
-        self.rearm();
+        if !self.takeover.is_done {
+            self.tell_generation();
+            self.rearm();
+        }
         self.stopwatch.stop(token.map_or("an event", Token::name), Instant::now());
     }
 

@@ -17,7 +17,7 @@ const REGIONS_USUAL: u64 = 4;
 const PER_INTERFACE: u64 = 4;
 
 /// Makes the limit as high as this process may; 1024, the usual one, is enough for some dozens of ports.
-pub(super) fn raise_limit() {
+pub(crate) fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {

@@ -1,17 +1,26 @@
 //! Devices of ports and uplinks, as they pass from one process to the next.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use viaduct_switch::PortIndex;
 
+use crate::config::Interface;
 use crate::control::controller::Controller;
 use crate::control::interface::{Attached, driver_name};
 use crate::dataplane::Signal;
 use crate::device::{self, DeviceKind, LentDevice};
+use crate::link::NamespaceId;
 use crate::takeover::{DeviceRecord, Line, Parcel, Record, TakeoverError};
 use crate::vhost_user::LentFile;
+
+/// The network namespace in which an interface is wanted now.
+fn namespace(interface: &Interface) -> Option<(u64, u64)> {
+    let path = interface.netns.as_deref().unwrap_or(Path::new("/proc/self/ns/net"));
+    NamespaceId::of(path).ok().map(NamespaceId::parts)
+}
 
 impl Controller {
     /// Takes all devices off the data path. Those that can pass to another process stay open, so that the kernel keeps what comes
@@ -46,6 +55,7 @@ impl Controller {
                 port: port.name.clone(),
                 interface: port.wanted.interface.name.clone(),
                 index: attached.index(),
+                namespace: namespace(&port.wanted.interface),
                 driver: driver_name(lent.kind).to_owned(),
                 ring: lent.ring.clone(),
             });
@@ -90,6 +100,7 @@ impl Controller {
         let is_same = port.wanted.bond.is_none()
             && port.wanted.interface.name == interface
             && port.link().is_none_or(|link| link.index == record.index)
+            && record.namespace.is_none_or(|found| Some(found) == namespace(&port.wanted.interface))
             && files.len() == usize::from(request.queues.unwrap_or(1));
         let Some(kind) = kind.filter(|_| is_same) else {
             return Err("the configuration wants another interface, driver or number of queues".to_owned());

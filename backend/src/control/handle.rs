@@ -407,7 +407,8 @@ impl Handle {
 
     /// Stops everything, tells the successor at the other end the rest, and ends if it goes on.
     pub(crate) fn hand_over(&self, line: Line) -> Result<Result<(), TakeoverError>, ControlGone> {
-        self.ask(|answer| Command::HandOver(HandOver::Switch { line, answer }))
+        // Whoever waits must not decide otherwise meanwhile, however long it takes.
+        self.ask_within(Duration::MAX, |answer| Command::HandOver(HandOver::Switch { line, answer }))
     }
 
     /// No successor comes: all is as before.

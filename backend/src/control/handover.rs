@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -65,6 +66,7 @@ impl Controller {
             HandOver::Offer(answer) => drop(answer.send(self.offer())),
             HandOver::Describe(answer) => drop(answer.send((self.describe(), self.tables()))),
             HandOver::Switch { line, answer } => drop(answer.send(self.hand_over(&line.within(LIMIT)))),
+            HandOver::GoOn if self.takeover.is_done => {}
             HandOver::GoOn => self.takeover = Takeover::default(),
         }
     }
@@ -93,7 +95,7 @@ impl Controller {
                 // It is told as a whole later.
                 continue;
             }
-            match told(&port.name, generation, &guest.session) {
+            match told((&port.name, &port.end.socket), generation, &guest.session) {
                 Ok(session) => {
                     parcels.extend(session);
                     self.takeover.told.insert(port.index, generation);
@@ -166,7 +168,8 @@ impl Controller {
                 let (port, bases) = (port.name.clone(), session.bases());
                 line.say(Record::Rings { port, generation, bases })?;
             } else {
-                let session = told(&port.name, generation, session).map_err(TakeoverError::Socket)?;
+                let names = (port.name.as_str(), port.end.socket.as_path());
+                let session = told(names, generation, session).map_err(TakeoverError::Socket)?;
                 session.iter().try_for_each(|parcel| line.send(parcel))?;
             }
         }
@@ -182,8 +185,8 @@ fn generation(connections: u64, session: &Session) -> u64 {
     (connections << 32) | (session.served() & 0xffff_ffff)
 }
 
-/// A session as records.
-fn told(port: &str, generation: u64, session: &Session) -> std::io::Result<Vec<Parcel>> {
+/// The session of a port with this name and socket as records.
+fn told((port, place): (&str, &Path), generation: u64, session: &Session) -> std::io::Result<Vec<Parcel>> {
     let Heritage { told, bases, unread, unread_files, unsent } = session.heritage()?;
     let socket: Arc<OwnedFd> = Arc::new(session.lend_socket()?);
     let (port, count) = (port.to_owned(), unread_files.len());
@@ -191,6 +194,7 @@ fn told(port: &str, generation: u64, session: &Session) -> std::io::Result<Vec<P
     let first = SessionRecord {
         port,
         generation,
+        socket: Some(place.to_owned()),
         is_more: false,
         is_last: false,
         requests: Vec::new(),
@@ -201,6 +205,7 @@ fn told(port: &str, generation: u64, session: &Session) -> std::io::Result<Vec<P
     };
     let more = SessionRecord {
         is_more: true,
+        socket: None,
         bases: Vec::new(),
         unread: Vec::new(),
         unread_files: 0,

@@ -83,6 +83,7 @@ use crate::vhost_user::PatchBay;
 
 pub use candidate::{Candidate, Source};
 pub use capture::{Capture, CaptureQuestion, Names};
+pub(crate) use descriptors::raise_limit as raise_descriptor_limit;
 pub use edit::PortEdit;
 pub use error::{ApplyError, RunError};
 pub use events::{EVENTS_MAX, Heard, Journal};

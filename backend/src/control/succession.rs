@@ -49,7 +49,8 @@ impl Controller {
         path: &Path,
         access: crate::vhost_user::Access,
     ) -> Result<Listener, SocketError> {
-        let lent = self.succession.as_mut().map(|successor| successor.listener(path)).transpose()?.flatten();
+        let lent =
+            self.succession.as_mut().map(|successor| successor.listener(path, access)).transpose()?.flatten();
         lent.map_or_else(|| Listener::bind(path, access), Ok)
     }
 
@@ -96,9 +97,11 @@ impl Controller {
     /// Makes sessions anew. One that is refused here ends, as the frontend then sees; but where this version lacks a feature, all stays
     /// with the incumbent.
     fn inherit(&mut self, sessions: Vec<SessionHeritage>, heirs: &mut Heirs) -> Result<(), TakeoverError> {
-        for SessionHeritage { port, generation, socket, heritage } in sessions {
+        for SessionHeritage { port, generation, place, socket, heritage } in sessions {
             let index = self.numbers.ports.get(&port);
             let found = index.and_then(|index| self.ports.get(*index));
+            // Another socket is another one's, whatever the port is called.
+            let found = found.filter(|found| place.is_none_or(|place| place == found.end.socket));
             let session = found.map(|found| {
                 let parts = (UnixStream::from(socket), found.limits(), found.disposal.clone());
                 Session::inherit(parts, found.ledger.clone(), heritage, &mut self.bay)
@@ -200,8 +203,10 @@ impl Controller {
     fn open_to_all(&mut self, ops: &mut EventOps) {
         let mut indices = Vec::new();
         for port in self.ports.iter_mut() {
-            if let Link::Server(listener) = &mut port.link {
-                listener.claim();
+            if let Link::Server(listener) = &mut port.link
+                && let Err(error) = listener.claim()
+            {
+                port.log.warn(format_args!("{error}"));
             }
             indices.push((port.index, matches!(port.link, Link::Server(_))));
         }
@@ -221,7 +226,7 @@ fn lacks_feature(error: &SessionEnd) -> bool {
         SessionEnd::Refused { refusal: Refusal::Device(error), .. } => {
             matches!(error, DeviceError::Features(_) | DeviceError::ProtocolFeatures(_))
         }
-        SessionEnd::Refused { refusal: Refusal::Unsupported | Refusal::NotNegotiated, .. } => true,
+        SessionEnd::Refused { refusal: Refusal::Unsupported, .. } => true,
         _ => false,
     }
 }

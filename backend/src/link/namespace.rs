@@ -24,6 +24,12 @@ impl NamespaceId {
         let metadata = std::fs::metadata(path)?;
         Ok(Self { device: metadata.dev(), inode: metadata.ino() })
     }
+
+    /// The file system and the file.
+    #[must_use]
+    pub const fn parts(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
 }
 
 /// Does `work` in the network namespace that the file at `namespace` names, or right here. Sockets and devices that it

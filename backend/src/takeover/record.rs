@@ -67,6 +67,10 @@ pub(crate) struct SessionRecord {
     /// More requests of the record before, and nothing else.
     #[serde(default)]
     pub(crate) is_more: bool,
+    /// The socket by which the frontend came, or at which it listens: whoever may use it is whose session it is. Not told by an incumbent that
+    /// does not know it.
+    #[serde(default)]
+    pub(crate) socket: Option<PathBuf>,
     /// The session is whole with this record.
     pub(crate) is_last: bool,
     /// What the frontend told.
@@ -100,6 +104,9 @@ pub(crate) struct DeviceRecord {
     /// The interface's name, and its number.
     pub(crate) interface: String,
     pub(crate) index: u32,
+    /// Its network namespace, as the file system and the file that name it.
+    #[serde(default)]
+    pub(crate) namespace: Option<(u64, u64)>,
     /// How it is driven, as `driver` in the configuration.
     pub(crate) driver: String,
     /// What the kernel's ring of frames looks like, where there is one, and each queue's next slot.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::record::{DeviceRecord, LearnedRecord, Record, SessionRecord};
 use super::{Line, SOCKET, TakeoverError};
-use crate::vhost_user::{Heritage, Listener, SocketError, Told};
+use crate::vhost_user::{Access, Heritage, Listener, SocketError, Told};
 
 /// How long the incumbent may take for a record: it goes on when it has heard nothing for a second.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -34,6 +34,8 @@ pub struct Successor {
 pub(crate) struct SessionHeritage {
     pub(crate) port: String,
     pub(crate) generation: u64,
+    /// The path of the socket by which the frontend came.
+    pub(crate) place: Option<PathBuf>,
     pub(crate) socket: OwnedFd,
     pub(crate) heritage: Heritage<OwnedFd>,
 }
@@ -86,9 +88,9 @@ impl Successor {
     ///
     /// # Errors
     /// It cannot be examined.
-    pub fn listener(&mut self, path: &Path) -> Result<Option<Listener>, SocketError> {
+    pub fn listener(&mut self, path: &Path, access: Access) -> Result<Option<Listener>, SocketError> {
         let lent = self.listeners.remove(path);
-        lent.map(|(socket, is_managed)| Listener::lent(socket, path, is_managed)).transpose()
+        lent.map(|(socket, is_managed)| Listener::lent(socket, path, is_managed, access)).transpose()
     }
 
     /// The API's socket of TCP, if it is this one.
@@ -160,7 +162,7 @@ impl Inheritance {
     fn add_session(&mut self, record: SessionRecord, files: Vec<OwnedFd>) -> Result<(), TakeoverError> {
         let lacks = || TakeoverError::Garbage("a session without its files".to_owned());
         let mut files = files.into_iter();
-        let SessionRecord { port, generation, is_more, is_last, requests, .. } = record;
+        let SessionRecord { port, generation, socket: place, is_more, is_last, requests, .. } = record;
         let SessionRecord { bases, unread, unread_files, unsent, .. } = record;
         let mut session = match (self.partial.take(), is_more) {
             (Some(partial), true) if partial.port == port => partial,
@@ -168,7 +170,7 @@ impl Inheritance {
                 let socket = files.next().ok_or_else(lacks)?;
                 let unread_files: Vec<OwnedFd> = files.by_ref().take(unread_files).collect();
                 let heritage = Heritage { told: Vec::new(), bases, unread, unread_files, unsent };
-                SessionHeritage { port, generation, socket, heritage }
+                SessionHeritage { port, generation, place, socket, heritage }
             }
             _ => return Err(TakeoverError::Garbage("a session that is not whole".to_owned())),
         };

@@ -120,7 +120,8 @@ impl Device {
         if self.features() != 0 {
             tell(FrontendReq::SET_FEATURES, &[self.features()]);
         }
-        if let Some(mtu) = self.mtu() {
+        // A frontend may have told more than it stands by now.
+        if let Some(mtu) = self.mtu().filter(|_| self.has(Protocol::MTU)) {
             tell(FrontendReq::NET_SET_MTU, &[u64::from(mtu)]);
         }
         told.extend(self.told_memory());
@@ -149,7 +150,7 @@ impl Device {
             let words: Vec<u64> = std::iter::once(count).chain(specs).collect();
             told.push(Told::new(FrontendReq::SET_MEM_TABLE, &words, regions.iter().map(file).collect()));
         }
-        if let Some(log) = self.log() {
+        if let Some(log) = self.log().filter(|_| self.has(Protocol::LOG_SHMFD)) {
             let RegionSpec { size, file_offset, .. } = log.spec();
             let files = vec![LentFile::Log(Arc::clone(log))];
             told.push(Told::new(FrontendReq::SET_LOG_BASE, &[size, file_offset], files));

@@ -113,8 +113,8 @@ pub struct Listener {
     identity: (u64, u64),
     /// Somebody else made it, and keeps it.
     inherited: bool,
-    /// Another process has it, too: it goes on when this one lets go of it.
-    is_lent: bool,
+    /// Another process has it, too: it goes on when this one lets go of it. Who may use it once it is this one's own.
+    lent: Option<Access>,
 }
 
 impl Listener {
@@ -142,7 +142,7 @@ impl Listener {
             std::fs::symlink_metadata(path).map_err(|error| identity.failed("examine the socket", error))?;
         let identity = (metadata.dev(), metadata.ino());
         let socket = Arc::new(socket);
-        Ok(Self { socket, path: path.to_owned(), identity, inherited: false, is_lent: false })
+        Ok(Self { socket, path: path.to_owned(), identity, inherited: false, lent: None })
     }
 
     /// Takes a socket that the service manager made, which listens at `path` already and goes on when this is dropped.
@@ -163,7 +163,7 @@ impl Listener {
             std::fs::symlink_metadata(path).map_err(|error| at.failed("examine the socket", error))?;
         let identity = (metadata.dev(), metadata.ino());
         let socket = Arc::new(socket);
-        Ok(Self { socket, path: path.to_owned(), identity, inherited: true, is_lent: false })
+        Ok(Self { socket, path: path.to_owned(), identity, inherited: true, lent: None })
     }
 
     /// A socket that another process lent, which listens at `path` already. It stays when this is dropped, until [`Listener::claim`], and also
@@ -171,16 +171,19 @@ impl Listener {
     ///
     /// # Errors
     /// The path cannot be examined.
-    pub fn lent(socket: OwnedFd, path: &Path, inherited: bool) -> Result<Self, SocketError> {
+    pub fn lent(socket: OwnedFd, path: &Path, inherited: bool, access: Access) -> Result<Self, SocketError> {
         let metadata = std::fs::symlink_metadata(path)
             .map_err(|error| Identity::of(path).failed("examine the socket", error))?;
         let (socket, identity) = (Arc::new(socket.into()), (metadata.dev(), metadata.ino()));
-        Ok(Self { socket, path: path.to_owned(), identity, inherited, is_lent: true })
+        Ok(Self { socket, path: path.to_owned(), identity, inherited, lent: Some(access) })
     }
 
-    /// The socket is this process's own from now on.
-    pub fn claim(&mut self) {
-        self.is_lent = false;
+    /// The socket is this process's own from now on, and who may use it is what this one's configuration says.
+    ///
+    /// # Errors
+    /// The system refused that; it is this process's own nevertheless.
+    pub fn claim(&mut self) -> Result<(), SocketError> {
+        self.lent.take().map_or(Ok(()), |access| self.set_access(access))
     }
 
     /// Whether somebody else made it, and keeps it.
@@ -248,7 +251,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self.inherited || self.is_lent {
+        if self.inherited || self.lent.is_some() {
             return;
         }
         if self.is_ours() {

@@ -191,7 +191,8 @@ fn comes_back(browser: &mut Browser, console: &Console, daemon: &mut Daemon) {
     browser.until("the state, in a tab that had the token", &health("live"));
     browser.open(&console.url.replace("token=", "token=0"));
     browser.until("where to get the token", &health("viaduct console"));
-    browser.open(&console.url);
+    // The right address in the same tab: only what is behind # is another one.
+    browser.evaluate(&format!("setTimeout(() => {{ location.href = '{}'; }}), 0", console.url));
     browser.until("the state", &health("live"));
     daemon.kill();
     browser.until("that the daemon is gone", &health("no daemon listens"));
@@ -332,6 +333,14 @@ fn limits(browser: &mut Browser, daemon: &Daemon) {
     browser.click("dialog[open] .apply");
     browser.until("that it is done", &format!("{DIALOG}.innerText.includes('Done: configuration 2 runs.')"));
     assert_eq!(table(daemon, "qos.gold"), lines.replace("80mbit", "40mbit"));
+    // The way back is a change, too.
+    browser.type_into("dialog[open] textarea", &lines);
+    assert_eq!(browser.evaluate(&format!("{DIALOG}.querySelector('.apply').disabled")), true);
+    browser.click("dialog[open] .preview");
+    browser.until(
+        "the difference to what runs now",
+        &format!("/~ qos gold.*40mbit.*80mbit/.test({DIALOG}.querySelector('.changes')?.textContent)"),
+    );
     browser.press("Escape");
 }
 
@@ -348,7 +357,7 @@ fn groups(browser: &mut Browser, daemon: &Daemon) {
     browser.click("dialog[open] .preview");
     browser.until(
         "that somebody else was faster",
-        &format!("{DIALOG}.innerText.includes('Somebody else changed the configuration')"),
+        &format!("{DIALOG}.innerText.includes('somebody else changed the configuration')"),
     );
     let problems = browser.problems();
     assert!(problems.len() == 1 && problems[0].contains("412"), "{problems:?}");

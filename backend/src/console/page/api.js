@@ -12,12 +12,13 @@ export class Refused extends Error {
   }
 }
 
-/** Takes the token out of the address, where it could be seen, and keeps it for this tab. */
+/** Takes the token out of the address, where it could be seen, and keeps it for this tab; says whether there was one. */
 export function takeToken() {
   const said = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (said === null) return;
+  if (said === null) return false;
   sessionStorage.setItem(STORE, said);
   history.replaceState(null, "", location.pathname);
+  return true;
 }
 
 function head(tag) {

@@ -105,8 +105,14 @@ async function pause(least, milliseconds) {
   while (!isStale && performance.now() < end) await rest(50);
 }
 
+/** Another address of a console, opened in this tab: only what is behind `#` differs, so the browser does not load the page anew. */
+function renew() {
+  if (takeToken()) location.reload();
+}
+
 async function start() {
   takeToken();
+  addEventListener("hashchange", renew);
   context.about = await ask("GET", "/about.json");
   add("map", "Map", new MapView(context));
   add("ports", "Ports", new PortsView(context));

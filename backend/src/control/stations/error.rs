@@ -12,6 +12,11 @@ pub enum StationError {
     /// Nobody is there to do it.
     #[error(transparent)]
     ControlGone(#[from] ControlGone),
+    /// A new process is about to take over, and would not know of it.
+    #[error(
+        "a new process is about to take over; nothing was changed. Ask again, in a second or two: it will answer"
+    )]
+    TakeoverUnderWay,
     /// The table is another one than its sender has seen.
     #[error(
         "the network's stations have generation {running}, which is not the expected one; nothing was changed. Read them again \

@@ -63,6 +63,9 @@ pub struct FeedRequest {
 impl Controller {
     /// Changes stations that are fed, all or nothing.
     pub(super) fn feed(&mut self, request: FeedRequest) -> Result<Fed, StationError> {
+        if self.takeover.is_under_way {
+            return Err(StationError::TakeoverUnderWay);
+        }
         let network = request.network.clone();
         let planned = self.feeds.plan(&self.config, request)?;
         self.check_vteps(&network, &planned.steps)?;
