@@ -14,12 +14,13 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use viaduct::ring::{Burst, ReceiveRing, TransmitRing};
-use viaduct_switch::Nanos;
+use viaduct_switch::{Nanos, Switch, WorkerState};
 
 use self::gateway::Way;
 use self::path::{Obstacle, Path};
 use self::stream::Stream;
 use self::support::{BURST, Count, Guest, Layout, port, switch};
+use self::tenants::Kind;
 
 #[path = "support/gateway.rs"]
 mod gateway;
@@ -28,6 +29,8 @@ mod path;
 #[path = "support/stream.rs"]
 mod stream;
 mod support;
+#[path = "support/tenants.rs"]
+mod tenants;
 #[path = "support/tunnel.rs"]
 mod tunnel;
 
@@ -38,7 +41,7 @@ const ROUNDS: u32 = 400;
 const FLOWS: u8 = 16;
 
 /// What is counted: a name, and a function that runs it through [`counted`].
-const PARTS: [(&str, fn()); 28] = [
+const PARTS: [(&str, fn()); 32] = [
     ("split_ring_read_64", || ring_read(Layout::Split, 64)),
     ("split_ring_read_1518", || ring_read(Layout::Split, 1518)),
     ("split_ring_write_64", || ring_write(Layout::Split, 64)),
@@ -48,6 +51,10 @@ const PARTS: [(&str, fn()); 28] = [
     ("decide_new_flow", decide_new_flow),
     ("decide_new_source", decide_new_source),
     ("decide_flood_8_ports", decide_flood),
+    ("decide_established_same_flow", || decide_established(1, Kind::Datagram)),
+    ("decide_established_64_flows", || decide_established(64, Kind::Datagram)),
+    ("decide_established_64_flows_of_tcp", || decide_established(64, Kind::Segment)),
+    ("decide_opening", decide_opening),
     ("decide_routed", || decide_by_gateway(Way::Routed)),
     ("decide_masqueraded", || decide_by_gateway(Way::Masqueraded)),
     ("split_ring_to_ring_64", || ring_to_ring(Layout::Split)),
@@ -180,6 +187,41 @@ fn decide_new_source() {
 /// Broadcasts to seven other ports.
 fn decide_flood() {
     decide(8, FLOWS, |_, head| head[..6].fill(0xff));
+}
+
+/// Bursts of so many established connections in turn, between two guests that are guarded and in groups.
+fn decide_established(flows: u32, kind: Kind) {
+    let heads: Vec<_> = (0..flows).map(|flow| tenants::packet(0, flow, kind, 0x18)).collect();
+    decide_for_tenants(tenants::switch(flows, kind), |number| heads[(number % flows) as usize]);
+}
+
+/// Each frame opens another connection, for which one that nobody answered gives way.
+fn decide_opening() {
+    decide_for_tenants(tenants::switch(0, Kind::Datagram), |number| {
+        tenants::packet(0, number, Kind::Datagram, 0)
+    });
+}
+
+/// Decides about bursts of what `head` makes of each frame's number.
+fn decide_for_tenants((switch, state): (Switch, WorkerState), head: impl Fn(u32) -> [u8; 64]) {
+    let mut guest = Guest::sender(Layout::Split, 64, 1);
+    let mut ring = TransmitRing::new(guest.core(), 12, port(0));
+    let mut burst = Burst::new(port(0));
+    guest.offer();
+    ring.read(&mut burst).unwrap();
+    rounds(
+        &mut (state, burst),
+        |(_, burst), round| {
+            for (number, frame) in (round * u32::from(BURST)..).zip(burst.parts().0) {
+                frame.head.bytes_mut().copy_from_slice(&head(number));
+            }
+        },
+        |(state, burst)| {
+            let mut count = Count(0);
+            switch.process(state, Nanos(1_000_000), burst.parts().0, &mut count);
+            assert_eq!(count.0, u64::from(BURST));
+        },
+    );
 }
 
 /// The same few flows by a gateway, each of which was seen in this second.

@@ -248,6 +248,7 @@ impl Switch {
             suppression: self.suppression.get().filter(|_| policy.has_suppression()),
             paths,
             verifies,
+            mismatched: 0,
         };
         let mut run = Run {
             commit,
@@ -264,9 +265,7 @@ impl Switch {
         };
         debug_assert!(burst.iter().all(|frame| frame.meta.source == source), "a burst comes from one port");
         run.burst(burst, guard, policed);
-        if verifies {
-            run.counted.mismatched += run.commit.paths.take_mismatched();
-        }
+        run.counted.mismatched += run.commit.take_mismatched();
         let refused = policed.iter().filter(|refused| **refused).count();
         flow_counters.add(burst.len() - refused, &run.counted);
         self.counters.port(source).add_entered(run.commit.tally);

@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use super::index::Place;
+use super::index::{BUCKETS, Place};
 use super::tuple::Kind;
 use super::{Conntrack, Direction, Tuple};
 use crate::ids::NetworkIndex;
@@ -37,18 +37,28 @@ impl Conntrack {
     }
 
     /// Loads what a look-up of each of a burst's packets will need, and notes where it stands. Changes nothing but the
-    /// hints.
-    pub fn look_ahead(&self, hints: &mut [Hint]) {
-        let places = hints.iter().filter_map(|hint| hint.place);
-        black_box(places.fold(0, |sum, place| sum ^ self.index.touch(place)));
-        for hint in hints.iter_mut() {
-            hint.candidate = hint.place.and_then(|place| self.index.candidates(place).next());
+    /// hints. Says whether there may be packets of no connection among them.
+    pub fn look_ahead(&self, hints: &mut [Hint]) -> bool {
+        let mut has_open = true;
+        for bucket in BUCKETS {
+            if !has_open {
+                break;
+            }
+            let open = hints.iter().filter_map(Hint::open);
+            black_box(open.fold(0, |sum, place| sum ^ self.index.touch(place, bucket)));
+            has_open = false;
+            for hint in hints.iter_mut() {
+                let Some(place) = hint.open() else { continue };
+                hint.candidate = self.index.candidate(place, bucket);
+                has_open |= hint.candidate.is_none();
+            }
         }
         let entries = hints.iter().filter_map(|hint| hint.candidate);
         black_box(entries.fold(0, |sum, (number, _)| {
             let entry = self.entry(number);
             sum ^ entry.front.touch() ^ entry.back.touch()
         }));
+        has_open
     }
 
     /// The same for packets of network `zone` that will open connections, as far as the hints tell: loads where
@@ -58,12 +68,21 @@ impl Conntrack {
         zone: NetworkIndex,
         packets: impl Iterator<Item = (&'a Packet, &'a Hint)>,
     ) {
-        let new = packets.filter(|(_, hint)| hint.place.is_some() && hint.candidate.is_none());
+        let new = packets.filter(|(_, hint)| hint.open().is_some());
         black_box(new.fold(0, |sum, (packet, _)| match Tuple::of(zone, packet) {
             Ok(Kind::Flow(tuple)) => {
-                sum ^ self.index.touch(self.index.place(tuple.reversed().hash(&self.hasher)))
+                let place = self.index.place(tuple.reversed().hash(&self.hasher));
+                BUCKETS.into_iter().fold(sum, |sum, bucket| sum ^ self.index.touch(place, bucket))
             }
             _ => sum,
         }));
+    }
+}
+
+impl Hint {
+    /// Where to look for a connection that was not found yet.
+    #[inline]
+    fn open(&self) -> Option<Place> {
+        self.place.filter(|_| self.candidate.is_none())
     }
 }

@@ -6,6 +6,7 @@ use super::Direction;
 use super::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use super::atomic::{AtomicU32, AtomicU64, fence};
 use super::state::Word;
+use super::timeouts::SHORTEST_S;
 use super::tuple::Tuple;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::packet::Address;
@@ -180,6 +181,16 @@ impl Front {
         [opener, responder.and_then(|port| PortIndex::new(usize::try_from(port).ok()?))]
     }
 
+    /// Whether the rules of `port` vouch for the connection, as those of the side that opened it (0), or of the other one (1).
+    #[inline]
+    pub(super) fn is_vouched(&self, role: usize, port: PortIndex) -> bool {
+        let (identity, port) = (self.identity.load(Relaxed), u64::from(port.raw()));
+        match role {
+            0 => identity & (OPENER_VOUCHES | 0xfff << PORT_SHIFT) == OPENER_VOUCHES | port << PORT_SHIFT,
+            _ => identity >> RESPONDER_SHIFT & 0x1fff == port + 1,
+        }
+    }
+
     /// Notes whose rules vouch for the connection; an opener that does holds it from now on. Only by who holds the lock.
     pub(super) fn set_vouchers(&self, [opener, responder]: [Option<PortIndex>; 2]) {
         let mut identity = self.identity.load(Relaxed) & !VOUCHERS;
@@ -263,7 +274,9 @@ impl Back {
     /// Whether nothing was heard for longer than its state allows.
     #[inline]
     pub(super) fn is_over(&self, word: Word, now_s: u32) -> bool {
-        now_s.saturating_sub(self.heard_s()) > word.timeout_s()
+        let idle_s = now_s.saturating_sub(self.heard_s());
+        // Of nearly all that is asked about somebody was heard a moment ago.
+        idle_s > SHORTEST_S && idle_s > word.timeout_s()
     }
 }
 

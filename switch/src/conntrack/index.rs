@@ -14,9 +14,19 @@ const BUCKET_LOAD: usize = 12;
 /// The most entries that a slot can name.
 pub(super) const ENTRIES_MAX: usize = 1 << 22;
 
+/// As long as so many slots of a tuple's first bucket are free it stands there, so that most look-ups end with one line; behind that,
+/// where there are more of them.
+const FIRST_SLOTS_FREE: usize = 5;
+
+/// The buckets of a place, in the order in which they are looked through.
+pub(super) const BUCKETS: [usize; 2] = [0, 1];
+
 const OCCUPIED: u32 = 1 << 31;
 const TAG_SHIFT: u32 = 23;
 const DIRECTION: u32 = 1 << 22;
+
+/// By what a look-up tells slots apart.
+const TAGGED: u32 = OCCUPIED | 0xff << TAG_SHIFT;
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -53,15 +63,21 @@ impl Index {
     /// The entries that may be the place's tuple's, with its direction.
     #[inline]
     pub(super) fn candidates(&self, place: Place) -> impl Iterator<Item = (u32, Direction)> {
-        const TAGGED: u32 = OCCUPIED | 0xff << TAG_SHIFT;
         let slots = place.buckets.into_iter().flat_map(|bucket| &self.0[bucket].0);
         slots.map(|slot| slot.load(Acquire)).filter(move |slot| slot & TAGGED == place.tag).map(parts)
     }
 
-    /// Loads the place's buckets.
+    /// The first of them that stands in this one of [`BUCKETS`].
     #[inline]
-    pub(super) fn touch(&self, place: Place) -> u32 {
-        place.buckets.into_iter().fold(0, |sum, bucket| sum ^ self.0[bucket].0[0].load(Relaxed))
+    pub(super) fn candidate(&self, place: Place, bucket: usize) -> Option<(u32, Direction)> {
+        let slots = self.0[place.buckets[bucket]].0.iter().map(|slot| slot.load(Acquire));
+        slots.into_iter().find(|slot| slot & TAGGED == place.tag).map(parts)
+    }
+
+    /// Loads this one of the place's [`BUCKETS`].
+    #[inline]
+    pub(super) fn touch(&self, place: Place, bucket: usize) -> u32 {
+        self.0[place.buckets[bucket]].0[0].load(Relaxed)
     }
 
     /// All entries in the place's buckets.
@@ -70,12 +86,13 @@ impl Index {
         slots.map(|slot| slot.load(Acquire)).filter(|slot| slot & OCCUPIED != 0).map(|slot| parts(slot).0)
     }
 
-    /// Puts an entry in, into the emptier bucket; says whether there was room.
+    /// Puts an entry in; says whether there was room.
     pub(super) fn insert(&self, place: Place, entry: u32, direction: Direction) -> bool {
         let number = place.tag | entry | if direction == Direction::Reply { DIRECTION } else { 0 };
         let free = |bucket: usize| self.0[bucket].0.iter().filter(|slot| slot.load(Relaxed) == 0).count();
         let [first, second] = place.buckets;
-        let order = if free(second) > free(first) { [second, first] } else { [first, second] };
+        let is_first = free(first) >= FIRST_SLOTS_FREE || free(first) >= free(second);
+        let order = if is_first { [first, second] } else { [second, first] };
         let mut slots = order.into_iter().flat_map(|bucket| &self.0[bucket].0);
         slots.any(|slot| slot.compare_exchange(0, number, AcqRel, Relaxed).is_ok())
     }

@@ -255,7 +255,7 @@ impl Conntrack {
         let tuples =
             [Direction::Original, Direction::Reply].map(|way| self.fronts[number as usize].tuple(way));
         let places = tuples.into_iter().flatten().map(|tuple| self.index.place(tuple.hash(&self.hasher)));
-        places.fold(0, |sum, place| sum ^ self.index.touch(place))
+        places.fold(0, |sum, place| sum ^ self.index.touch(place, 0) ^ self.index.touch(place, 1))
     }
 
     /// Gives the entry to the connection.

@@ -20,3 +20,15 @@ pub const QUERY_S: u32 = 60;
 
 /// Protocols of which nothing is known but the addresses: Linux's ten minutes, since no standard says anything.
 pub const OTHER_S: u32 = 600;
+
+/// No connection ends sooner after its last packet.
+pub(super) const SHORTEST_S: u32 = QUERY_S;
+
+const _: () = {
+    let others = [TCP_ESTABLISHED_S, TCP_TRANSITORY_S, DATAGRAM_REPLIED_S, DATAGRAM_UNREPLIED_S, OTHER_S];
+    let mut at = 0;
+    while at < others.len() {
+        assert!(SHORTEST_S <= others[at]);
+        at += 1;
+    }
+};

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::Invalid;
 use crate::ids::NetworkIndex;
-use crate::packet::{Address, IcmpMessage, Packet, Quote, QuotedTransport, Transport, number};
+use crate::packet::{Address, IcmpMessage, Packet, Ports, Quote, QuotedTransport, Transport, number};
 
 /// One direction of a connection as its packets show it. For ICMP requests and replies the first port is the id and the
 /// second the type; for protocols without ports both are 0.
@@ -62,25 +62,31 @@ impl Tuple {
         })
     }
 
-    /// What `packet` of network `zone` is.
+    /// The tuple of a packet of network `zone` with these ports.
     #[inline]
-    pub(super) fn of(zone: NetworkIndex, packet: &Packet) -> Result<Kind, Invalid> {
-        let with = |ports: (u16, u16)| Self {
+    pub(super) fn with_ports(zone: NetworkIndex, packet: &Packet, ports: Ports) -> Self {
+        Self {
             zone,
             source: packet.source,
             destination: packet.destination,
             protocol: packet.protocol,
-            source_port: ports.0,
-            destination_port: ports.1,
-        };
-        match packet.transport {
-            Transport::Tcp(tcp) => Ok(Kind::Flow(with((tcp.ports.source, tcp.ports.destination)))),
-            Transport::Ports(ports) => Ok(Kind::Flow(with((ports.source, ports.destination)))),
-            Transport::Other => Ok(Kind::Flow(with((0, 0)))),
+            source_port: ports.source,
+            destination_port: ports.destination,
+        }
+    }
+
+    /// What `packet` of network `zone` is.
+    #[inline]
+    pub(super) fn of(zone: NetworkIndex, packet: &Packet) -> Result<Kind, Invalid> {
+        let with = |source, destination| Self::with_ports(zone, packet, Ports { source, destination });
+        match &packet.transport {
+            Transport::Tcp(tcp) => Ok(Kind::Flow(Self::with_ports(zone, packet, tcp.ports))),
+            Transport::Ports(ports) => Ok(Kind::Flow(Self::with_ports(zone, packet, *ports))),
+            Transport::Other => Ok(Kind::Flow(with(0, 0))),
             Transport::Fragment => Err(Invalid::LaterFragment),
             Transport::Icmp(icmp) => match icmp.message {
-                IcmpMessage::Request(id) => Ok(Kind::Flow(with((id, icmp.kind.into())))),
-                IcmpMessage::Reply(id) => Ok(Kind::Reply(with((id, icmp.kind.into())))),
+                IcmpMessage::Request(id) => Ok(Kind::Flow(with(id, icmp.kind.into()))),
+                IcmpMessage::Reply(id) => Ok(Kind::Reply(with(id, icmp.kind.into()))),
                 IcmpMessage::Error(quote) => Self::of_quote(zone, packet, &quote),
                 IcmpMessage::Neighbour(_) | IcmpMessage::Other => Ok(Kind::Untracked),
             },

@@ -1,7 +1,7 @@
 //! What groups are not asked about, because without it there would be no network to filter: finding one's neighbours,
 //! one's router and one's own address.
 
-use super::guard::{icmpv6, icmpv6_type, is_dhcp_client, is_dhcp_server};
+use super::guard::{icmpv6, icmpv6_type, is_dhcp_client, is_dhcp_server, udp};
 use super::rule::Direction;
 use crate::packet::{Address, Contents, Packet};
 
@@ -30,6 +30,12 @@ pub fn is_essential(contents: &Contents, direction: Direction, origin: Origin) -
         (Contents::Ip(packet), Direction::Ingress) => is_essential_to(packet, origin),
         (Contents::Ip(packet), Direction::Egress) => is_essential_from(packet),
     }
+}
+
+/// Whether a packet with ports may be essential: a short cut past asking in which direction it goes.
+#[inline]
+pub(crate) fn may_be_essential(packet: &Packet) -> bool {
+    udp(packet).is_some_and(|udp| matches!(udp.destination, 67 | 68 | 546 | 547))
 }
 
 fn is_essential_to(packet: &Packet, origin: Origin) -> bool {

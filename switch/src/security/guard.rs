@@ -9,10 +9,10 @@
 //! A port without addresses of its own is held to its MAC address alone, and to all that needs no address to be known.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::port::PortSecurity;
-use super::prefix::Prefix;
+use super::prefix::{Family, Prefix};
 use crate::decision::address_at;
 use crate::drops::DropReason;
 use crate::frame::Frame;
@@ -38,6 +38,10 @@ pub(super) mod icmpv6 {
 
 /// ICMP's router advertisement (RFC 1256, 3).
 const ICMP_ROUTER_ADVERTISEMENT: u8 = 9;
+
+/// The ports at which clients of DHCP wait (RFC 2131, 4.1; RFC 8415, 7.2).
+const DHCP_CLIENT: u16 = 68;
+const DHCPV6_CLIENT: u16 = 546;
 
 /// Why a guarded port may not send a frame; the sentences are [`DropReason`]'s.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -82,8 +86,27 @@ impl From<SourceError> for DropReason {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Binding {
     mac: MacAddress,
-    /// `None`: any.
-    prefix: Option<Prefix>,
+    /// The addresses: those with these bits where the mask has ones. Without ones, any.
+    bits: u128,
+    mask: u128,
+    /// Whether these are of IPv6 alone: a short prefix holds where addresses of IPv4 stand ([`Address`]), too.
+    is_v6: bool,
+}
+
+impl Binding {
+    /// `prefix` is `None` for any address.
+    fn new(mac: MacAddress, prefix: Option<Prefix>) -> Self {
+        let Some(prefix) = prefix else { return Self { mac, bits: 0, mask: 0, is_v6: false } };
+        let behind = u32::from(prefix.family().bits() - prefix.length());
+        let mask = u128::MAX.checked_shl(behind).unwrap_or(0);
+        let bits = Address::from(prefix.address()).to_bits() & mask;
+        Self { mac, bits, mask, is_v6: prefix.family() == Family::Ipv6 }
+    }
+
+    #[inline]
+    fn has(&self, address: Address) -> bool {
+        address.to_bits() & self.mask == self.bits && !(self.is_v6 && address.is_v4())
+    }
 }
 
 /// What a guarded port may send.
@@ -103,7 +126,7 @@ impl SourceGuard {
         let stated: BTreeSet<_> = own.chain(pairs).chain(any).collect();
         let macs: BTreeSet<_> = stated.iter().map(|(mac, _)| *mac).chain([port.mac]).collect();
         let local = macs.into_iter().map(|mac| (mac, Some(Prefix::host(link_local(mac).into()))));
-        let bindings = stated.iter().copied().chain(local).map(|(mac, prefix)| Binding { mac, prefix });
+        let bindings = stated.iter().copied().chain(local).map(|(mac, prefix)| Binding::new(mac, prefix));
         Self { bindings: bindings.collect(), trusted: port.trusted }
     }
 
@@ -114,6 +137,25 @@ impl SourceGuard {
     /// What the frame pretends.
     #[inline]
     pub fn check(&self, source: MacAddress, contents: &Contents) -> Result<(), SourceError> {
+        match contents {
+            Contents::Ip(packet) if self.is_plainly_own(source, packet) => Ok(()),
+            _ => self.check_all(source, contents),
+        }
+    }
+
+    /// Whether it is what most packets are: from the port's own addresses, by a protocol in which nobody claims anything else. What is
+    /// not may still be allowed.
+    #[inline]
+    fn is_plainly_own(&self, source: MacAddress, packet: &Packet) -> bool {
+        let is_harmless = match packet.transport {
+            Transport::Tcp(_) => true,
+            Transport::Ports(ports) => !matches!(ports.destination, DHCP_CLIENT | DHCPV6_CLIENT),
+            _ => false,
+        };
+        is_harmless && !is_unspecified(packet.source) && self.has(source, packet.source)
+    }
+
+    fn check_all(&self, source: MacAddress, contents: &Contents) -> Result<(), SourceError> {
         if !self.has_mac(source) {
             return Err(SourceError::Mac);
         }
@@ -146,10 +188,7 @@ impl SourceGuard {
 
     #[inline]
     fn has(&self, mac: MacAddress, address: Address) -> bool {
-        let address = IpAddr::from(address);
-        self.bindings
-            .iter()
-            .any(|binding| binding.mac == mac && binding.prefix.is_none_or(|prefix| prefix.contains(address)))
+        self.bindings.iter().any(|binding| binding.mac == mac && binding.has(address))
     }
 
     /// RFC 826; RFC 5227, 1.1: a probe has the sender 0.0.0.0. One for somebody else's address would keep him from it
@@ -257,7 +296,7 @@ pub(super) fn is_dhcp_client(packet: &Packet) -> bool {
 
 /// From a server's port to a client's.
 pub(super) fn is_dhcp_server(packet: &Packet) -> bool {
-    let ports = if packet.source.is_v4() { (67, 68) } else { (547, 546) };
+    let ports = if packet.source.is_v4() { (67, DHCP_CLIENT) } else { (547, DHCPV6_CLIENT) };
     udp(packet).is_some_and(|udp| (udp.source, udp.destination) == ports)
 }
 

@@ -52,6 +52,7 @@ mod tests;
 mod trie;
 
 pub use control::{Group, SecurityControl};
+pub(crate) use essential::may_be_essential;
 pub use essential::{Origin, is_essential};
 pub use guard::{SourceError, SourceGuard};
 pub use policy::{Match, SecurityPolicy, Tracking, Verdict};

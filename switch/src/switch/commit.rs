@@ -45,8 +45,10 @@ pub(super) struct Commit<'a, E> {
     pub(super) suppression: Option<&'a Suppression>,
     /// Ways that packets went.
     pub(super) paths: &'a mut Paths,
-    /// Whether each of those is found out anew, and compared.
+    /// Whether each of those, and what is known of connections, is found out anew, and compared.
     pub(super) verifies: bool,
+    /// Connections of which something else was found out then.
+    pub(super) mismatched: u32,
 }
 
 impl<E> Commit<'_, E> {
@@ -86,6 +88,23 @@ impl<E> Commit<'_, E> {
         self.tally.received(frame.meta.length);
         self.learned = None;
         self.route(slot, frame, network);
+    }
+
+    /// How often in this burst something else was found out than what was known.
+    #[inline]
+    pub(super) fn take_mismatched(&mut self) -> u32 {
+        if self.verifies { self.paths.take_mismatched() + self.mismatched } else { 0 }
+    }
+
+    /// Lets a frame leave that teaches nothing, if security groups allow it.
+    #[inline(always)]
+    pub(super) fn ask<P>(&mut self, slot: usize, frame: &Frame<P>, to: PortIndex)
+    where
+        E: Egress<P>,
+    {
+        self.tally.received(frame.meta.length);
+        self.learned = None;
+        self.judge(slot, frame, to);
     }
 
     /// Counts a frame that is not delivered, and tells whoever listens.

@@ -28,6 +28,14 @@ pub(super) enum Reading {
     Unreadable(DropReason),
 }
 
+impl Reading {
+    /// What is read of a head that is no plain packet's.
+    #[inline(never)]
+    fn with_care<P>(frame: &Frame<P>) -> Self {
+        Contents::of(frame).map_or_else(Self::Unreadable, Self::Read)
+    }
+}
+
 /// A plain packet that the gateway gets, and its path, which was looked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plain {
@@ -78,9 +86,9 @@ impl Readings {
             if !is_wanted || is_tag_at(frame.head.bytes(), TYPE_FIELD) {
                 return Reading::Unread;
             }
-            match Contents::of(frame) {
-                Ok(contents) => Reading::Read(contents),
-                Err(reason) => Reading::Unreadable(reason),
+            match Packet::plain_of(frame) {
+                Some(packet) => Reading::Read(Contents::Ip(packet)),
+                None => Reading::with_care(frame),
             }
         }));
     }
@@ -128,7 +136,9 @@ impl Readings {
             Reading::Read(Contents::Ip(packet)) => conntrack.hint(zone, packet),
             _ => Hint::default(),
         }));
-        conntrack.look_ahead(&mut self.hints);
+        if !conntrack.look_ahead(&mut self.hints) {
+            return;
+        }
         let packets = self.heads.iter().zip(&self.hints).filter_map(|(head, hint)| match head {
             Reading::Read(Contents::Ip(packet)) => Some((packet, hint)),
             _ => None,
@@ -161,6 +171,12 @@ impl Readings {
     #[inline]
     pub(super) fn plain(&self, slot: usize) -> Option<&Plain> {
         self.plain.get(slot)?.as_ref()
+    }
+
+    /// Where the connection of the packet in the frame at this position may stand, if it was looked for.
+    #[inline]
+    pub(super) fn known(&self, slot: usize) -> Option<&Hint> {
+        self.hints.get(slot)
     }
 
     /// Where its connection may stand.

@@ -44,6 +44,8 @@ pub(super) enum Recent {
     Once(Entry),
     /// It was for the gateway.
     Routed(Steady<NetworkIndex>),
+    /// It went to a known station, if security groups allowed it.
+    Judged(Steady<PortIndex>),
 }
 
 /// The network to which a frame belongs, or why it belongs to none or may not be sent.
@@ -161,18 +163,38 @@ impl<E> Run<'_, E> {
     where
         E: Egress<P>,
     {
-        let readings = self.commit.readings;
-        let home = self.classify(frame).and_then(|network| {
-            match readings.get(slot) {
-                Some(Reading::Read(contents)) => {
-                    guard.check(address_at::<6>(frame.head.bytes()), contents)?;
+        let source = self.commit.scene.source;
+        let key = FlowKey::untagged(source, frame.head.bytes()).filter(|key| !key.is_tagged());
+        let home = if key.is_some() { self.untagged } else { self.classify(frame) };
+        let home = home.and_then(|network| self.check(slot, frame, guard).map(|()| network));
+        match (key, home) {
+            // As any other frame that has no tag.
+            (Some(key), Ok(_)) => {
+                let lengths = Lengths::of(frame.head.bytes(), &frame.meta);
+                match self.steady {
+                    Some(steady) if steady.is_about(key, lengths) => {
+                        self.commit.forward(slot, frame, steady.to);
+                    }
+                    _ => match &self.recent {
+                        Recent::Judged(judged) if judged.is_about(key, lengths) => {
+                            self.commit.ask(slot, frame, judged.to);
+                        }
+                        _ => self.replay(slot, frame, lengths, key, home),
+                    },
                 }
-                Some(Reading::Unreadable(reason)) => return Err(*reason),
-                Some(Reading::Unread) | None => guard.admit(frame)?,
             }
-            Ok(network)
-        });
-        self.go_on(slot, frame, home);
+            _ => self.go_on(slot, frame, home),
+        }
+    }
+
+    /// Whether the guest may send a frame, of which the tags that told its network are off.
+    #[inline(always)]
+    fn check<P>(&self, slot: usize, frame: &Frame<P>, guard: &SourceGuard) -> Result<(), Refused> {
+        match self.commit.readings.get(slot) {
+            Some(Reading::Read(contents)) => Ok(guard.check(address_at::<6>(frame.head.bytes()), contents)?),
+            Some(Reading::Unreadable(reason)) => Err(*reason),
+            Some(Reading::Unread) | None => guard.admit(frame),
+        }
     }
 
     /// The network to which a frame belongs; its tags are taken off.
@@ -232,6 +254,12 @@ impl<E> Run<'_, E> {
             self.recent = Recent::Routed(Steady { key, covered: entry.decision.covered(), to });
             return self.commit.lead(slot, frame, to);
         }
+        if let &[Action::Learn(_), Action::Judge(to)] = entry.decision.actions()
+            && entry.learned.is_known(scene)
+        {
+            self.recent = Recent::Judged(Steady { key, covered: entry.decision.covered(), to });
+            return self.commit.ask(slot, frame, to);
+        }
         self.commit.frame(slot, frame, entry.decision.actions(), &mut entry.learned);
     }
 
@@ -248,6 +276,9 @@ impl<E> Run<'_, E> {
             }
             Recent::Routed(routed) if routed.is_about(key, lengths) => {
                 self.commit.lead(slot, frame, routed.to);
+            }
+            Recent::Judged(judged) if judged.is_about(key, lengths) => {
+                self.commit.ask(slot, frame, judged.to);
             }
             _ => {
                 self.recent = Recent::Unknown;

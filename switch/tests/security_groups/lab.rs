@@ -194,6 +194,8 @@ impl Lab {
         let mut burst = [Frame { head: Head::from_bytes(bytes), meta, payload: () }];
         self.switch.process(&mut self.worker, self.now, &mut burst, &mut self.outside);
         assert!(self.switch.flow_mismatch().is_none(), "{:?}", self.switch.flow_mismatch());
+        let mismatched = self.worker.flow_counters().snapshot().mismatched;
+        assert_eq!(mismatched, 0, "a connection was followed about which all would have said otherwise");
         let mut sent = std::mem::take(&mut self.outside.sent);
         sent.sort_unstable();
         let after = self.drops();

@@ -16,7 +16,7 @@ use loom::thread;
 
 use self::atomic::{AtomicU32, Ordering::Relaxed};
 use self::entry::{Back, Entry, Front};
-use super::super::{state, tuple};
+use super::super::{state, timeouts, tuple};
 use super::{Direction, address, number, port, zone};
 use state::{Class, Word};
 use tuple::Tuple;

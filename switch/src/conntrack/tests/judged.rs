@@ -41,6 +41,66 @@ fn it_is_known_which_sides_rules_vouch_for_a_connection() {
     }
 }
 
+/// What one look says of a packet that goes from one of these ports to the other.
+fn look(table: &Conntrack, packet: &Packet, ports: [Option<usize>; 2], seconds: u32) -> Option<Reference> {
+    let mut hints = [table.hint(zone(1), packet)];
+    table.look_ahead(&mut hints);
+    let ports = ports.map(|index| index.map(port));
+    let (found, generation) = table.vouched(zone(1), packet, &hints[0], ports, at(seconds))?;
+    assert_eq!(Some(generation), table.policy_generation(found.id));
+    Some(found)
+}
+
+#[test]
+fn one_look_tells_of_which_packets_both_sides_vouch() {
+    let table = table();
+    let found = opened(&table, vouched(Some(7), Some(9)));
+    let back = Reference { direction: Direction::Reply, ..found };
+    let (there, reply) = (udp(1, false), udp(1, true));
+    for (packet, ports, expected) in [
+        (there, [Some(7), Some(9)], Some(found)),
+        (there, [Some(7), None], Some(found)),
+        (there, [None, Some(9)], Some(found)),
+        (there, [Some(9), Some(7)], None),
+        (there, [Some(7), Some(8)], None),
+        (there, [Some(8), Some(9)], None),
+        (reply, [Some(9), Some(7)], Some(back)),
+        (reply, [Some(7), Some(9)], None),
+        (reply, [Some(9), Some(0)], None),
+        (udp(2, false), [Some(7), Some(9)], None),
+    ] {
+        assert_eq!(look(&table, &packet, ports, 0), expected, "{packet:?} {ports:?}");
+    }
+    let end = timeouts::DATAGRAM_UNREPLIED_S;
+    let looks = [end, end + 1].map(|seconds| look(&table, &there, [Some(7), Some(9)], seconds));
+    assert_eq!(looks, [Some(found), None], "it is over");
+    let mut hint = [table.hint(zone(1), &there)];
+    table.look_ahead(&mut hint);
+    assert!(table.close(found.id));
+    assert_eq!(table.vouched(zone(1), &there, &hint[0], [None; 2], at(0)), None, "it has ended");
+}
+
+#[test]
+fn nobody_vouches_for_a_connection_that_was_opened_without_rules() {
+    let table = table();
+    opened(&table, vouched(None, None));
+    for ports in [[Some(7), Some(9)], [Some(7), None], [None, Some(0)]] {
+        assert_eq!(look(&table, &udp(1, false), ports, 0), None, "{ports:?}");
+    }
+}
+
+#[test]
+fn segments_that_open_and_errors_are_looked_at_with_care() {
+    let table = table();
+    table.pass(&tcp(1, false, TcpFlags::SYN, (1000, 0), 0), 0);
+    table.pass(&tcp(1, true, TcpFlags::SYN | TcpFlags::ACK, (5000, 1001), 0), 0);
+    let is_seen = |flags| look(&table, &tcp(1, false, flags, (1001, 5001), 0), [None; 2], 0).is_some();
+    assert!(is_seen(TcpFlags::ACK) && is_seen(TcpFlags::ACK | TcpFlags::FIN) && is_seen(TcpFlags::RST));
+    assert!(!is_seen(TcpFlags::SYN) && !is_seen(TcpFlags::SYN | TcpFlags::ACK));
+    table.pass(&icmp(false, 8, IcmpMessage::Request(7)), 0);
+    assert_eq!(look(&table, &icmp(false, 8, IcmpMessage::Request(7)), [None; 2], 0), None);
+}
+
 #[test]
 fn a_side_that_moved_to_another_port_takes_its_connections_along() {
     let table = table();

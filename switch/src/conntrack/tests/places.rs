@@ -30,6 +30,21 @@ fn what_is_put_into_the_index_is_found_and_taken_out_again() {
 }
 
 #[test]
+fn entries_stand_in_their_first_bucket_as_long_as_that_has_room_and_all_find_room() {
+    let index = Index::new(1000);
+    let place = |entry: u32| index.place(u64::from(entry).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let insert = |entry| assert!(index.insert(place(entry), entry, Direction::Original), "{entry}");
+    let is_in = |entry, bucket| index.candidate(place(entry), bucket) == Some((entry, Direction::Original));
+    (0..1000).for_each(insert);
+    let first = (0..1000).filter(|entry| is_in(*entry, 0)).count();
+    assert!(first > 900, "{first}");
+    // As many as a full table has, both directions of each.
+    (1000..2000).for_each(insert);
+    let found = |entry: u32| index.candidates(place(entry)).any(|(found, _)| found == entry);
+    assert!((0..2000).all(found));
+}
+
+#[test]
 fn the_table_has_at_most_sixteen_parts_of_a_size() {
     for (entries, parts) in [(1, 1), (63, 1), (127, 1), (128, 2), (1000, 15), (1024, 16), (100_000, 16)] {
         let table = Conntrack::new(Limits { connections: entries, ..small() }, 1);

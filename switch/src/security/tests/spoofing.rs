@@ -94,6 +94,22 @@ fn address_pairs_hold_for_their_own_mac_address() {
     assert_eq!(claim(mac(1), "10.9.0.1"), Err(SourceError::Arp));
 }
 
+/// Addresses of both versions stand in one space, of which all of IPv6 is more than a part.
+#[test]
+fn a_pair_of_all_addresses_of_one_version_says_nothing_of_the_other() {
+    for (prefix, own, other, error) in [
+        ("::/0", "fd77::1", "10.7.7.7", SourceError::Ipv4),
+        ("::/64", "::7", "10.7.7.7", SourceError::Ipv4),
+        ("0.0.0.0/0", "10.7.7.7", "fd77::1", SourceError::Ipv6),
+        ("128.0.0.0/1", "200.1.1.1", "10.7.7.7", SourceError::Ipv4),
+    ] {
+        let pairs = vec![AddressPair { prefix: prefix.parse().unwrap(), mac: None }];
+        let port = PortSecurity { pairs, ..station() };
+        assert_eq!(check(&port, &packet_from(own)), Ok(()), "{prefix}");
+        assert_eq!(check(&port, &packet_from(other)), Err(error), "{prefix}");
+    }
+}
+
 /// Point 8: a port without addresses.
 #[test]
 fn a_port_whose_addresses_are_not_known_is_held_to_its_mac_address() {
