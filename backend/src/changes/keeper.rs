@@ -27,6 +27,12 @@ type Kept = Result<(), String>;
 pub(crate) struct Receipt(Receiver<Kept>);
 
 impl Receipt {
+    /// Of something else that is kept, and the sender that is to tell what came of it.
+    pub(crate) fn new() -> (SyncSender<Kept>, Self) {
+        let (sender, receipt) = sync_channel(1);
+        (sender, Self(receipt))
+    }
+
     /// Waits for the disk, some seconds at most; gives why the change is not kept, if it is not.
     pub(crate) fn not_kept(&self) -> Option<String> {
         let late = || {
@@ -94,10 +100,10 @@ impl Keeper {
 
     /// Will tell when all that was noted before is on the disk.
     pub(crate) fn barrier(&self) -> Receipt {
-        let (sender, receipt) = sync_channel(1);
+        let (sender, receipt) = Receipt::new();
         self.shared.queue.lock().waiting.push(sender);
         self.shared.wake.notify_one();
-        Receipt(receipt)
+        receipt
     }
 
     /// Why changes cannot be kept, if they cannot.

@@ -52,9 +52,57 @@ pub(super) struct Written {
     pub(super) bytes: usize,
 }
 
-/// Writes all of a switch's connections and mappings. `pause` is called again and again, and may sleep.
+/// Which connections and mappings are written.
+#[derive(Debug, Default)]
+pub(super) enum Selection {
+    /// All.
+    #[default]
+    All,
+    /// Those that were not there when it was last written so; 4 bytes for each place of the tables.
+    Unseen {
+        /// Which connection was in each place.
+        connections: Vec<u32>,
+        /// Which mapping was in each place.
+        mappings: Vec<u32>,
+    },
+}
+
+impl Selection {
+    /// Everything once, and then what is new.
+    pub(super) fn unseen() -> Self {
+        Self::Unseen { connections: Vec::new(), mappings: Vec::new() }
+    }
+
+    fn wants_connection(&mut self, name: u64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Unseen { connections, .. } => is_new(connections, name),
+        }
+    }
+
+    fn wants_mapping(&mut self, name: u64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Unseen { mappings, .. } => is_new(mappings, name),
+        }
+    }
+}
+
+/// Whether something else was in the place that is the lower half of the name, or nothing; notes what is there now.
+fn is_new(lives: &mut Vec<u32>, name: u64) -> bool {
+    let half = |bits: u64| u32::try_from(bits & 0xffff_ffff).unwrap_or(0);
+    // 0 is nothing. Should a life be just before it, it is written twice.
+    let (place, life) = (half(name) as usize, half(name >> 32).wrapping_add(1));
+    if place >= lives.len() {
+        lives.resize(place + 1, 0);
+    }
+    lives.get_mut(place).is_none_or(|there| std::mem::replace(there, life) != life)
+}
+
+/// Writes a switch's connections and mappings. `pause` is called again and again, and may sleep.
 pub(super) fn write(
     source: &Source<'_>,
+    selection: &mut Selection,
     to: impl Write,
     mut pause: impl FnMut() -> io::Result<()>,
 ) -> io::Result<Written> {
@@ -63,8 +111,8 @@ pub(super) fn write(
     let mut written = Written::default();
     if let Some(table) = source.switch.conntrack() {
         // Connections first, so that none is without its mapping that began meanwhile.
-        written.connections = write_connections(source, table, &mut blocks, &mut pause)?;
-        written.mappings = write_mappings(source, table, &mut blocks, &mut pause)?;
+        written.connections = write_connections(source, table, (&mut blocks, selection), &mut pause)?;
+        written.mappings = write_mappings(source, table, (&mut blocks, selection), &mut pause)?;
     }
     let mut end = Vec::new();
     let mut bytes = Bytes(&mut end);
@@ -110,14 +158,17 @@ fn begun(source: &Source<'_>, block: &mut Vec<u8>) -> io::Result<Nanos> {
 fn write_connections(
     source: &Source<'_>,
     table: &Conntrack,
-    blocks: &mut Blocks<impl Write>,
+    (blocks, selection): (&mut Blocks<impl Write>, &mut Selection),
     pause: &mut impl FnMut() -> io::Result<()>,
 ) -> io::Result<u64> {
     let (mut block, mut count, mut from) = (Vec::with_capacity(2 * BLOCK), 0, Some(0));
     let mut now = begun(source, &mut block)?;
     while let Some(place) = from {
         let mut full: Vec<Vec<u8>> = Vec::new();
-        from = table.records(place, ENTRIES, source.extent, now, |record| {
+        from = table.records(place, ENTRIES, source.extent, now, |id, record| {
+            if !selection.wants_connection(id.to_bits()) {
+                return;
+            }
             let record = Record { port: source.names.payer(source.switch, record.port), ..record };
             put_connection(&mut Bytes(&mut block), &record);
             count += 1;
@@ -141,14 +192,17 @@ fn write_connections(
 fn write_mappings(
     source: &Source<'_>,
     table: &Conntrack,
-    blocks: &mut Blocks<impl Write>,
+    (blocks, selection): (&mut Blocks<impl Write>, &mut Selection),
     pause: &mut impl FnMut() -> io::Result<()>,
 ) -> io::Result<u64> {
     let Some(mappings) = table.mappings() else { return Ok(0) };
     let (mut block, mut count, mut from) = (Vec::with_capacity(2 * BLOCK), 0, Some(0));
     let mut now = begun(source, &mut block)?;
     while let Some(slot) = from {
-        from = mappings.records(slot, SLOTS, now, |mapping| {
+        from = mappings.records(slot, SLOTS, now, |name, mapping| {
+            if !selection.wants_mapping(name) {
+                return;
+            }
             let mapping = Mapping { port: source.names.payer(source.switch, mapping.port), ..mapping };
             put_mapping(&mut Bytes(&mut block), &mapping);
             count += 1;

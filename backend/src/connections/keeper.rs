@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,8 @@ use tracing::{info, warn};
 use viaduct_switch::conntrack::Extent;
 use viaduct_switch::{Nanos, Switch};
 
-use super::file::{REFRESH, Source, Written, write};
-use super::{BootClock, Names};
+use super::file::{REFRESH, Selection, Source, Written, write};
+use super::{BootClock, Names, rest_of};
 use crate::durable::beside;
 use crate::sandbox::confine_helper;
 
@@ -36,6 +37,10 @@ type Problem = String;
 struct Orders {
     /// Set once the thread may write.
     names: Option<Arc<Names>>,
+    /// Another process will go on: all is to be written at once, and this is to hear of it.
+    begun: Option<SyncSender<io::Result<()>>>,
+    /// Another process goes on, or wants to: what comes now is to be written apart.
+    is_handing_over: bool,
     is_ending: bool,
 }
 
@@ -51,6 +56,8 @@ struct Shared {
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// What came of the last thing that the thread wrote.
+    ended: Receiver<io::Result<()>>,
 }
 
 impl Keeper {
@@ -73,13 +80,58 @@ impl Keeper {
             started,
             last: None,
             interval: INTERVAL_MIN,
+            seen: None,
         };
+        let (tell, ended) = sync_channel(1);
         let run = move || {
             confine_helper();
-            worker.run();
+            // Who drops the keeper has stopped listening.
+            let _ = tell.send(worker.run());
         };
         let thread = thread::Builder::new().name("connections".to_owned()).spawn(run)?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread), ended })
+    }
+
+    /// Has all written for another process, while everything runs; whoever asks hears when it is. What comes after that will be written
+    /// apart, by [`Keeper::hand_over`].
+    pub(crate) fn begin_hand_over(&self) -> Receiver<io::Result<()>> {
+        let (begun, is_written) = sync_channel(1);
+        let mut orders = self.shared.orders.lock();
+        (orders.begun, orders.is_handing_over) = (Some(begun), true);
+        self.shared.wake.notify_one();
+        is_written
+    }
+
+    /// No other process goes on.
+    pub(crate) fn stay(&self) {
+        self.shared.orders.lock().is_handing_over = false;
+    }
+
+    /// Writes what there was not when handing over began, where another process finds it, and ends.
+    ///
+    /// # Errors
+    /// It could not be written, or not within `limit`.
+    pub(crate) fn hand_over(mut self, limit: Duration) -> io::Result<()> {
+        self.end();
+        match self.ended.recv_timeout(limit) {
+            Ok(written) => written,
+            // Whatever holds it up shall not hold up guests.
+            Err(RecvTimeoutError::Timeout) => {
+                drop(self.thread.take());
+                Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("it took longer than {} ms", limit.as_millis()),
+                ))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(io::Error::other("the thread that writes them has ended"))
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.shared.orders.lock().is_ending = true;
+        self.shared.wake.notify_one();
     }
 
     /// Says what ports and networks are called from now on; from the first time on, connections are kept.
@@ -95,8 +147,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.shared.orders.lock().is_ending = true;
-        self.shared.wake.notify_one();
+        self.end();
         if let Some(thread) = self.thread.take() {
             // One that panicked has said so on standard error already.
             let _ = thread.join();
@@ -120,29 +171,69 @@ struct Worker {
     started: Instant,
     last: Option<Last>,
     interval: Duration,
+    /// What another process knows of already, while one is about to go on.
+    seen: Option<Selection>,
+}
+
+/// What the thread is to do.
+struct Wanted {
+    names: Option<Arc<Names>>,
+    begun: Option<SyncSender<io::Result<()>>>,
+    is_ending: bool,
 }
 
 impl Worker {
-    fn run(&mut self) {
+    /// Until the end; what came of what was written then.
+    fn run(&mut self) -> io::Result<()> {
         loop {
-            let (names, is_ending) = self.wait();
-            if let Some(names) = names
-                && (self.is_due(&names) || (is_ending && self.last.is_some()))
-            {
-                self.keep(&names, is_ending);
+            let Wanted { names, begun, is_ending } = self.wait();
+            if let Some(begun) = begun {
+                // Who asked may have stopped waiting.
+                let _ = begun.send(self.begin_hand_over(names.as_ref()));
+            }
+            if let Some(names) = names {
+                if is_ending && self.seen.is_some() {
+                    return self.write_rest(&names);
+                }
+                if self.seen.is_none() && (self.is_due(&names) || (is_ending && self.last.is_some())) {
+                    self.keep(&names);
+                }
             }
             if is_ending {
-                return;
+                return Ok(());
             }
         }
     }
 
-    fn wait(&self) -> (Option<Arc<Names>>, bool) {
+    fn wait(&mut self) -> Wanted {
         let mut orders = self.shared.orders.lock();
-        if !orders.is_ending {
+        if !orders.is_ending && orders.begun.is_none() {
             let _ = self.shared.wake.wait_for(&mut orders, self.interval);
         }
-        (orders.names.clone(), orders.is_ending)
+        if !orders.is_handing_over {
+            self.seen = None;
+        }
+        Wanted { names: orders.names.clone(), begun: orders.begun.take(), is_ending: orders.is_ending }
+    }
+
+    /// Writes everything for another process, and notes what that was. Who was not told names yet keeps nothing: what the process before it
+    /// left lies there still.
+    fn begin_hand_over(&mut self, names: Option<&Arc<Names>>) -> io::Result<()> {
+        // What an earlier attempt left is nobody's.
+        match fs::remove_file(rest_of(&self.path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let Some(names) = names else { return Ok(()) };
+        let mut seen = Selection::unseen();
+        self.replace(names, &mut seen, &self.path)?.ok_or_else(renamed)?;
+        self.seen = Some(seen);
+        Ok(())
+    }
+
+    fn write_rest(&mut self, names: &Arc<Names>) -> io::Result<()> {
+        let mut seen = self.seen.take().unwrap_or_default();
+        self.replace(names, &mut seen, &rest_of(&self.path))?.ok_or_else(renamed).map(drop)
     }
 
     /// What happened in the table so far.
@@ -169,16 +260,16 @@ impl Worker {
         let since_s = u32::try_from(then.elapsed().as_secs()).unwrap_or(u32::MAX);
         let (mut was_heard, mut from, now) = (false, Some(0), self.now());
         while let Some(place) = from.filter(|_| !was_heard) {
-            from = table.records(place, 1024, Extent::Lasting, now, |record| {
+            from = table.records(place, 1024, Extent::Lasting, now, |_, record| {
                 was_heard |= record.idle_s.iter().any(|idle_s| *idle_s < since_s);
             });
         }
         was_heard
     }
 
-    fn keep(&mut self, names: &Arc<Names>, is_ending: bool) {
+    fn keep(&mut self, names: &Arc<Names>) {
         let (at, changes) = (Instant::now(), self.changes());
-        let kept = self.replace(names, is_ending);
+        let kept = self.replace(names, &mut Selection::All, &self.path);
         self.interval = match &kept {
             Ok(Some(written)) => {
                 self.last = Some(Last { at, changes, names: names.generation });
@@ -192,18 +283,24 @@ impl Worker {
         self.tell(kept.err());
     }
 
-    /// Writes a file in the place of the last one; `None`: names have changed meanwhile, so that what was written may be somebody else's.
-    fn replace(&self, names: &Arc<Names>, is_ending: bool) -> io::Result<Option<Written>> {
-        if let Some(folder) = self.path.parent() {
+    /// Writes a file in the place of the last one at `path`; `None`: names have changed meanwhile, so that what was written may be somebody
+    /// else's.
+    fn replace(
+        &self,
+        names: &Arc<Names>,
+        selection: &mut Selection,
+        path: &Path,
+    ) -> io::Result<Option<Written>> {
+        if let Some(folder) = path.parent() {
             // Should that fail, writing says why.
             let _ = fs::create_dir_all(folder);
         }
-        let (file, temporary) = beside(&self.path)?;
+        let (file, temporary) = beside(path)?;
         let mut to = BufWriter::new(file);
-        let written = self.write(names, &mut to, is_ending).and_then(|written| to.flush().map(|()| written));
+        let written = self.write(names, selection, &mut to).and_then(|written| to.flush().map(|()| written));
         let is_current = self.shared.orders.lock().names.as_ref() == Some(names);
         let written = written.and_then(|written| match is_current {
-            true => fs::rename(&temporary, &self.path).map(|()| Some(written)),
+            true => fs::rename(&temporary, path).map(|()| Some(written)),
             false => fs::remove_file(&temporary).map(|()| None),
         });
         if written.is_err() {
@@ -213,7 +310,7 @@ impl Worker {
         written
     }
 
-    fn write(&self, names: &Names, to: impl io::Write, is_ending: bool) -> io::Result<Written> {
+    fn write(&self, names: &Names, selection: &mut Selection, to: impl io::Write) -> io::Result<Written> {
         let now = || self.now();
         let source = Source {
             switch: &self.switch,
@@ -224,9 +321,12 @@ impl Worker {
             now: &now,
         };
         let mut began = Instant::now();
-        write(&source, to, || {
-            // Whoever waits for the end waits no longer than it takes.
-            if !is_ending && !self.shared.orders.lock().is_ending {
+        write(&source, selection, to, || {
+            // Whoever waits for the end, or for another process's beginning, waits no longer than it takes.
+            let orders = self.shared.orders.lock();
+            let is_awaited = orders.is_ending || orders.is_handing_over;
+            drop(orders);
+            if !is_awaited {
                 thread::sleep(began.elapsed() * REST);
             }
             began = Instant::now();
@@ -256,4 +356,8 @@ impl Worker {
             }
         }
     }
+}
+
+fn renamed() -> io::Error {
+    io::Error::other("ports or networks were renamed meanwhile")
 }

@@ -18,6 +18,10 @@
 //! processor, and writes at most 4 MiB/s on average, so that a large table is written less often. The file has at most about 150 bytes for
 //! each connection for which there is room (`switch.connections`): 38 MiB by default.
 //!
+//! **Takeovers.** What another process shall go on with is written in two parts: everything while the switch runs, and, once nothing is
+//! carried any more, what is not in that, as `connections.rest`. So the pause grows with what opened within it, but for a look at each place
+//! of the table. What ended in between is restored as well, and ends with its time.
+//!
 //! **Clocks.** Ages count from the machine's start (`/proc/uptime`, which goes on while the machine sleeps); what the wall clock says
 //! matters to nobody. After the machine has started anew (`boot_id`) nothing is restored: guests and containers started anew as well.
 //! For the same reason nothing is synced to the disk: what is with the kernel outlives the process.
@@ -53,4 +57,10 @@ pub(crate) use renumbering::{Names, Renumbering};
 #[must_use]
 pub(crate) fn path_in(state_dir: &Path) -> PathBuf {
     state_dir.join("connections")
+}
+
+/// Where a process that hands over writes what the file of connections at `path` does not have yet.
+#[must_use]
+pub(crate) fn rest_of(path: &Path) -> PathBuf {
+    path.with_extension("rest")
 }

@@ -16,7 +16,7 @@ use viaduct_switch::{
 };
 
 use super::block::{Blocks, Kind};
-use super::file::{Source, parse, write};
+use super::file::{Selection, Source, parse, write};
 use super::record::{Bytes, Reader, put_connection, put_mapping, take_connection, take_mapping};
 use super::*;
 
@@ -105,7 +105,7 @@ fn file(switch: &Switch, is_exact: bool) -> Vec<u8> {
     let (names, clock, mut bytes) = (names(), clock(), Vec::new());
     let extent = if is_exact { Extent::All } else { Extent::Lasting };
     let source = Source { switch, names: &names, clock: &clock, extent, is_exact, now: &|| NOW };
-    let written = write(&source, &mut bytes, || Ok(())).unwrap();
+    let written = write(&source, &mut Selection::All, &mut bytes, || Ok(())).unwrap();
     assert_eq!(written.bytes, bytes.len());
     bytes
 }

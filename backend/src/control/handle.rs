@@ -13,8 +13,8 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::changes::Receipt;
 use crate::control::{
-    ApplyError, Candidate, Capture, CaptureQuestion, FeedRequest, Figures, HandOver, Journal, Names,
-    PortEdit, RunningState, StationError, Tables, TraceError, WatchQuestion,
+    ApplyError, Candidate, Capture, CaptureQuestion, FeedRequest, Figures, HandOver, Heirloom, Journal,
+    Names, Offer, PortEdit, RunningState, StationError, Tables, TraceError, WatchQuestion,
 };
 use crate::dataplane::{Pulse, Sample, Watch};
 use crate::gateway::News;
@@ -396,12 +396,12 @@ impl Handle {
     /// What a successor needs before it can start, and why not, if changes that were made are not on the disk, where it would
     /// find them. Changes are refused from now on, until [`Handle::go_on`].
     pub(crate) fn offer(&self) -> Result<Result<Vec<Parcel>, String>, ControlGone> {
-        let (parcels, receipt) = self.ask(|answer| Command::HandOver(HandOver::Offer(answer)))?;
-        Ok(receipt.and_then(|receipt| receipt.not_kept()).map_or(Ok(parcels), Err))
+        let Offer { parcels, noted } = self.ask(|answer| Command::HandOver(HandOver::Offer(answer)))?;
+        Ok(noted.iter().find_map(Receipt::not_kept).map_or(Ok(parcels), Err))
     }
 
-    /// The sessions for a successor, and the tables.
-    pub(crate) fn describe(&self) -> Result<(Vec<Parcel>, Tables), ControlGone> {
+    /// The sessions for a successor, the tables, and what will tell when connections are noted.
+    pub(crate) fn describe(&self) -> Result<Heirloom, ControlGone> {
         self.ask(|answer| Command::HandOver(HandOver::Describe(answer)))
     }
 

@@ -1,10 +1,11 @@
 //! The incumbent's part of a takeover that is the control thread's: telling of sessions, stopping, and going on when it comes to nothing.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -18,7 +19,7 @@ use crate::device::LentDevice;
 use crate::takeover::{LearnedRecord, Line, Parcel, Record, SessionRecord, TakeoverError};
 use crate::vhost_user::{Heritage, LentFile, Session, Told};
 
-/// How long the successor may take for a record while nothing runs.
+/// How long the successor, and all else that is waited for, may take while nothing runs.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// Requests in one record: few enough files for it.
@@ -37,13 +38,30 @@ const LEASES_LIMIT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) enum HandOver {
     /// What a successor needs before it can start; changes are refused from now on.
-    Offer(SyncSender<(Vec<Parcel>, Option<Receipt>)>),
+    Offer(SyncSender<Offer>),
     /// The sessions as they are, and the tables.
-    Describe(SyncSender<(Vec<Parcel>, Tables)>),
+    Describe(SyncSender<Heirloom>),
     /// Stop, tell the rest, and end, unless it comes to nothing.
     Switch { line: Line, answer: SyncSender<Result<(), TakeoverError>> },
     /// It came to nothing before anything was stopped.
     GoOn,
+}
+
+/// What a successor needs before it can start.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) parcels: Vec<Parcel>,
+    /// Will tell when all changes, and all stations that were fed, are where the successor reads them.
+    pub(crate) noted: Vec<Receipt>,
+}
+
+/// What it needs before this process stops.
+#[derive(Debug)]
+pub(crate) struct Heirloom {
+    pub(crate) parcels: Vec<Parcel>,
+    pub(crate) tables: Tables,
+    /// Will tell when connections are where the successor reads them.
+    pub(crate) connections: Option<Receiver<io::Result<()>>>,
 }
 
 /// A takeover that is under way.
@@ -64,14 +82,21 @@ impl Controller {
         match asked {
             // Whoever asked may have stopped waiting: he will say so.
             HandOver::Offer(answer) => drop(answer.send(self.offer())),
-            HandOver::Describe(answer) => drop(answer.send((self.describe(), self.tables()))),
-            HandOver::Switch { line, answer } => drop(answer.send(self.hand_over(&line.within(LIMIT)))),
+            HandOver::Describe(answer) => {
+                let connections = self.begin_connections();
+                let (parcels, tables) = (self.describe(), self.tables());
+                drop(answer.send(Heirloom { parcels, tables, connections }));
+            }
+            HandOver::Switch { line, answer } => drop(answer.send(self.hand_over(&line))),
             HandOver::GoOn if self.takeover.is_done => {}
-            HandOver::GoOn => self.takeover = Takeover::default(),
+            HandOver::GoOn => {
+                self.stay_with_connections();
+                self.takeover = Takeover::default();
+            }
         }
     }
 
-    fn offer(&mut self) -> (Vec<Parcel>, Option<Receipt>) {
+    fn offer(&mut self) -> Offer {
         self.takeover = Takeover { is_under_way: true, ..Takeover::default() };
         let listeners = self.ports.iter().filter_map(|port| match &port.link {
             Link::Server(listener) => Some(Parcel {
@@ -81,8 +106,9 @@ impl Controller {
             Link::Client(_) => None,
         });
         let manager = notify::manager().map(|(socket, watchdog_us)| Record::Manager { socket, watchdog_us });
-        let offered = manager.map(Parcel::of).into_iter().chain(listeners).collect();
-        (offered, self.keeping.keeper.as_ref().map(crate::changes::Keeper::barrier))
+        let parcels = manager.map(Parcel::of).into_iter().chain(listeners).collect();
+        let changes = self.keeping.keeper.as_ref().map(crate::changes::Keeper::barrier);
+        Offer { parcels, noted: changes.into_iter().chain(self.feeds.barrier()).collect() }
     }
 
     fn describe(&mut self) -> Vec<Parcel> {
@@ -109,9 +135,11 @@ impl Controller {
     /// Stops everything, tells where it stands, and has the successor go on; or goes on itself.
     fn hand_over(&mut self, line: &Line) -> Result<(), TakeoverError> {
         let begun = Instant::now();
-        self.stop_rings();
-        let stopped = begun.elapsed();
-        let outcome = self.tell_rest(line);
+        // From here on guests stand still: whatever takes long, or all of it together, is given up.
+        let line = &line.within_all(LIMIT);
+        let stopped = self.stop_rings();
+        let stopping = begun.elapsed();
+        let outcome = stopped.and_then(|()| self.tell_rest(line));
         match &outcome {
             Ok(()) => {
                 let process = line.process();
@@ -119,7 +147,7 @@ impl Controller {
                 info!(
                     "process {process} has taken over: nothing ran here for {} µs, of which stopping took {}; this process ends",
                     begun.elapsed().as_micros(),
-                    stopped.as_micros()
+                    stopping.as_micros()
                 );
                 (self.takeover.is_done, self.stopping) = (true, true);
             }
@@ -132,7 +160,7 @@ impl Controller {
         outcome
     }
 
-    fn stop_rings(&mut self) {
+    fn stop_rings(&mut self) -> Result<(), TakeoverError> {
         self.bay.rest();
         for port in self.ports.iter_mut() {
             if let Some(guest) = &mut port.guest {
@@ -140,11 +168,19 @@ impl Controller {
             }
         }
         self.suspend_devices();
-        self.hand_over_connections();
+        let kept = self.hand_over_connections(LIMIT / 2);
+        kept.map_err(|error| TakeoverError::Here(format!("connections could not be noted: {error}")))?;
         // No request for an address comes any more; what is being answered is noted before the successor reads the leases.
         let (answer, noted) = sync_channel(1);
         self.gateways.leases(answer);
-        let _ = noted.recv_timeout(LEASES_LIMIT);
+        match noted.recv_timeout(LEASES_LIMIT) {
+            Err(RecvTimeoutError::Timeout) => {
+                let ms = LEASES_LIMIT.as_millis();
+                Err(TakeoverError::Here(format!("leases could not be noted within {ms} ms")))
+            }
+            // Without a thread of leases there are none.
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+        }
     }
 
     fn start_rings(&mut self) {

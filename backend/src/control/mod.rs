@@ -91,7 +91,7 @@ pub use figures::{Figures, TableFigures};
 pub use handle::{Change, ChangeKind, Changes, ControlGone, Expected, Handle};
 #[cfg(test)]
 pub(crate) use handle::{Command, channel};
-pub(crate) use handover::HandOver;
+pub(crate) use handover::{HandOver, Heirloom, Offer};
 pub use keeping::{RunningState, differences};
 pub use learned::ADDRESSES_MAX;
 pub use stations::{FeedRequest, STATION_PAGE_MAX, StationChange, StationError};

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -10,7 +11,7 @@ use viaduct_switch::conntrack::{NotRestored, Record};
 use viaduct_switch::nat::Mapping;
 use viaduct_switch::{Nanos, Switch};
 
-use crate::connections::{BootClock, Keeper, Kept, Names, Renumbering, path_in, read};
+use crate::connections::{BootClock, Keeper, Kept, Names, Renumbering, path_in, read, rest_of};
 use crate::control::controller::Controller;
 use crate::control::registry::Numbers;
 use crate::control::tunnels;
@@ -23,7 +24,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Restoring {
     keeper: Option<Keeper>,
-    waiting: Option<Waiting>,
+    waiting: Vec<Waiting>,
     done: Tally,
     /// How long reading and restoring took.
     took: Duration,
@@ -76,23 +77,30 @@ impl Restoring {
                 return Ok(Self::default());
             }
         };
+        let mut restoring = Self::default();
+        restoring.read(&path, &clock);
+        restoring.keeper = Some(Keeper::start(&path, clock, Arc::clone(switch), started)?);
+        Ok(restoring)
+    }
+
+    /// Has what stands at `path` wait, too.
+    fn read(&mut self, path: &Path, clock: &BootClock) {
         let began = Instant::now();
-        let kept = read(&path, &clock).unwrap_or_else(|error| {
+        let kept = read(path, clock).unwrap_or_else(|error| {
             warn!("{} {error}", path.display());
             None
         });
         if kept.as_ref().is_some_and(|kept| kept.is_damaged) {
             warn!("{} is damaged in part: the rest of its connections is restored", path.display());
         }
-        let keeper = Some(Keeper::start(&path, clock, Arc::clone(switch), started)?);
         let now = Instant::now();
-        let waiting = kept.map(|kept| Waiting { kept, since: now, aged: now });
-        Ok(Self { keeper, waiting, took: now - began, ..Self::default() })
+        self.took += now - began;
+        self.waiting.extend(kept.map(|kept| Waiting { kept, since: now, aged: now }));
     }
 
     /// As people see it.
     pub(super) fn status(&self) -> RestoredStatus {
-        let waiting = self.waiting.as_ref().map_or(0, |waiting| waiting.kept.connections.len() as u64);
+        let waiting = self.waiting.iter().map(|waiting| waiting.kept.connections.len() as u64).sum();
         let Tally { connections, mappings, refused, over, crowded } = self.done;
         RestoredStatus {
             connections,
@@ -115,12 +123,12 @@ impl Restoring {
                  ended, {crowded} found no room"
             );
         }
-        self.waiting = None;
+        self.waiting.clear();
         self.tell_names();
     }
 
     fn tell_names(&self) {
-        if let Some(keeper) = self.keeper.as_ref().filter(|_| self.waiting.is_none()) {
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| self.waiting.is_empty()) {
             keeper.follow(self.names.clone());
         }
     }
@@ -176,8 +184,17 @@ impl Controller {
     /// Gives the policy to the data path, and what waits for it to the switch before: no outside port is given to anybody else
     /// first.
     pub(super) fn install_policy(&mut self, numbers: &Numbers) {
-        if let Some(waiting) = &mut self.restoring.waiting {
+        self.restore_connections(numbers);
+        self.bay.set_policy(Arc::clone(&self.policy));
+    }
+
+    /// Tries all that waits by the policy that is to be in force.
+    fn restore_connections(&mut self, numbers: &Numbers) {
+        let Restoring { waiting, done, took, .. } = &mut self.restoring;
+        if !waiting.is_empty() {
             self.switch.prepare(&self.policy);
+        }
+        for waiting in waiting {
             let renumbering = Renumbering::new(&waiting.kept.names, &numbers.networks, &numbers.ports);
             let restore = Restore {
                 switch: &self.switch,
@@ -187,21 +204,32 @@ impl Controller {
                 now: self.bay.now(),
             };
             let began = Instant::now();
-            waiting.try_all(&restore, &mut self.restoring.done);
-            self.restoring.took += began.elapsed();
+            waiting.try_all(&restore, done);
+            *took += began.elapsed();
         }
-        self.bay.set_policy(Arc::clone(&self.policy));
     }
 
-    /// Notes what is now, where another process finds it, and nothing from then on.
-    pub(super) fn hand_over_connections(&mut self) {
-        drop(self.restoring.keeper.take());
+    /// Has all connections noted where another process finds them; what is told says when they are.
+    pub(super) fn begin_connections(&self) -> Option<Receiver<io::Result<()>>> {
+        self.restoring.keeper.as_ref().map(Keeper::begin_hand_over)
+    }
+
+    /// No other process goes on with connections.
+    pub(super) fn stay_with_connections(&self) {
+        if let Some(keeper) = &self.restoring.keeper {
+            keeper.stay();
+        }
+    }
+
+    /// Notes what came since, and nothing from then on.
+    pub(super) fn hand_over_connections(&mut self, limit: Duration) -> io::Result<()> {
+        self.restoring.keeper.take().map_or(Ok(()), |keeper| keeper.hand_over(limit))
     }
 
     /// Keeps connections again, since no other process does.
     pub(super) fn keep_connections(&mut self) {
-        match self.new_restoring() {
-            Ok(Restoring { keeper, .. }) => {
+        match self.new_keeper() {
+            Ok(keeper) => {
                 self.restoring.keeper = keeper;
                 self.restoring.tell_names();
             }
@@ -209,7 +237,14 @@ impl Controller {
         }
     }
 
-    /// Restores what the process that was taken over noted last. Nothing is kept before [`Controller::follow_names`].
+    fn new_keeper(&self) -> io::Result<Option<Keeper>> {
+        // Who had no clock at the start kept nothing.
+        let Ok(clock) = BootClock::this() else { return Ok(None) };
+        let path = path_in(&self.config.switch.state_dir);
+        Keeper::start(&path, clock, Arc::clone(&self.switch), self.beginning()).map(Some)
+    }
+
+    /// Restores what the process that is to be taken over noted while it runs. Nothing is kept before [`Controller::follow_names`].
     pub(super) fn take_over_connections(&mut self) -> io::Result<()> {
         self.restoring = self.new_restoring()?;
         let numbers = self.numbers.clone();
@@ -217,10 +252,29 @@ impl Controller {
         Ok(())
     }
 
-    fn new_restoring(&self) -> io::Result<Restoring> {
+    /// The same with what it noted once it stood still.
+    pub(super) fn take_over_rest_of_connections(&mut self) -> io::Result<()> {
+        let rest = rest_of(&path_in(&self.config.switch.state_dir));
+        self.restoring.read(&rest, &BootClock::this()?);
+        let numbers = self.numbers.clone();
+        self.restore_connections(&numbers);
+        Ok(())
+    }
+
+    /// What was noted apart is in the table from now on, and in the file soon.
+    pub(super) fn forget_rest_of_connections(&self) {
+        // One that stays is removed when the next takeover begins.
+        let _ = std::fs::remove_file(rest_of(&path_in(&self.config.switch.state_dir)));
+    }
+
+    /// When the switch's time began.
+    fn beginning(&self) -> Instant {
         let now = Duration::from_nanos(self.bay.now().0);
-        let started = Instant::now().checked_sub(now).unwrap_or(self.started);
-        Restoring::start(&self.config.switch.state_dir, &self.switch, started)
+        Instant::now().checked_sub(now).unwrap_or(self.started)
+    }
+
+    fn new_restoring(&self) -> io::Result<Restoring> {
+        Restoring::start(&self.config.switch.state_dir, &self.switch, self.beginning())
     }
 
     /// Takes note of names; to be called when another configuration is in force.
@@ -246,11 +300,13 @@ impl Controller {
 
     /// Ends waiting if nothing waits any more, or if it has waited for long.
     pub(super) fn settle_restored(&mut self) {
-        let Some(waiting) = &self.restoring.waiting else { return };
-        let (mappings, connections) = (waiting.kept.mappings.len(), waiting.kept.connections.len());
+        let waiting = &self.restoring.waiting;
+        let Some(first) = waiting.first() else { return };
+        let mappings: usize = waiting.iter().map(|waiting| waiting.kept.mappings.len()).sum();
+        let connections: usize = waiting.iter().map(|waiting| waiting.kept.connections.len()).sum();
         if mappings + connections == 0 {
             self.restoring.settle();
-        } else if waiting.since.elapsed() >= WAIT_MAX {
+        } else if first.since.elapsed() >= WAIT_MAX {
             warn!(
                 "{connections} connections and {mappings} mappings of before the restart are forgotten: what they rely on is not there, \
                  like an uplink's address"

@@ -15,7 +15,6 @@ use viaduct_switch::{FdbEntry, MacAddress};
 
 use crate::control::controller::Controller;
 use crate::control::port::{Link, process};
-use crate::control::stations::Feeds;
 use crate::control::token::Token;
 use crate::control::watchdog::Watchdog;
 use crate::control::{ApplyError, notify};
@@ -70,6 +69,8 @@ impl Controller {
         let mut heirs = Heirs { sessions: BTreeMap::new(), devices: Vec::new() };
         self.inherit(described.sessions, &mut heirs)?;
         self.learn(&described.learned);
+        self.take_over_connections().map_err(|error| TakeoverError::Here(error.to_string()))?;
+        self.take_over_fed();
         let Inheritance { sessions, rings, devices, .. } = successor.prepared()?;
         let named = sessions.iter().map(|session| session.port.clone());
         let alive: Vec<String> = named.chain(rings.iter().map(|(port, ..)| port.clone())).collect();
@@ -85,7 +86,7 @@ impl Controller {
         // Whose session ended meanwhile is not named any more.
         heirs.sessions.retain(|port, _| alive.contains(port));
         heirs.devices = devices;
-        self.take_over_connections().map_err(|error| TakeoverError::Here(error.to_string()))?;
+        self.take_over_rest_of_connections().map_err(|error| TakeoverError::Here(error.to_string()))?;
         successor.ready()?;
         if let Some((socket, watchdog_us)) = successor.manager() {
             notify::inherit(socket, watchdog_us);
@@ -148,7 +149,6 @@ impl Controller {
             running.push(port.index);
         }
         self.take_over_devices(devices);
-        self.take_over_fed();
         self.bay.work();
         let rings = begun.elapsed();
         for index in running {
@@ -156,6 +156,8 @@ impl Controller {
         }
         self.open_to_all(ops);
         self.follow_names();
+        self.forget_rest_of_connections();
+        self.keep_fed();
         self.gateways.begin_lending();
         info!(
             "taken over: frames went on after {} µs, and all the rest after {}",
@@ -164,16 +166,15 @@ impl Controller {
         );
     }
 
-    /// Stations that were fed to the incumbent are known by what it noted.
+    /// Stations that were fed to the incumbent are known by what it noted; none is fed while it hands over.
     fn take_over_fed(&mut self) {
-        match Feeds::start(&self.config.switch.state_dir) {
-            Ok(feeds) => {
-                self.feeds = feeds;
-                self.restore_fed();
-            }
-            Err(error) => {
-                warn!("stations that were fed are forgotten, and those to come are not kept: {error}")
-            }
+        self.feeds.read(&self.config.switch.state_dir);
+        self.restore_fed();
+    }
+
+    fn keep_fed(&mut self) {
+        if let Err(error) = self.feeds.begin_keeping(&self.config.switch.state_dir) {
+            warn!("stations that are fed are not kept any more: {error}");
         }
     }
 

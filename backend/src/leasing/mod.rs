@@ -154,17 +154,10 @@ impl Leasing {
         if self.journal.is_failing() && self.journal.is_ready(now) {
             self.settle(now);
         }
-        for network in self.networks.values_mut() {
+        self.change_all(now, |network, outgoing| {
             let frames = network.advance(now).into_iter();
-            self.outgoing.extend(frames.map(|frame| Outgoing { network: network.index, frame }));
-            network.note(&mut Books::of(
-                now,
-                &mut self.journal,
-                &self.ports,
-                &mut self.names,
-                &mut self.happenings,
-            ));
-        }
+            outgoing.extend(frames.map(|frame| Outgoing { network: network.index, frame }));
+        });
         self.journal.tidy(now);
     }
 
@@ -191,16 +184,7 @@ impl Leasing {
 
     /// Forgets what a port holds, since it is gone.
     pub fn forget_port(&mut self, port: PortIndex, now: Nanos) {
-        for network in self.networks.values_mut() {
-            network.remove_port(port);
-            network.note(&mut Books::of(
-                now,
-                &mut self.journal,
-                &self.ports,
-                &mut self.names,
-                &mut self.happenings,
-            ));
-        }
+        self.change_all(now, |network, _| network.remove_port(port));
         self.ports.remove(&port);
     }
 
@@ -244,6 +228,20 @@ impl Leasing {
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.journal.failure()
+    }
+
+    /// Has all networks do something, each of which writes down what came of it.
+    fn change_all(&mut self, now: Nanos, mut change: impl FnMut(&mut Network, &mut VecDeque<Outgoing>)) {
+        for network in self.networks.values_mut() {
+            change(network, &mut self.outgoing);
+            network.note(&mut Books::of(
+                now,
+                &mut self.journal,
+                &self.ports,
+                &mut self.names,
+                &mut self.happenings,
+            ));
+        }
     }
 
     /// Takes up what the file says of servers that know less, and strikes from it what is not so any more.

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use super::record::Record;
 use super::{FORM, Line, Parcel, TakeoverError};
 use crate::api::Gate;
-use crate::control::Handle;
+use crate::control::{Handle, Heirloom};
 use crate::sandbox::confine_helper;
 use crate::vhost_user::{LentFile, Listener};
 
@@ -136,9 +136,14 @@ impl Incumbent {
         line.say(Record::Offered)?;
         let patient = line.within(START_LIMIT);
         patient.expect(&Record::Describe)?;
-        let (parcels, tables) = self.handle.describe().map_err(gone)?;
+        let Heirloom { parcels, tables, connections } = self.handle.describe().map_err(gone)?;
         parcels.iter().try_for_each(|parcel| patient.send(parcel))?;
         tables.learned_records().try_for_each(|addresses| patient.say(Record::Learned { addresses }))?;
+        if let Some(connections) = connections {
+            let noted =
+                connections.recv_timeout(START_LIMIT).unwrap_or_else(|error| Err(io::Error::other(error)));
+            noted.map_err(|error| TakeoverError::Here(format!("connections could not be noted: {error}")))?;
+        }
         line.say(Record::Described)?;
         patient.expect(&Record::Prepared)?;
         self.handle.hand_over(line.clone()).map_err(gone)?

@@ -52,6 +52,8 @@ pub(crate) struct Line {
     stream: Arc<UnixStream>,
     /// How long one record may take to come or to go.
     limit: Duration,
+    /// When all of them have to have come and gone.
+    end: Option<Instant>,
 }
 
 impl Line {
@@ -66,12 +68,22 @@ impl Line {
             return Err(TakeoverError::OtherUser { process: peer.pid.as_raw_nonzero().get(), found, own });
         }
         stream.set_nonblocking(false).map_err(TakeoverError::Socket)?;
-        Ok(Self { stream: Arc::new(stream), limit })
+        Ok(Self { stream: Arc::new(stream), limit, end: None })
     }
 
     /// The same end, where a record may take so long.
     pub(crate) fn within(&self, limit: Duration) -> Self {
         Self { limit, ..self.clone() }
+    }
+
+    /// The same end, where all records together may take so long from now on.
+    pub(crate) fn within_all(&self, limit: Duration) -> Self {
+        Self { limit, end: Some(Instant::now() + limit), ..self.clone() }
+    }
+
+    fn deadline(&self) -> Instant {
+        let deadline = Instant::now() + self.limit;
+        self.end.map_or(deadline, |end| end.min(deadline))
     }
 
     /// The process at the other end.
@@ -104,7 +116,7 @@ impl Line {
         }
         let length = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
         let whole = [length(body.len()).as_slice(), &length(files.len()), &body].concat();
-        let deadline = Instant::now() + self.limit;
+        let deadline = self.deadline();
         let mut rest = whole.as_slice();
         let mut files = files.as_slice();
         while !rest.is_empty() {
@@ -136,7 +148,7 @@ impl Line {
 
     /// The next record, with its files.
     pub(crate) fn receive(&self) -> Result<(Record, Vec<OwnedFd>), TakeoverError> {
-        let deadline = Instant::now() + self.limit;
+        let deadline = self.deadline();
         let (mut head, mut files) = ([0; HEAD], Vec::new());
         self.fill(&mut head, &mut files, deadline)?;
         let [a, b, c, d, e, f, g, h] = head;

@@ -37,7 +37,7 @@ pub(crate) use successor::{Inheritance, SessionHeritage};
 
 /// The form of what travels. Fields may be added to it by later versions, since unknown ones are passed over; whatever else changes
 /// gets another number, and is refused.
-pub(crate) const FORM: u32 = 1;
+pub(crate) const FORM: u32 = 2;
 
 /// The socket's name in `runtime_dir`.
 pub const SOCKET: &str = "takeover.sock";

@@ -133,6 +133,14 @@ pub struct ConnectionId {
     life: u32,
 }
 
+impl ConnectionId {
+    /// The name as a number: in its lower half the place in the table, in its upper half which connection of that place.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.life) << 32 | u64::from(self.entry)
+    }
+}
+
 /// A connection, and the direction in which a packet goes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Reference {

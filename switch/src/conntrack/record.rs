@@ -126,18 +126,18 @@ impl Conntrack {
         entries: u32,
         extent: Extent,
         now: Nanos,
-        mut each: impl FnMut(Record),
+        mut each: impl FnMut(ConnectionId, Record),
     ) -> Option<u32> {
         let end = u32::try_from(self.fronts.len()).unwrap_or(u32::MAX);
         let to = from.saturating_add(entries).min(end);
-        for record in (from..to).filter_map(|number| self.record(number, extent, now.seconds())) {
-            each(record);
+        for (id, record) in (from..to).filter_map(|number| self.record(number, extent, now.seconds())) {
+            each(id, record);
         }
         (to < end).then_some(to)
     }
 
     /// The connection in this place, if it is meant.
-    fn record(&self, number: u32, extent: Extent, now_s: u32) -> Option<Record> {
+    fn record(&self, number: u32, extent: Extent, now_s: u32) -> Option<(ConnectionId, Record)> {
         let (front, back) = (self.fronts.get(number as usize)?, self.backs.get(number as usize)?);
         let word = back.word();
         if !word.is_live() || back.is_over(word, now_s) {
@@ -155,7 +155,8 @@ impl Conntrack {
             idle_s: back.heard_s.each_ref().map(|heard| now_s.saturating_sub(heard.load(Relaxed))),
         };
         let is_meant = extent == Extent::All || record.is_lasting(word);
-        (is_meant && back.is_still(word)).then_some(record)
+        (is_meant && back.is_still(word))
+            .then_some((ConnectionId { entry: number, life: word.life() }, record))
     }
 
     /// Opens the connection of a record once more, and notes that it was judged so. `mappings` are those by which its packets

@@ -255,14 +255,22 @@ impl Mappings {
         self.lock().advance(now.seconds(), budget);
     }
 
-    /// Gives `each` the mappings among the next `slots` places of the table, from where an earlier call ended or from 0; tells where
-    /// the next one begins, and `None` at the end. Others wait meanwhile who open or end a connection.
-    pub fn records(&self, from: u32, slots: u32, now: Nanos, each: impl FnMut(Mapping)) -> Option<u32> {
+    /// Gives `each` the mappings among the next `slots` places of the table, from where an earlier call ended or from 0, each with a number:
+    /// in its lower half the place, in its upper half which mapping of that place. Tells where the next one begins, and `None` at the end.
+    /// Others wait meanwhile who open or end a connection.
+    pub fn records(
+        &self,
+        from: u32,
+        slots: u32,
+        now: Nanos,
+        mut each: impl FnMut(u64, Mapping),
+    ) -> Option<u32> {
         let store = self.lock();
         let end = store.end_of_slots();
         let to = from.saturating_add(slots).min(end);
-        let mappings = (from..to).filter_map(|slot| store.entry(slot));
-        mappings.map(|entry| entry.view(now.seconds())).for_each(each);
+        for (slot, entry) in (from..to).filter_map(|slot| Some((slot, store.entry(slot)?))) {
+            each(u64::from(entry.life) << 32 | u64::from(slot), entry.view(now.seconds()));
+        }
         (to < end).then_some(to)
     }
 

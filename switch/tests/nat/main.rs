@@ -12,6 +12,7 @@ mod icmp;
 mod inward;
 mod lab;
 mod oracle;
+mod packets;
 mod parts;
 mod plain;
 mod pools;

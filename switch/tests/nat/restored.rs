@@ -16,9 +16,9 @@ fn kept(lab: &Lab) -> (Vec<Mapping>, Vec<Record>) {
     let (mut mappings, mut records) = (Vec::new(), Vec::new());
     let mut from = Some(0);
     while let Some(slot) = from {
-        from = table.mappings().unwrap().records(slot, 10, lab.now, |mapping| mappings.push(mapping));
+        from = table.mappings().unwrap().records(slot, 10, lab.now, |_, mapping| mappings.push(mapping));
     }
-    assert_eq!(table.records(0, u32::MAX, Extent::Lasting, lab.now, |record| records.push(record)), None);
+    assert_eq!(table.records(0, u32::MAX, Extent::Lasting, lab.now, |_, record| records.push(record)), None);
     (mappings, records)
 }
 

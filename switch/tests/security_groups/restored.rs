@@ -12,7 +12,7 @@ const REPLY: Segment = Segment { flags: "A", sequence: 70_901, acknowledgement: 
 fn records(lab: &Lab) -> Vec<Record> {
     let mut records = Vec::new();
     let table = lab.switch.conntrack().unwrap();
-    assert_eq!(table.records(0, u32::MAX, Extent::Lasting, lab.now, |record| records.push(record)), None);
+    assert_eq!(table.records(0, u32::MAX, Extent::Lasting, lab.now, |_, record| records.push(record)), None);
     records
 }
 

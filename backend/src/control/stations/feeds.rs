@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::warn;
@@ -13,6 +13,7 @@ use super::kept::{self, Noted, StationKeeper};
 use super::rules::Rules;
 use super::table::{Place, Step, Table};
 use super::{FeedRequest, STATION_PAGE_MAX, StationError};
+use crate::changes::Receipt;
 use crate::config::{Config, Overlay, STATIONS_MAX, StaticStation};
 use crate::model::{RemoteStation, StationPage};
 
@@ -53,13 +54,26 @@ pub(super) struct Leaver {
     pub(super) stations: Vec<Arc<StaticStation>>,
 }
 
+/// Where stations are kept in a `state_dir`.
+fn path_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("stations")
+}
+
 impl Feeds {
     /// Nothing yet; what was kept in `state_dir`, and a thread that will keep what is fed.
     ///
     /// # Errors
     /// There can be no more threads.
     pub(in crate::control) fn start(state_dir: &Path) -> io::Result<Self> {
-        let path = state_dir.join("stations");
+        let keeper = Some(StationKeeper::start(&path_in(state_dir))?);
+        let mut feeds = Self { keeper, ..Self::default() };
+        feeds.read(state_dir);
+        Ok(feeds)
+    }
+
+    /// Takes up what was kept in `state_dir`. Who has only read keeps nothing before [`Feeds::begin_keeping`].
+    pub(in crate::control) fn read(&mut self, state_dir: &Path) {
+        let path = path_in(state_dir);
         let (kept, is_whole) = kept::read(&path).unwrap_or_else(|error| {
             warn!("stations that were fed before the restart are forgotten: {}: {error}", path.display());
             (kept::Tables::new(), true)
@@ -67,7 +81,31 @@ impl Feeds {
         if !is_whole {
             warn!("{} is damaged: what was fed last before the restart is forgotten", path.display());
         }
-        Ok(Self { keeper: Some(StationKeeper::start(&path)?), kept, ..Self::default() })
+        self.kept = kept;
+    }
+
+    /// Keeps what is fed, and what there is already, from now on.
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub(in crate::control) fn begin_keeping(&mut self, state_dir: &Path) -> io::Result<()> {
+        let keeper = StationKeeper::start(&path_in(state_dir))?;
+        for (network, table) in &self.tables {
+            let step = |station: &Arc<StaticStation>| Step {
+                mac: station.mac,
+                before: None,
+                after: Some(station.clone()),
+            };
+            let steps = table.stations().map(step).collect();
+            keeper.note(Noted::Feed { network: network.clone(), generation: table.generation, steps });
+        }
+        self.keeper = Some(keeper);
+        Ok(())
+    }
+
+    /// Will tell when all that was fed is on the disk; `None`: nothing is kept.
+    pub(in crate::control) fn barrier(&self) -> Option<Receipt> {
+        self.keeper.as_ref().map(StationKeeper::barrier)
     }
 
     /// What the process before kept.

@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tracing::{info, warn};
 use viaduct_switch::MacAddress;
 
 use super::table::Step;
+use crate::changes::Receipt;
 use crate::config::{STATIONS_MAX, StaticStation};
 use crate::durable::{checked, line, replace};
 use crate::sandbox::confine_helper;
@@ -193,6 +195,8 @@ struct Queue {
     noted: Vec<Noted>,
     /// How many stations these speak of; too many are written as a whole.
     waiting: usize,
+    /// Who wants to know when all of it is written.
+    asking: Vec<SyncSender<Result<(), String>>>,
     is_ending: bool,
 }
 
@@ -244,6 +248,14 @@ impl StationKeeper {
         }
         self.shared.wake.notify_one();
     }
+
+    /// Will tell when all that was noted before is written.
+    pub(super) fn barrier(&self) -> Receipt {
+        let (sender, receipt) = Receipt::new();
+        self.shared.queue.lock().asking.push(sender);
+        self.shared.wake.notify_one();
+        receipt
+    }
 }
 
 impl Drop for StationKeeper {
@@ -263,6 +275,13 @@ enum Work {
     Whole(Tables),
 }
 
+/// Why the thread goes on.
+struct Woken {
+    work: Option<Work>,
+    asking: Vec<SyncSender<Result<(), String>>>,
+    is_ending: bool,
+}
+
 struct Worker {
     shared: Arc<Shared>,
     path: PathBuf,
@@ -276,10 +295,19 @@ struct Worker {
 impl Worker {
     fn run(&mut self) {
         loop {
-            let (work, is_ending) = self.wait();
+            let Woken { work, asking, is_ending } = self.wait();
             if let Some(work) = work {
                 let done = self.write(&work);
                 self.tell(done);
+            }
+            for asking in asking {
+                // Who asked may have stopped waiting.
+                let _ = asking.send(match self.has_failed {
+                    true => {
+                        Err(format!("stations that were fed cannot be written to {}", self.path.display()))
+                    }
+                    false => Ok(()),
+                });
             }
             if is_ending {
                 return;
@@ -288,16 +316,16 @@ impl Worker {
     }
 
     /// Waits until there is something to do.
-    fn wait(&self) -> (Option<Work>, bool) {
+    fn wait(&self) -> Woken {
         let mut queue = self.shared.queue.lock();
-        while queue.waiting == 0 && !queue.is_ending {
+        while queue.waiting == 0 && queue.asking.is_empty() && !queue.is_ending {
             if !self.has_failed {
                 self.shared.wake.wait(&mut queue);
             } else if self.shared.wake.wait_for(&mut queue, RETRY).timed_out() {
                 break;
             }
         }
-        let Queue { tables, noted, waiting, is_ending } = &mut *queue;
+        let Queue { tables, noted, waiting, asking, is_ending } = &mut *queue;
         let stations: usize = tables.values().map(|table| table.stations.len()).sum();
         let is_whole =
             self.file.is_none() || *waiting > STATIONS_MAX || self.written > 2 * stations + STALE_MIN;
@@ -308,7 +336,7 @@ impl Worker {
         };
         noted.clear();
         *waiting = 0;
-        (work, *is_ending)
+        Woken { work, asking: std::mem::take(asking), is_ending: *is_ending }
     }
 
     fn write(&mut self, work: &Work) -> io::Result<()> {

@@ -12,7 +12,7 @@ const BACK: bool = true;
 fn records(table: &Conntrack, extent: Extent, seconds: u32) -> Vec<Record> {
     let (mut records, mut from) = (Vec::new(), Some(0));
     while let Some(at_entry) = from {
-        from = table.records(at_entry, 100, extent, at(seconds), |record| records.push(record));
+        from = table.records(at_entry, 100, extent, at(seconds), |_, record| records.push(record));
     }
     records
 }
