@@ -278,6 +278,16 @@ fn stations_that_are_fed_outlive_the_process() {
     wait_until("all to be kept", LIMIT, || {
         fs::read_to_string(&file).is_ok_and(|text| text.contains("\"generation\":17"))
     });
+    // Who takes over knows them, and those that were fed a moment before.
+    feed(&daemon, "POST", &[station(5)], 18);
+    let before = shown(&daemon);
+    daemon.take_over();
+    assert_eq!(shown(&daemon), before);
+    feed(&daemon, "DELETE", &[station(5)], 19);
+    wait_until("that to be kept, too", LIMIT, || {
+        fs::read_to_string(&file).is_ok_and(|text| text.contains("\"generation\":19"))
+    });
+    let before = shown(&daemon);
     daemon.kill();
     daemon.restart();
     assert_eq!(shown(&daemon), before);
@@ -287,7 +297,7 @@ fn stations_that_are_fed_outlive_the_process() {
     fs::write(daemon.config_path(), daemon.whole_config(&overlay(named))).unwrap();
     daemon.restart();
     let (generation, after) = shown(&daemon);
-    assert_eq!((generation, after.len()), (18, 4), "{after:?}");
+    assert_eq!((generation, after.len()), (20, 4), "{after:?}");
     assert!(
         daemon.log().contains("3 stations that were fed before the restart are known"),
         "{}",

@@ -340,6 +340,40 @@ fn the_thread_writes_what_is_new_and_at_the_end_what_is_there() {
 }
 
 #[test]
+fn another_process_is_told_all_at_first_and_then_what_is_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_in(folder.path());
+    let switch = Arc::new(switch(0..5));
+    let started = Instant::now() - Duration::from_secs(100_000);
+    let start = || {
+        let keeper = Keeper::start(&path, clock(), Arc::clone(&switch), started).unwrap();
+        keeper.follow(names());
+        keeper
+    };
+    let begin = |keeper: &Keeper| keeper.begin_hand_over().recv_timeout(Duration::from_secs(20)).unwrap();
+    fs::write(rest_of(&path), "of an earlier attempt").unwrap();
+    let keeper = start();
+    begin(&keeper).unwrap();
+    assert_eq!((kept_in(&path), rest_of(&path).exists()), (5, false));
+    assert!(switch.restore_connection(&record(7), &policy(), true, NOW).is_ok());
+    keeper.hand_over(Duration::from_secs(20)).unwrap();
+    assert_eq!((kept_in(&path), kept_in(&rest_of(&path))), (5, 1));
+    // An attempt that comes to nothing leaves the keeper as it was, and the next one tells all again.
+    let keeper = start();
+    begin(&keeper).unwrap();
+    keeper.stay();
+    assert!(switch.restore_connection(&record(8), &policy(), true, NOW).is_ok());
+    wait_until("the new one", || kept_in(&path) == 7);
+    begin(&keeper).unwrap();
+    drop(keeper);
+    assert_eq!((kept_in(&path), kept_in(&rest_of(&path))), (7, 0));
+    // Who cannot write says so.
+    let keeper = start();
+    fs::create_dir(folder.path().join("connections.new")).unwrap();
+    assert!(begin(&keeper).is_err());
+}
+
+#[test]
 fn a_place_where_nothing_can_be_written_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = path_in(folder.path());

@@ -19,6 +19,7 @@ use viaduct_tests::stream::{Flow, frame, mac, mac_text, number_of};
 use viaduct_tests::tun::within;
 
 mod refused;
+mod tables;
 
 /// Takeovers in a row.
 const TAKEOVERS: usize = 50;

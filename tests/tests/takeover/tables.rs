@@ -1,0 +1,96 @@
+//! Large tables: what they have passes, and costs guests little of their time.
+
+use std::time::{Duration, Instant};
+
+use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
+use viaduct_tests::driver::nic::{Nic, NicOptions};
+use viaduct_tests::stations::{Body, Family, frame};
+
+use crate::LIMIT;
+
+/// Connections that are open.
+const CONNECTIONS: usize = 100_000;
+/// Frames that are under way at once.
+const BURST: usize = 128;
+/// How long nothing may run, on a machine with other work. What it is on a quiet one is printed.
+const PAUSE_MAX: Duration = Duration::from_millis(300);
+
+fn config() -> String {
+    let port = |(name, number, group): (&str, u8, &str)| {
+        format!(
+            "[port.{name}]\nnetwork = 'lab'\nmac = '02:00:00:00:00:{number:02x}'\naddresses = ['10.0.0.{number}']\n\
+             groups = ['{group}']\nnew_connections = 'unlimited'\njudged_packets = 'unlimited'\n"
+        )
+    };
+    let ports = [("a", 1, "closed"), ("b", 2, "open")].map(port).concat();
+    format!(
+        "[network.lab]\n[group.open]\nrules = [{{ direction = 'ingress' }}]\n[group.closed]\nrules = []\n{ports}"
+    )
+}
+
+/// The packet of a connection, there or back.
+fn packet(number: usize, is_reply: bool) -> Vec<u8> {
+    let (low, high) = (number % 50_000, number / 50_000);
+    let (client, server) = (u16::try_from(10_000 + low).unwrap(), u16::try_from(7000 + high).unwrap());
+    match is_reply {
+        false => frame(Family::V4, 1, 2, &Body::Udp(client, server)),
+        true => frame(Family::V4, 2, 1, &Body::Udp(server, client)),
+    }
+}
+
+/// Sends the packets of these connections from one card to the other: all of them come.
+fn carry(from: &mut Nic, to: &mut Nic, numbers: std::ops::Range<usize>, is_reply: bool) {
+    let mut came = 0;
+    for start in numbers.clone().step_by(BURST) {
+        let end = (start + BURST).min(numbers.end);
+        (start..end).for_each(|number| from.send(&packet(number, is_reply)));
+        let deadline = Instant::now() + LIMIT;
+        while came < end - numbers.start {
+            came += usize::from(to.take().is_some());
+            assert!(Instant::now() < deadline, "{came} of {} came", end - numbers.start);
+        }
+    }
+}
+
+/// For how long nothing ran, as the process said that ended.
+fn pause(log: &str) -> Duration {
+    let (_, rest) = log.rsplit_once("nothing ran here for ").unwrap();
+    Duration::from_micros(rest.split(' ').next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn a_hundred_thousand_connections_pass_and_the_latest_ones_too() {
+    let mut daemon = Daemon::start_with("connections = 524288", &config());
+    let options = NicOptions { queue_size: 256, send_buffers: 256, ..NicOptions::default() };
+    let [mut a, mut b] = ["a", "b"].map(|port| Nic::connect(&daemon.socket(port), &options));
+    ["a", "b"].iter().for_each(|port| daemon.wait_for_state(port, "running"));
+    let begun = Instant::now();
+    carry(&mut a, &mut b, 0..CONNECTIONS, false);
+    carry(&mut b, &mut a, 0..CONNECTIONS, true);
+    println!("{CONNECTIONS} connections were opened within {:?}", begun.elapsed());
+    // Twice, for a process that has taken over can be taken over; and with what opened a moment before.
+    for round in 0..2 {
+        let latest = CONNECTIONS + round * BURST..CONNECTIONS + (round + 1) * BURST;
+        carry(&mut a, &mut b, latest.clone(), false);
+        carry(&mut b, &mut a, latest.clone(), true);
+        daemon.take_over();
+        wait_until("the pause in the log", LIMIT, || {
+            daemon.log().matches("nothing ran here for").count() > round
+        });
+        let pause = pause(&daemon.log());
+        println!("with {} connections nothing ran for {pause:?}", latest.end);
+        // The other side's rules let nothing in: what comes back is of connections that are known.
+        carry(&mut b, &mut a, 0..latest.end, true);
+        assert!(pause < PAUSE_MAX, "{pause:?}");
+    }
+    let state = daemon.show();
+    assert_eq!(
+        state.port("a").dropped_in_all() + state.port("b").dropped_in_all(),
+        0,
+        "{}",
+        daemon.log_tail()
+    );
+    let left = daemon.directory().join("state/connections.rest");
+    wait_until("what was told apart to be forgotten", LIMIT, || !left.exists());
+}
