@@ -283,7 +283,7 @@ fn stations_that_are_fed_outlive_the_process() {
     let before = shown(&daemon);
     daemon.take_over();
     assert_eq!(shown(&daemon), before);
-    feed(&daemon, "DELETE", &[station(5)], 19);
+    feed(&daemon, "DELETE", &[json!("52:54:00:00:01:05")], 19);
     wait_until("that to be kept, too", LIMIT, || {
         fs::read_to_string(&file).is_ok_and(|text| text.contains("\"generation\":19"))
     });

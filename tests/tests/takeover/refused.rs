@@ -52,7 +52,7 @@ impl Impostor {
     /// As far as there is something to hear.
     fn go_to(daemon: &Daemon, last: &str) -> Self {
         let mut impostor = Self::knock(daemon);
-        impostor.say(&serde_json::json!({"record": "hello", "form": 1, "version": "0"}));
+        impostor.say(&serde_json::json!({"record": "hello", "form": 2, "version": "0"}));
         let steps = [("offered", "describe"), ("described", "prepared"), ("stopped", "")];
         for (heard, said) in steps {
             impostor.hear_until(heard);
@@ -86,7 +86,7 @@ fn whatever_becomes_of_the_new_process_before_its_turn_the_old_one_goes_on() {
                 });
                 // What it says makes no sense.
                 let mut impostor = Impostor::go_to(&daemon, step);
-                impostor.say(&serde_json::json!({"record": "hello", "form": 1, "version": "0"}));
+                impostor.say(&serde_json::json!({"record": "hello", "form": 2, "version": "0"}));
                 impostor.hear_until("refusal");
             }
             // It is silent when its word is wanted: nothing runs for a second, and then all goes on.
@@ -98,7 +98,7 @@ fn whatever_becomes_of_the_new_process_before_its_turn_the_old_one_goes_on() {
             impostor.0.write_all(&[0xff; 64]).unwrap();
             impostor.hear_until("refusal");
             let mut impostor = Impostor::knock(&daemon);
-            impostor.say(&serde_json::json!({"record": "hello", "form": 2, "version": "9.0"}));
+            impostor.say(&serde_json::json!({"record": "hello", "form": 3, "version": "9.0"}));
             let reason = impostor.hear_until("refusal")["reason"].to_string();
             assert!(reason.contains("9.0") && reason.contains("restart the daemon instead"), "{reason}");
             done.store(true, Ordering::Relaxed);
