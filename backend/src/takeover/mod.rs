@@ -9,12 +9,13 @@
 //!                                              no change of the configuration from now on, the API's clients wait
 //!   ◀──────── Manager, Lock, Listener*, Offered
 //!   reads the file and run-time changes, starts workers, tables, gateways
-//!   Describe ──────────────────────────────▶
+//!   Describe ──────────────────────────────▶   writes all connections to the file
 //!   ◀──────────── Session*, Learned*, Described
-//!   makes the sessions anew, maps memory
-//!   Prepared ──────────────────────────────▶   takes all rings and devices off its workers: the pause begins
+//!   makes the sessions anew, maps memory, restores connections and stations
+//!   Prepared ──────────────────────────────▶   takes all rings and devices off its workers: the pause begins;
+//!                                              writes the connections that have come since
 //!   ◀── Session* (what changed), Rings*, Device*, Stopped
-//!   Ready ─────────────────────────────────▶   within a second, or the incumbent goes on
+//!   Ready ─────────────────────────────────▶   within a second of the pause's beginning, or the incumbent goes on
 //!   ◀────────────────────────────────────── Go the one word after which the incumbent does nothing more
 //!   lets the rings run: the pause ends         ends, with status 0
 //! ```
