@@ -35,6 +35,13 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// Whether the binary under test is a build for release, as `scripts/test` has it: only that one is held to what it may take of time and of
+/// a processor. One for tests, of which next to nothing is optimized, takes several times as much.
+#[must_use]
+pub fn is_release() -> bool {
+    binary().components().any(|part| part.as_os_str() == "release")
+}
+
 /// A running daemon. It verifies every hit of its flow caches unless told otherwise, and a test in which one
 /// was wrong fails; so does one in which the daemon made a system call that its sandbox refuses. Dropping it ends the process, by its pid, and removes its directories.
 pub struct Daemon {

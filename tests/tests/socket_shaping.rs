@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use viaduct_tests::daemon::Daemon;
+use viaduct_tests::daemon::{Daemon, is_release};
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::features::{EVENT_IDX, MODERN, OFFLOADS};
 use viaduct_tests::driver::header::NetHeader;
@@ -21,8 +21,8 @@ const SEGMENT: u16 = 1440;
 /// How far a rate may be off.
 const TOLERANCE: f64 = 0.01;
 
-/// How far it may be too low on a machine that has other things to do.
-const SHORTFALL: f64 = 0.05;
+/// How often a rate is measured: what else the machine has to do makes it too low for a while, and never too high.
+const TRIES: usize = 6;
 
 /// What is sent, and under which name.
 struct Sent {
@@ -140,29 +140,23 @@ impl Lane {
     }
 }
 
-/// Measures a rate up to three times: what else the machine has to do makes a rate too low for a while, and never too high.
+/// Measures a rate until it is right: too low it may be up to so many times, and too high never.
 fn assert_exact(lane: &mut Lane, what: &Sent, megabits: u32, time: Duration) {
     let pause = Duration::from_micros(if megabits >= 1000 { 50 } else { 500 });
     // What may go at once is used up then.
     lane.run(what, Duration::from_millis(300), pause);
+    // A frame at either end, and what leaves together.
+    let edge = (2 * what.wire) as f64 * 8.0 / (f64::from(megabits) * 1e6 * time.as_secs_f64());
+    let tolerance = TOLERANCE.max(edge);
     let mut shares = Vec::new();
-    while shares.len() < 3 {
+    while shares.len() < TRIES {
         let share = lane.run(what, time, pause) * 8.0 / (f64::from(megabits) * 1e6);
         println!("{} at {megabits} mbit: {:+.3} %", what.name, (share - 1.0) * 100.0);
-        // A frame at either end, and what leaves together.
-        let edge = (2 * what.wire) as f64 * 8.0 / (f64::from(megabits) * 1e6 * time.as_secs_f64());
-        assert!(
-            share < 1.0 + TOLERANCE.max(edge),
-            "{} at {megabits} mbit: {share:.4} of its rate",
-            what.name
-        );
-        if share > 1.0 - TOLERANCE.max(edge) {
+        assert!(share < 1.0 + tolerance, "{} at {megabits} mbit: {share:.4} of its rate", what.name);
+        if share > 1.0 - tolerance {
             return;
         }
         shares.push(share);
-        if share > 1.0 - SHORTFALL && time < Duration::from_secs(10) {
-            return;
-        }
     }
     panic!("{} at {megabits} mbit: {shares:?} of its rate", what.name);
 }
@@ -188,27 +182,32 @@ fn rates_hold_with_real_sleep_within_a_hundredth() {
     }
 }
 
+/// What a test build may take of a processor instead of a hundredth: its code, of which next to nothing is optimized, takes five
+/// times as long for a frame, and a wake has eight of them.
+const OF_TEST_BUILD: f64 = 0.03;
+
 #[test]
 fn shaping_a_port_at_ten_megabits_takes_little_of_a_processor() {
+    let most = if is_release() { 0.01 } else { OF_TEST_BUILD };
     let daemon = Daemon::start(&config("10mbit"));
     let mut lane = Lane::new(&daemon, [("a", 0), ("b", 1)]);
     let what = Sent::plain("1518 B", 1514, 400);
     // The driver looks four times a second: what it does itself costs next to nothing, and all that it sends waits.
     let pause = Duration::from_millis(250);
     lane.run(&what, Duration::from_millis(500), pause);
-    let (began, before, wakes) = (Instant::now(), daemon.usage().cpu, daemon.show().workers[0].sleeps);
-    let rate = lane.run(&what, Duration::from_secs(4), pause) * 8.0;
-    let (cpu, took) = (daemon.usage().cpu - before, began.elapsed());
-    let share = cpu.as_secs_f64() / took.as_secs_f64();
-    let wakes = (daemon.show().workers[0].sleeps - wakes) as f64 / took.as_secs_f64();
-    println!(
-        "{:.2} Mbit/s with {:.2} % of a processor, {wakes:.0} sleeps a second",
-        rate / 1e6,
-        share * 100.0
-    );
-    assert!((9.5e6..10.1e6).contains(&rate), "{rate} bit/s");
-    // Less than 1 % on a machine that has nothing else to do.
-    assert!(share < 0.03, "{:.2} % of a processor", share * 100.0);
+    let mut shares = Vec::new();
+    while shares.len() < 3 && shares.last().is_none_or(|share| *share >= most) {
+        let (began, before, wakes) = (Instant::now(), daemon.usage().cpu, daemon.show().workers[0].sleeps);
+        let rate = lane.run(&what, Duration::from_secs(4), pause) * 8.0;
+        let (cpu, took) = (daemon.usage().cpu - before, began.elapsed());
+        let wakes = (daemon.show().workers[0].sleeps - wakes) as f64 / took.as_secs_f64();
+        shares.push(cpu.as_secs_f64() / took.as_secs_f64());
+        println!("{:.2} Mbit/s with {shares:.4?} of a processor, {wakes:.0} sleeps a second", rate / 1e6);
+        assert!((9.5e6..10.1e6).contains(&rate), "{rate} bit/s");
+        // Eight frames of 1.2 ms leave together.
+        assert!(wakes < 130.0, "{wakes} sleeps a second");
+    }
+    assert!(shares.iter().any(|share| *share < most), "{shares:.4?} of a processor");
 }
 
 #[test]

@@ -296,9 +296,13 @@ impl HtbPlan {
         let parent = |class: &&ClassPlan| self.classes.get(class.parent?.get());
         let above = std::iter::successors(parent(&class), parent).take(DEPTH_MAX);
         let own = class.shares.burst.min(class.shares.cburst);
-        above.map(|class| class.shares.cburst).fold(own, Burst::min).bytes().min(class.queue.longest())
+        let burst = above.map(|class| class.shares.cburst).fold(own, Burst::min).bytes();
+        burst.min(class.queue.longest()).min(class.queue.turn_at(class.shares.rate))
     }
 }
+
+/// The longest that a frame should keep others from leaving that are to be quicker, and which may be as long in any case.
+const TURN: (Nanos, u32) = (Nanos::from_millis(1), 1600);
 
 impl QueuePlan {
     /// The bytes that may leave at once.
@@ -308,8 +312,17 @@ impl QueuePlan {
             Self::Prio(plan) => plan.bands.iter().map(Self::longest).min().unwrap_or(u32::MAX),
             Self::Tbf(plan) => {
                 let peak = plan.peak.map_or(u32::MAX, |(_, burst)| burst.bytes());
-                plan.queue.longest().min(plan.burst.bytes()).min(peak)
+                plan.queue.longest().min(plan.burst.bytes()).min(peak).min(plan.queue.turn_at(plan.rate))
             }
         }
+    }
+
+    /// The bytes that should leave in one go at a rate. Where flows or bands take turns, a super-frame that takes long is
+    /// what all others wait for, and so it is cut, as `sch_cake` does ("split-gso", tc-cake(8)).
+    fn turn_at(&self, rate: BitRate) -> u32 {
+        let takes_turns = matches!(self, Self::Sfq(_) | Self::FqCodel(_) | Self::Prio(_));
+        let bytes =
+            u32::try_from(u128::from(rate.bits()) * u128::from(TURN.0.0) / 8_000_000_000).unwrap_or(u32::MAX);
+        if takes_turns { bytes.max(TURN.1) } else { u32::MAX }
     }
 }

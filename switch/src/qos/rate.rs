@@ -45,8 +45,8 @@ impl Burst {
     /// One frame of the usual MTU, and some more.
     const FRAME: u64 = 1600;
 
-    /// Ten milliseconds of 10 Mbit/s, in bytes.
-    const SLOW: u64 = 12_500;
+    /// Sixteen milliseconds of 10 Mbit/s, in bytes.
+    const SLOW: u64 = 20_000;
 
     /// `bytes` at once, if that is neither 0 nor more than [`Burst::MAX`].
     #[must_use]
@@ -55,12 +55,12 @@ impl Burst {
     }
 
     /// What suits a rate where nothing is said: five milliseconds of it, so that a departure that comes late costs
-    /// nothing, and ten up to 10 Mbit/s, so that several frames may leave together although they are far apart; at
+    /// nothing, and sixteen up to 10 Mbit/s, so that several frames may leave together although they are far apart; at
     /// most 4 MiB, and 1600 bytes.
     #[must_use]
     pub fn suiting(rate: BitRate) -> Self {
         let five_ms = rate.0 / (8 * 200);
-        let bytes = five_ms.max(Self::SLOW.min(2 * five_ms)).min(Self::DEFAULT_MAX) + Self::FRAME;
+        let bytes = five_ms.max(Self::SLOW.min(five_ms * 16 / 5)).min(Self::DEFAULT_MAX) + Self::FRAME;
         Self(u32::try_from(bytes).unwrap_or(u32::MAX))
     }
 

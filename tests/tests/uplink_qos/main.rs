@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod changes;
+mod finding;
 mod marking;
 mod policing;
 mod shaping;

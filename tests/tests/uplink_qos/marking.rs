@@ -151,7 +151,7 @@ fn classes(stage: &Stage) -> Vec<(String, u64)> {
 }
 
 /// The classes before `c` that sent more after `work`.
-fn used(stage: &Stage, work: impl FnOnce()) -> Vec<String> {
+pub(super) fn used(stage: &Stage, work: impl FnOnce()) -> Vec<String> {
     let before = classes(stage);
     work();
     let after = classes(stage);
@@ -160,7 +160,7 @@ fn used(stage: &Stage, work: impl FnOnce()) -> Vec<String> {
 }
 
 /// Sends a datagram of so many bytes to UDP port 9.
-fn send(station: &Namespace, bytes: u16, to: &str, marked: &str) {
+pub(super) fn send(station: &Namespace, bytes: u16, to: &str, marked: &str) {
     let protocol = if to.starts_with('[') { "UDP6" } else { "UDP4" };
     station.run(&format!("head -c {bytes} /dev/zero | socat -u - {protocol}-SENDTO:{to}:9,{marked}"));
 }

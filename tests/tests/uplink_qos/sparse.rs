@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use viaduct_tests::daemon::is_release;
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::process::Process;
 
@@ -11,7 +12,7 @@ use super::{LIMIT, Stage, port};
 const PINGS: usize = 200;
 
 /// Where c listens: a server takes one client after the other, and time between them.
-const SERVERS: [u16; 4] = [5201, 5202, 5203, 5204];
+const SERVERS: [u16; 6] = [5201, 5202, 5203, 5204, 5205, 5206];
 
 fn config(queue: &str) -> String {
     let qos =
@@ -47,8 +48,7 @@ fn streams(stage: &Stage, port: u16) -> Process {
 #[test]
 fn a_ping_beside_eight_streams_is_quick_where_each_flow_has_a_queue_and_not_where_all_share_one() {
     let stage = Stage::new(&config("kind = \"fq-codel\""), &SERVERS);
-    // What else the machine has to do makes pings slower for a while, and never quicker: so the slowest of a hundred tell of that, and
-    // simulated time of the queue.
+    // What else the machine has to do makes pings slower for a while, and never quicker.
     let mut tries = Vec::new();
     let is_quick = SERVERS[1..].iter().any(|&port| {
         let _streams = streams(&stage, port);
@@ -56,7 +56,7 @@ fn a_ping_beside_eight_streams_is_quick_where_each_flow_has_a_queue_and_not_wher
         assert!(times.len() * 100 >= PINGS * 99, "{} of {PINGS} pings came back", times.len());
         let [median, p99] = [50, 99].map(|percent| times[(times.len() - 1) * percent / 100]);
         tries.push((median, p99));
-        median < 5.0
+        median < 5.0 && (p99 < 5.0 || !is_release())
     });
     println!("with a queue for each flow, the median and the 99th percentile: {tries:?} ms");
     assert!(is_quick, "the median and the 99th percentile of pings: {tries:?} ms");

@@ -1,4 +1,4 @@
-//! Beside what Linux's own disciplines did with the same frames, as it was recorded.
+//! Beside what Linux's own disciplines did with the same frames, as it was recorded: `scripts/record-qdiscs` makes the recordings anew.
 
 use super::support::*;
 use crate::qos::*;

@@ -101,7 +101,34 @@ fn a_super_frame_may_be_as_long_as_the_least_burst_on_its_way() {
     };
     assert_eq!(longest(QueuePlan::Tbf(Box::new(tbf))), 1600);
     let tree = Tree::new(&htb(10 * MBIT, &[(None, MBIT, 10 * MBIT)]), 0, Nanos(0)).unwrap();
-    assert_eq!(tree.longest(class(0)), 1250 + 1600);
+    assert_eq!(tree.longest(class(0)), 2000 + 1600);
+}
+
+#[test]
+fn no_super_frame_takes_longer_than_a_millisecond_where_some_are_to_be_quicker() {
+    let quick = [
+        QueuePlan::FqCodel(FqCodelPlan::default()),
+        QueuePlan::Sfq(SfqPlan::default()),
+        QueuePlan::Prio(Box::default()),
+    ];
+    for queue in quick {
+        for (megabits, bytes) in [(1, 1600), (20, 2500), (100, 12_500), (1000, 100_000)] {
+            let tbf = TbfPlan {
+                rate: rate(megabits * MBIT),
+                burst: burst(100_000),
+                peak: None,
+                queue: queue.clone(),
+            };
+            let tree = Tree::new(&of_queue(QueuePlan::Tbf(Box::new(tbf))), 0, Nanos(0)).unwrap();
+            assert_eq!(tree.longest(class(0)), bytes, "{megabits} mbit");
+            // What a class is guaranteed tells how long others of it may have to wait.
+            let mut plan = htb(2000 * MBIT, &[(None, megabits * MBIT, 2000 * MBIT)]);
+            let RootPlan::Htb(htb) = &mut plan.root else { unreachable!() };
+            htb.classes[0].queue = queue.clone();
+            htb.classes[0].shares.burst = burst(100_000);
+            assert_eq!(Tree::new(&plan, 0, Nanos(0)).unwrap().longest(class(0)), bytes, "{megabits} mbit");
+        }
+    }
 }
 
 #[test]

@@ -13,10 +13,10 @@ fn rates_and_bursts_have_bounds() {
 }
 
 #[test]
-fn an_unmarked_burst_is_five_milliseconds_of_the_rate_and_ten_of_a_low_one() {
+fn an_unmarked_burst_is_five_milliseconds_of_the_rate_and_sixteen_of_a_low_one() {
     let of = |bits| Burst::suiting(BitRate::new(bits).unwrap()).bytes();
-    assert_eq!([of(1_000), of(1_000_000), of(10_000_000)], [1600, 1250 + 1600, 12_500 + 1600]);
-    assert_eq!([of(20_000_000), of(100_000_000)], [12_500 + 1600, 62_500 + 1600]);
+    assert_eq!([of(1_000), of(1_000_000), of(10_000_000)], [1600, 2000 + 1600, 20_000 + 1600]);
+    assert_eq!([of(20_000_000), of(100_000_000)], [20_000 + 1600, 62_500 + 1600]);
     assert_eq!(of(400_000_000_000), (4 << 20) + 1600);
 }
 

@@ -146,8 +146,8 @@ fn a_full_queue_tells_before_a_frame_is_put_in() {
     ];
     for queue in full {
         let mut lab = Lab::new(&tree(&queue, 0));
-        // The burst of 5 ms at 10 mbit passes.
-        (0..60).for_each(|_| {
+        // The burst of 16 ms at 10 mbit passes.
+        (0..70).for_each(|_| {
             lab.send(0, item(0, 1000));
         });
         assert!(lab.refused > 30 && lab.refused == lab.dropped.0.len(), "{queue:?}: {}", lab.refused);
