@@ -68,7 +68,7 @@ counted_kinds! {
     ControlQueueFull "control-queue-full" "Too many frames of spanning tree, LACP and LLDP wait for the control thread."
     StpBlocked "stp-blocked" "The spanning tree has closed the port in this network: another way is open."
     GatewaySpoofed "gateway-spoofed" "The frame claims an address of the network's gateway."
-    NotRoutable "not-routable" "The frame to the gateway carries nothing that a router may forward: no IP, a wrong header checksum, or an address that stays on its link or that no station has."
+    NotRoutable "not-routable" "The frame to the gateway carries nothing that a router may forward: no IP, a wrong header checksum, or an address that stays on its link, that no station has, or that is not where the packet came from."
     GatewayRate "gateway-rate" "The port sends more than 1000 packets a second that the gateway itself has to look at."
     GatewayQueueFull "gateway-queue-full" "Too many packets wait for the gateway."
     NoRoute "no-route" "The packet goes to an address for which its network's router has no route; its sender was told so."

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use viaduct_switch::conntrack::{self, State};
 use viaduct_switch::explain::{Departure, ExplainedStep, Explanation, Fate, Leaving, Looked, Outcome};
 use viaduct_switch::nat::Cause;
+use viaduct_switch::packet::Address;
 use viaduct_switch::qos::{FilterPlan, Report, RootPlan, Subject};
 use viaduct_switch::router::{Route, Why};
 use viaduct_switch::security::{Match, PortTables, Remote};
@@ -96,7 +97,8 @@ impl Controller {
         configured.or_else(interface)
     }
 
-    /// Who has `address` in one of the port's networks, by the configuration.
+    /// To whom a station at the port sends what is for `address`: who has it in one of the port's networks, by the configuration or
+    /// as the gateway knows; else the gateway, as hosts do with what is not of their subnets.
     fn station_with(&self, source: PortIndex, address: IpAddr) -> Option<MacAddress> {
         let networks = self.policy.port(source)?.networks();
         let shares = |name: &String| {
@@ -107,7 +109,19 @@ impl Controller {
             self.config.ports.iter().filter_map(|(name, port)| Some((name, port.security.as_ref()?)));
         let mut owners =
             secured.filter(|(name, security)| security.addresses.contains(&address) && shares(name));
-        owners.next().map(|(_, security)| security.mac)
+        let owner = owners.next().map(|(_, security)| security.mac);
+        owner.or_else(|| networks.iter().find_map(|network| self.next_station(*network, address.into())))
+    }
+
+    /// The next station on the way from a network to an address, if the network has a gateway.
+    fn next_station(&self, network: NetworkIndex, address: Address) -> Option<MacAddress> {
+        let routing = self.policy.routing()?;
+        let interface = routing.interface(network)?;
+        match routing.route(interface.router, address) {
+            Some(Route::Link(to)) if to == network => self.switch.neighbours().get(network, address),
+            Some(Route::Broadcast) => None,
+            _ => Some(interface.mac),
+        }
     }
 
     /// Whether somebody takes what leaves by a port.

@@ -130,25 +130,32 @@ impl Gateway {
             id: Some(self.random.id_v4()),
         };
         let reply = compose::packet(&header, &message);
-        self.reply(offered, &reply, packet.source, moment);
+        if !self.reply(offered, &reply, packet.source, moment) {
+            self.drop(offered, DropReason::NotRoutable);
+        }
     }
 
     /// Sends a packet to who sent another one. If the way back leads where that came from, it goes to the station that sent
-    /// the frame: nobody needs to be asked for, and who forges an address of his own network is answered himself.
-    fn reply(&mut self, offered: &Offered<'_>, packet: &[u8], to: Address, moment: Moment<'_>) {
-        let Some(interface) = self.routing.interface(offered.network) else { return };
+    /// the frame: nobody needs to be asked for, and who forges an address of his own network is answered himself. Who forges one
+    /// of the outside has nobody there answered. Says whether there is a way back.
+    fn reply(&mut self, offered: &Offered<'_>, packet: &[u8], to: Address, moment: Moment<'_>) -> bool {
+        let Some(interface) = self.routing.interface(offered.network) else { return false };
         let back = match self.routing.route(interface.router, to) {
-            _ if is_link_local(to) => Some(offered.network),
-            Some(Route::Link(network) | Route::Via(network, _)) => Some(network),
-            _ => None,
+            _ if is_link_local(to) => offered.network,
+            Some(Route::Link(network) | Route::Via(network, _)) => network,
+            _ => return false,
         };
-        if back == Some(offered.network) {
+        if back == offered.network {
             let station = mac_at(offered.frame, 6);
             self.send_packet(offered.network, station, packet);
-        } else if back.is_some() {
-            // What becomes of an answer is nobody's to know.
-            let _ = self.originate_for(offered.network, packet, super::Charge::port(offered.port), moment);
+            return true;
         }
+        if self.routing.interface(back).is_none_or(|interface| interface.is_outside) {
+            return false;
+        }
+        // What becomes of an answer is nobody's to know.
+        let _ = self.originate_for(offered.network, packet, super::Charge::port(offered.port), moment);
+        true
     }
 
     /// Answers a frame that no service wants, as [`super::Output::Local`] gave it: the sender of a datagram is told that nothing

@@ -17,7 +17,7 @@ use crate::conntrack::{Conntrack, Direction, Judged, Path, Reference, Refused, T
 use crate::drops::DropReason;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::packet::{Address, Packet, number};
-use crate::router::{Arrival, Hop, Interface, Neighbours, Routing, Way, Why};
+use crate::router::{Arrival, Hop, Interface, Neighbours, Route, Routing, Way, Why};
 use crate::time::Nanos;
 
 /// What it takes to translate packets.
@@ -187,10 +187,12 @@ impl<'a> Translator<'a> {
         let source = if is_hidden { other.destination } else { arrival.packet.source };
         let of = if other.source == own.destination { own.zone } else { other.zone };
         match self.routing.lead(arrival, (of, other.source), self.neighbours, now.seconds()) {
-            Way::To(hop) => {
+            Way::To(hop) if hop.network == other.zone => {
                 let change = Change::Error([source, other.source], other);
                 Plan::Leave(Leave { hop, change, connection: Belongs::About(found) })
             }
+            // It would reach another station than the one that sent what it is about. Errors end nothing.
+            Way::To(_) => Plan::Drop(DropReason::NotRoutable),
             Way::Gateway(why) => Plan::Gateway(why),
             Way::Drop(reason) => Plan::Drop(reason),
         }
@@ -234,6 +236,9 @@ impl<'a> Translator<'a> {
         if target.is_none() && substitute == Substitute::Nobody {
             return Plan::Plain;
         }
+        if source.is_some_and(|source| self.is_forged(interface, source, packet.source)) {
+            return Plan::Drop(DropReason::NotRoutable);
+        }
         match (refused, flow) {
             (Some(reason), _) => Plan::Drop(reason),
             (None, None) => Plan::Drop(DropReason::NatProtocol),
@@ -248,6 +253,16 @@ impl<'a> Translator<'a> {
                 let change = Change::Packet(original);
                 Plan::Leave(Leave { hop, change, connection: Belongs::New(opening) })
             }
+        }
+    }
+
+    /// Whether a sender inside has an address whose owner is outside, or that no station can have (RFC 1812, 5.3.8; RFC 2827): no
+    /// answer would come back to it.
+    fn is_forged(&self, interface: &Interface, source: &Source, sender: Address) -> bool {
+        match self.routing.route(interface.router, sender) {
+            Some(Route::Link(back) | Route::Via(back, _)) => back == source.outside,
+            Some(Route::Broadcast) => true,
+            _ => false,
         }
     }
 

@@ -203,6 +203,9 @@ impl Lab {
             let near_v6 = (RouterIndex(router), "2001:db8:99::/64".parse().unwrap(), link);
             [all, near, near_v6]
         });
+        // Stations without number, for whom A's network has room.
+        let guests = (RouterIndex(0), "10.1.0.0/16".parse().unwrap(), Route::Link(network(0)));
+        let routes = routes.chain([guests]);
         let routing = Routing::compile(interfaces, routes).unwrap();
         let nat = Nat::compile(&self.settings, &routing).unwrap();
         self.policy = self.policy.with_routing(Arc::new(routing)).with_nat(Arc::new(nat));

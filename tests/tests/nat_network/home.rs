@@ -135,3 +135,103 @@ fn the_outside_reaches_floating_addresses_and_published_ports_and_so_do_stations
     assert_eq!(page(outside, OWN, 80), "", "what is not published is closed");
     assert_eq!(outside.checksum_errors() + web1.checksum_errors(), 0);
 }
+
+/// The rows of a table that a command prints, cut into columns.
+fn rows(daemon: &Daemon, words: &[&str]) -> Vec<Vec<String>> {
+    let output = daemon.command(words);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .map(|line| {
+            line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+        })
+        .collect()
+}
+
+/// That a command prints a row with these columns, of which empty ones may hold anything.
+fn assert_row(daemon: &Daemon, words: &[&str], expected: &[&str]) {
+    let rows = rows(daemon, words);
+    let is_row = |row: &&Vec<String>| {
+        row.len() >= expected.len()
+            && expected.iter().zip(row.iter()).all(|(expected, cell)| expected.is_empty() || expected == cell)
+    };
+    assert!(rows.iter().any(|row| is_row(&row)), "no row {expected:?} among {rows:#?}");
+}
+
+/// Each line of `expected` stands in what `viaduct trace` prints, in this order.
+fn assert_traced(daemon: &Daemon, port: &str, packet: &str, expected: &[&str]) {
+    let output = daemon.command(&["trace", port, packet]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{packet}: {}", String::from_utf8_lossy(&output.stderr));
+    let mut rest = &text[..];
+    for part in expected {
+        let Some(at) = rest.find(part) else {
+            panic!("{packet}: no {part:?} behind the one before it in\n{text}")
+        };
+        rest = &rest[at + part.len()..];
+    }
+}
+
+#[test]
+fn a_static_route_leads_to_stations_behind_a_station_and_tables_and_traces_tell_of_all() {
+    let home = Home::settled();
+    let daemon = &home.daemon;
+    // The example's route to 10.9.0.0/16 leads to 10.0.0.9.
+    home.vm2.configure("10.0.0.9/24", "10.0.0.1");
+    home.vm2.namespace.ip("address add 10.9.0.1/32 dev lo");
+    home.vm1.await_reach("10.9.0.1");
+    home.vm3.await_reach("10.9.0.1");
+    home.vm1.await_reach(OUTSIDE);
+    let _echo = home.town.udp_server(&home.town.outside, 7000);
+    let seen = ask(&home.vm1.namespace, OUTSIDE, 7000);
+    let (mac1, mac2) = (home.vm1.mac(), home.vm2.mac());
+    let mapped = seen.split(' ').nth(1).unwrap().to_owned();
+
+    for route in [
+        ["r1", "10.9.0.0/16", "via", "home", "10.0.0.9"],
+        ["r1", "172.16.99.0/24", "link", "lab", "-"],
+        ["r1", "10.0.0.0/24", "link", "home", "-"],
+        ["r1", "0.0.0.0/0", "via", "isp", OUTSIDE],
+    ] {
+        assert_row(daemon, &["show", "routes"], &route);
+    }
+    assert_row(daemon, &["show", "neighbours"], &["home", "10.0.0.101", &mac1, "vm1"]);
+    assert_row(daemon, &["show", "neighbours"], &["home", "10.0.0.9", &mac2, "vm2"]);
+    assert_row(daemon, &["show", "neighbours"], &["isp", OUTSIDE, "", "isp"]);
+    let outside = format!("{OWN}:{mapped}");
+    assert_row(daemon, &["show", "nat"], &["home", "vm1", "udp", "", &outside]);
+    home.vm1.lease(home.town.folder.path());
+    assert_row(daemon, &["show", "leases"], &["home", &home.vm1.address(), "bound", "vm1", &mac1, "vm1-own"]);
+
+    // Nobody had to say to whom the packet goes on its link.
+    assert_traced(daemon, "vm1", "tcp 10.0.0.101:4000 > 192.168.99.1:80", &[OWN, "isp"]);
+    assert_traced(daemon, "vm1", "udp 10.0.0.101:4000 > 10.9.0.1:53", &["10.0.0.9", "vm2"]);
+    assert_traced(daemon, "vm1", "tcp 10.0.0.101:4000 > 172.16.99.13:80", &["vm3"]);
+    assert_traced(daemon, "web1", "udp 10.0.0.10:4000 > 192.168.99.1:53", &[FLOATING, "isp"]);
+    assert_traced(daemon, "isp", "tcp 192.168.99.1:4000 > 192.168.99.108:10080", &["10.0.0.10", "web1"]);
+    assert_traced(daemon, "vm1", "udp 10.0.0.101:4000 > 10.0.0.1:53", &["gateway"]);
+    assert_traced(daemon, "vm1", "udp 8.8.8.8:4000 > 192.168.99.1:53", &["not-routable"]);
+}
+
+/// A super-frame is one frame to the switch, whatever it crosses: a router, or its translation of addresses.
+#[test]
+fn super_frames_cross_the_router_and_its_translation_whole() {
+    let home = Home::settled();
+    home.vm1.await_reach(OUTSIDE);
+    home.vm1.await_reach("172.16.99.13");
+    for (server, address) in [(&home.vm3.namespace, "172.16.99.13"), (&home.town.outside, OUTSIDE)] {
+        let _server = home.town.iperf_server(server);
+        let count = |what: &str| -> u64 {
+            server.run(&format!("cat /sys/class/net/eth0/statistics/rx_{what}")).trim().parse().unwrap()
+        };
+        let before = [count("bytes"), count("packets")];
+        home.vm1.namespace.run(&format!("iperf3 -c {address} -n 64M"));
+        let (bytes, packets) = (count("bytes") - before[0], count("packets") - before[1]);
+        assert!(bytes > 64 << 20, "{bytes} bytes came");
+        assert!(
+            bytes / packets > 10_000,
+            "{bytes} bytes came to {address} in {packets} packets: they were cut"
+        );
+        assert_eq!(server.checksum_errors(), 0);
+    }
+}

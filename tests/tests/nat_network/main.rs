@@ -9,3 +9,4 @@ mod hostile;
 mod kernel;
 mod leased;
 mod refusals;
+mod works;
