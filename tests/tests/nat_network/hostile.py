@@ -465,12 +465,12 @@ def messages():
 def messages6():
     flows = iter(range(1, 60000))
     own, out = V6("fd00:2::" + sys.argv[1].split(".")[-1]), V6("2001:db8:99::1")
-    def put(to, data, forbid=None, limit=None, source=own):
+    def put(to, data, forbid=None, limit=None, source=own, passes=False):
         flow = next(flows)
         # What goes on would be nobody's to count.
         limit = limit or (1 if to == out else 255)
         if forbid: never["error6", struct.pack("!I", flow)[1:]] = "an ICMPv6 error about " + forbid
-        send(ip6(source, to, 58, icmp6(source, to, data), limit=limit, flow=flow), GATEWAY_MAC)
+        send(ip6(source, to, 58, icmp6(source, to, data), limit=limit, flow=flow), GATEWAY_MAC, passes=passes)
     # Neighbour discovery that has come far, is cut off, or has an option of a wrong length (RFC 4861, 6.1 and 7.1). What is no such
     # message is the link's if it is to a group, and refused if it is to the gateway. The gateway has to know where the station is
     # before it answers echoes.
@@ -517,7 +517,9 @@ def messages6():
     for length in range(0, 1453): echo(length)
     for kind in range(256):
         for cut in range(0, 9):
-            if kind != 128 or cut < 8: put(GATEWAY6, bytes([kind, 0, 0, 0, 0, 0, 5, 0])[:cut], "ICMPv6 of type %d" % kind if kind < 128 else None)
+            forbid = "ICMPv6 of type %d" % kind if kind < 128 else None
+            # One is a right router solicitation.
+            if kind != 128 or cut < 8: put(GATEWAY6, bytes([kind, 0, 0, 0, 0, 0, 5, 0])[:cut], forbid, passes=(kind, cut) == (133, 8))
     inner = ip6(GATEWAY6, own, 17, udp(GATEWAY6 + own, (53, 20001), b"i" * 20))
     for kind in range(0, 128):
         put(GATEWAY6, bytes([kind, 0, 0, 0, 0, 0, 5, 0]) + inner[:NUMBERS.randrange(len(inner) + 1)], "an ICMPv6 error")

@@ -90,7 +90,7 @@ fn assert_served(vm1: &Station, town: &Town, address: Option<&str>) -> String {
 const PARTS: [(&str, &str, Option<&str>); 5] = [
     ("dhcp", "10.0.0.61", Some("dhcp")),
     ("dhcp6", "10.0.0.62", Some("dhcp6")),
-    ("dns", "10.0.0.63", Some("all")),
+    ("dns", "10.0.0.63", Some("services")),
     ("icmp", "10.0.0.64", None),
     ("icmp6", "10.0.0.65", None),
 ];
