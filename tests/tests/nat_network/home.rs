@@ -208,7 +208,10 @@ fn a_static_route_leads_to_stations_behind_a_station_and_tables_and_traces_tell_
     assert_traced(daemon, "vm1", "udp 10.0.0.101:4000 > 10.9.0.1:53", &["10.0.0.9", "vm2"]);
     assert_traced(daemon, "vm1", "tcp 10.0.0.101:4000 > 172.16.99.13:80", &["vm3"]);
     assert_traced(daemon, "web1", "udp 10.0.0.10:4000 > 192.168.99.1:53", &[FLOATING, "isp"]);
-    assert_traced(daemon, "isp", "tcp 192.168.99.1:4000 > 192.168.99.108:10080", &["10.0.0.10", "web1"]);
+    // The uplink's interface has the gateway's Ethernet address: who out there sends has to be said.
+    let from = home.town.outside.run("cat /sys/class/net/eth0/address");
+    let packet = format!("tcp {OUTSIDE}:4000 > {OWN}:10080 from {}", from.trim());
+    assert_traced(daemon, "isp", &packet, &["10.0.0.10", "web1"]);
     assert_traced(daemon, "vm1", "udp 10.0.0.101:4000 > 10.0.0.1:53", &["gateway"]);
     assert_traced(daemon, "vm1", "udp 8.8.8.8:4000 > 192.168.99.1:53", &["not-routable"]);
 }

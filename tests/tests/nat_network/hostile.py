@@ -333,7 +333,7 @@ def dhcp6():
             for length in lengths: put(message[:place] + struct.pack("!H", length) + message[place + 2:])
     client = bytes(identity)
     put(b"\1\0\0\0" + bytes(wants), "without who asks")
-    put(b"\1\0\0\0" + client + bytes(wants), "by unicast", to=GATEWAY6, name="unicast")
+    put(b"\1\0\0\0" + client + bytes(wants), "by unicast", to=GATEWAY6, name="not-for-us")
     put(b"\1\0\0\0" + client + server + bytes(wants), "a Solicit to one server", name="invalid-request")
     put(b"\3\0\0\0" + client + server[:-1] + b"\0" + bytes(wants), "for another server", name="other-server")
     for kind in range(256):
