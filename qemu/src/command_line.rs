@@ -66,6 +66,9 @@ fn device(port: &GuestPort) -> String {
         // One interrupt vector for each ring, one for the control queue, one for changes of configuration.
         device.push_str(&format!(",mq=on,vectors={}", 2 * u32::from(port.queues) + 2));
     }
+    if port.packed {
+        device.push_str(",packed=on");
+    }
     if port.mtu != STANDARD_MTU {
         device.push_str(&format!(",host_mtu={}", port.mtu));
     }
@@ -102,6 +105,12 @@ mod tests {
              tx_queue_size=1024,mq=on,vectors=10,host_mtu=9000",
         ];
         assert_eq!(values(&port), expected);
+    }
+
+    #[test]
+    fn packed_rings_are_asked_for_with_any_number_of_queues() {
+        let port = GuestPort { packed: true, queues: 2, ..port() };
+        assert!(values(&port)[2].ends_with("tx_queue_size=1024,mq=on,vectors=6,packed=on"));
     }
 
     #[test]

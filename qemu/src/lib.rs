@@ -27,6 +27,8 @@ pub struct GuestPort {
     pub queues: u16,
     /// Largest packet in bytes, without the Ethernet header.
     pub mtu: u16,
+    /// Packed rings instead of split ones, if the guest's driver knows them.
+    pub packed: bool,
 }
 
 /// Who listens on a port's socket.
@@ -59,6 +61,7 @@ mod sample {
             mac: "52:54:00:00:00:01".to_owned(),
             queues: 1,
             mtu: 1500,
+            packed: false,
         }
     }
 }

@@ -15,6 +15,7 @@ pub const DOMAIN_NEEDS: &str = "\
 #[must_use]
 pub fn libvirt_interface(port: &GuestPort) -> String {
     let queues = if port.queues > 1 { format!(" queues='{}'", port.queues) } else { String::new() };
+    let packed = if port.packed { " packed='on'" } else { "" };
     let mtu =
         if port.mtu == STANDARD_MTU { String::new() } else { format!("  <mtu size='{}'/>\n", port.mtu) };
     format!(
@@ -22,7 +23,7 @@ pub fn libvirt_interface(port: &GuestPort) -> String {
            <mac address='{mac}'/>\n\
          {source}  \
            <model type='virtio'/>\n  \
-           <driver{queues} rx_queue_size='{RING_SIZE}' tx_queue_size='{RING_SIZE}'/>\n\
+           <driver{queues} rx_queue_size='{RING_SIZE}' tx_queue_size='{RING_SIZE}'{packed}/>\n\
          {mtu}\
          </interface>\n",
         mac = attribute(&port.mac),
@@ -69,6 +70,7 @@ mod tests {
             listener: Listener::Qemu,
             queues: 4,
             mtu: 9000,
+            packed: true,
             socket: "/a'&b".to_owned(),
             ..port()
         };
@@ -77,7 +79,7 @@ mod tests {
   <mac address='52:54:00:00:00:01'/>
   <source type='unix' path='/a&apos;&amp;b' mode='server'/>
   <model type='virtio'/>
-  <driver queues='4' rx_queue_size='1024' tx_queue_size='1024'/>
+  <driver queues='4' rx_queue_size='1024' tx_queue_size='1024' packed='on'/>
   <mtu size='9000'/>
 </interface>
 ";

@@ -62,7 +62,14 @@ impl Machine {
     /// Plugged into the port of `daemon` that has the guest's name, as `viaduct qemu-args` says.
     #[must_use]
     pub fn on_port_of(mut self, daemon: &Daemon) -> Self {
-        self.network = qemu_arguments(daemon, &self.name);
+        self.network = qemu_arguments(daemon, &self.name, &[]);
+        self
+    }
+
+    /// As [`Machine::on_port_of`], with packed rings: `viaduct qemu-args --packed`.
+    #[must_use]
+    pub fn packed_on_port_of(mut self, daemon: &Daemon) -> Self {
+        self.network = qemu_arguments(daemon, &self.name, &["--packed"]);
         self
     }
 
@@ -103,7 +110,7 @@ impl Machine {
                 device.and_then(|device| device.split(',').find(|property| property.starts_with("mac=")));
             mac.expect("a port's arguments name its address").to_owned()
         };
-        let there = qemu_arguments(daemon, port);
+        let there = qemu_arguments(daemon, port, &[]);
         let (own, other) = (mac_in(&self.network), mac_in(&there));
         self.network = there.iter().map(|argument| argument.replace(&other, &own)).collect();
         self.network.extend(["-incoming".to_owned(), uri.to_owned()]);
@@ -193,9 +200,9 @@ impl Machine {
     }
 }
 
-/// The network part of a guest's command line, as the product prints it for a port of `daemon`.
-fn qemu_arguments(daemon: &Daemon, port: &str) -> Vec<String> {
-    let output = daemon.command(&["qemu-args", port, "--json"]);
+/// The network part of a guest's command line, as the product prints it for a port of `daemon` with these words more.
+fn qemu_arguments(daemon: &Daemon, port: &str, words: &[&str]) -> Vec<String> {
+    let output = daemon.command(&[&["qemu-args", port, "--json"], words].concat());
     assert!(output.status.success(), "qemu-args {port} failed: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("qemu-args --json prints a list of arguments")
 }

@@ -88,10 +88,16 @@ fn two_guests_with_packed_rings_exchange_frames_and_come_and_go() {
     exchange(&mut vm1, &mut vm2);
 }
 
+/// The one as `viaduct qemu-args --packed` has it, with two queue pairs.
 #[test]
 fn a_guest_with_packed_rings_and_one_with_split_rings_understand_each_other() {
-    let daemon = Daemon::start(&s1());
-    let [mut vm1, mut vm2] = boot_pair(&daemon, "packed=off");
+    let daemon = Daemon::start(&s1().replace("[port.vm1]", "[port.vm1]\nqueues = 2"));
+    let packed = Machine::new("vm1", "10.0.1.1/24").packed_on_port_of(&daemon).with_processors(2);
+    let split = Machine::new("vm2", "10.0.1.2/24").on_port_of(&daemon);
+    let [mut vm1, mut vm2] = [packed, split].map(|machine| machine.power_on());
+    vm1.await_shell();
+    vm2.await_shell();
+    assert_eq!(daemon.show().port("vm1").rings_running, 4, "both pairs of packed rings: {:?}", daemon.show());
     assert!(is_packed(&daemon, "vm1") && !is_packed(&daemon, "vm2"), "{:?}", daemon.show());
     exchange(&mut vm1, &mut vm2);
     come_and_go(&daemon, &mut vm1, &mut vm2);

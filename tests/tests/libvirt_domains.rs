@@ -18,7 +18,7 @@ fn domains_that_listen_and_domains_that_connect_reach_each_other() {
     ));
     // QEMU runs as a user of its own and has to reach the switch's sockets.
     fs::set_permissions(daemon.directory(), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut vm1 = libvirt.boot(&daemon, "vm1", "10.0.1.1/24");
+    let mut vm1 = libvirt.boot_packed(&daemon, "vm1", "10.0.1.1/24");
     let mut vm2 = libvirt.boot(&daemon, "vm2", "10.0.1.2/24");
     let modes = ["vm1", "vm2"].map(|name| {
         let xml = libvirt.virsh(&["dumpxml", name]);
@@ -26,6 +26,8 @@ fn domains_that_listen_and_domains_that_connect_reach_each_other() {
     });
     assert_eq!(modes, [Some("client"), Some("server")], "libvirt runs other modes than the test is about");
 
+    let is_packed = |name: &str| daemon.show().port(name).features.iter().any(|it| it == "ring-packed");
+    assert_eq!(["vm1", "vm2"].map(is_packed), [true, false], "{:?}", daemon.show());
     vm1.ping("10.0.1.2", 56);
     vm2.ping("10.0.1.1", 1472);
     vm2.serve_iperf();

@@ -78,6 +78,7 @@ fn guest_port(name: &str, end: &VhostUser, mtu: u16) -> GuestPort {
         mac: end.mac.to_string(),
         queues: end.queues,
         mtu,
+        packed: false,
     }
 }
 
@@ -100,6 +101,7 @@ fn from_daemon(client: &Client, name: &str) -> Result<GuestPort, Failure> {
         mac: port.mac.clone(),
         queues: port.queues,
         mtu: port.mtu,
+        packed: false,
     })
 }
 

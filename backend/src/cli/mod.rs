@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use viaduct_qemu::GuestPort;
 
 mod apply;
 mod bench;
@@ -197,6 +198,7 @@ What is set holds, after a restart, too, until a file is applied or read again; 
 Examples:
   viaduct qemu-args vm1
   viaduct qemu-args vm1 --memory 4G
+  viaduct qemu-args vm1 --packed                        packed rings
   viaduct --config examples/s1.toml qemu-args vm1       from the file, without a daemon
   viaduct qemu-args vm1-storage --nic-only              a guest's second NIC")]
     QemuArgs {
@@ -208,16 +210,23 @@ Examples:
         /// Leave out the guest's memory, which is said once for all NICs of a guest
         #[arg(long, conflicts_with = "memory")]
         nic_only: bool,
+        /// Offer the guest packed rings, which its driver takes if it knows them
+        #[arg(long)]
+        packed: bool,
     },
 
     /// Print the `<interface>` element that plugs a libvirt domain into a port, and what the domain must have
     #[command(after_help = "\
 Examples:
   viaduct libvirt-xml vm1
+  viaduct libvirt-xml vm1 --packed                      packed rings
   viaduct --config examples/s1.toml libvirt-xml vm1     from the file, without a daemon")]
     LibvirtXml {
         /// The port
         port: String,
+        /// Offer the guest packed rings, which its driver takes if it knows them
+        #[arg(long)]
+        packed: bool,
     },
 
     /// What libvirt calls when a domain starts or ends: ports that its `<metadata>` names come and go with it
@@ -364,10 +373,14 @@ fn execute(line: &CommandLine, style: Style) -> Result<String, Failure> {
         Command::Port { change: PortChange::Remove { port, dry_run } } => {
             set::remove(&locate.client()?, port, *dry_run, style)
         }
-        Command::QemuArgs { port, memory, nic_only } => {
-            plug::qemu_args(&locate.port(port)?, (!nic_only).then_some(memory), style)
+        Command::QemuArgs { port, memory, nic_only, packed } => plug::qemu_args(
+            &GuestPort { packed: *packed, ..locate.port(port)? },
+            (!nic_only).then_some(memory),
+            style,
+        ),
+        Command::LibvirtXml { port, packed } => {
+            plug::libvirt_xml(&GuestPort { packed: *packed, ..locate.port(port)? }, style)
         }
-        Command::LibvirtXml { port } => plug::libvirt_xml(&locate.port(port)?, style),
         Command::LibvirtHook(arguments) => libvirt_hook::hook(locate, arguments),
         Command::Trace(arguments) => trace::trace(&locate.client()?, arguments, style),
         Command::Watch(arguments) => watch::watch(&locate.client()?, arguments, style),

@@ -59,6 +59,7 @@ mod tests {
             mac: "52:54:00:00:00:01".to_owned(),
             queues: 2,
             mtu: 1500,
+            packed: false,
         }
     }
 

@@ -125,7 +125,15 @@ fn network(host: u8, wire: &Wire) -> Vec<(&'static str, String)> {
         Wire::Nothing => Vec::new(),
         Wire::Viaduct(socket) => {
             let (name, socket) = ("net".to_owned(), socket.display().to_string());
-            let port = GuestPort { name, socket, listener: Listener::Switch, mac, queues: 1, mtu: 1500 };
+            let port = GuestPort {
+                name,
+                socket,
+                listener: Listener::Switch,
+                mac,
+                queues: 1,
+                mtu: 1500,
+                packed: false,
+            };
             qemu_args(&port).into_iter().map(|argument| (argument.option, argument.value)).collect()
         }
         Wire::Tap(device) => {
