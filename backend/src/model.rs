@@ -372,6 +372,27 @@ pub struct MulticastStatus {
     pub unread: u64,
 }
 
+/// Classes of times by powers of two: up to 2^0, 2^1, ... 2^15 microseconds, and what took longer.
+pub const ROUND_TIMES: usize = 17;
+
+/// What 99 of 100 rounds took at most, in microseconds, of such classes: a power of two; `None` where that is more than the last of them,
+/// 0 without rounds.
+#[must_use]
+pub fn p99_us(round_times: &[u64; ROUND_TIMES]) -> Option<u64> {
+    let all: u64 = round_times.iter().sum();
+    if all == 0 {
+        return Some(0);
+    }
+    let mut left = all.saturating_mul(99).div_ceil(100);
+    for (class, count) in round_times.iter().enumerate().take(ROUND_TIMES - 1) {
+        left = left.saturating_sub(*count);
+        if left == 0 {
+            return Some(1 << class);
+        }
+    }
+    None
+}
+
 /// One worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStatus {
@@ -391,6 +412,11 @@ pub struct WorkerStatus {
     pub spins: u64,
     /// Receive queues that it found taken by another worker.
     pub contended: u64,
+    /// Rounds in which it carried frames: how many took at most 1, 2, 4, ... 32,768 microseconds, each counted once, and how many
+    /// longer. A round is one burst of each ring with frames.
+    pub round_times: [u64; ROUND_TIMES],
+    /// How long these took in all, in nanoseconds.
+    pub rounds_ns: u64,
     /// Its flow cache.
     pub flow_cache: FlowCacheStatus,
 }
@@ -424,6 +450,20 @@ impl From<FlowCacheSnapshot> for FlowCacheStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_99th_of_100_rounds_is_found() {
+        let of = |pairs: &[(usize, u64)]| {
+            let mut times = [0; ROUND_TIMES];
+            pairs.iter().for_each(|(class, count)| times[*class] = *count);
+            p99_us(&times)
+        };
+        assert_eq!(of(&[]), Some(0));
+        assert_eq!(of(&[(3, 1)]), Some(8));
+        assert_eq!(of(&[(3, 99), (9, 1)]), Some(8));
+        assert_eq!(of(&[(3, 98), (9, 2)]), Some(512));
+        assert_eq!(of(&[(15, 1000), (16, 11)]), None);
+    }
 
     #[test]
     fn features_are_sorted_from_the_guests_side() {

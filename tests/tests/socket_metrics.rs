@@ -19,7 +19,7 @@ const PARSER: &str = "import json, sys\n\
     from prometheus_client.parser import text_string_to_metric_families as classic\n\
     text = sys.stdin.read()\n\
     families = list((strict if sys.argv[1] == 'open' else classic)(text))\n\
-    assert all(family.documentation and family.type in ('counter', 'gauge') for family in families)\n\
+    assert all(family.documentation and family.type in ('counter', 'gauge', 'histogram') for family in families)\n\
     print(json.dumps([[s.name, s.labels, s.value] for family in families for s in family.samples]))\n";
 
 fn parse(kind: &str, text: &str) -> Vec<(String, Value, f64)> {
@@ -118,6 +118,13 @@ fn a_scrape_is_what_parsers_read_and_what_show_says() {
     assert_eq!(
         value("viaduct_port_drops_total", serde_json::json!({ "port": "a", "reason": "bad-source" })),
         1.0
+    );
+    let rounds = |what: &str| {
+        value(&format!("viaduct_worker_round_seconds_{what}"), serde_json::json!({ "cpu": "0" }))
+    };
+    assert!(
+        (1.0..=6.0).contains(&rounds("count")) && rounds("sum") > 0.0,
+        "frames came in at most six rounds"
     );
     assert_eq!(value("viaduct_network_fdb_entries", serde_json::json!({ "network": "lab" })), 1.0);
     let usage = daemon.usage();

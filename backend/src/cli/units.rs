@@ -42,6 +42,16 @@ fn scaled(number: u64, units: &[&str], space: &str) -> String {
     }
 }
 
+/// A time by its power of two in microseconds, as workers count the times of rounds.
+pub(super) fn at_most(us: Option<u64>) -> String {
+    match us {
+        Some(0) => "-".to_owned(),
+        Some(us) if us < 1024 => format!("<{us} us"),
+        Some(us) => format!("<{} ms", us / 1000),
+        None => ">32 ms".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

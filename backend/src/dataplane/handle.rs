@@ -273,6 +273,7 @@ impl Dataplane {
     /// Each worker's counters.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerStatus> {
+        let rounds = |worker: &WorkerHandle| worker.shared.rounds.read();
         let status = |worker: &WorkerHandle| WorkerStatus {
             cpu: worker.cpu,
             rings: worker.shared.rings.load(Ordering::Relaxed),
@@ -282,6 +283,8 @@ impl Dataplane {
             wakes: worker.shared.wakes.load(Ordering::Relaxed),
             spins: worker.shared.spins.load(Ordering::Relaxed),
             contended: worker.shared.contended.load(Ordering::Relaxed),
+            round_times: rounds(worker).0,
+            rounds_ns: rounds(worker).1,
             flow_cache: worker.flow_cache.snapshot().into(),
         };
         self.workers.iter().map(status).collect()

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use viaduct_switch::PortIndex;
@@ -61,10 +62,14 @@ impl Worker {
             return;
         }
         let all_polled = self.polled.len() == self.ring_count;
+        if idle {
+            self.noted_bursts = self.shared.bursts.load(Ordering::Relaxed);
+        }
         if idle || !all_polled || !self.waiting.is_empty() {
             self.wait_for_kicks(idle);
         }
         self.looked = Instant::now();
+        self.note_round(self.looked);
         self.round = self.looked;
         self.look_ahead(self.looked);
         if self.kickless
@@ -162,7 +167,17 @@ impl Worker {
         if now.saturating_duration_since(self.round) > ABSENCE {
             self.crowded = now + CROWDED;
         }
+        self.note_round(now);
         self.round = now;
+    }
+
+    /// Takes note of how long the round took that ends now, if it carried frames.
+    fn note_round(&mut self, now: Instant) {
+        let bursts = self.shared.bursts.load(Ordering::Relaxed);
+        if bursts != self.noted_bursts {
+            self.noted_bursts = bursts;
+            self.shared.rounds.add(now.saturating_duration_since(self.round));
+        }
     }
 
     /// Whether there are rings that nobody kicks for.

@@ -75,6 +75,8 @@ pub(super) struct Worker {
     pub(super) foreseen: Option<(Instant, u32)>,
     /// When the last round began or the last sleep ended.
     pub(super) round: Instant,
+    /// Bursts that it had carried when a round's time was last taken note of.
+    pub(super) noted_bursts: u64,
     /// Others want the processor, until then.
     pub(super) crowded: Instant,
     /// Who watches.
@@ -133,6 +135,7 @@ impl Worker {
             places: (0..PORTS_MAX).map(|_| Vec::new()).collect(),
             foreseen: None,
             round: parts.started,
+            noted_bursts: 0,
             crowded: parts.started,
             taps: Taps::default(),
             shaping: Shaping::new(parts.number),

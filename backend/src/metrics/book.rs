@@ -56,6 +56,24 @@ impl<'a> Book<'a> {
         Ok(())
     }
 
+    /// How often a figure lay where: of each sample its sum, and the counts between bounds, of which each is once in one of them; the last
+    /// bound is infinite.
+    pub(super) fn histograms<V, const N: usize>(
+        &mut self,
+        (name, help): (&str, &str),
+        samples: impl IntoIterator<Item = (Labels<V, N>, f64, Vec<(f64, u64)>)>,
+    ) -> fmt::Result
+    where
+        V: EncodeLabelValue,
+    {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, sum, counts) in samples {
+            let all = counts.iter().map(|(_, count)| count).sum();
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, all, &counts, None)?;
+        }
+        Ok(())
+    }
+
     /// One counter without labels.
     pub(super) fn counter<C: EncodeCounterValue>(
         &mut self,

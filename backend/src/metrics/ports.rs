@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::book::{Book, Family, Labels};
-use crate::model::{FlowCacheStatus, LinkState, PortState, PortStatus, Snapshot, WorkerStatus};
+use crate::model::{FlowCacheStatus, LinkState, PortState, PortStatus, ROUND_TIMES, Snapshot, WorkerStatus};
 
 pub(super) fn write(book: &mut Book<'_>, snapshot: &Snapshot) -> fmt::Result {
     let ports = snapshot.ports.as_slice();
@@ -83,6 +83,20 @@ fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1000.0
 }
 
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a sum of times is told as it is up to 2^53 ns, 104 days of rounds"
+)]
+fn round_seconds(value: u64, of_a_second: f64) -> f64 {
+    value as f64 / of_a_second
+}
+
+/// Rounds by how long they took at most, in seconds.
+fn round_counts(worker: &WorkerStatus) -> Vec<(f64, u64)> {
+    let bounds = (0..ROUND_TIMES - 1).map(|class| round_seconds(1 << class, 1e6));
+    bounds.chain([f64::INFINITY]).zip(worker.round_times).collect()
+}
+
 fn of_workers<const N: usize>(
     book: &mut Book<'_>,
     workers: &[WorkerStatus],
@@ -96,6 +110,12 @@ fn of_workers<const N: usize>(
 
 fn turns(book: &mut Book<'_>, workers: &[WorkerStatus]) -> fmt::Result {
     let rings = workers.iter().map(|worker| ([("cpu", worker.cpu)], worker.rings));
+    book.histograms(
+        ("worker_round_seconds", "How long rounds of the worker took in which it carried frames."),
+        workers.iter().map(|worker| {
+            ([("cpu", worker.cpu)], round_seconds(worker.rounds_ns, 1e9), round_counts(worker))
+        }),
+    )?;
     book.gauges(("worker_rings", "Rings that the worker on the processor reads."), rings)?;
     of_workers(
         book,

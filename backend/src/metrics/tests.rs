@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::model::{
-    DropStatus, NatAddressStatus, PortState, PortStatus, QosStatus, ShapingClassStatus, ShapingStatus,
-    Traffic, WorkerStatus,
+    DropStatus, NatAddressStatus, PortState, PortStatus, QosStatus, ROUND_TIMES, ShapingClassStatus,
+    ShapingStatus, Traffic, WorkerStatus,
 };
 
 fn port(name: &str) -> PortStatus {
@@ -56,7 +56,15 @@ fn measured() -> Measured {
     };
     let mut measured = Measured::default();
     measured.snapshot.ports = vec![port("vm1")];
-    measured.snapshot.workers = vec![WorkerStatus { cpu: 2, frames: 11, ..WorkerStatus::default() }];
+    let mut rounds = [0; ROUND_TIMES];
+    (rounds[3], rounds[16]) = (7, 1);
+    measured.snapshot.workers = vec![WorkerStatus {
+        cpu: 2,
+        frames: 11,
+        round_times: rounds,
+        rounds_ns: 5_000_000,
+        ..WorkerStatus::default()
+    }];
     measured.snapshot.qos = QosStatus { trees: vec![tree], ..QosStatus::default() };
     measured.tables.nat.addresses = vec![address];
     measured.tables.leases = Some([(("lab".to_owned(), "bound".to_owned()), 6)].into());
@@ -84,6 +92,12 @@ fn samples_carry_their_figures_and_labels() {
         "viaduct_port_paused_seconds_total{port=\"vm1\"} 1.5",
         "viaduct_port_info{port=\"vm1\",network=\"lab\",type=\"vhost-user\",mac=\"52:54:00:00:00:01\"} 1",
         "viaduct_worker_frames_total{cpu=\"2\"} 11",
+        "# TYPE viaduct_worker_round_seconds histogram",
+        "viaduct_worker_round_seconds_bucket{le=\"0.000004\",cpu=\"2\"} 0",
+        "viaduct_worker_round_seconds_bucket{le=\"0.032768\",cpu=\"2\"} 7",
+        "viaduct_worker_round_seconds_bucket{le=\"+Inf\",cpu=\"2\"} 8",
+        "viaduct_worker_round_seconds_sum{cpu=\"2\"} 0.005",
+        "viaduct_worker_round_seconds_count{cpu=\"2\"} 8",
         "viaduct_qos_class_rate_bits_per_second{qos=\"shared\",port=\"\",class=\"web\"} 30000000",
         "viaduct_qos_class_marks_total{qos=\"shared\",port=\"\",class=\"web\"} 4",
         "viaduct_nat_used_ports{network=\"out\",address=\"192.0.2.1\",protocol=\"tcp\"} 3",

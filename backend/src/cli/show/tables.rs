@@ -7,7 +7,8 @@ use crate::cli::check::counted;
 use crate::cli::table::{Align, Cell, Colour, Table};
 use crate::cli::units;
 use crate::model::{
-    FdbStatus, FlowCacheStatus, MulticastStatus, NetworkStatus, PortState, PortStatus, Snapshot, WorkerStatus,
+    FdbStatus, FlowCacheStatus, MulticastStatus, NetworkStatus, PortState, PortStatus, Snapshot,
+    WorkerStatus, p99_us,
 };
 
 pub(in crate::cli) fn state(port: &PortStatus) -> Cell {
@@ -188,6 +189,7 @@ pub(super) fn worker_table(workers: &[WorkerStatus]) -> Table {
         ("WAKES", Align::Right),
         ("SPINS", Align::Right),
         ("CONTENDED", Align::Right),
+        ("P99", Align::Right),
     ]);
     for worker in workers {
         let tenths = worker.frames.saturating_mul(10).checked_div(worker.bursts).unwrap_or(0);
@@ -202,6 +204,7 @@ pub(super) fn worker_table(workers: &[WorkerStatus]) -> Table {
             units::count(worker.wakes).into(),
             units::count(worker.spins).into(),
             units::count(worker.contended).into(),
+            units::at_most(p99_us(&worker.round_times)).into(),
         ]);
     }
     table

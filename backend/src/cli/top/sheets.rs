@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::figures::{Figures, PortFigures, Rate};
-use crate::cli::units::{bit_rate, bytes, count};
+use crate::cli::units::{at_most, bit_rate, bytes, count};
 use crate::model::PortState;
 
 /// What is looked at.
@@ -219,10 +219,13 @@ fn workers(figures: &Figures) -> Sheet {
             Value::Number(worker.cached_percent, format!("{} %", worker.cached_percent)),
             number(worker.sleeps_per_second),
             number(worker.contended_per_second),
+            Value::Number(worker.p99_us.unwrap_or(u64::MAX), at_most(worker.p99_us)),
         ]
     });
     Sheet {
-        columns: &["worker", "rings", "frames/s", "bursts/s", "a burst", "cached", "sleeps/s", "waits/s"],
+        columns: &[
+            "worker", "rings", "frames/s", "bursts/s", "a burst", "cached", "sleeps/s", "waits/s", "p99",
+        ],
         rows: rows.collect(),
     }
 }

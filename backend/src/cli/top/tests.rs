@@ -72,6 +72,7 @@ fn state(uptime_s: u64, factor: u64) -> Snapshot {
             cpu: 2,
             frames: 800 * factor,
             bursts: 100 * factor,
+            round_times: std::array::from_fn(|class| if class == 4 { 100 * factor } else { 0 }),
             ..WorkerStatus::default()
         }],
         ..Snapshot::default()
@@ -125,6 +126,7 @@ fn rates_are_what_changed_by_the_time_between_and_a_new_process_counts_anew() {
     assert_eq!((figures.ports[2].drops_per_second, figures.ports[2].drops[0].frames), (50, 150));
     assert_eq!((figures.classes[0].sent.bits_per_second, figures.classes[0].backlog_frames), (20_000, 7));
     assert_eq!((figures.workers[0].frames_per_second, figures.workers[0].bursts_per_second), (8000, 1000));
+    assert_eq!(figures.workers[0].p99_us, Some(16));
     let start = Instant::now();
     let before = Moment { at: start, state: state(100, 10) };
     let after = Moment { at: start + Duration::from_secs(1), state: state(1, 1) };
@@ -212,7 +214,7 @@ fn talkers_are_counted_by_flow_and_help_and_the_end_are_a_key_away() {
         assert!(line.contains(part), "{part}: {line}");
     }
     press(&mut app, "?");
-    assert!(screen(&mut app).join("\n").contains("How long"));
+    assert!(screen(&mut app).join("\n").contains("p99 is what"));
     assert_eq!(press(&mut app, "q"), Goes::On, "any key leaves the help");
     assert_eq!(press(&mut app, "q"), Goes::Quit);
     let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
