@@ -47,6 +47,50 @@ fn of_all_who_rely_on_one_generation_one_wins_and_the_others_are_told() {
 }
 
 #[test]
+fn fields_of_a_group_a_qos_and_a_network_are_changed_and_all_else_stays() {
+    let text = network("lab", &PAIR, "")
+        + "[group.web]\n# Since May.\nrules = []\n[address_group.office]\naddresses = [\"192.0.2.0/24\"]\n\
+           [qos.gold]\ningress = { police = \"50mbit\", burst = \"128KiB\" }   # agreed\n";
+    let daemon = Daemon::start(&text);
+    let (_, first, before) = ask_text(&daemon, ("GET", "/v1/config"), None, "");
+    let patches = [
+        ("groups/web", r#"{"rules": [{"direction": "ingress", "protocol": "tcp", "ports": 22}]}"#),
+        ("address_groups/office", r#"{"addresses": ["198.51.100.0/24"]}"#),
+        ("qos/gold", r#"{"ingress": {"police": "60mbit"}}"#),
+        ("networks/lab", r#"{"ageing": "1m"}"#),
+    ];
+    for (path, body) in patches {
+        let path = format!("/v1/{path}");
+        let dry = ask_text(&daemon, ("PATCH", &format!("{path}?dry_run=true")), Some(&first), body);
+        let (_, tag, running) = ask_text(&daemon, ("GET", "/v1/config"), None, "");
+        assert_eq!(dry.0 == 200, tag == first, "{}", dry.2);
+        let (status, _, told) = ask_text(&daemon, ("PATCH", &path), Some(&tag), body);
+        assert_eq!(status, 200, "{told}");
+        assert!(told.contains("\"changed\""), "{told}");
+        let (status, _, told) = ask_text(&daemon, ("PATCH", &path), Some(&tag), body);
+        assert_eq!(status, 412, "{told}");
+        assert_ne!(ask_text(&daemon, ("GET", "/v1/config"), None, "").2, running);
+    }
+    let (_, tag, after) = ask_text(&daemon, ("GET", "/v1/config"), None, "");
+    for part in [
+        "# Since May.\n",
+        "ports = 22",
+        "198.51.100.0/24",
+        "\"60mbit\", burst = \"128KiB\" }   # agreed",
+        "ageing = \"1m\"",
+    ] {
+        assert!(after.contains(part), "{part} is not in {after}");
+    }
+    assert_eq!(daemon.show_json()["networks"][0]["ageing_s"], 60);
+    let (status, _, told) = ask_text(&daemon, ("PATCH", "/v1/networks/lab"), Some(&tag), r#"{"ageing": 5}"#);
+    assert!(status == 422 && told.contains("network.lab.ageing"), "{told}");
+    let back = r#"{"ageing": null}"#;
+    assert_eq!(ask_text(&daemon, ("PATCH", "/v1/networks/lab"), None, back).0, 200);
+    let (_, _, text) = ask_text(&daemon, ("GET", "/v1/config"), None, "");
+    assert!(!text.contains("ageing") && before.lines().count() == text.lines().count(), "{text}");
+}
+
+#[test]
 fn writers_that_read_again_when_they_are_told_lose_no_change_of_anybody() {
     let daemon = Daemon::start(&network("lab", &PAIR, ""));
     let started = Instant::now();

@@ -17,7 +17,7 @@ use crate::control::{Candidate, ControlGone, Expected, Handle, RunningState, Sou
 use crate::model::{ConfigurationStatus, Differences};
 
 /// The kinds of tables that can be told and replaced by themselves. A port has a path of its own; what else there is hangs together.
-const TABLE_KINDS: [&str; 3] = ["group", "address_group", "qos"];
+pub(super) const TABLE_KINDS: [&str; 3] = ["group", "address_group", "qos"];
 
 /// A table of the file, by its kind and name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -160,12 +160,16 @@ impl Placing {
         let text = state.running.text_with_table(self.table.words(), &self.lines).map_err(|error| {
             Refused::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{error}; nothing was changed"))
         })?;
-        let Loaded { config, warnings } =
-            parse(text.as_bytes(), "the configuration with this table", &ThisHost)?;
-        let candidate = Candidate { config, source: source(&state.file, text) };
-        let changes = handle.apply_if(candidate, Expected::OneOf(vec![state.generation]), self.dry_run);
-        Ok(changes.map(|changes| Applied { changes, warnings }))
+        checked(handle, state, text, self.dry_run)
     }
+}
+
+/// Checks this text of a whole configuration, which was made of what runs, and applies it.
+pub(super) fn checked(handle: &Handle, state: &RunningState, text: String, dry_run: bool) -> Attempt {
+    let Loaded { config, warnings } = parse(text.as_bytes(), "the configuration with this table", &ThisHost)?;
+    let candidate = Candidate { config, source: source(&state.file, text) };
+    let changes = handle.apply_if(candidate, Expected::OneOf(vec![state.generation]), dry_run);
+    Ok(changes.map(|changes| Applied { changes, warnings }))
 }
 
 /// How what runs differs from the file as it is now.

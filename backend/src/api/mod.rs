@@ -25,6 +25,7 @@ mod ports;
 mod routes;
 mod server;
 mod stations;
+mod tables;
 mod tags;
 mod tally;
 mod tcp;

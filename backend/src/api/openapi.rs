@@ -9,6 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::Refusal;
+use super::configuration::TABLE_KINDS;
 use super::operations::{Content, Operation, Word, operations};
 
 /// An Ethernet address of one station.
@@ -132,7 +133,11 @@ fn values(name: &str, kind: &str, meaning: &str) -> Value {
         ("from", "string", _) if meaning.contains("NETWORK/ADDRESS") => {
             values["pattern"] = "^[A-Za-z0-9][A-Za-z0-9_.-]*/[0-9a-f.:]+$".into();
         }
-        ("from", "string", _) => values["pattern"] = "^[A-Za-z0-9][A-Za-z0-9_.-]*$".into(),
+        ("from", "string", _) => values["pattern"] = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$".into(),
+        ("table", ..) => {
+            values["pattern"] =
+                format!("^({})[.][A-Za-z0-9][A-Za-z0-9_.-]{{0,62}}$", TABLE_KINDS.join("|")).into();
+        }
         ("If-Match", ..) => values["pattern"] = GENERATION.into(),
         _ => {}
     }

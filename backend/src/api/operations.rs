@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::routes::{self, Shared};
 use super::{
     Applied, capture, configuration, connections, diagnosis, events, gateways, measures, openapi, ports,
-    stations, watch,
+    stations, tables, watch,
 };
 use crate::control::PortEdit;
 use crate::model::{
@@ -123,7 +123,10 @@ const ALL: Word = ("all", "boolean", "All connections");
 
 /// Everything that can be asked.
 pub(super) fn operations() -> Vec<Operation> {
-    [observed(), state(), gateways_and_tunnels(), changes(), fed()].into_iter().flatten().collect()
+    [observed(), state(), gateways_and_tunnels(), changes(), changes_of_fields(), fed()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn observed() -> Vec<Operation> {
@@ -279,6 +282,21 @@ fn changes() -> Vec<Operation> {
             (Content::json::<Cleared>(), delete(connections::clear)),
         )
         .asks(&[NETWORK, PORT, ADDRESS, PROTOCOL, TRANSPORT_PORT, STATE, ALL]),
+    ]
+}
+
+/// Objects of the configuration of which single fields are changed.
+fn changes_of_fields() -> Vec<Operation> {
+    let of = |path, summary, kind| {
+        operation("patch", path, summary, (Content::json::<Applied>(), tables::patched(kind)))
+            .asks(DRY_RUN)
+            .takes(Content::json::<serde_json::Map<String, serde_json::Value>>())
+    };
+    vec![
+        of("/v1/groups/{name}", "Changes fields of a security group, as the file names them", "group"),
+        of("/v1/address_groups/{name}", "Changes fields of an address group", "address_group"),
+        of("/v1/qos/{name}", "Changes fields of a QoS", "qos"),
+        of("/v1/networks/{name}", "Changes fields of a network", "network"),
     ]
 }
 

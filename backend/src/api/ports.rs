@@ -115,7 +115,7 @@ pub(super) fn attempted(
     Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the configuration changes all the time; try again"))
 }
 
-async fn whole(body: Body) -> Result<Bytes, Refused> {
+pub(super) async fn whole(body: Body) -> Result<Bytes, Refused> {
     let cut = |_| {
         let error =
             format!("the body was cut off, or is longer than {PORT_PATCH_MAX} bytes; nothing was changed");

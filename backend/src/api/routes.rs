@@ -15,7 +15,7 @@ use super::operations::{in_words, routed};
 use super::paging::Page;
 use super::tally::Tally;
 use super::{Refusal, tags};
-use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, parse};
+use crate::config::{ConfigError, FILE_SIZE_MAX, Loaded, ThisHost, is_name, parse};
 use crate::control::{ApplyError, Changes, ControlGone, Expected, Handle};
 use crate::model::{SecurityStatus, Snapshot};
 
@@ -173,7 +173,8 @@ async fn by_name<T: Serialize + Clone + 'static>(
     let (page, path) = (Page::read(uri)?, uri.path().to_owned());
     let tell = move |snapshot: &Snapshot| {
         let owned = |item: &T| name(item).clone();
-        let (items, next) = page.of(list(snapshot).clone(), |text| Some(text.to_owned()), owned, owned)?;
+        let read = |text: &str| is_name(text).then(|| text.to_owned());
+        let (items, next) = page.of(list(snapshot).clone(), read, owned, owned)?;
         Ok(page.link(answer(snapshot.generation, &items), &path, next))
     };
     state(shared, tell).await
@@ -300,7 +301,7 @@ async fn unknown_path() -> Refused {
 async fn unknown_method() -> Refused {
     Refused::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET reads a state, PUT replaces /v1/config, a port and a network's stations, PATCH changes a port, \
+        "GET reads a state, PUT replaces /v1/config, a port and a network's stations, PATCH changes a port, a group, a QoS or a network, \
          POST asks /v1/trace, /v1/watch and /v1/capture and adds stations, DELETE ends /v1/connections, ports and stations; nothing else is known",
     )
 }

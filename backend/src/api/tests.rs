@@ -306,6 +306,25 @@ fn a_port_is_put_into_groups_by_itself() {
 }
 
 #[test]
+fn fields_of_a_table_are_changed_by_themselves() {
+    let api = Api::start();
+    let patch = |path: &str, head: &str, body: &str| api.request("PATCH", path, head, body);
+    for path in ["/v1/groups/nobody", "/v1/address_groups/nobody", "/v1/qos/nobody", "/v1/networks/nobody"] {
+        let (status, _, told) = patch(path, "", "{}");
+        assert_eq!(
+            (status, told["error"].as_str().unwrap().contains("PUT /v1/config makes one")),
+            (404, true)
+        );
+        assert_eq!(patch(path, &if_match(7), "{}").0, 412);
+        assert_eq!(patch(&format!("{path}?now=true"), "", "{}").0, 400);
+        for wrong in ["", "[]", "{"] {
+            assert_eq!(patch(path, "", wrong).0, 422, "{wrong}");
+        }
+    }
+    assert_eq!(api.generation(), 1);
+}
+
+#[test]
 fn a_port_gets_another_qos_or_none_by_itself() {
     let api = Api::start();
     let patch = |body: &str| api.request("PATCH", "/v1/ports/vm1", "", body).0;

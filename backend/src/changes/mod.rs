@@ -50,6 +50,8 @@ pub use start::{Start, peek, resume, succeed};
 
 use serde::{Deserialize, Serialize};
 
+use serde_json::Map;
+
 use crate::control::PortEdit;
 
 /// What happened to what runs.
@@ -194,6 +196,19 @@ impl Running {
     /// If the lines are no TOML.
     pub fn text_with_table(&self, table: (&str, &str), lines: &str) -> Result<String, ComposeError> {
         document::with_table(&self.text()?, table, lines)
+    }
+
+    /// What would run if the table `[KIND.NAME]` had these members, and of the members of tables in it these, without those that are `null`
+    /// (RFC 7396): as [`Running::text`]. `None` where there is no such table.
+    ///
+    /// # Errors
+    /// If TOML cannot say it.
+    pub fn text_with_members(
+        &self,
+        table: (&str, &str),
+        members: &Map<String, serde_json::Value>,
+    ) -> Result<Option<String>, ComposeError> {
+        document::with_members(&self.text()?, table, members)
     }
 
     /// The lines under `[KIND.NAME]` of what runs, if it has such a table.
