@@ -56,14 +56,19 @@ impl fmt::Display for Token {
 #[derive(Debug)]
 pub(super) struct Door {
     /// What a `Host` may be.
-    hosts: [String; 2],
+    hosts: Vec<String>,
     token: Token,
 }
 
 impl Door {
     pub(super) fn new(address: SocketAddr, token: Token) -> Self {
         let port = address.port();
-        Self { hosts: [address.to_string(), format!("localhost:{port}")], token }
+        let mut hosts = vec![address.to_string(), format!("localhost:{port}")];
+        // Browsers leave out the port that the scheme has anyway (RFC 9110, 4.2.1).
+        if port == 80 {
+            hosts.extend(hosts.clone().iter().filter_map(|host| host.strip_suffix(":80").map(str::to_owned)));
+        }
+        Self { hosts, token }
     }
 
     /// Whether the request names this console, and comes from its own page if from any: a web page elsewhere can have a browser send requests here,
@@ -156,7 +161,13 @@ mod tests {
             assert!(!is_named(strange), "{strange:?}");
         }
         let v6 = Door::new("[::1]:80".parse().unwrap(), Token(String::new()));
-        assert!(v6.is_named(&headers(&[("host", "[::1]:80")])));
+        for host in ["[::1]:80", "[::1]", "localhost"] {
+            assert!(
+                v6.is_named(&headers(&[("host", host), ("origin", &format!("http://{host}"))])),
+                "{host}"
+            );
+        }
+        assert!(!v6.is_named(&headers(&[("host", "127.0.0.1")])));
     }
 
     #[test]
