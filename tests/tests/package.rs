@@ -27,6 +27,38 @@ const AS_ITS_USER: [&str; 8] = [
     "--bounding-set=-all,+net_raw",
 ];
 
+/// Blocks of the page for new users: what they type, and what stands in their file.
+fn blocks() -> Vec<String> {
+    let page = fs::read_to_string(format!("{ROOT}/docs/start.md")).unwrap();
+    let mut blocks = vec![String::new()];
+    for line in page.lines() {
+        match line.strip_prefix("    ") {
+            Some(line) => *blocks.last_mut().unwrap() += &format!("{line}\n"),
+            None if line.is_empty() && !blocks.last().unwrap().is_empty() => {
+                blocks.last_mut().unwrap().push('\n')
+            }
+            None => blocks.push(String::new()),
+        }
+    }
+    blocks.into_iter().map(|block| block.trim().to_owned()).filter(|block| !block.is_empty()).collect()
+}
+
+/// What is typed there that begins so, without what is said about it behind.
+fn typed(beginning: &str) -> Vec<String> {
+    let blocks = blocks();
+    let lines = blocks.iter().flat_map(|block| block.lines()).filter(|line| line.starts_with(beginning));
+    let lines: Vec<String> = lines.map(|line| line.split("   ").next().unwrap().to_owned()).collect();
+    assert!(!lines.is_empty(), "docs/start.md has nothing that begins with {beginning}");
+    lines
+}
+
+/// What is typed in the text between two backticks, where it says what goes without systemd.
+fn without_systemd(command: &str) -> String {
+    let page = fs::read_to_string(format!("{ROOT}/docs/start.md")).unwrap();
+    assert!(page.contains(&format!("`{command}`")), "docs/start.md does not say {command}");
+    command.to_owned()
+}
+
 fn run(command: &mut Command) -> Output {
     let output = command.output();
     output.unwrap_or_else(|error| {
@@ -89,10 +121,15 @@ impl Bare {
     fn said(&self, arguments: &[&str]) -> String {
         said(&mut self.command(arguments))
     }
+
+    /// As a line that somebody types.
+    fn types(&self, line: &str) -> String {
+        self.said(&["sh", "-c", line])
+    }
 }
 
 fn package(folder: &Path) -> PathBuf {
-    let mut make = Command::new(format!("{ROOT}/scripts/package"));
+    let mut make = Command::new(format!("{ROOT}/{}", typed("scripts/package")[0]));
     // The address of a packager, as a machine of a developer's has it.
     make.arg(folder).env("VIADUCT_BIN", binary()).env("DEBEMAIL", "packager@example.org");
     PathBuf::from(said(&mut make).trim())
@@ -118,7 +155,8 @@ fn a_new_user_installs_the_package_and_two_guests_meet() {
 
     let bare = Bare::new();
     fs::copy(&package, bare.path("viaduct.deb")).unwrap();
-    bare.said(&["apt-get", "install", "-y", "--no-install-recommends", "/viaduct.deb"]);
+    let install = typed("apt install")[0].replace("./target/debian/viaduct_*.deb", "/viaduct.deb");
+    bare.types(&install.replace("apt install", "apt install --yes --no-install-recommends"));
     assert!(bare.said(&["id", "viaduct"]).contains("(kvm)"));
     let enabled = bare.path("etc/systemd/system/sockets.target.wants/viaduct.socket");
     assert!(
@@ -132,12 +170,18 @@ fn a_new_user_installs_the_package_and_two_guests_meet() {
     assert!(schema.contains("http://json-schema.org/draft-07/schema#"));
     let example = "/usr/share/doc/viaduct/examples/s1.toml";
     assert!(bare.said(&["viaduct", "check", "/etc/viaduct/viaduct.toml"]).contains("is right"));
-    bare.said(&["install", "-m", "644", example, "/etc/viaduct/viaduct.toml"]);
+    assert!(bare.said(&["viaduct", "check", example]).contains("is right"));
 
     let mut start = vec!["setpriv"];
     start.extend(AS_ITS_USER);
-    start.extend(["viaduct", "run"]);
+    let by_hand = without_systemd("viaduct run");
+    start.extend(by_hand.split(' '));
     let daemon = Process::spawn("viaduct", &bare.command(&start), folder.path());
+    wait_until("the daemon", Duration::from_secs(20), || bare.path("run/viaduct/api.sock").exists());
+    let file = blocks().into_iter().find(|block| block.starts_with("[network.lab]")).unwrap();
+    fs::write(bare.path("etc/viaduct/viaduct.toml"), file).unwrap();
+    assert!(bare.types(&typed("viaduct check")[0]).contains("is right: 1 network, 2 ports"));
+    bare.types(&without_systemd("viaduct apply /etc/viaduct/viaduct.toml"));
     let socket = |port: &str| bare.path(&format!("run/viaduct/{port}.sock"));
     let both = || ["vm1", "vm2"].iter().all(|port| socket(port).exists());
     wait_until("sockets of both guests", Duration::from_secs(20), both);
@@ -147,7 +191,12 @@ fn a_new_user_installs_the_package_and_two_guests_meet() {
         two.collect(Duration::from_millis(500)).iter().filter_map(|got| number_of(&got.bytes)).collect();
     assert_eq!(got, [7], "{}", daemon.output());
     assert!(bare.said(&["viaduct", "show", "ports"]).contains("running"), "{}", daemon.output());
-    assert!(bare.said(&["viaduct", "qemu-args", "vm1"]).contains("/run/viaduct/vm1.sock"));
+    let seen: Vec<String> = typed("viaduct show").iter().map(|line| bare.types(line)).collect();
+    assert!(seen.len() == 2 && seen.iter().all(|seen| seen.contains("running")), "{seen:?}");
+    assert!(bare.types(&typed("viaduct trace")[0]).contains("vm2"));
+    for prints in ["viaduct qemu-args vm1", "viaduct libvirt-xml vm1"] {
+        assert!(bare.types(&without_systemd(prints)).contains("/run/viaduct/vm1.sock"));
+    }
     drop((one, two, daemon));
     wait_until("all that ran in the folder to be gone", Duration::from_secs(10), || bare.is_idle());
 

@@ -37,7 +37,7 @@ pub(super) enum Mode {
     Group,
     /// They go to each machine by itself.
     Replication,
-    /// Where stations are is written, and so none is asked for.
+    /// Where stations are is written, and so none is asked for: the documentation's example.
     Static,
     /// Nothing is written: where stations are is told by the API.
     Fed,
@@ -48,33 +48,44 @@ pub(super) enum Mode {
 impl Mode {
     /// The file of machine `number`. Each mode has a network of its own, so that nothing is left of the one before.
     pub(super) fn config(self, number: u8) -> String {
+        if matches!(self, Self::Static) {
+            return example(number);
+        }
         let others = NUMBERS.into_iter().filter(|other| *other != number);
-        let peers: Vec<String> = others.clone().map(|other| format!("\"192.168.99.{other}\"")).collect();
+        let peers: Vec<String> = others.map(|other| format!("\"192.168.99.{other}\"")).collect();
         let peers = format!("peers = [{}]", peers.join(", "));
         let group = format!("group = \"{GROUP}\"");
         let (name, overlay) = match self {
             Self::Group => ("tenant101", format!("kind = \"vxlan\", vni = 101, {group}")),
             Self::Replication => ("tenant102", format!("kind = \"vxlan\", vni = 102, {peers}")),
-            Self::Static => ("tenant103", format!("kind = \"vxlan\", vni = 103, {group}")),
+            Self::Static => unreachable!("it is the example"),
             Self::Fed => ("tenant105", "kind = \"vxlan\", vni = 105, known_vteps_only = true".to_owned()),
             Self::Gre => ("tenant104", format!("kind = \"gre\", key = 104, {peers}")),
         };
         let mut text = uplink(number);
         text += &format!("[network.{name}]\noverlay = {{ {overlay}, uplink = \"isp\" }}\n");
-        if matches!(self, Self::Static | Self::Fed) {
+        if matches!(self, Self::Fed) {
             text += "arp_suppression = true\n";
-        }
-        if matches!(self, Self::Static) {
-            for other in others {
-                text += &format!(
-                    "[[network.{name}.static]]\nmac = \"{}\"\naddress = \"{}\"\nvtep = \"192.168.99.{other}\"\n",
-                    mac(other),
-                    address(other)
-                );
-            }
         }
         text + &format!("[port.s{number}]\nnetwork = \"{name}\"\n")
     }
+}
+
+/// `examples/overlay.toml`, which is machine 1's: another one's has the other one's addresses where that has its own, and the other way round.
+fn example(number: u8) -> String {
+    let text = include_str!("../../../examples/overlay.toml").replace("\"eth1\"", "\"under0\"");
+    let pairs = [
+        ["192.168.99.1", "192.168.99."],
+        ["52:54:00:00:01:01", "52:54:00:00:01:0"],
+        ["10.101.0.1", "10.101.0."],
+    ];
+    let text = pairs.into_iter().fold(text, |text, [first, stem]| {
+        let own = format!("{stem}{number}");
+        text.replace(first, "?").replace(&own, first).replace('?', &own)
+    });
+    // Who is at the port is a container here.
+    text.replace("[port.vm1]", &format!("[port.s{number}]"))
+        .replace(&format!("mac = \"{}\"\n", mac(number)), "")
 }
 
 /// Whom the first question of a station goes to, and whence the answer comes, as the outer headers say.
@@ -161,7 +172,7 @@ fn three_machines_are_one_network_by_a_group_by_replication_by_writing_and_by_gr
     apply(&nodes, Mode::Static);
     talk(&nodes);
     reach(&nodes[2].station.namespace, &address(1));
-    assert_eq!(wire.count("vxlan.vni == 103 && (arp || eth.dst.ig == 1)"), 0, "nobody is asked for");
+    assert_eq!(wire.count("vxlan.vni == 101 && (arp || eth.dst.ig == 1)"), 0, "nobody is asked for");
     drop(wire);
 
     let wire = Wire::listen(&underlay, "gre");

@@ -111,6 +111,45 @@ fn a_page_on_a_network_has_a_file_that_loads_and_is_that_of_its_example() {
     }
 }
 
+/// The table of scenarios names files and tests that are there, each page speaks of its file, and each file is run by one of its tests.
+#[test]
+fn every_scenario_has_a_page_a_file_and_a_test_that_runs_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let sources = |test: &str| match test.strip_suffix(".rs") {
+        Some(_) => read(&root.join("tests/tests").join(test)),
+        None => {
+            let files = std::fs::read_dir(root.join("tests/tests").join(test)).unwrap();
+            files.map(|file| read(&file.unwrap().path())).collect()
+        }
+    };
+    let table = read(&root.join("docs/introduction.md"));
+    for number in 1..=10 {
+        let row = table.lines().find(|line| line.starts_with(&format!("| S{number} |"))).unwrap();
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let page = cells[2].split(['(', ')']).nth(1).unwrap();
+        assert!(root.join("docs").join(page).exists(), "{page}");
+        let named = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let tests: String = named(cells[4]).iter().map(|test| sources(test)).collect();
+        for pattern in named(cells[3]) {
+            let stem = pattern.split('*').next().unwrap().trim_end_matches(".toml");
+            let files = std::fs::read_dir(root.join("examples")).unwrap();
+            let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            let names: Vec<String> = names
+                .filter(|name| name == &pattern || pattern.contains('*') && name.starts_with(stem))
+                .collect();
+            assert!(!names.is_empty(), "S{number}: examples/{pattern} is not there");
+            for name in names {
+                assert!(
+                    tests.contains(&format!("{name}\"")),
+                    "S{number}: no test of {} runs {name}",
+                    cells[4]
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn every_example_loads() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
