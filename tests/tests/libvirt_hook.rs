@@ -13,6 +13,10 @@ use viaduct_tests::libvirt::Libvirt;
 /// Domains that come and go, unless `VIADUCT_DOMAINS` says how many.
 const DOMAINS: usize = 6;
 
+/// Where the numbers of domains' NICs begin: one until they are started, one while they run.
+const FIRST: usize = 0x100;
+const HOT: usize = 0x200;
+
 const MAC: &str = "52:54:00:00:01:07";
 
 /// One port is declared, for guests of which the hook knows nothing.
@@ -42,8 +46,10 @@ fn names(count: usize) -> Vec<String> {
 
 fn interface(daemon: &Daemon, port: &str, number: usize) -> String {
     format!(
-        "<interface type='vhostuser'><mac address='52:54:00:00:01:{number:02x}'/>\
+        "<interface type='vhostuser'><mac address='52:54:00:00:{:02x}:{:02x}'/>\
          <source type='unix' path='{}' mode='client'/><model type='virtio'/><rom enabled='no'/></interface>",
+        number >> 8,
+        number & 0xff,
         daemon.socket(port).display()
     )
 }
@@ -52,16 +58,23 @@ fn metadata(ports: &str) -> String {
     format!("<metadata><v:guest xmlns:v='urn:viaduct:libvirt:1'>{ports}</v:guest></metadata>")
 }
 
-/// A machine without anything to boot: its firmware waits.
+/// A machine without anything to boot: its firmware waits. It has a free slot, and no ACPI, whose events nobody would answer: so that
+/// what is plugged in there can be pulled out again.
 fn domain(daemon: &Daemon, number: usize, network: &str) -> String {
     let name = format!("d{number}");
+    let hot = format!("52:54:00:00:02:{number:02x}");
     format!(
-        "<domain type='qemu'><name>{name}</name>{}<memory unit='MiB'>32</memory>\
+        "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>{name}</name>{}<memory unit='MiB'>32</memory>\
          <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking><vcpu>1</vcpu>\
-         <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>\
-         <devices>{}<memballoon model='none'/></devices></domain>",
-        metadata(&format!("<v:port name='{name}' network='{network}'/>")),
-        interface(daemon, &name, number),
+         <os><type arch='x86_64' machine='q35'>hvm</type></os>\
+         <devices><controller type='pci' index='0' model='pcie-root'/><controller type='pci' model='pcie-root-port'/><controller type='pci' model='pcie-root-port'/>\
+         {}<controller type='usb' model='none'/><memballoon model='none'/></devices>\
+         <qemu:commandline><qemu:arg value='-global'/>\
+         <qemu:arg value='ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off'/></qemu:commandline></domain>",
+        metadata(&format!(
+            "<v:port name='{name}' network='{network}'/><v:port name='{name}-hot' network='{network}' mac='{hot}'/>"
+        )),
+        interface(daemon, &name, FIRST + number),
     )
 }
 
@@ -81,9 +94,17 @@ fn ports_come_with_their_domains_and_leave_nothing() {
         libvirt.define(name, &domain(&daemon, number, "lab"));
         libvirt.virsh(&["start", name]);
     }
-    assert_eq!(ports(&daemon).len(), 1 + count, "{:?}", ports(&daemon));
+    assert_eq!(ports(&daemon).len(), 1 + 2 * count, "{:?}", ports(&daemon));
     for name in &names {
         wait_until("QEMU to be at its port", Duration::from_secs(10), || is_connected(&daemon, name));
+    }
+    for (number, name) in names.iter().enumerate() {
+        let hot = format!("{name}-hot");
+        let nic = libvirt.file("nic", &interface(&daemon, &hot, HOT + number));
+        libvirt.virsh(&["attach-device", name, &nic, "--live"]);
+        wait_until("QEMU to be at the second port", Duration::from_secs(10), || is_connected(&daemon, &hot));
+        libvirt.virsh(&["detach-device", name, &nic, "--live"]);
+        wait_until("QEMU to have left it", Duration::from_secs(10), || !is_connected(&daemon, &hot));
     }
     for name in &names {
         libvirt.virsh(&["destroy", name]);
@@ -115,7 +136,7 @@ fn nics_are_plugged_in_and_out_while_their_domain_runs() {
     let mut guest = libvirt.boot_with(&daemon, "mine", "10.0.1.1/24", &second);
     let nics = "ls /sys/class/net | grep -c eth; true";
     assert_eq!(guest.run(nics).trim(), "1");
-    let nic = libvirt.file("nic", &interface(&daemon, "second", 7));
+    let nic = libvirt.file("nic", &interface(&daemon, "second", 0x107));
     libvirt.virsh(&["attach-device", "mine", &nic, "--live"]);
     wait_until("the new NIC to be at its port", Duration::from_secs(10), || is_connected(&daemon, "second"));
     wait_until("the guest to find it", Duration::from_secs(10), || guest.run(nics).trim() == "2");
