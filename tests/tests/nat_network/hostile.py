@@ -534,10 +534,10 @@ def messages6():
     echo(56)
 
 
-def advertise(kind, cut=None, at=None, value=0, noise=False):
+def advertise(kind, cut=None, at=None, value=0, noise=False, prefix="fd99::"):
     """Says that it is a router, or that another one is nearer."""
     everybody, option = V6("ff02::1"), b"\1\1" + MAC
-    data = bytes([kind, 0, 0, 0, 0x40, 0xc0, 7, 8]) + b"\0" * 8 + b"\3\4\x40\xc0" + b"\xff" * 8 + ANY + V6("fd99::") + option
+    data = bytes([kind, 0, 0, 0, 0x40, 0xc0, 7, 8]) + b"\0" * 8 + b"\3\4\x40\xc0" + b"\xff" * 8 + ANY + V6(prefix) + option
     if at: data = data[:at] + bytes([value]) + data[at + 1:]
     if noise: data = bytes([kind]) + scramble(data[1:])
     send(ip6(LOCAL, everybody, 58, icmp6(LOCAL, everybody, data[:cut])), b"\x33\x33\0\0\0\1", passes=True)
@@ -564,7 +564,7 @@ GATEWAY_MAC = find_gateway()
 if sys.argv[2] == "flood":
     print(json.dumps({"sent": flood(float(sys.argv[3]))}))
     sys.exit()
-PARTS = {"dhcp": dhcp, "dhcp6": dhcp6, "dns": dns, "icmp": messages, "icmp6": messages6, "router": lambda: advertise(134)}
+PARTS = {"dhcp": dhcp, "dhcp6": dhcp6, "dns": dns, "icmp": messages, "icmp6": messages6, "router": lambda: advertise(134, prefix="fd0b:ad::")}
 PARTS[sys.argv[2]]()
 settle(3)
 # What nobody waits for may come as well, to be counted.
