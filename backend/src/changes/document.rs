@@ -201,9 +201,13 @@ fn merge(table: &mut dyn TableLike, members: &Map<String, Json>) -> Result<(), S
             Json::Null => drop(table.remove(name)),
             Json::Object(inner) => match table.get_mut(name) {
                 Some(Item::Value(Value::InlineTable(own))) => {
+                    let before = own.len();
+                    let has_new = inner.keys().any(|key| !own.contains_key(key));
                     merge(own, inner)?;
-                    // The spaces of what went, or is new.
-                    own.fmt();
+                    // The spaces of what went, or is new; but no comment goes with them.
+                    if (has_new || own.len() != before) && !own.to_string().contains('#') {
+                        own.fmt();
+                    }
                 }
                 Some(Item::Table(own)) => merge(own, inner)?,
                 _ => drop(table.insert(name, Item::Value(value_of(value).ok_or(name)?))),

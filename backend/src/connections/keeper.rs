@@ -30,6 +30,9 @@ const RETRY: Duration = Duration::from_secs(5);
 /// For how long the thread sleeps after it has worked, in times of that.
 const REST: u32 = 19;
 
+/// And at most: what took long for another reason, like a disk, is no work.
+const REST_MAX: Duration = Duration::from_secs(1);
+
 /// Why connections cannot be kept.
 type Problem = String;
 
@@ -216,24 +219,49 @@ impl Worker {
         Wanted { names: orders.names.clone(), begun: orders.begun.take(), is_ending: orders.is_ending }
     }
 
-    /// Writes everything for another process, and notes what that was. Who was not told names yet keeps nothing: what the process before it
-    /// left lies there still.
+    /// Writes everything for another process, and notes what that was.
     fn begin_hand_over(&mut self, names: Option<&Arc<Names>>) -> io::Result<()> {
-        // What an earlier attempt left is nobody's.
-        match fs::remove_file(rest_of(&self.path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let Some(names) = names else { return Ok(()) };
+        // Who was not told names yet has not restored all that the process before it left.
+        let names = names.ok_or_else(|| {
+            io::Error::other(
+                "those of before the last restart still wait for what they rely on, like an uplink's address: try again in a minute",
+            )
+        })?;
         let mut seen = Selection::unseen();
-        self.replace(names, &mut seen, &self.path)?.ok_or_else(renamed)?;
+        if self.has_any() {
+            self.replace(names, &mut seen, &self.path)
+                .and_then(is_named)
+                .map_err(|error| self.named(error))?;
+            // What an earlier attempt left is in there.
+            self.remove_rest()?;
+        }
         self.seen = Some(seen);
         Ok(())
     }
 
     fn write_rest(&mut self, names: &Arc<Names>) -> io::Result<()> {
         let mut seen = self.seen.take().unwrap_or_default();
-        self.replace(names, &mut seen, &rest_of(&self.path))?.ok_or_else(renamed).map(drop)
+        if !self.has_any() {
+            return Ok(());
+        }
+        let written = self.replace(names, &mut seen, &rest_of(&self.path)).and_then(is_named);
+        written.map_err(|error| self.named(error))
+    }
+
+    /// Whether there is anything to keep, or was.
+    fn has_any(&self) -> bool {
+        self.changes() > 0 || self.path.exists() || rest_of(&self.path).exists()
+    }
+
+    fn remove_rest(&self) -> io::Result<()> {
+        match fs::remove_file(rest_of(&self.path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.named(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn named(&self, error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("cannot write {}: {error}", self.path.display()))
     }
 
     /// What happened in the table so far.
@@ -270,6 +298,10 @@ impl Worker {
     fn keep(&mut self, names: &Arc<Names>) {
         let (at, changes) = (Instant::now(), self.changes());
         let kept = self.replace(names, &mut Selection::All, &self.path);
+        if matches!(kept, Ok(Some(_))) {
+            // All that a takeover told apart is in there; what cannot be removed is only older.
+            let _ = self.remove_rest();
+        }
         self.interval = match &kept {
             Ok(Some(written)) => {
                 self.last = Some(Last { at, changes, names: names.generation });
@@ -323,12 +355,12 @@ impl Worker {
         let mut began = Instant::now();
         write(&source, selection, to, || {
             // Whoever waits for the end, or for another process's beginning, waits no longer than it takes.
-            let orders = self.shared.orders.lock();
-            let is_awaited = orders.is_ending || orders.is_handing_over;
-            drop(orders);
-            if !is_awaited {
-                thread::sleep(began.elapsed() * REST);
+            let mut orders = self.shared.orders.lock();
+            if !orders.is_ending && !orders.is_handing_over {
+                let rest = (began.elapsed() * REST).min(REST_MAX);
+                let _ = self.shared.wake.wait_for(&mut orders, rest);
             }
+            drop(orders);
             began = Instant::now();
             Ok(())
         })
@@ -358,6 +390,7 @@ impl Worker {
     }
 }
 
-fn renamed() -> io::Error {
-    io::Error::other("ports or networks were renamed meanwhile")
+/// What was written under names that hold no more is nobody's.
+fn is_named(written: Option<Written>) -> io::Result<()> {
+    written.map(drop).ok_or_else(|| io::Error::other("ports or networks were renamed meanwhile"))
 }

@@ -370,7 +370,10 @@ fn another_process_is_told_all_at_first_and_then_what_is_new() {
     // Who cannot write says so.
     let keeper = start();
     fs::create_dir(folder.path().join("connections.new")).unwrap();
-    assert!(begin(&keeper).is_err());
+    assert!(begin(&keeper).unwrap_err().to_string().contains("connections: "));
+    // Nor does who has not restored all yet.
+    let keeper = Keeper::start(&path, clock(), Arc::clone(&switch), started).unwrap();
+    assert!(begin(&keeper).unwrap_err().to_string().contains("try again in a minute"));
 }
 
 #[test]

@@ -79,6 +79,8 @@ impl Restoring {
         };
         let mut restoring = Self::default();
         restoring.read(&path, &clock);
+        // Of a takeover that was cut short.
+        restoring.read(&rest_of(&path), &clock);
         restoring.keeper = Some(Keeper::start(&path, clock, Arc::clone(switch), started)?);
         Ok(restoring)
     }
@@ -128,7 +130,9 @@ impl Restoring {
     }
 
     fn tell_names(&self) {
-        if let Some(keeper) = self.keeper.as_ref().filter(|_| self.waiting.is_empty()) {
+        // Before any name is in force, what the process before left is all there is.
+        let is_kept = self.waiting.is_empty() && self.names.generation > 0;
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| is_kept) {
             keeper.follow(self.names.clone());
         }
     }
@@ -253,18 +257,12 @@ impl Controller {
     }
 
     /// The same with what it noted once it stood still.
-    pub(super) fn take_over_rest_of_connections(&mut self) -> io::Result<()> {
-        let rest = rest_of(&path_in(&self.config.switch.state_dir));
-        self.restoring.read(&rest, &BootClock::this()?);
+    pub(super) fn take_over_rest_of_connections(&mut self) {
+        // Without a clock nothing is kept, as was said.
+        let Ok(clock) = BootClock::this() else { return };
+        self.restoring.read(&rest_of(&path_in(&self.config.switch.state_dir)), &clock);
         let numbers = self.numbers.clone();
         self.restore_connections(&numbers);
-        Ok(())
-    }
-
-    /// What was noted apart is in the table from now on, and in the file soon.
-    pub(super) fn forget_rest_of_connections(&self) {
-        // One that stays is removed when the next takeover begins.
-        let _ = std::fs::remove_file(rest_of(&path_in(&self.config.switch.state_dir)));
     }
 
     /// When the switch's time began.

@@ -69,8 +69,8 @@ impl Controller {
         let mut heirs = Heirs { sessions: BTreeMap::new(), devices: Vec::new() };
         self.inherit(described.sessions, &mut heirs)?;
         self.learn(&described.learned);
-        self.take_over_connections().map_err(|error| TakeoverError::Here(error.to_string()))?;
         self.take_over_fed();
+        self.take_over_connections().map_err(|error| TakeoverError::Here(error.to_string()))?;
         let Inheritance { sessions, rings, devices, .. } = successor.prepared()?;
         let named = sessions.iter().map(|session| session.port.clone());
         let alive: Vec<String> = named.chain(rings.iter().map(|(port, ..)| port.clone())).collect();
@@ -86,7 +86,7 @@ impl Controller {
         // Whose session ended meanwhile is not named any more.
         heirs.sessions.retain(|port, _| alive.contains(port));
         heirs.devices = devices;
-        self.take_over_rest_of_connections().map_err(|error| TakeoverError::Here(error.to_string()))?;
+        self.take_over_rest_of_connections();
         successor.ready()?;
         if let Some((socket, watchdog_us)) = successor.manager() {
             notify::inherit(socket, watchdog_us);
@@ -156,7 +156,6 @@ impl Controller {
         }
         self.open_to_all(ops);
         self.follow_names();
-        self.forget_rest_of_connections();
         self.keep_fed();
         self.gateways.begin_lending();
         info!(

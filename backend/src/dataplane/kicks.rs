@@ -63,7 +63,8 @@ impl Worker {
         }
         let all_polled = self.polled.len() == self.ring_count;
         if idle {
-            self.noted_bursts = self.shared.bursts.load(Ordering::Relaxed);
+            // The time to come is no part of a round.
+            self.note_round(Instant::now());
         }
         if idle || !all_polled || !self.waiting.is_empty() {
             self.wait_for_kicks(idle);

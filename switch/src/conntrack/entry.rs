@@ -181,14 +181,15 @@ impl Front {
         [opener, responder.and_then(|port| PortIndex::new(usize::try_from(port).ok()?))]
     }
 
-    /// Whether the rules of `port` vouch for the connection, as those of the side that opened it (0), or of the other one (1).
+    /// Whether the rules of these ports vouch for the connection, as those of the side that opened it, and of the other one; `None` need not.
     #[inline]
-    pub(super) fn is_vouched(&self, role: usize, port: PortIndex) -> bool {
-        let (identity, port) = (self.identity.load(Relaxed), u64::from(port.raw()));
-        match role {
-            0 => identity & (OPENER_VOUCHES | 0xfff << PORT_SHIFT) == OPENER_VOUCHES | port << PORT_SHIFT,
-            _ => identity >> RESPONDER_SHIFT & 0x1fff == port + 1,
-        }
+    pub(super) fn are_vouched(&self, [opener, responder]: [Option<PortIndex>; 2]) -> bool {
+        let (identity, raw) = (self.identity.load(Relaxed), |port: PortIndex| u64::from(port.raw()));
+        let opens = |port| {
+            identity & (OPENER_VOUCHES | 0xfff << PORT_SHIFT) == OPENER_VOUCHES | raw(port) << PORT_SHIFT
+        };
+        opener.is_none_or(opens)
+            && responder.is_none_or(|port| identity >> RESPONDER_SHIFT & 0x1fff == raw(port) + 1)
     }
 
     /// Notes whose rules vouch for the connection; an opener that does holds it from now on. Only by who holds the lock.

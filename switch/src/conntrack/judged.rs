@@ -1,6 +1,6 @@
 //! By which rules a connection may go on, and for whom: kept in its entry, so that its packets need not be judged.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::entry::Entry;
 use super::shard::lock;
@@ -26,8 +26,9 @@ impl Conntrack {
     pub fn judged(&self, id: ConnectionId) -> Option<Judged> {
         let back = self.backs.get(id.entry as usize)?;
         let word = back.word();
-        let vouchers = self.fronts.get(id.entry as usize)?.vouchers();
-        let judged = Judged { vouchers, generation: back.generation.load(Relaxed) };
+        // Before the vouchers: a generation never comes with those of an older one.
+        let generation = back.generation.load(Acquire);
+        let judged = Judged { vouchers: self.fronts.get(id.entry as usize)?.vouchers(), generation };
         (word.life() == id.life && back.is_still(word)).then_some(judged)
     }
 
@@ -57,10 +58,8 @@ impl Conntrack {
             Direction::Original => [sender, receiver],
             Direction::Reply => [receiver, sender],
         };
-        let is_vouched = opener.is_none_or(|port| front.is_vouched(0, port))
-            && responder.is_none_or(|port| front.is_vouched(1, port));
-        let is_it = word.is_live() && is_vouched && front.is(direction, &tuple);
-        let generation = back.generation.load(Relaxed);
+        let generation = back.generation.load(Acquire);
+        let is_it = word.is_live() && front.are_vouched([opener, responder]) && front.is(direction, &tuple);
         if !is_it || !back.is_still(word) || back.is_over(word, now.seconds()) {
             return None;
         }
@@ -89,7 +88,7 @@ impl Conntrack {
         // A holder's embryonic connections are counted without the lock: so they stay with it.
         let opener = opener.filter(|_| word.is_assured() || opener == holder);
         front.set_vouchers([opener, responder]);
-        back.generation.store(judged.generation, Relaxed);
+        back.generation.store(judged.generation, Release);
         if let (Some(before), Some(after)) = (holder, opener)
             && before != after
         {

@@ -236,7 +236,7 @@ impl<'a> Translator<'a> {
         if target.is_none() && substitute == Substitute::Nobody {
             return Plan::Plain;
         }
-        if source.is_some_and(|source| self.is_forged(interface, source, packet.source)) {
+        if source.is_some() && self.is_forged(interface, network, packet.source) {
             return Plan::Drop(DropReason::NotRoutable);
         }
         match (refused, flow) {
@@ -256,14 +256,11 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// Whether a sender inside has an address whose owner is outside, or that no station can have (RFC 1812, 5.3.8; RFC 2827): no
-    /// answer would come back to it.
-    fn is_forged(&self, interface: &Interface, source: &Source, sender: Address) -> bool {
-        match self.routing.route(interface.router, sender) {
-            Some(Route::Link(back) | Route::Via(back, _)) => back == source.outside,
-            Some(Route::Broadcast) => true,
-            _ => false,
-        }
+    /// Whether a sender in `network` has an address that no station there can have, since its owner is elsewhere or the gateway itself (RFC 1812,
+    /// 5.3.8; RFC 2827): no answer would come back to it.
+    fn is_forged(&self, interface: &Interface, network: NetworkIndex, sender: Address) -> bool {
+        let route = self.routing.route(interface.router, sender);
+        !matches!(route, Some(Route::Link(back) | Route::Via(back, _)) if back == network)
     }
 
     /// What is for the gateway itself. A SYN to a port that mappings may have is not answered: the station behind one may be

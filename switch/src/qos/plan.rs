@@ -14,8 +14,9 @@ pub use check::{PlanError, ROOT};
 /// The most classes of a tree, without its root.
 pub const CLASSES_MAX: usize = 16_384;
 
-/// The most classes on the way from the root to a leaf, both included: as in Linux (`TC_HTB_MAXDEPTH`).
-pub const DEPTH_MAX: usize = 8;
+/// The most classes on the way from the root to a leaf, both included: four times as many as in Linux (`TC_HTB_MAXDEPTH`). What leaves is counted
+/// in each of them.
+pub const DEPTH_MAX: usize = 32;
 
 /// How many priorities classes may have, 0 being the first to be served (`TC_HTB_NUMPRIO`).
 pub const PRIORITIES: u8 = 8;
@@ -320,6 +321,9 @@ impl QueuePlan {
     /// The bytes that should leave in one go at a rate. Where flows or bands take turns, a super-frame that takes long is
     /// what all others wait for, and so it is cut, as `sch_cake` does ("split-gso", tc-cake(8)).
     fn turn_at(&self, rate: BitRate) -> u32 {
+        if let Self::Tbf(within) = self {
+            return within.queue.turn_at(rate);
+        }
         let takes_turns = matches!(self, Self::Sfq(_) | Self::FqCodel(_) | Self::Prio(_));
         let bytes =
             u32::try_from(u128::from(rate.bits()) * u128::from(TURN.0.0) / 8_000_000_000).unwrap_or(u32::MAX);

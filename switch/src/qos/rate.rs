@@ -55,8 +55,8 @@ impl Burst {
     }
 
     /// What suits a rate where nothing is said: five milliseconds of it, so that a departure that comes late costs
-    /// nothing, and sixteen up to 10 Mbit/s, so that several frames may leave together although they are far apart; at
-    /// most 4 MiB, and 1600 bytes.
+    /// nothing, but sixteen up to 10 Mbit/s and 20,000 bytes up to 32 Mbit/s, so that several frames may leave together although they
+    /// are far apart; at most 4 MiB, and 1600 bytes.
     #[must_use]
     pub fn suiting(rate: BitRate) -> Self {
         let five_ms = rate.0 / (8 * 200);

@@ -197,10 +197,10 @@ fn hop_limits_count_down_and_the_last_hop_is_told() {
 
 /// RFC 2827: a station that forges an address of the outside takes no port, and has nobody out there told anything.
 #[test]
-fn who_forges_an_address_of_the_outside_is_not_translated() {
+fn who_forges_an_address_of_another_network_is_not_translated() {
     let mut lab = Lab::new();
     let stranger = Ipv4Addr::new(203, 0, 113, 9);
-    for forged in [stranger, v4(OTHER), Ipv4Addr::new(10, 0, 0, 255)] {
+    for forged in [stranger, v4(OTHER), v4(C), OUTSIDE, Ipv4Addr::new(10, 0, 0, 255)] {
         let request = ends((forged, 5000), (v4(PEER), 53));
         assert_eq!(lab.lose(A, &udp(A, request)), DropReason::NotRoutable, "{forged}");
         assert_eq!(lab.lose(A, &tcp(A, request, "S", (1, 0))), DropReason::NotRoutable, "{forged}");

@@ -63,11 +63,13 @@ pub(super) struct Feeds {
     lists: Vec<Ring>,
     /// Of each level a bit for each priority whose row is not empty.
     rows: [u8; LEVELS],
+    /// A bit for each level of which some row is not empty.
+    levels: u32,
 }
 
 impl Feeds {
     pub(super) fn new() -> Self {
-        Self { nodes: Vec::new(), lists: vec![EMPTY; LEVELS * BANDS], rows: [0; LEVELS] }
+        Self { nodes: Vec::new(), lists: vec![EMPTY; LEVELS * BANDS], rows: [0; LEVELS], levels: 0 }
     }
 
     /// Nodes for a class: one, or one for each priority. Gives the first one's number.
@@ -106,9 +108,9 @@ impl Feeds {
     /// The lowest level at which somebody may send, and the first priority there.
     #[inline]
     pub(super) fn first_row(&self) -> Option<(u8, u8)> {
-        let level = self.rows.iter().position(|priorities| *priorities != 0)?;
-        let priority = self.rows[level].trailing_zeros();
-        Some((u8::try_from(level).ok()?, u8::try_from(priority).ok()?))
+        let level = u8::try_from(self.levels.trailing_zeros()).ok()?;
+        let priority = self.rows.get(usize::from(level))?.trailing_zeros();
+        Some((level, u8::try_from(priority).ok()?))
     }
 
     /// Puts `node` into `list`: who has not had its turn in this round goes first, others go to the end. So who is away for a moment, as classes are that have just enough tokens of their own for a frame, neither
@@ -154,9 +156,16 @@ impl Feeds {
     }
 
     fn note_row(&mut self, list: List, is_taken: bool) {
-        let Some(priorities) = self.rows.get_mut(list.0 / BANDS) else { return };
+        let level = list.0 / BANDS;
+        let Some(priorities) = self.rows.get_mut(level) else { return };
         let bit = 1 << (list.0 % BANDS);
-        if is_taken { *priorities |= bit } else { *priorities &= !bit }
+        if is_taken {
+            *priorities |= bit
+        } else {
+            *priorities &= !bit
+        }
+        let is_used = *priorities != 0;
+        if is_used { self.levels |= 1 << level } else { self.levels &= !(1 << level) }
     }
 
     /// The class of `list` whose turn it is; `None`: the list is empty.

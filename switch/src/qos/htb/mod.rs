@@ -29,7 +29,7 @@ use crate::time::Nanos;
 const LEVELS: usize = DEPTH_MAX;
 
 /// The root's level.
-const ROOT_LEVEL: u8 = 7;
+const ROOT_LEVEL: u8 = 31;
 
 /// No class.
 const NONE: u32 = u32::MAX;

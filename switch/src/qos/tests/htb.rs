@@ -149,6 +149,16 @@ fn what_is_left_is_lent_within_a_branch_first_and_in_proportion_at_every_level()
 }
 
 #[test]
+fn a_tree_of_all_levels_there_may_be_lends_as_a_flat_one() {
+    // Each class has one below it, and the last one two, which share what the root has.
+    let one_below_another = (0..30).map(|place: usize| (place.checked_sub(1), 10 * MBIT, 100 * MBIT));
+    let two = [6, 4].map(|bits: u64| (Some(29), bits * MBIT, 100 * MBIT));
+    let classes: Vec<_> = one_below_another.chain(two).collect();
+    let got = rates(&htb(100 * MBIT, &classes), &[30, 31], 1000);
+    assert_near(&got[30..], &[60 * MBIT, 40 * MBIT], 15);
+}
+
+#[test]
 fn who_borrowed_and_who_lent_is_told() {
     let mut lab = Lab::new(&shared());
     lab.keep_busy(&[(0, item(0, 1000))], Nanos::from_seconds(4));
