@@ -205,7 +205,9 @@ fn merge(table: &mut dyn TableLike, members: &Map<String, Json>) -> Result<(), S
                     let has_new = inner.keys().any(|key| !own.contains_key(key));
                     merge(own, inner)?;
                     // The spaces of what went, or is new; but no comment goes with them.
-                    if (has_new || own.len() != before) && !own.to_string().contains('#') {
+                    let mut inside = own.clone();
+                    inside.decor_mut().clear();
+                    if (has_new || own.len() != before) && !inside.to_string().contains('#') {
                         own.fmt();
                     }
                 }

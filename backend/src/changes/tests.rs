@@ -410,6 +410,12 @@ fn members_of_a_table_are_replaced_and_all_else_stays() {
     let text =
         with(gold, serde_json::json!({ "ingress": { "police": "60mbit", "burst": null } })).unwrap().unwrap();
     assert_eq!(text, file.replace("50mbit\", burst = \"1MB\" }", "60mbit\" }"));
+    // Nor is a comment lost that stands in a table of one line, which may have several (TOML 1.1).
+    let lines = file.replace("{ police = \"50mbit\",", "{\n  police = \"50mbit\", # agreed\n ");
+    if let serde_json::Value::Object(members) = serde_json::json!({ "ingress": { "police": "60mbit" } }) {
+        let text = Running::of_file(lines.as_str()).text_with_members(gold, &members).unwrap().unwrap();
+        assert_eq!(text, lines.replace("50mbit", "60mbit"));
+    }
     let more =
         serde_json::json!({ "rules": [{ "protocol": "tcp", "ports": 22, "code": null }], "stateful": true });
     let text = with(("group", "web"), more).unwrap().unwrap();

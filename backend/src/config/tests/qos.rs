@@ -127,7 +127,8 @@ const WRONG: &[Told] = &[
     ("[uplink.vm1]\ninterface='eth1'\nqos='gold'", 3, "uplink.vm1.qos", "\"gold\"", "add [qos.NAME]"),
 ];
 
-/// Fields of `[qos.vm1]` beside a class: what is written, the field below `qos.vm1`, and as above. `CLASS` stands for a class that is right.
+/// Fields of `[qos.vm1]` beside a class: what is written, the field below `qos.vm1`, and as above. `CLASS` stands for a class that is right, `CHAIN` for one below another
+/// more often than may be.
 const TREE: &[(&str, &str, &str, &str)] = &[
     ("kind = 'hbt'", "kind", "\"hbt\"", "\"htb\"?"),
     ("kind = 'htb'\ndefault = 'a'\nCLASS", "rate", "nothing", "what all classes share"),
@@ -168,15 +169,7 @@ const TREE: &[(&str, &str, &str, &str)] = &[
         "\"c\"",
         "not below this one",
     ),
-    (
-        "OK\nclass.c1 = {rate='1kbit'}\nclass.c2 = {rate='1kbit', parent='c1'}\nclass.c3 = {rate='1kbit', parent='c2'}\n\
-         class.c4 = {rate='1kbit', parent='c3'}\nclass.c5 = {rate='1kbit', parent='c4'}\n\
-         class.c6 = {rate='1kbit', parent='c5'}\nclass.c7 = {rate='1kbit', parent='c6'}\n\
-         class.c8 = {rate='1kbit', parent='c7'}",
-        "class.c8.parent",
-        "\"c7\"",
-        "at most 8 classes",
-    ),
+    ("OK\nCHAIN", "class.c32.parent", "\"c31\"", "at most 32 classes stand"),
     ("OK\nclass.b = {rate='501kbit'}", "rate", "\"1mbit\"", "at least \"1001kbit\", the sum"),
     (
         "OK\nclass.b = {rate='2kbit'}\nclass.c = {rate='3kbit', parent='b'}",
@@ -246,7 +239,11 @@ const QUEUES: &[(&str, &str, &str, &str)] = &[
 /// The text of a tree's case.
 fn tree_text(fields: &str) -> String {
     let ok = "HTB\nrate = '1mbit'\ndefault = 'a'\nCLASS";
+    let below = |place: u32| format!("class.c{place} = {{rate='1kbit', parent='c{}'}}\n", place - 1);
+    let chain: String =
+        ["class.c1 = {rate='1kbit'}\n".to_owned()].into_iter().chain((2..=32).map(below)).collect();
     let fields = fields
+        .replace("CHAIN", &chain)
         .replace("OK", ok)
         .replace("HTB", "kind = 'htb'")
         .replace("CLASS", "class.a = {rate='500kbit'}");
