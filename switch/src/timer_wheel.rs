@@ -3,7 +3,7 @@
 //! Three levels of 64 slots (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987, scheme 7). Putting in and
 //! taking out cost a few steps whatever is in it, and [`TimerWheel::advance`] does no more at once than it is told, and
 //! goes on there the next time. What is due further ahead than the wheel reaches comes up when it ends, and is put in
-//! again. All memory is taken when the wheel is made: eight bytes for each thing.
+//! again. All memory is taken when the wheel is made, or made to hold more: eight bytes for each thing.
 
 use std::ops::ControlFlow;
 
@@ -59,6 +59,16 @@ impl TimerWheel {
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.links)
+    }
+
+    /// Makes room for the numbers below `capacity`, at most 2^31. It never has less room than before.
+    pub fn grow(&mut self, capacity: usize) {
+        let capacity = capacity.min(SLOT as usize);
+        if capacity > self.links.len() {
+            let mut links = std::mem::take(&mut self.links).into_vec();
+            links.resize(capacity, Link { next: NONE, previous: NONE });
+            self.links = links.into();
+        }
     }
 
     /// Puts `thing` in, due at `tick`, at the earliest at the next one; out first if it is in.
@@ -158,18 +168,36 @@ impl TimerWheel {
 
     /// The next tick at which a slot has to be opened, at most `now`.
     fn next_tick(&self, now: u64) -> u64 {
-        let mut next = now;
-        for (level, taken) in self.taken.iter().enumerate() {
-            let width = SLOT_BITS * u32::try_from(level).unwrap_or(0);
-            let position = self.tick >> width;
-            // The first bit is the slot after the current one.
-            let ahead =
-                taken.rotate_right(u32::try_from((position + 1) % SLOTS).unwrap_or(0)).trailing_zeros();
-            if *taken != 0 {
-                next = next.min((position + 1 + u64::from(ahead)) << width);
-            }
-        }
-        next
+        let slots = self.taken.iter().enumerate().filter_map(|(level, taken)| self.next_slot(level, *taken));
+        slots.fold(now, u64::min)
+    }
+
+    /// The tick before which nothing comes up, if anything is in; `due` tells when a thing is. It is the tick at which the first
+    /// thing is due, unless the slot where that stands holds more than `look` things or is the last one that the wheel
+    /// reaches: then it may be earlier.
+    #[must_use]
+    pub fn earliest(&self, look: usize, due: impl Fn(u32) -> u64) -> Option<u64> {
+        (0..LEVELS).filter_map(|level| self.earliest_of(level, look, &due)).min()
+    }
+
+    /// The same of one level.
+    fn earliest_of(&self, level: usize, look: usize, due: impl Fn(u32) -> u64) -> Option<u64> {
+        let begin = self.next_slot(level, *self.taken.get(level)?)?;
+        let first = *self.heads.get(level)?.get(slot_of(begin, level))?;
+        let end = begin + (1 << (SLOT_BITS * u32::try_from(level).unwrap_or(0))) - 1;
+        let next = |thing: &u32| self.links.get(*thing as usize).map(|link| link.next);
+        let mut things = std::iter::successors(Some(first), next).take_while(|thing| *thing != NONE);
+        let earliest = things.by_ref().take(look).map(|thing| due(thing).clamp(begin, end)).min();
+        if things.next().is_some() { Some(begin) } else { earliest }
+    }
+
+    /// The first tick of the next slot of a level that holds something.
+    fn next_slot(&self, level: usize, taken: u64) -> Option<u64> {
+        let width = SLOT_BITS * u32::try_from(level).unwrap_or(0);
+        let position = self.tick >> width;
+        // The first bit is the slot after the current one.
+        let ahead = taken.rotate_right(u32::try_from((position + 1) % SLOTS).unwrap_or(0)).trailing_zeros();
+        (taken != 0).then(|| (position + 1 + u64::from(ahead)) << width)
     }
 
     /// Whether nothing is in the wheel.
@@ -261,6 +289,34 @@ mod tests {
         assert!(wheel.advance(u64::MAX / 2, 100, |_| None) > 90);
     }
 
+    #[test]
+    fn the_first_one_is_told_exactly_where_few_are_in_a_slot() {
+        for ahead in [1, 63, 64, 100, 4095, 4096, 5000, 100_000, 258_047] {
+            let mut wheel = TimerWheel::new(2, 1000);
+            assert_eq!(wheel.earliest(8, |_| 0), None);
+            let due = [1000 + ahead, 1001 + ahead];
+            wheel.insert(1, due[1]);
+            wheel.insert(0, due[0]);
+            assert_eq!(wheel.earliest(8, |thing| due[thing as usize]), Some(due[0]));
+            assert!(wheel.earliest(1, |thing| due[thing as usize]).is_some_and(|tick| tick <= due[0]));
+        }
+        let mut wheel = TimerWheel::new(1, 0);
+        wheel.insert(0, 1 << 40);
+        assert!(wheel.earliest(8, |_| 1 << 40).is_some_and(|tick| tick <= HORIZON + SLOTS * SLOTS));
+    }
+
+    #[test]
+    fn a_wheel_grows_with_what_is_in_it() {
+        let mut wheel = TimerWheel::new(1, 0);
+        wheel.insert(0, 10);
+        wheel.grow(3);
+        wheel.insert(2, 10);
+        wheel.grow(0);
+        let mut expired = run(&mut wheel, &[10; 3], 10, usize::MAX);
+        expired.sort_unstable();
+        assert_eq!(expired, [0, 2]);
+    }
+
     proptest! {
         #[test]
         fn it_does_what_a_sorted_list_does(
@@ -297,6 +353,10 @@ mod tests {
                         }
                         prop_assert!(due.iter().all(|due| *due > now), "{due:?} at {now}");
                         prop_assert_eq!(wheel.is_empty(), due.iter().all(|due| *due == u64::MAX));
+                        let first = due.iter().copied().filter(|due| *due != u64::MAX).min();
+                        prop_assert_eq!(wheel.earliest(32, |thing| due[thing as usize]), first);
+                        let early = wheel.earliest(2, |thing| due[thing as usize]);
+                        prop_assert!(early.zip(first).is_none_or(|(early, first)| now < early && early <= first));
                     }
                 }
             }

@@ -95,7 +95,7 @@ fn rate(x: &mut Nic, y: &mut Nic, numbers: std::ops::Range<u64>, make: impl Fn(u
 fn a_new_flow_with_each_packet_falls_back_to_the_slow_paths_rate_and_no_further() {
     const FRAMES: u64 = 30_000;
     const ROUNDS: u64 = 7;
-    /// What deciding about a frame anew may cost of the rate. By backend/benches/instructions.toml, a way from ring to
+    /// What deciding about a frame anew may cost of the rate. By backend/instructions/bounds.toml, a way from ring to
     /// ring with a new flow's decision takes 1.6 times the instructions of one with a known flow's: 0.6 of the rate.
     const LEAST: f64 = 0.35;
     let mut stage = Stage::new();

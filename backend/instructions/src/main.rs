@@ -1,11 +1,14 @@
-//! Instructions per frame of each part of a frame's way, held against the bounds of `instructions.toml`.
+//! Instructions per frame of each part of a frame's way, held against the bounds of `bounds.toml`.
 //!
 //! Callgrind counts them, so that a busy machine counts the same as an idle one. A part that takes more than its
 //! bound fails, and so does one that takes clearly less: then the bound is to be tightened, or the next
 //! change could lose unnoticed what this one gained.
 //!
-//! `cargo bench -p viaduct --bench instructions [-- [PART]... [--accept]]`; `--accept` writes what was counted to
+//! `cargo run --release -p viaduct-instructions [-- [PART]... [--accept]]`; `--accept` writes what was counted to
 //! the file, for the change that moves a bound on purpose.
+//!
+//! It is a package of its own and no benchmark of `viaduct`: cargo would build everything a second time for one, with panics that
+//! unwind and with the features that tests need. So what is counted is the code that the daemon has.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends where it fails")]
 
@@ -22,16 +25,17 @@ use self::stream::Stream;
 use self::support::{BURST, Count, Guest, Layout, port, switch};
 use self::tenants::Kind;
 
-#[path = "support/gateway.rs"]
+#[path = "../../benches/support/gateway.rs"]
 mod gateway;
-#[path = "support/path.rs"]
+#[path = "../../benches/support/path.rs"]
 mod path;
-#[path = "support/stream.rs"]
+#[path = "../../benches/support/stream.rs"]
 mod stream;
+#[path = "../../benches/support/mod.rs"]
 mod support;
-#[path = "support/tenants.rs"]
+#[path = "../../benches/support/tenants.rs"]
 mod tenants;
-#[path = "support/tunnel.rs"]
+#[path = "../../benches/support/tunnel.rs"]
 mod tunnel;
 
 /// Bursts that are counted, and before that as many that are not: ring, caches and tables are warm then.
@@ -310,18 +314,18 @@ struct Bounds(BTreeMap<String, String>);
 
 impl Bounds {
     fn file() -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.toml")
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bounds.toml")
     }
 
     fn read() -> Self {
-        let text = std::fs::read_to_string(Self::file()).expect("benches/instructions.toml cannot be read");
+        let text = std::fs::read_to_string(Self::file()).expect("bounds.toml cannot be read");
         let lines =
             text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
         Self(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     fn number(&self, name: &str) -> Option<f64> {
-        self.0.get(name).map(|value| value.parse().expect("a number in benches/instructions.toml"))
+        self.0.get(name).map(|value| value.parse().expect("a number in bounds.toml"))
     }
 
     /// How far from its bound a part may be with this compiler, in percent.
