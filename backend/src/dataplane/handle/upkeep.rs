@@ -11,7 +11,7 @@ use crate::dataplane::message::Message;
 use crate::ring::RingError;
 
 /// Entries of the fdb that one tick looks at for ageing.
-const EXPIRE_BUDGET: usize = 4096;
+const EXPIRE_BUDGET: usize = 1024;
 
 /// How often is looked at what the rings carry.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
