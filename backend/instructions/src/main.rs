@@ -7,8 +7,9 @@
 //! `cargo run --release -p viaduct-instructions [-- [PART]... [--accept]]`; `--accept` writes what was counted to
 //! the file, for the change that moves a bound on purpose.
 //!
-//! It is a package of its own and no benchmark of `viaduct`: cargo would build everything a second time for one, with the features that
-//! tests need. So what is counted is the code that the daemon has.
+//! It is a package of its own and no benchmark of `viaduct`: cargo would build everything a second time for one, with panics that unwind
+//! and with the features that tests need. So what is counted is the code that the daemon has. Bounds are counted with
+//! `CARGO_INCREMENTAL=0`: an incremental build inlines less.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends where it fails")]
 
