@@ -9,7 +9,8 @@ stations=256 pool=192.0.2.128-192.0.2.191
 # What Open vSwitch is told that its gateway's Ethernet addresses are.
 ovs_inside=02:00:00:00:01:01 ovs_outside=02:00:00:00:01:02
 
-# nat_of_viaduct MODE: nat or routed.
+# nat_of_viaduct MODE: nat or routed. Unless another limit is said, one station gets no more of an address's ports than it leaves to
+# others; the one whose new flows have mappings already has 60,000.
 nat_of_viaduct() {
   cat <<END
 [switch]
@@ -40,7 +41,13 @@ network = "outside"
 socket = "$work/b.sock"
 mtu = 9000
 END
-  [ "$1" != nat ] || printf '[[network.inside.snat]]\nsource = "10.0.1.0/24"\nto = "%s"\n' "$pool"
+  [ "$1" != nat ] || cat <<END
+[[network.inside.snat]]
+source = "10.0.1.0/24"
+to = "$pool"
+[network.inside.nat]
+port_limit = 60000
+END
 }
 
 start_gateway_of_viaduct() {

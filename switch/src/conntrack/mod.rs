@@ -269,7 +269,7 @@ impl Conntrack {
                     Ok(Verdict::New)
                 }
                 (Some((found, word)), Transport::Tcp(tcp)) => {
-                    self.segment(found, word, tcp, packet).judge()?;
+                    self.segment(found, word, tcp, packet.fragment.is_some()).judge()?;
                     Ok(Verdict::Established(found))
                 }
                 (Some((found, _)), _) => Ok(Verdict::Established(found)),
@@ -317,15 +317,33 @@ impl Conntrack {
         self.try_track(found, packet, now.seconds()).is_ok()
     }
 
+    /// The same of a whole packet, of which no more is told than its header of TCP, if it has one.
+    #[inline]
+    pub(crate) fn follows_whole(&self, found: Reference, tcp: Option<&Tcp>, now: Nanos) -> bool {
+        self.try_follow(found, tcp, false, now.seconds()).is_ok()
+    }
+
     #[inline]
     fn try_track(&self, found: Reference, packet: &Packet, now_s: u32) -> Result<(), Invalid> {
+        let tcp = if let Transport::Tcp(tcp) = &packet.transport { Some(tcp) } else { None };
+        self.try_follow(found, tcp, packet.fragment.is_some(), now_s)
+    }
+
+    #[inline]
+    fn try_follow(
+        &self,
+        found: Reference,
+        tcp: Option<&Tcp>,
+        is_cut: bool,
+        now_s: u32,
+    ) -> Result<(), Invalid> {
         let back = self.backs.get(found.id.entry as usize).ok_or(Invalid::Gone)?;
         let word = back.word();
         if word.life() != found.id.life || back.is_over(word, now_s) {
             return Err(Invalid::Gone);
         }
-        match &packet.transport {
-            Transport::Tcp(tcp) if word.is_tcp() => self.track_tcp(found, word, tcp, packet)?,
+        match tcp {
+            Some(tcp) if word.is_tcp() => self.track_tcp(found, word, tcp, is_cut)?,
             _ if found.direction == Direction::Reply && !word.is_assured() => self.assure(found, word),
             _ => {}
         }
@@ -334,8 +352,8 @@ impl Conntrack {
     }
 
     #[inline]
-    fn track_tcp(&self, found: Reference, word: Word, tcp: &Tcp, packet: &Packet) -> Result<(), Invalid> {
-        let segment = self.segment(found, word, tcp, packet);
+    fn track_tcp(&self, found: Reference, word: Word, tcp: &Tcp, is_cut: bool) -> Result<(), Invalid> {
+        let segment = self.segment(found, word, tcp, is_cut);
         let after = match segment.judge()? {
             Effect::Nothing => return Ok(()),
             Effect::Counts(after) => {
@@ -381,8 +399,7 @@ impl Conntrack {
     }
 
     #[inline]
-    fn segment<'a>(&'a self, found: Reference, word: Word, tcp: &'a Tcp, packet: &Packet) -> Segment<'a> {
-        let is_cut = packet.fragment.is_some();
+    fn segment<'a>(&'a self, found: Reference, word: Word, tcp: &'a Tcp, is_cut: bool) -> Segment<'a> {
         Segment { tcp, from: found.direction, word, entry: self.entry(found.id.entry), is_cut }
     }
 

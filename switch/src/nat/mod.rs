@@ -23,6 +23,7 @@ pub use mappings::{AddressUse, Endpoint, HOLD_S, Mapping, Mappings, NatCounters,
 pub use plan::Cause;
 pub(crate) use plan::{Belongs, Change, Leave, Plan, Preview, Translator};
 pub(crate) use prefixed::Prefixed;
+pub(crate) use rewrite::Sums;
 pub use settings::{
     FilteringBehavior, Floating, MappingBehavior, NatError, NatSettings, PORTS_DEFAULT, PrefixNat, Published,
     Reserved, SourceAddress, SourceNat, SourceRule,

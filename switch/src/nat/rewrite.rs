@@ -9,6 +9,7 @@ use crate::offload::checksum::fold;
 use crate::offload::layout::{get_u16, put_u16};
 use crate::packet::{Address, IcmpMessage, Packet, Transport, number};
 use crate::router::Leaving;
+use crate::router::rewrite::{ONE_HOP_LESS, fold_once};
 
 /// Where IPv4 keeps its header's checksum and both addresses (RFC 791, 3.1).
 const CHECKSUM: usize = 10;
@@ -58,6 +59,59 @@ impl Change {
         fold(u64::from(sum) + self.0)
     }
 }
+
+/// By how much the sums over what is translated change, in ones' complement: the same for each packet of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sums {
+    /// That over an IPv4 header, which passes a router besides.
+    pub(crate) header: u16,
+    /// That over both addresses.
+    addresses: u16,
+    /// That over both addresses and ports.
+    all: u16,
+}
+
+impl Sums {
+    /// Those of a packet that comes as `from` and leaves as `to`.
+    pub(crate) fn of(from: &Leaving, to: &Leaving) -> Self {
+        let (mut head, mut change) = (from.to_bytes(), Change::default());
+        change.put_address(&mut head, 0, to.source);
+        change.put_address(&mut head, 4, to.destination);
+        let addresses = change;
+        change.put(&mut head, 8, to.source_port);
+        change.put(&mut head, 10, to.destination_port);
+        let header = fold(addresses.0 + u64::from(ONE_HOP_LESS));
+        Self { header, addresses: fold(addresses.0), all: fold(change.0) }
+    }
+}
+
+/// Where a plain packet has its addresses, its ports, and behind these the checksums of UDP and TCP.
+const PLAIN_ADDRESSES: usize = 26;
+const PLAIN_PORTS: usize = 34;
+const PLAIN_UDP_CHECKSUM: usize = 40;
+const PLAIN_TCP_CHECKSUM: usize = 50;
+
+/// Does to the head of a plain packet what [`translate`] does, but for the checksum of its IPv4 header. `is_partial` says whether
+/// its transport checksum is still to be finished. Says whether there was as much of it as that takes; else nothing is changed.
+#[inline(always)]
+pub(crate) fn translate_plain(head: &mut [u8], is_tcp: bool, (to, sums): (&Leaving, Sums), is_partial: bool) -> bool {
+    let at = if is_tcp { PLAIN_TCP_CHECKSUM } else { PLAIN_UDP_CHECKSUM };
+    let Some(Some(checksum)) = head.get_mut(at..).map(<[u8]>::first_chunk_mut::<2>) else { return false };
+    let old = u16::from_be_bytes(*checksum);
+    if is_partial {
+        *checksum = fold_once(u32::from(old) + u32::from(sums.addresses)).to_be_bytes();
+    } else if is_tcp || old != 0 {
+        let new = !fold_once(u32::from(!old) + u32::from(sums.all));
+        // RFC 768: a sum of zero is sent as all ones, since zero says that there is none.
+        let new = if new == 0 && !is_tcp { 0xffff } else { new };
+        *checksum = new.to_be_bytes();
+    }
+    let bytes = to.to_bytes();
+    let ends = head.get_mut(PLAIN_ADDRESSES..).and_then(<[u8]>::first_chunk_mut::<12>);
+    ends.map(|ends| *ends = bytes).is_some()
+}
+
+const _: () = assert!(PLAIN_PORTS == PLAIN_ADDRESSES + 8);
 
 /// Gives a packet of IPv4 the addresses and ports of `to`. A later fragment has no ports.
 #[inline]

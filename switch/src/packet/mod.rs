@@ -28,6 +28,7 @@ mod view;
 pub use address::Address;
 pub use error::PacketError;
 pub use neighbour::{Arp, Neighbour};
+pub(crate) use plain::Plain;
 pub use quote::{Quote, QuotedTransport};
 
 use crate::drops::DropReason;

@@ -3,14 +3,99 @@
 
 use super::view::{u16_at, u32_at};
 use super::{Address, Packet, Ports, SynOptions, Tcp, TcpFlags, Transport, number};
-use crate::frame::Frame;
+use crate::frame::{Claims, Frame};
 
 /// Where an IPv4 header begins behind Ethernet's, and a transport header behind one without options.
 const NETWORK: u16 = 14;
 const TRANSPORT: u16 = 34;
 
-/// The type of IPv4, its version, and a header of 20 bytes.
-const PLAIN: [u8; 3] = [0x08, 0x00, 0x45];
+/// The type of IPv4, its version, and a header of 20 bytes, before the type of service.
+const PLAIN: u32 = 0x0800_4500;
+
+/// What a quick reading says of a plain packet: what tells its flow. All else stands where it always does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Plain {
+    /// Who sent it in the upper half, to whom in the lower one.
+    pub(crate) addresses: u64,
+    /// The sender's port in the upper half, the receiver's in the lower one.
+    pub(crate) ports: u32,
+    /// UDP or TCP.
+    pub(crate) protocol: u8,
+    end_at: u32,
+}
+
+impl Plain {
+    /// What a frame carries, of which the claims are about just that; `None`: it has to be read with care.
+    #[inline(always)]
+    pub(crate) fn of<P>(frame: &Frame<P>) -> Option<Self> {
+        let plain = Self::read(frame.head.bytes(), frame.meta.length)?;
+        let claims = &frame.meta.claims;
+        let claims_nothing = claims.checksum.is_none() && claims.gso.is_none();
+        (claims_nothing || fits(plain, frame.head.bytes(), claims)).then_some(plain)
+    }
+
+    /// The same of the head of a frame of `length` bytes, whatever is claimed about it.
+    #[inline(always)]
+    pub(crate) fn read(head: &[u8], length: u32) -> Option<Self> {
+        let first = head.first_chunk::<42>()?;
+        let end_at = u32::from(NETWORK) + u32::from(u16_at(first, 16));
+        let rest = end_at.checked_sub(u32::from(TRANSPORT))?;
+        let is_part = u16_at(first, 20) & 0x3fff != 0;
+        if u32_at(first, 12) & 0xffff_ff00 != PLAIN || is_part || end_at > length {
+            return None;
+        }
+        let protocol = first[23];
+        let is_whole = match protocol {
+            number::UDP => (8..=rest).contains(&u32::from(u16_at(first, 38))),
+            number::TCP => is_plain_tcp(head, rest),
+            _ => false,
+        };
+        let addresses = u64::from(u32_at(first, 26)) << 32 | u64::from(u32_at(first, 30));
+        is_whole.then_some(Self { addresses, ports: u32_at(first, 34), protocol, end_at })
+    }
+
+    /// All that the head says of it, from which it was read.
+    #[inline(always)]
+    fn packet(self, head: &[u8]) -> Option<Packet> {
+        let first = head.first_chunk::<42>()?;
+        let transport = match self.segment(head) {
+            Some(tcp) => Transport::Tcp(tcp),
+            None => Transport::Ports(ports_of(self.ports)),
+        };
+        let address = |at: usize| Address::from_v4([first[at], first[at + 1], first[at + 2], first[at + 3]]);
+        Some(Packet {
+            source: address(26),
+            destination: address(30),
+            protocol: self.protocol,
+            hop_limit: first[22],
+            traffic_class: first[15],
+            network_at: NETWORK,
+            transport_at: TRANSPORT,
+            end_at: self.end_at,
+            fragment: None,
+            transport,
+        })
+    }
+
+    /// Its header of TCP, if it has one.
+    #[inline(always)]
+    pub(crate) fn segment(self, head: &[u8]) -> Option<Tcp> {
+        if self.protocol != number::TCP {
+            return None;
+        }
+        let header = head.get(usize::from(TRANSPORT)..)?.first_chunk::<20>()?;
+        let data_at = u32::from(TRANSPORT) + u32::from(header[12] >> 4) * 4;
+        Some(Tcp {
+            ports: ports_of(self.ports),
+            sequence: u32_at(header, 4),
+            acknowledgement: u32_at(header, 8),
+            flags: TcpFlags(header[13]),
+            window: u16_at(header, 14),
+            payload: u16::try_from(self.end_at.saturating_sub(data_at)).ok()?,
+            syn: SynOptions::default(),
+        })
+    }
+}
 
 impl Packet {
     /// What a frame carries, of which the claims are about just that; `None`: it has to be read with care.
@@ -22,60 +107,31 @@ impl Packet {
 
     /// The same of the head of a frame of `length` bytes.
     #[inline(always)]
-    pub(super) fn plain(head: &[u8], length: u32) -> Option<Self> {
-        let first = head.first_chunk::<42>()?;
-        let end = u32::from(NETWORK) + u32::from(u16_at(first, 16));
-        let rest = end.checked_sub(u32::from(TRANSPORT))?;
-        let is_part = u16_at(first, 20) & 0x3fff != 0;
-        if first[12..15] != PLAIN || is_part || end > length {
-            return None;
-        }
-        let protocol = first[23];
-        let ports = Ports { source: u16_at(first, 34), destination: u16_at(first, 36) };
-        let transport = match protocol {
-            number::UDP => {
-                let length = u32::from(u16_at(first, 38));
-                if length < 8 || length > rest {
-                    return None;
-                }
-                Transport::Ports(ports)
-            }
-            number::TCP => Transport::Tcp(plain_tcp(head, ports, rest)?),
-            _ => return None,
-        };
-        let address = |at: usize| Address::from_v4([first[at], first[at + 1], first[at + 2], first[at + 3]]);
-        Some(Self {
-            source: address(26),
-            destination: address(30),
-            protocol,
-            hop_limit: first[22],
-            traffic_class: first[15],
-            network_at: NETWORK,
-            transport_at: TRANSPORT,
-            end_at: end,
-            fragment: None,
-            transport,
-        })
+    pub(crate) fn plain(head: &[u8], length: u32) -> Option<Self> {
+        Plain::read(head, length)?.packet(head)
     }
 }
 
-/// A segment without SYN, with `rest` bytes from its header on.
+/// Whether the claims are about what the head says. By itself, so that packets without any pay nothing for it.
+#[inline(never)]
+fn fits(plain: Plain, head: &[u8], claims: &Claims) -> bool {
+    plain.packet(head).is_some_and(|packet| claims.fit_packet(&packet))
+}
+
+/// Whether a segment without SYN follows, with `rest` bytes from its header on.
 #[inline(always)]
-fn plain_tcp(head: &[u8], ports: Ports, rest: u32) -> Option<Tcp> {
-    let header = head.get(usize::from(TRANSPORT)..)?.first_chunk::<20>()?;
-    let (length, flags) = (u32::from(header[12] >> 4) * 4, TcpFlags(header[13]));
-    if length < 20 || length > rest || flags.has(TcpFlags::SYN) {
-        return None;
-    }
-    Some(Tcp {
-        ports,
-        sequence: u32_at(header, 4),
-        acknowledgement: u32_at(header, 8),
-        flags,
-        window: u16_at(header, 14),
-        payload: u16::try_from(rest - length).ok()?,
-        syn: SynOptions::default(),
+fn is_plain_tcp(head: &[u8], rest: u32) -> bool {
+    let header = head.get(usize::from(TRANSPORT)..).and_then(<[u8]>::first_chunk::<20>);
+    header.is_some_and(|header| {
+        let length = u32::from(header[12] >> 4) * 4;
+        (20..=rest).contains(&length) && !TcpFlags(header[13]).has(TcpFlags::SYN)
     })
+}
+
+#[inline(always)]
+fn ports_of(both: u32) -> Ports {
+    let [a, b, c, d] = both.to_be_bytes();
+    Ports { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) }
 }
 
 #[cfg(test)]
@@ -129,6 +185,13 @@ mod tests {
             let head = &frame[..frame.len().min(128)];
             if let Some(packet) = Packet::plain(head, length_of(&frame)) {
                 prop_assert_eq!(parse(head, length_of(&frame)), Ok(Contents::Ip(packet)));
+                let plain = Plain::read(head, length_of(&frame)).unwrap();
+                let [source, destination] = [packet.source, packet.destination].map(|end| end.to_v4().unwrap().to_bits());
+                let ports = packet.ports().unwrap();
+                prop_assert_eq!(plain.addresses, u64::from(source) << 32 | u64::from(destination));
+                prop_assert_eq!(plain.ports, u32::from(ports.source) << 16 | u32::from(ports.destination));
+                let segment = plain.segment(head).map_or(Transport::Ports(ports), Transport::Tcp);
+                prop_assert_eq!((plain.protocol, segment), (packet.protocol, packet.transport));
             }
         }
     }

@@ -31,7 +31,7 @@ pub(crate) use concern::{Concern, DHCP_V4, DHCP_V6, is_for_dhcp_client};
 pub use forward::Why;
 pub(crate) use forward::{Arrival, Hop, Way, is_nobodys};
 pub use neighbours::Neighbours;
-pub(crate) use paths::{Leaving, Path, PathKey, Paths, Sought};
+pub(crate) use paths::{Leaving, Origin, Path, PathKey, PathKeyV6, Paths, Sought, Table, Translation};
 pub use routes::Route;
 
 use crate::ids::NetworkIndex;

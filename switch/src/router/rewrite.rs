@@ -12,6 +12,10 @@ const CHECKSUM: usize = 10;
 /// Where IPv6 keeps the hop limit (RFC 8200, 3).
 const HOP_LIMIT: usize = 7;
 
+/// Where IPv4 begins behind an Ethernet header without tags, and where it ends if it has no options.
+const PLAIN_AT: usize = 14;
+pub(crate) const PLAIN_HEADERS: usize = 34;
+
 /// Makes the head that of a packet which passed a router. The hop limit must be above 0.
 #[inline]
 pub(crate) fn pass(head: &mut [u8], packet: &Packet, from: MacAddress, to: MacAddress) {
@@ -26,6 +30,21 @@ pub(crate) fn pass(head: &mut [u8], packet: &Packet, from: MacAddress, to: MacAd
     } else {
         head[at + HOP_LIMIT] -= 1;
     }
+}
+
+/// By how much the sum over an IPv4 header changes when its time to live falls by one: the word that has that in its upper half is
+/// `0x100` less (RFC 1624, 3, equation 3).
+pub(crate) const ONE_HOP_LESS: u16 = 0xffff - 0x100;
+
+/// The same for a packet of IPv4 behind an Ethernet header without tags, of whose header the sum changes by `sum` in all.
+#[inline(always)]
+pub(crate) fn pass_plain(head: &mut [u8; PLAIN_HEADERS], (from, to): (MacAddress, MacAddress), sum: u16) {
+    head[..6].copy_from_slice(&to.0);
+    head[6..12].copy_from_slice(&from.0);
+    head[PLAIN_AT + TTL] = head[PLAIN_AT + TTL].wrapping_sub(1);
+    let checksum = u16::from_be_bytes([head[PLAIN_AT + CHECKSUM], head[PLAIN_AT + CHECKSUM + 1]]);
+    let new = !fold_once(u32::from(!checksum) + u32::from(sum));
+    head[PLAIN_AT + CHECKSUM..PLAIN_AT + CHECKSUM + 2].copy_from_slice(&new.to_be_bytes());
 }
 
 /// The checksum after a 16-bit word that it covers changed (RFC 1624, 3, equation 3).
@@ -50,6 +69,23 @@ pub(crate) fn is_intact(head: &[u8], packet: &Packet) -> bool {
     }
     let header = head.get(at..at + usize::from(first & 0xf) * 4);
     header.is_some_and(|header| fold(sum(header)) == 0xffff)
+}
+
+/// The same for a header without options behind an Ethernet header without tags.
+#[inline(always)]
+pub(crate) fn is_intact_plain(head: &[u8; PLAIN_HEADERS]) -> bool {
+    let (_, header) = head.split_at(PLAIN_AT);
+    let (words, _) = header.as_chunks::<4>();
+    // In whatever order a word's bytes are read: that of a sum in ones' complement is the same (RFC 1071, 2).
+    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+    fold(sum) == 0xffff
+}
+
+/// A sum of two 16-bit words in ones' complement.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "twice 0xffff with its carry added is 0xffff")]
+pub(crate) const fn fold_once(sum: u32) -> u16 {
+    ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 #[cfg(test)]
@@ -88,8 +124,14 @@ mod tests {
                 _ => return Ok(()),
             };
             prop_assert!(is_intact(&frame, &packet));
-            let before = frame.clone();
+            let (before, mut quick) = (frame.clone(), frame.clone());
             pass(&mut frame, &packet, A, B);
+            if !is_v6 {
+                let head = quick.first_chunk_mut().unwrap();
+                prop_assert!(is_intact_plain(head));
+                pass_plain(head, (A, B), ONE_HOP_LESS);
+                prop_assert_eq!(&quick, &frame);
+            }
             prop_assert!(is_intact(&frame, &packet_of(&frame)));
             let sliced = SlicedPacket::from_ethernet(&frame).unwrap();
             match sliced.net.unwrap() {
@@ -114,6 +156,7 @@ mod tests {
             prop_assume!(!(4..8).contains(&bit));
             frame[14 + bit / 8] ^= 0x80 >> (bit % 8);
             prop_assert!(!is_intact(&frame, &packet));
+            prop_assert!(!is_intact_plain(frame.first_chunk().unwrap()));
         }
     }
 }

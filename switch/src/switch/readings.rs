@@ -10,8 +10,8 @@ use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
-use crate::packet::{Contents, Packet};
-use crate::router::{Paths, Sought};
+use crate::packet::{Contents, Packet, Plain};
+use crate::router::{PathKey, Paths, Sought, Table};
 use crate::vlan::{TYPE_FIELD, is_tag_at};
 
 /// The most frames of a burst that are read ahead, a bit of a word for each; those behind are read when they are asked about.
@@ -36,19 +36,13 @@ impl Reading {
     }
 }
 
-/// A plain packet that the gateway gets, and its path, which was looked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plain {
-    pub(super) packet: Packet,
-    pub(super) sought: Sought,
-}
-
 /// A burst's heads; reused from burst to burst.
 #[derive(Debug)]
 pub(super) struct Readings {
     heads: Vec<Reading>,
     hints: Vec<Hint>,
-    plain: Vec<Option<Plain>>,
+    /// The paths of plain packets that the gateway gets, which were looked for.
+    sought: Vec<Option<Sought<PathKey>>>,
     /// Packets that the gateway gets and whose paths are not known, the burst's first one in the lowest bit.
     unknown: u64,
 }
@@ -65,7 +59,7 @@ pub(super) enum Wanted {
 impl Default for Readings {
     fn default() -> Self {
         let (heads, hints) = (Vec::with_capacity(AHEAD_MAX), Vec::with_capacity(AHEAD_MAX));
-        Self { heads, hints, plain: Vec::with_capacity(AHEAD_MAX), unknown: 0 }
+        Self { heads, hints, sought: Vec::with_capacity(AHEAD_MAX), unknown: 0 }
     }
 }
 
@@ -75,7 +69,7 @@ impl Readings {
     pub(super) fn clear(&mut self) {
         self.heads.clear();
         self.hints.clear();
-        self.plain.clear();
+        self.sought.clear();
         self.unknown = 0;
     }
 
@@ -97,26 +91,25 @@ impl Readings {
     pub(super) fn find_paths<P>(
         &mut self,
         burst: &[Frame<P>],
-        (paths, routes): (&Paths, &Routes<'_>),
+        (paths, routes): (&Table<PathKey>, &Routes<'_>),
         (port, zone, gateway): (PortIndex, NetworkIndex, MacAddress),
         now_s: u32,
     ) {
-        let mut concerned = 0_u64;
-        self.plain.extend(burst.iter().take(AHEAD_MAX).enumerate().map(|(slot, frame)| {
+        let (mut concerned, origin) = (0_u64, routes.origin(port, zone));
+        self.sought.extend(burst.iter().take(AHEAD_MAX).enumerate().map(|(slot, frame)| {
             if !frame.head.bytes().starts_with(&gateway.0) {
                 return None;
             }
             concerned |= 1 << slot;
-            let packet = Packet::plain_of(frame)?;
-            Some(Plain { packet, sought: paths.seek(routes.key(port, zone, &packet)?) })
+            Some(paths.seek(origin.key(&Plain::of(frame)?)))
         }));
-        let plain = self.plain.iter().flatten();
-        black_box(plain.fold(0, |sum, plain| sum ^ paths.touch_bucket(&plain.sought)));
-        let plain = self.plain.iter_mut().flatten();
-        black_box(plain.fold(0, |sum, plain| sum ^ paths.locate(&mut plain.sought)));
+        let sought = self.sought.iter().flatten();
+        black_box(sought.fold(0, |sum, sought| sum ^ paths.touch_bucket(sought)));
+        let sought = self.sought.iter_mut().flatten();
+        black_box(sought.fold(0, |sum, sought| sum ^ paths.locate(sought)));
         let mut touched = 0_u64;
-        self.unknown = self.plain.iter().enumerate().fold(concerned, |unknown, (slot, plain)| {
-            let Some(path) = plain.as_ref().and_then(|plain| paths.find(&plain.sought, now_s)) else {
+        self.unknown = self.sought.iter().enumerate().fold(concerned, |unknown, (slot, sought)| {
+            let Some(path) = sought.as_ref().and_then(|sought| paths.find(sought, now_s)) else {
                 return unknown;
             };
             touched ^= routes.touch_connection(path);
@@ -167,10 +160,10 @@ impl Readings {
         }
     }
 
-    /// The packet in the frame at this position, if it is a plain one for the gateway whose path was looked for.
+    /// The path of the packet in the frame at this position, if it is a plain one for the gateway and its path was looked for.
     #[inline]
-    pub(super) fn plain(&self, slot: usize) -> Option<&Plain> {
-        self.plain.get(slot)?.as_ref()
+    pub(super) fn sought(&self, slot: usize) -> Option<&Sought<PathKey>> {
+        self.sought.get(slot)?.as_ref()
     }
 
     /// Where the connection of the packet in the frame at this position may stand, if it was looked for.
@@ -211,8 +204,8 @@ pub(super) fn read_ahead<P>(
     if let Some(((routes, zone), gateway)) = routed
         && let Some(seed) = seed
     {
-        paths.make_room(seed);
-        readings.find_paths(burst, (paths, routes), (scene.source, zone, gateway.mac), scene.now_s);
+        paths.allow(seed);
+        readings.find_paths(burst, (&paths.v4, routes), (scene.source, zone, gateway.mac), scene.now_s);
         let translator = routes.translator.filter(|translator| translator.nat.concerns(zone));
         let translator = translator.filter(|_| readings.has_unknown());
         tracked = tracked.or(translator.map(|translator| (translator.conntrack, zone)));

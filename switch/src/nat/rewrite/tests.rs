@@ -6,8 +6,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::frame::PartialChecksum;
 use crate::ids::NetworkIndex;
+use crate::mac::MacAddress;
 use crate::offload::checksum::finish_checksum;
 use crate::packet::{Contents, parse};
+use crate::router::rewrite::{pass, pass_plain};
 
 fn packet_of(frame: &[u8]) -> Packet {
     match parse(frame, u32::try_from(frame.len()).unwrap()) {
@@ -140,6 +142,43 @@ proptest! {
         translate(&mut frame, &packet, &leaving(kind, other), &claims);
         finish_checksum(&mut frame, checksum).unwrap();
         prop_assert!(is_right(&frame[14..]), "{frame:02x?}");
+    }
+
+    /// What goes by a path becomes what any other packet becomes, whether its checksums are right, wrong, left out or partial.
+    #[test]
+    fn a_plain_packet_is_translated_and_passed_as_any_other(
+        is_tcp in any::<bool>(),
+        own in any::<Four>(),
+        other in any::<Four>(),
+        payload in prop::collection::vec(any::<u8>(), 0..60),
+        checksums in any::<[Option<u16>; 2]>(),
+        is_partial in any::<bool>(),
+        zeros in 0..8_u8,
+    ) {
+        let ends = |mut ends: Four| {
+            for (bit, part) in [&mut ends.0, &mut ends.1].into_iter().enumerate() {
+                if zeros >> bit & 1 == 1 { *part = if zeros & 4 == 0 { [0; 4] } else { [0xff; 4] } }
+            }
+            ends
+        };
+        let (kind, offset) = if is_tcp { (Kind::Tcp, 16) } else { (Kind::Udp, 6) };
+        let mut frame = build(kind, ends(own), &payload);
+        for (at, sum) in [24, 34 + usize::from(offset)].into_iter().zip(checksums) {
+            if let Some(sum) = sum {
+                frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+            }
+        }
+        let checksum = is_partial.then_some(PartialChecksum { start: 34, offset });
+        let (packet, to) = (packet_of(&frame), leaving(kind, other));
+        let macs = (MacAddress([6; 6]), MacAddress([8; 6]));
+        let mut careful = frame.clone();
+        translate(&mut careful, &packet, &to, &Claims { checksum, gso: None });
+        pass(&mut careful, &packet, macs.0, macs.1);
+        let mut quick = frame;
+        let sums = Sums::of(&Leaving::as_it_came(&packet).unwrap(), &to);
+        prop_assert!(translate_plain(&mut quick, is_tcp, (&to, sums), is_partial));
+        pass_plain(quick.first_chunk_mut().unwrap(), macs, sums.header);
+        prop_assert_eq!(quick, careful);
     }
 
     #[test]
