@@ -68,14 +68,18 @@ impl Conntrack {
         zone: NetworkIndex,
         packets: impl Iterator<Item = (&'a Packet, &'a Hint)>,
     ) {
-        let new = packets.filter(|(_, hint)| hint.open().is_some());
+        let new = packets.filter(|(_, hint)| hint.is_open());
         black_box(new.fold(0, |sum, (packet, _)| match Tuple::of(zone, packet) {
-            Ok(Kind::Flow(tuple)) => {
-                let place = self.index.place(tuple.reversed().hash(&self.hasher));
-                BUCKETS.into_iter().fold(sum, |sum, bucket| sum ^ self.index.touch(place, bucket))
-            }
+            Ok(Kind::Flow(tuple)) => sum ^ self.touch_place(&tuple.reversed()),
             _ => sum,
         }));
+    }
+
+    /// Loads where packets of this tuple are looked for.
+    #[inline]
+    pub(crate) fn touch_place(&self, tuple: &Tuple) -> u32 {
+        let place = self.index.place(tuple.hash(&self.hasher));
+        BUCKETS.into_iter().fold(0, |sum, bucket| sum ^ self.index.touch(place, bucket))
     }
 }
 
@@ -84,5 +88,11 @@ impl Hint {
     #[inline]
     fn open(&self) -> Option<Place> {
         self.place.filter(|_| self.candidate.is_none())
+    }
+
+    /// Whether its packet may open a connection.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.open().is_some()
     }
 }

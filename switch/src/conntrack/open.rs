@@ -1,6 +1,7 @@
 //! Opening and ending connections: everything under a shard's lock.
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -243,11 +244,33 @@ impl Conntrack {
         }
         shard.fetched = EVICTIONS_AHEAD;
         let mut from = shard.cursor;
-        black_box((0..EVICTIONS_AHEAD).fold(0, |sum, _| {
-            let Some(live) = shard.live.next(from) else { return sum };
+        let mut next = [None; EVICTIONS_AHEAD as usize];
+        for number in &mut next {
+            let Some(live) = shard.live.next(from) else { break };
             from = live + 1;
-            sum ^ self.touch_places(shard.first + live)
-        }));
+            *number = Some(shard.first + live);
+        }
+        black_box(next.iter().flatten().fold(0, |sum, number| sum ^ self.touch_places(*number)));
+        if let Some(mappings) = self.mappings.get() {
+            let mut ends = [None; 2 * EVICTIONS_AHEAD as usize];
+            let translated = next.iter().flatten().flat_map(|number| self.translated_ends(*number));
+            ends.iter_mut().zip(translated).for_each(|(end, of)| *end = of);
+            mappings.look_ahead_to_end(&ends);
+        }
+    }
+
+    /// The mappings by which the entry's connection is translated, and the peer of each as the outside sees it.
+    fn translated_ends(&self, number: u32) -> [Option<(MappingId, Ipv4Addr)>; 2] {
+        let front = &self.fronts[number as usize];
+        let names = front.mappings();
+        if names == [0; 2] {
+            return [None; 2];
+        }
+        let of = |way: Direction| {
+            let peer = front.tuple(way)?.destination.to_v4()?;
+            Some((MappingId::from_bits(names[way as usize])?, peer))
+        };
+        [Direction::Original, Direction::Reply].map(of)
     }
 
     /// Loads where the entry's connection stands in the index.
@@ -340,7 +363,7 @@ impl Conntrack {
                 self.index.remove(self.index.place(tuple.hash(&self.hasher)), number, direction);
             }
         }
-        self.give_back(entry);
+        self.give_back(number);
         if let Some(port) = entry.front.port() {
             let held = &self.held[port.get()];
             held.all.fetch_sub(1, Relaxed);
@@ -354,20 +377,10 @@ impl Conntrack {
 
     /// Gives back the mappings that translated the packets of a connection that has ended. Each knows its peer as the outside sees
     /// that.
-    fn give_back(&self, entry: Entry<'_>) {
-        let names = entry.front.mappings();
-        if names == [0; 2] {
-            return;
-        }
-        let tuple = |direction| entry.front.tuple(direction);
-        let (Some(original), Some(reply)) = (tuple(Direction::Original), tuple(Direction::Reply)) else {
-            return;
-        };
+    fn give_back(&self, number: u32) {
         let Some(mappings) = self.mappings.get() else { return };
-        for (name, peer) in names.into_iter().zip([original.destination, reply.destination]) {
-            if let (Some(id), Some(peer)) = (MappingId::from_bits(name), peer.to_v4()) {
-                mappings.release(id, peer);
-            }
+        for (id, peer) in self.translated_ends(number).into_iter().flatten() {
+            mappings.release(id, peer);
         }
     }
 

@@ -71,6 +71,12 @@ impl<T: Copy, const CHAINS: usize> Chained<T, CHAINS> {
         None
     }
 
+    /// Loads where a chain begins.
+    #[inline]
+    pub(super) fn touch(&self, chain: usize, hash: u64) -> u32 {
+        self.heads[chain][self.place(hash)]
+    }
+
     /// Puts a thing in; `None`: there is no room.
     pub(super) fn insert(&mut self, thing: T, hashes: [u64; CHAINS]) -> Option<u32> {
         let slot = self.freed.pop().or_else(|| {

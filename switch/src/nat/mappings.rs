@@ -18,6 +18,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::ahead::Opener;
 use super::compiled::Source;
 use super::settings::FilteringBehavior;
 use super::store::Store;
@@ -237,6 +238,17 @@ impl Mappings {
         let mut store = self.lock();
         let slot = store.admitting(outside, protocol, peer, filtering)?;
         store.entry(slot).map(|entry| entry.inside).ok_or(Unwanted::Unknown)
+    }
+
+    /// Loads what it takes to open connections for these packets, and notes their mappings. `is_dependent` says whether those depend on
+    /// the peer.
+    pub(super) fn look_ahead(&self, openers: &mut [Option<Opener>], is_dependent: bool) {
+        self.lock().look_ahead(openers, is_dependent);
+    }
+
+    /// Loads what it takes to end connections by these mappings, with these peers.
+    pub(crate) fn look_ahead_to_end(&self, ends: &[Option<(MappingId, Ipv4Addr)>]) {
+        self.lock().look_ahead_to_end(ends);
     }
 
     /// A connection with `peer` has ended.

@@ -3,6 +3,7 @@
 //! [`NatSettings`] is what the control side says; [`Nat`] is that compiled, immutable, part of the policy.
 
 mod addresses;
+mod ahead;
 mod chained;
 mod choice;
 mod compiled;

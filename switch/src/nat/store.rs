@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::hint::black_box;
 use std::net::Ipv4Addr;
 
 use super::addresses::{Table, class_of};
+use super::ahead::Opener;
 use super::chained::Chained;
 use super::mappings::{
     AddressUse, Endpoint, Exhausted, Granted, HOLD_S, Mapping, MappingId, NatCounters, NatSnapshot,
@@ -116,7 +118,7 @@ impl Store {
         self.mappings.end()
     }
 
-    fn hash_end(&self, end: Endpoint, protocol: u8, peer: Option<(Ipv4Addr, u16)>) -> u64 {
+    pub(super) fn hash_end(&self, end: Endpoint, protocol: u8, peer: Option<(Ipv4Addr, u16)>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         let ports = u64::from(end.port) << 32 | u64::from(protocol) << 16 | u64::from(end.network.raw());
         hasher.write_u64(ports);
@@ -154,6 +156,35 @@ impl Store {
         let hash = self.hash_end(outside, protocol, None);
         let is_it = |entry: &Entry| entry.outside == outside && entry.protocol == protocol;
         self.mappings.find(BY_OUTSIDE, hash, is_it)
+    }
+
+    /// Loads where the search for a mapping from its inside begins.
+    pub(super) fn touch_inside(&self, hash: u64) -> u32 {
+        self.mappings.touch(BY_INSIDE, hash)
+    }
+
+    /// The mapping that a packet probably goes by, and its outside end.
+    pub(super) fn find_like(
+        &self,
+        opener: &Opener,
+        peer: Option<(Ipv4Addr, u16)>,
+    ) -> Option<(u32, Endpoint)> {
+        let is_it = |entry: &Entry| {
+            entry.inside == opener.inside && entry.protocol == opener.protocol && entry.peer == peer
+        };
+        let slot = self.mappings.find(BY_INSIDE, opener.hash, is_it)?;
+        Some((slot, self.entry(slot)?.outside))
+    }
+
+    /// Loads what counts the connections of these mappings with these peers.
+    pub(super) fn touch_contacts<I: Iterator<Item = (u32, Ipv4Addr)>>(&self, of: impl Fn() -> I) {
+        let heads = of().map(|(slot, peer)| self.contacts.touch(0, self.hash_contact(slot, peer)));
+        black_box(heads.fold(0, |sum, head| sum ^ head));
+        let found = of().map(|(slot, peer)| {
+            let is_it = |contact: &Contact| contact.slot == slot && contact.peer == peer;
+            self.contacts.find(0, self.hash_contact(slot, peer), is_it)
+        });
+        black_box(found.fold(0, |sum, found| sum ^ found.unwrap_or(0)));
     }
 
     /// What a mapping of the request depends on beside the station's own end.

@@ -10,6 +10,7 @@ use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::mac::MacAddress;
+use crate::nat::Translator;
 use crate::packet::{Contents, Packet, Plain};
 use crate::router::{PathKey, Paths, Sought, Table};
 use crate::vlan::{TYPE_FIELD, is_tag_at};
@@ -123,8 +124,13 @@ impl Readings {
         self.unknown != 0
     }
 
-    /// Has the table of connections fetch what the look-ups of a burst that was read will need.
-    pub(super) fn look_ahead(&mut self, conntrack: &Conntrack, zone: NetworkIndex) {
+    /// Has the table of connections fetch what the look-ups of a burst that was read will need, and the mappings by which new ones will be
+    /// translated.
+    pub(super) fn look_ahead(
+        &mut self,
+        (conntrack, zone): (&Conntrack, NetworkIndex),
+        translator: Option<&Translator<'_>>,
+    ) {
         self.hints.extend(self.heads.iter().map(|head| match head {
             Reading::Read(Contents::Ip(packet)) => conntrack.hint(zone, packet),
             _ => Hint::default(),
@@ -136,7 +142,10 @@ impl Readings {
             Reading::Read(Contents::Ip(packet)) => Some((packet, hint)),
             _ => None,
         });
-        conntrack.look_ahead_to_open(zone, packets);
+        match translator.filter(|translator| translator.hides_stations(zone)) {
+            Some(translator) => translator.look_ahead(zone, packets),
+            None => conntrack.look_ahead_to_open(zone, packets),
+        }
     }
 
     /// What the head of the frame at this position says; `None`: it was not read.
@@ -214,7 +223,7 @@ pub(super) fn read_ahead<P>(
     if let Some(wanted) = wanted {
         readings.read(burst, wanted);
     }
-    if let Some((conntrack, zone)) = tracked {
-        readings.look_ahead(conntrack, zone);
+    if let Some(tracked) = tracked {
+        readings.look_ahead(tracked, routes.and_then(|routes| routes.translator.as_ref()));
     }
 }
