@@ -94,7 +94,12 @@ const PLAIN_TCP_CHECKSUM: usize = 50;
 /// Does to the head of a plain packet what [`translate`] does, but for the checksum of its IPv4 header. `is_partial` says whether
 /// its transport checksum is still to be finished. Says whether there was as much of it as that takes; else nothing is changed.
 #[inline(always)]
-pub(crate) fn translate_plain(head: &mut [u8], is_tcp: bool, (to, sums): (&Leaving, Sums), is_partial: bool) -> bool {
+pub(crate) fn translate_plain(
+    head: &mut [u8],
+    is_tcp: bool,
+    (to, sums): (&Leaving, Sums),
+    is_partial: bool,
+) -> bool {
     let at = if is_tcp { PLAIN_TCP_CHECKSUM } else { PLAIN_UDP_CHECKSUM };
     let Some(Some(checksum)) = head.get_mut(at..).map(<[u8]>::first_chunk_mut::<2>) else { return false };
     let old = u16::from_be_bytes(*checksum);

@@ -181,7 +181,8 @@ impl<E> Commit<'_, E> {
         if !translator.conntrack.follows_whole(*found, tcp.as_ref(), self.now) {
             return false;
         }
-        let is_partial = frame.meta.claims.checksum.is_some_and(|checksum| usize::from(checksum.start) == PLAIN_HEADERS);
+        let is_partial =
+            frame.meta.claims.checksum.is_some_and(|checksum| usize::from(checksum.start) == PLAIN_HEADERS);
         translate_plain(frame.head.bytes_mut(), is_tcp, (leaving, *sums), is_partial)
     }
 
@@ -274,7 +275,9 @@ impl<E> Commit<'_, E> {
             None if key.is_of_connection() => return,
             None => None,
             Some((found, tuple)) => match Leaving::of(&tuple).zip(Leaving::as_it_came(packet)) {
-                Some((leaving, came)) => Some(Translation { found, leaving, sums: Sums::of(&came, &leaving) }),
+                Some((leaving, came)) => {
+                    Some(Translation { found, leaving, sums: Sums::of(&came, &leaving) })
+                }
                 None => return,
             },
         };
