@@ -4,6 +4,7 @@ mod commit;
 mod condition;
 mod explain;
 mod judge;
+mod opening;
 mod paths;
 mod prefixed;
 mod readings;
@@ -207,13 +208,14 @@ impl Switch {
             receivers,
             readings,
             paths,
+            openings,
             policed,
             tally,
             has_cache,
             vteps: _,
         } = worker;
         tally.begin();
-        let source = first.meta.source;
+        let (source, verifies) = (first.meta.source, self.verification.is_on());
         scratch.begin();
         let scene = Scene::new(policy, &self.fdb, now.seconds(), source);
         let ingress = policy.ingress(source);
@@ -228,7 +230,6 @@ impl Switch {
             let seed = has_cache.then_some(self.seed.rotate_left(24));
             read_ahead(readings, burst, (rules.as_ref(), routes.as_ref()), (paths, seed), &scene);
         }
-        let verifies = self.verification.is_on();
         let commit = Commit {
             scene: &scene,
             counters: &self.counters,
@@ -247,6 +248,7 @@ impl Switch {
             routes,
             suppression: self.suppression.get().filter(|_| policy.has_suppression()),
             paths,
+            openings,
             verifies,
             mismatched: 0,
         };
@@ -277,7 +279,7 @@ impl Switch {
         let limits = scene.port.map_or(JudgeLimits::UNLIMITED, |port| port.judging);
         let judges = self.storm.may_judge(scene.source, &limits, now);
         let untagged = scene.policy.ingress(scene.source).untagged().ok();
-        Rules { filter: self.filter(), security, limits, judges, untagged }
+        Rules { filter: self.filter(), security, hasher: &self.flow_hasher, limits, judges, untagged }
     }
 
     /// What it takes to route packets under this policy.

@@ -17,6 +17,10 @@ use crate::packet::Packet;
 pub struct Hint {
     /// `None`: a packet that no connection has.
     place: Option<Place>,
+    /// What the packet's tuple hashes to.
+    hash: u64,
+    /// The same of its answers; `None`: it may not open a connection, or belongs to one.
+    reply: Option<u64>,
     /// The entry that is likely the packet's, and its direction there.
     pub(super) candidate: Option<(u32, Direction)>,
 }
@@ -27,13 +31,13 @@ impl Conntrack {
     #[must_use]
     #[inline]
     pub fn hint(&self, zone: NetworkIndex, packet: &Packet) -> Hint {
-        let place = match Tuple::of(zone, packet) {
+        match Tuple::of(zone, packet) {
             Ok(Kind::Flow(tuple) | Kind::Reply(tuple) | Kind::Error(tuple, _)) => {
-                Some(self.index.place(tuple.hash(&self.hasher)))
+                let hash = tuple.hash(&self.hasher);
+                Hint { place: Some(self.index.place(hash)), hash, ..Hint::default() }
             }
-            Ok(Kind::Untracked) | Err(_) => None,
-        };
-        Hint { place, candidate: None }
+            Ok(Kind::Untracked) | Err(_) => Hint::default(),
+        }
     }
 
     /// Loads what a look-up of each of a burst's packets will need, and notes where it stands. Changes nothing but the
@@ -61,16 +65,20 @@ impl Conntrack {
         has_open
     }
 
-    /// The same for packets of network `zone` that will open connections, as far as the hints tell: loads where
+    /// The same for a burst's packets of network `zone` that will open connections, as far as the hints tell: loads where
     /// their answers will be noted. After [`Conntrack::look_ahead`].
     pub fn look_ahead_to_open<'a>(
         &self,
         zone: NetworkIndex,
-        packets: impl Iterator<Item = (&'a Packet, &'a Hint)>,
+        packets: impl Iterator<Item = (&'a Packet, &'a mut Hint)>,
     ) {
         let new = packets.filter(|(_, hint)| hint.is_open());
-        black_box(new.fold(0, |sum, (packet, _)| match Tuple::of(zone, packet) {
-            Ok(Kind::Flow(tuple)) => sum ^ self.touch_place(&tuple.reversed()),
+        black_box(new.fold(0, |sum, (packet, hint)| match Tuple::of(zone, packet) {
+            Ok(Kind::Flow(tuple)) => {
+                let hash = tuple.reversed().hash(&self.hasher);
+                hint.reply = Some(hash);
+                sum ^ self.touch_hash(hash)
+            }
             _ => sum,
         }));
     }
@@ -78,7 +86,12 @@ impl Conntrack {
     /// Loads where packets of this tuple are looked for.
     #[inline]
     pub(crate) fn touch_place(&self, tuple: &Tuple) -> u32 {
-        let place = self.index.place(tuple.hash(&self.hasher));
+        self.touch_hash(tuple.hash(&self.hasher))
+    }
+
+    #[inline]
+    fn touch_hash(&self, hash: u64) -> u32 {
+        let place = self.index.place(hash);
         BUCKETS.into_iter().fold(0, |sum, bucket| sum ^ self.index.touch(place, bucket))
     }
 }
@@ -94,5 +107,17 @@ impl Hint {
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.open().is_some()
+    }
+
+    /// Whether an entry was found that is likely the packet's.
+    #[inline]
+    pub(crate) fn names_one(&self) -> bool {
+        self.candidate.is_some()
+    }
+
+    /// What the tuples of both directions hash to of a packet that seemed to open a connection, within one network.
+    #[inline]
+    pub(super) fn hashes(&self) -> Option<[u64; 2]> {
+        Some([self.hash, self.reply?])
     }
 }

@@ -323,6 +323,29 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Notes whose rules vouch for the connection, and by which generation. Only by who holds the lock, or before it is published.
+    #[inline]
+    pub(super) fn set_judged(&self, vouchers: [Option<PortIndex>; 2], generation: u32) {
+        self.front.set_vouchers(vouchers);
+        // Behind the vouchers, so that who sees it sees them, too.
+        self.back.generation.store(generation, Release);
+    }
+
+    /// Whose rules vouch for the connection, and by which generation at least: never by a later one than they did.
+    #[inline]
+    pub(super) fn judged(&self) -> ([Option<PortIndex>; 2], u32) {
+        let generation = self.back.generation.load(Acquire);
+        (self.front.vouchers(), generation)
+    }
+
+    /// The generation by which the rules of these ports vouch for the connection at least, as those of the side that opened it, and of the
+    /// other one; `None` need not. `None`: not all of them do.
+    #[inline]
+    pub(super) fn vouched_by(&self, ports: [Option<PortIndex>; 2]) -> Option<u32> {
+        let generation = self.back.generation.load(Acquire);
+        self.front.are_vouched(ports).then_some(generation)
+    }
+
     #[inline]
     pub(super) fn side(&self, direction: Direction) -> &'a Side {
         match direction {

@@ -44,6 +44,61 @@ pub(super) struct Place {
     tag: u32,
 }
 
+/// Slots of a bucket, a bit for each; gives their numbers.
+#[derive(Clone, Copy)]
+struct Slots(u32);
+
+impl Slots {
+    fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+}
+
+impl Iterator for Slots {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let slot = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        (slot < BUCKET_SLOTS).then_some(slot)
+    }
+}
+
+impl Bucket {
+    /// A bit for each slot whose number is of this kind. All are looked at, without a branch: that takes less time than to stop early.
+    #[inline]
+    fn mask(&self, is: impl Fn(u32) -> bool) -> u32 {
+        self.0.iter().enumerate().fold(0, |mask, (at, slot)| mask | u32::from(is(slot.load(Acquire))) << at)
+    }
+
+    #[inline]
+    fn free(&self) -> Slots {
+        Slots(self.mask(|slot| slot == 0))
+    }
+
+    /// Puts a number into one of these slots that is still free; says whether one was.
+    #[inline]
+    fn put(&self, mut free: Slots, number: u32) -> bool {
+        free.any(|slot| self.0[slot].compare_exchange(0, number, AcqRel, Relaxed).is_ok())
+    }
+
+    /// Takes a number out; says whether it was there.
+    #[inline]
+    fn take(&self, number: u32) -> bool {
+        let mut slots = Slots(self.mask(|slot| slot == number));
+        slots.any(|slot| self.0[slot].compare_exchange(number, 0, AcqRel, Relaxed).is_ok())
+    }
+}
+
+impl Place {
+    /// What stands in a slot of the place for this direction of an entry's connection.
+    #[inline]
+    fn number(self, entry: u32, direction: Direction) -> u32 {
+        self.tag | entry | if direction == Direction::Reply { DIRECTION } else { 0 }
+    }
+}
+
 impl Index {
     pub(super) fn new(entries: usize) -> Self {
         let buckets = (2 * entries).div_ceil(BUCKET_LOAD).max(2);
@@ -63,15 +118,22 @@ impl Index {
     /// The entries that may be the place's tuple's, with its direction.
     #[inline]
     pub(super) fn candidates(&self, place: Place) -> impl Iterator<Item = (u32, Direction)> {
-        let slots = place.buckets.into_iter().flat_map(|bucket| &self.0[bucket].0);
-        slots.map(|slot| slot.load(Acquire)).filter(move |slot| slot & TAGGED == place.tag).map(parts)
+        BUCKETS.into_iter().flat_map(move |bucket| self.in_bucket(place, bucket))
     }
 
     /// The first of them that stands in this one of [`BUCKETS`].
     #[inline]
     pub(super) fn candidate(&self, place: Place, bucket: usize) -> Option<(u32, Direction)> {
-        let slots = self.0[place.buckets[bucket]].0.iter().map(|slot| slot.load(Acquire));
-        slots.into_iter().find(|slot| slot & TAGGED == place.tag).map(parts)
+        self.in_bucket(place, bucket).next()
+    }
+
+    /// All of them that stand there.
+    #[inline]
+    fn in_bucket(&self, place: Place, bucket: usize) -> impl Iterator<Item = (u32, Direction)> {
+        let bucket = &self.0[place.buckets[bucket]];
+        let slots = Slots(bucket.mask(|slot| slot & TAGGED == place.tag));
+        // A slot that was changed meanwhile names another entry, which whoever asks sees there.
+        slots.map(|slot| parts(bucket.0[slot].load(Acquire)))
     }
 
     /// Loads this one of the place's [`BUCKETS`].
@@ -88,20 +150,22 @@ impl Index {
 
     /// Puts an entry in; says whether there was room.
     pub(super) fn insert(&self, place: Place, entry: u32, direction: Direction) -> bool {
-        let number = place.tag | entry | if direction == Direction::Reply { DIRECTION } else { 0 };
-        let free = |bucket: usize| self.0[bucket].0.iter().filter(|slot| slot.load(Relaxed) == 0).count();
-        let [first, second] = place.buckets;
-        let is_first = free(first) >= FIRST_SLOTS_FREE || free(first) >= free(second);
-        let order = if is_first { [first, second] } else { [second, first] };
-        let mut slots = order.into_iter().flat_map(|bucket| &self.0[bucket].0);
-        slots.any(|slot| slot.compare_exchange(0, number, AcqRel, Relaxed).is_ok())
+        let number = place.number(entry, direction);
+        let [first, second] = place.buckets.map(|bucket| &self.0[bucket]);
+        let free = first.free();
+        if free.len() >= FIRST_SLOTS_FREE && first.put(free, number) {
+            return true;
+        }
+        let others = second.free();
+        let [one, other] = [(first, free), (second, others)];
+        let order = if free.len() >= others.len() { [one, other] } else { [other, one] };
+        order.into_iter().any(|(bucket, free)| bucket.put(free, number))
     }
 
     /// Takes an entry out.
     pub(super) fn remove(&self, place: Place, entry: u32, direction: Direction) {
-        let number = place.tag | entry | if direction == Direction::Reply { DIRECTION } else { 0 };
-        let mut slots = place.buckets.into_iter().flat_map(|bucket| &self.0[bucket].0);
-        let _ = slots.any(|slot| slot.compare_exchange(number, 0, AcqRel, Relaxed).is_ok());
+        let number = place.number(entry, direction);
+        let _ = place.buckets.into_iter().any(|bucket| self.0[bucket].take(number));
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -1,6 +1,6 @@
 //! By which rules a connection may go on, and for whom: kept in its entry, so that its packets need not be judged.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::entry::Entry;
 use super::shard::lock;
@@ -24,11 +24,10 @@ impl Conntrack {
     #[must_use]
     #[inline]
     pub fn judged(&self, id: ConnectionId) -> Option<Judged> {
-        let back = self.backs.get(id.entry as usize)?;
+        let (front, back) = (self.fronts.get(id.entry as usize)?, self.backs.get(id.entry as usize)?);
         let word = back.word();
-        // Before the vouchers: a generation never comes with those of an older one.
-        let generation = back.generation.load(Acquire);
-        let judged = Judged { vouchers: self.fronts.get(id.entry as usize)?.vouchers(), generation };
+        let (vouchers, generation) = Entry { front, back }.judged();
+        let judged = Judged { vouchers, generation };
         (word.life() == id.life && back.is_still(word)).then_some(judged)
     }
 
@@ -52,15 +51,15 @@ impl Conntrack {
             _ => return None,
         };
         let tuple = Tuple::with_ports(zone, packet, ports);
-        let Entry { front, back } = self.entry(number);
+        let entry = self.entry(number);
+        let Entry { front, back } = entry;
         let word = back.word();
-        let [opener, responder] = match direction {
+        let vouchers = match direction {
             Direction::Original => [sender, receiver],
             Direction::Reply => [receiver, sender],
         };
-        let generation = back.generation.load(Acquire);
-        let is_it = word.is_live() && front.are_vouched([opener, responder]) && front.is(direction, &tuple);
-        if !is_it || !back.is_still(word) || back.is_over(word, now.seconds()) {
+        let generation = entry.vouched_by(vouchers).filter(|_| word.is_live())?;
+        if !front.is(direction, &tuple) || !back.is_still(word) || back.is_over(word, now.seconds()) {
             return None;
         }
         let id = ConnectionId { entry: number, life: word.life() };
@@ -87,8 +86,7 @@ impl Conntrack {
         }
         // A holder's embryonic connections are counted without the lock: so they stay with it.
         let opener = opener.filter(|_| word.is_assured() || opener == holder);
-        front.set_vouchers([opener, responder]);
-        back.generation.store(judged.generation, Release);
+        Entry { front, back }.set_judged([opener, responder], judged.generation);
         if let (Some(before), Some(after)) = (holder, opener)
             && before != after
         {

@@ -23,6 +23,7 @@
 //! [`Conntrack::look_ahead`] fetch what their look-ups will read.
 
 mod ahead;
+mod displace;
 mod entry;
 mod index;
 mod judged;
@@ -57,7 +58,7 @@ use crate::packet::{Packet, Tcp, Transport};
 use crate::time::Nanos;
 use entry::{Back, Ended, Entry, Front};
 use index::Index;
-use reasons::Counters;
+use reasons::{Counters, Turnover};
 use shard::Shard;
 use state::Word;
 use tcp::{Effect, Segment};
@@ -186,6 +187,8 @@ pub struct Conntrack {
     /// Among how many ports the reserve is shared; 0: there is none.
     ports: AtomicU32,
     counters: Counters,
+    /// For each shard.
+    turnover: Box<[Turnover]>,
     /// Made when the first connection may be translated.
     mappings: OnceLock<Mappings>,
 }
@@ -202,11 +205,13 @@ impl Conntrack {
     #[must_use]
     pub fn new(limits: Limits, seed: u64) -> Self {
         let entries = limits.connections.clamp(1, index::ENTRIES_MAX);
+        let shards = Shard::split(entries);
         Self {
             index: Index::new(entries),
             fronts: std::iter::repeat_with(Front::default).take(entries).collect(),
             backs: std::iter::repeat_with(Back::default).take(entries).collect(),
-            shards: Shard::split(entries).into_iter().map(Mutex::new).collect(),
+            turnover: shards.iter().map(|_| Turnover::default()).collect(),
+            shards: shards.into_iter().map(Mutex::new).collect(),
             held: std::iter::repeat_with(Held::default).take(PORTS_MAX).collect(),
             hasher: foldhash::quality::FixedState::with_seed(seed),
             limits: Limits { connections: entries, ..limits },
@@ -479,7 +484,7 @@ impl Conntrack {
     /// What the table did since it was made.
     #[must_use]
     pub fn counters(&self) -> CountersSnapshot {
-        self.counters.snapshot()
+        self.counters.snapshot(&self.turnover)
     }
 
     /// The memory that the table takes, in bytes: all of it, for it never grows.
@@ -490,6 +495,7 @@ impl Conntrack {
             + size_of_val(&*self.fronts)
             + size_of_val(&*self.backs)
             + size_of_val(&*self.held)
+            + size_of_val(&*self.turnover)
             + shards
     }
 }

@@ -1,30 +1,21 @@
 //! Opening and ending connections: everything under a shard's lock.
 
-use std::hint::black_box;
-use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::displace::Holding;
 use super::entry::Entry;
+use super::reasons::Turnover;
 use super::shard::{Shard, lock};
 use super::state::{Class, Word};
 use super::tcp::{self, Segment};
 use super::tuple::Kind;
-use super::{ConnectionId, Conntrack, Direction, Judged, Reference, Refused, Tuple};
+use super::{ConnectionId, Conntrack, Direction, Hint, Judged, Reference, Refused, Tuple};
 use crate::counters::count;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::nat::MappingId;
 use crate::packet::{Packet, Transport, number};
 use crate::time::Nanos;
-
-/// Entries that are looked at for one that may give way: under a flood most may, so that the first ones will do.
-const EVICTION_PROBES: u32 = 32;
-
-/// Of how many that may give way the one is taken whose port holds most.
-const EVICTION_CANDIDATES: usize = 8;
-
-/// Entries that will be next to give way whose places in the index are fetched at once.
-const EVICTIONS_AHEAD: u32 = 8;
 
 /// How long after its opening a connection comes up at the latest, to be asked anew when it ends: a state may have shortened
 /// its time, which nobody tells the wheel.
@@ -53,13 +44,20 @@ impl Path {
 }
 
 /// A connection to be opened.
-struct Opening<'a> {
+pub(super) struct Opening<'a> {
     path: &'a Path,
-    hashes: [u64; 2],
+    pub(super) hashes: [u64; 2],
     packet: &'a Packet,
-    port: PortIndex,
+    pub(super) port: PortIndex,
     judged: Judged,
     now_s: u32,
+}
+
+/// An entry for a connection.
+struct Room {
+    number: u32,
+    /// Who held the connection that gave way for it, and is still counted as its holder.
+    displaced: Option<Holding>,
 }
 
 impl Conntrack {
@@ -117,6 +115,38 @@ impl Conntrack {
         opened.or_else(|reason| self.refused(reason))
     }
 
+    /// The same as [`Conntrack::open_judged`] within one network, for a packet that was of no connection when its burst was looked ahead to;
+    /// `None`: that has to be looked up, since it is of one now or may open none. `may_open` is asked once it is known to be new.
+    ///
+    /// # Errors
+    /// As [`Conntrack::open`], or what `may_open` says.
+    #[inline]
+    pub(crate) fn open_ahead<E: From<Refused>>(
+        &self,
+        (zone, packet): (NetworkIndex, &Packet),
+        hint: &Hint,
+        (port, judged): (PortIndex, Judged),
+        now: Nanos,
+        may_open: impl FnOnce() -> Result<(), E>,
+    ) -> Option<Result<Reference, E>> {
+        let hashes = hint.hashes()?;
+        let tuple = Tuple::of_flow(zone, packet)?;
+        if let Transport::Tcp(tcp) = &packet.transport {
+            // What takes a connection up in its midst is looked at with care.
+            tcp::opens(tcp, false).ok()?;
+        }
+        let path = Path { tuples: [tuple, tuple.reversed()], mappings: [None; 2] };
+        debug_assert_eq!(hashes, path.tuples.map(|tuple| tuple.hash(&self.hasher)), "the packet's own hint");
+        let opening = Opening { path: &path, hashes, packet, port, judged, now_s: now.seconds() };
+        let mut shard = lock(self.shard_of(hashes));
+        if self.standing(&opening).is_some() {
+            return None;
+        }
+        let opened = may_open().and_then(|()| Ok(self.open_new(&mut shard, &opening)?));
+        drop(shard);
+        Some(opened)
+    }
+
     fn refused<T>(&self, reason: Refused) -> Result<T, Refused> {
         count(&self.counters.refused[reason as usize]);
         Err(reason)
@@ -141,22 +171,17 @@ impl Conntrack {
         if let Some(found) = self.meet(&mut shard, &opening) {
             return Ok((found, false));
         }
-        let entry = self.room(&mut shard, &opening)?;
-        self.settle(&mut shard, entry, &opening).map(|found| (found, true))
+        self.open_new(&mut shard, &opening).map(|found| (found, true))
     }
 
     pub(super) fn shard_of(&self, hashes: [u64; 2]) -> &Mutex<Shard> {
-        let sum = (hashes[0].wrapping_add(hashes[1]) >> 20) % self.shards.len() as u64;
-        &self.shards[usize::try_from(sum).unwrap_or(0)]
+        let sum = hashes[0].wrapping_add(hashes[1]) >> 32;
+        &self.shards[usize::try_from((sum * self.shards.len() as u64) >> 32).unwrap_or(0)]
     }
 
     /// The connection that stands there already; an old one that is over makes room.
     fn meet(&self, shard: &mut Shard, opening: &Opening<'_>) -> Option<Reference> {
-        let place = self.index.place(opening.hashes[0]);
-        let (number, direction) = self.index.candidates(place).find(|&(number, direction)| {
-            let entry = self.entry(number);
-            entry.back.word().is_live() && entry.front.is(direction, &opening.path.tuples[0])
-        })?;
+        let (number, direction) = self.standing(opening)?;
         let back = &self.backs[number as usize];
         let word = back.word();
         if !word.is_spent() && !back.is_over(word, opening.now_s) {
@@ -167,22 +192,37 @@ impl Conntrack {
         None
     }
 
+    /// The entry where a connection of the packet stands, whether it is over or not.
+    #[inline]
+    fn standing(&self, opening: &Opening<'_>) -> Option<(u32, Direction)> {
+        let place = self.index.place(opening.hashes[0]);
+        self.index.candidates(place).find(|&(number, direction)| {
+            let entry = self.entry(number);
+            entry.back.word().is_live() && entry.front.is(direction, &opening.path.tuples[0])
+        })
+    }
+
+    /// Opens a connection of which nothing stands in the table.
+    fn open_new(&self, shard: &mut Shard, opening: &Opening<'_>) -> Result<Reference, Refused> {
+        let room = self.room(shard, opening)?;
+        self.settle(shard, room, opening)
+    }
+
     /// A free entry, or one whose connection gives way.
-    fn room(&self, shard: &mut Shard, opening: &Opening<'_>) -> Result<u32, Refused> {
+    fn room(&self, shard: &mut Shard, opening: &Opening<'_>) -> Result<Room, Refused> {
         let (all, embryonic) = self.held(opening.port);
         let is_full = all >= self.limits.per_port || embryonic >= self.limits.embryonic_per_port;
         let may_take = !is_full && self.may_take(shard, all);
-        if may_take && let Some(entry) = shard.free.take() {
-            return Ok(entry);
+        if may_take && let Some(number) = shard.free.take() {
+            return Ok(Room { number, displaced: None });
         }
         let victim = self.victim(shard, opening, is_full);
-        let victim = victim.ok_or(if is_full { Refused::PortFull } else { Refused::TableFull })?;
-        if self.fronts[victim as usize].port() != Some(opening.port) {
+        let number = victim.ok_or(if is_full { Refused::PortFull } else { Refused::TableFull })?;
+        let displaced = self.displace(shard, number);
+        if displaced.is_some_and(|displaced| displaced.port != opening.port) {
             count(&self.counters.evicted_of_others);
         }
-        count(&self.counters.evicted);
-        self.take_out(shard, victim);
-        Ok(victim)
+        Ok(Room { number, displaced })
     }
 
     /// Whether a port that holds `held` connections may have one of those entries of the shard that are free: as long as it
@@ -196,93 +236,9 @@ impl Conntrack {
         ports == 0 || held < reserve / ports || held < free.saturating_sub(reserve)
     }
 
-    /// A connection that may give way: of this port itself, or, unless that is full, of one that holds more. The shard's
-    /// connections are asked in turn, so that the oldest go first, and then the new one's neighbours. The first few are compared:
-    /// that of the port with most gives way. Who is known to have most needs no comparison.
-    fn victim(&self, shard: &mut Shard, opening: &Opening<'_>, own_only: bool) -> Option<u32> {
-        let own = self.held(opening.port).0;
-        let (first, entries, cursor) = (shard.first, shard.entries, shard.cursor);
-        let holder = |number: u32| {
-            let word = self.backs[number as usize].word();
-            if !word.is_live() || !word.may_give_way() {
-                return None;
-            }
-            let port = self.fronts[number as usize].port()?;
-            let held = self.held(port).0;
-            (port == opening.port || (!own_only && held > own)).then_some((held, number, port))
-        };
-        let (mut probes, mut next) = (0, cursor);
-        let in_turn = (0..EVICTION_PROBES).map_while(|_| {
-            let live = shard.live.next(next)?;
-            (probes, next) = (probes + 1, live + 1);
-            Some(first + live)
-        });
-        let neighbours = self.index.neighbours(self.index.place(opening.hashes[0]));
-        let ours = neighbours.filter(|number| (first..first + entries).contains(number));
-        let mut victim = None;
-        for candidate in in_turn.chain(ours).filter_map(holder).take(EVICTION_CANDIDATES) {
-            victim = victim.max(Some(candidate));
-            if own_only || Some(candidate.2) == shard.richest {
-                break;
-            }
-        }
-        shard.cursor = next;
-        self.fetch_next(shard, probes);
-        let (held, number, port) = victim?;
-        if shard.richest.is_none_or(|richest| held > self.held(richest).0) {
-            shard.richest = Some(port);
-        }
-        Some(number)
-    }
-
-    /// Loads what ending the next few entries in turn will read, for all of them at once, so that the waits for memory overlap;
-    /// `looked_at` of those that were loaded are done.
-    fn fetch_next(&self, shard: &mut Shard, looked_at: u32) {
-        shard.fetched = shard.fetched.saturating_sub(looked_at);
-        if shard.fetched > 0 {
-            return;
-        }
-        shard.fetched = EVICTIONS_AHEAD;
-        let mut from = shard.cursor;
-        let mut next = [None; EVICTIONS_AHEAD as usize];
-        for number in &mut next {
-            let Some(live) = shard.live.next(from) else { break };
-            from = live + 1;
-            *number = Some(shard.first + live);
-        }
-        black_box(next.iter().flatten().fold(0, |sum, number| sum ^ self.touch_places(*number)));
-        if let Some(mappings) = self.mappings.get() {
-            let mut ends = [None; 2 * EVICTIONS_AHEAD as usize];
-            let translated = next.iter().flatten().flat_map(|number| self.translated_ends(*number));
-            ends.iter_mut().zip(translated).for_each(|(end, of)| *end = of);
-            mappings.look_ahead_to_end(&ends);
-        }
-    }
-
-    /// The mappings by which the entry's connection is translated, and the peer of each as the outside sees it.
-    fn translated_ends(&self, number: u32) -> [Option<(MappingId, Ipv4Addr)>; 2] {
-        let front = &self.fronts[number as usize];
-        let names = front.mappings();
-        if names == [0; 2] {
-            return [None; 2];
-        }
-        let of = |way: Direction| {
-            let peer = front.tuple(way)?.destination.to_v4()?;
-            Some((MappingId::from_bits(names[way as usize])?, peer))
-        };
-        [Direction::Original, Direction::Reply].map(of)
-    }
-
-    /// Loads where the entry's connection stands in the index.
-    fn touch_places(&self, number: u32) -> u32 {
-        let tuples =
-            [Direction::Original, Direction::Reply].map(|way| self.fronts[number as usize].tuple(way));
-        let places = tuples.into_iter().flatten().map(|tuple| self.index.place(tuple.hash(&self.hasher)));
-        places.fold(0, |sum, place| sum ^ self.index.touch(place, 0) ^ self.index.touch(place, 1))
-    }
-
     /// Gives the entry to the connection.
-    fn settle(&self, shard: &mut Shard, number: u32, opening: &Opening<'_>) -> Result<Reference, Refused> {
+    fn settle(&self, shard: &mut Shard, room: Room, opening: &Opening<'_>) -> Result<Reference, Refused> {
+        let Room { number, displaced } = room;
         let entry = self.entry(number);
         let [original, reply] = &opening.path.tuples;
         let mappings = opening.path.mappings.map(|mapping| mapping.map_or(0, MappingId::to_bits));
@@ -290,19 +246,20 @@ impl Conntrack {
         entry.front.set_vouchers(opening.judged.vouchers);
         entry.back.fill(opening.judged.generation, opening.now_s);
         let word = self.first_word(entry, opening);
-        self.enter(shard, number, opening.hashes, (word, opening.port), opening.now_s)?;
-        count(&self.counters.opened);
+        self.enter(shard, number, opening.hashes, (word, opening.port, displaced), opening.now_s)?;
+        Turnover::add_one(&self.turnover[shard.number].opened);
         let id = ConnectionId { entry: number, life: word.life() };
         Ok(Reference { id, direction: Direction::Original })
     }
 
-    /// Lets others find the connection that the entry was filled with, which `port` holds.
+    /// Lets others find the connection that the entry was filled with, which `port` holds, and in whose place another one was that is
+    /// still counted for its holder, or none.
     pub(super) fn enter(
         &self,
         shard: &mut Shard,
         number: u32,
         hashes: [u64; 2],
-        (word, port): (Word, PortIndex),
+        (word, port, displaced): (Word, PortIndex, Option<Holding>),
         now_s: u32,
     ) -> Result<(), Refused> {
         let back = &self.backs[number as usize];
@@ -310,15 +267,13 @@ impl Conntrack {
         for (place, direction) in places.into_iter().zip([Direction::Original, Direction::Reply]) {
             if !self.index.insert(place, number, direction) {
                 self.index.remove(places[0], number, Direction::Original);
-                shard.free.give(number);
+                self.hand_over(displaced, None);
+                shard.give(number);
                 return Err(Refused::Crowded);
             }
         }
-        let held = &self.held[port.get()];
-        held.all.fetch_add(1, Relaxed);
-        if !word.is_assured() {
-            held.embryonic.fetch_add(1, Relaxed);
-        }
+        // Before anybody finds it, who counts it as answered.
+        self.hand_over(displaced, Some(Holding::new(port, word)));
         back.publish(word);
         let due = now_s.saturating_add(word.timeout_s().min(VISIT_S)).saturating_add(1);
         shard.wheel.insert(number - shard.first, due.into());
@@ -349,39 +304,10 @@ impl Conntrack {
     }
 
     /// Ends a connection of the shard and gives its entry back.
-    fn end(&self, shard: &mut Shard, number: u32) {
-        self.take_out(shard, number);
-        shard.free.give(number);
-    }
-
-    /// Ends a connection of the shard, whose entry is then the caller's.
-    fn take_out(&self, shard: &mut Shard, number: u32) {
-        let entry = self.entry(number);
-        let word = entry.back.end();
-        for direction in [Direction::Original, Direction::Reply] {
-            if let Some(tuple) = entry.front.tuple(direction) {
-                self.index.remove(self.index.place(tuple.hash(&self.hasher)), number, direction);
-            }
-        }
-        self.give_back(number);
-        if let Some(port) = entry.front.port() {
-            let held = &self.held[port.get()];
-            held.all.fetch_sub(1, Relaxed);
-            if !word.is_assured() {
-                held.embryonic.fetch_sub(1, Relaxed);
-            }
-        }
-        shard.wheel.remove(number - shard.first);
-        shard.live.remove(number - shard.first);
-    }
-
-    /// Gives back the mappings that translated the packets of a connection that has ended. Each knows its peer as the outside sees
-    /// that.
-    fn give_back(&self, number: u32) {
-        let Some(mappings) = self.mappings.get() else { return };
-        for (id, peer) in self.translated_ends(number).into_iter().flatten() {
-            mappings.release(id, peer);
-        }
+    pub(super) fn end(&self, shard: &mut Shard, number: u32) {
+        let ended = self.take_out(shard, number);
+        self.hand_over(ended, None);
+        shard.give(number);
     }
 
     /// Ends a connection at once; says whether it lived. Its packets open a new one, or are invalid.

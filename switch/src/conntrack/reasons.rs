@@ -58,16 +58,36 @@ const REFUSED: usize = Refused::ALL.len();
 /// What the table did since it was made.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub(super) opened: AtomicU64,
     pub(super) restored: AtomicU64,
     /// Connections that became open in both directions.
     pub(super) assured: AtomicU64,
     pub(super) expired: AtomicU64,
     pub(super) closed: AtomicU64,
-    pub(super) evicted: AtomicU64,
     pub(super) evicted_of_others: AtomicU64,
     pub(super) invalid: [AtomicU64; INVALID],
     pub(super) refused: [AtomicU64; REFUSED],
+}
+
+/// What comes and goes most in a shard; written by who holds its lock alone, so that no write has to be a locked one.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct Turnover {
+    pub(super) opened: AtomicU64,
+    pub(super) evicted: AtomicU64,
+}
+
+impl Turnover {
+    /// Adds one to a number that nobody else writes.
+    pub(super) fn add_one(number: &AtomicU64) {
+        number.store(number.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// What all shards opened, and what gave way there.
+    pub(super) fn sum(all: &[Self]) -> [u64; 2] {
+        all.iter().fold([0; 2], |[opened, evicted], shard| {
+            [opened + shard.opened.load(Relaxed), evicted + shard.evicted.load(Relaxed)]
+        })
+    }
 }
 
 /// The values of the table's counters at one moment.
@@ -92,13 +112,14 @@ pub struct CountersSnapshot {
 }
 
 impl Counters {
-    pub(super) fn snapshot(&self) -> CountersSnapshot {
+    pub(super) fn snapshot(&self, turnover: &[Turnover]) -> CountersSnapshot {
+        let [opened, evicted] = Turnover::sum(turnover);
         CountersSnapshot {
-            opened: self.opened.load(Relaxed),
+            opened,
             restored: self.restored.load(Relaxed),
             expired: self.expired.load(Relaxed),
             closed: self.closed.load(Relaxed),
-            evicted: self.evicted.load(Relaxed),
+            evicted,
             evicted_of_others: self.evicted_of_others.load(Relaxed),
             invalid: self.invalid.each_ref().map(|counter| counter.load(Relaxed)),
             refused: self.refused.each_ref().map(|counter| counter.load(Relaxed)),

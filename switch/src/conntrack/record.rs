@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::open::Path;
-use super::reasons::Counters;
+use super::reasons::{Counters, Turnover};
 use super::shard::lock;
 use super::state::{Class, Word};
 use super::{ConnectionId, Conntrack, Direction, Judged, Refused, Tuple};
@@ -111,11 +111,11 @@ impl Conntrack {
     /// this is the same, so are the connections of which there are records that last.
     #[must_use]
     pub fn changes(&self) -> u64 {
-        let Counters { opened, restored, assured, expired, closed, evicted, .. } = &self.counters;
-        let counted =
-            [opened, restored, assured, expired, closed, evicted].map(|counter| counter.load(Relaxed));
+        let Counters { restored, assured, expired, closed, .. } = &self.counters;
+        let counted = [restored, assured, expired, closed].map(|counter| counter.load(Relaxed));
         let mappings = self.mappings().map_or(0, |mappings| mappings.changes());
-        counted.iter().fold(mappings, |sum, counter| sum.wrapping_add(*counter))
+        let all = counted.into_iter().chain(Turnover::sum(&self.turnover));
+        all.fold(mappings, |sum, counter| sum.wrapping_add(counter))
     }
 
     /// Gives `each` a record of each connection that is meant among the next `entries` places of the table, from where an earlier call
@@ -191,7 +191,7 @@ impl Conntrack {
         let word = self.fill(number, record, &path, judged, now.seconds());
         let word = word.map(|word| if is_exact { word } else { word.learning() });
         let entered = word.and_then(|word| {
-            let entered = self.enter(&mut shard, number, hashes, (word, port), now.seconds());
+            let entered = self.enter(&mut shard, number, hashes, (word, port, None), now.seconds());
             // That gives the entry back by itself.
             entered.map(|()| word).map_err(|_: Refused| NotRestored::NoRoom)
         });

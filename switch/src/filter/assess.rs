@@ -3,7 +3,7 @@
 use super::crossing::{Crossing, Opened, Side};
 use super::denied::Denied;
 use super::{Filter, First, Parcel};
-use crate::conntrack::{Hint, Invalid, Judged, Reference, Refused, Verdict};
+use crate::conntrack::{Hint, Invalid, Judged, Reference, Verdict};
 use crate::explain::{Looked, Observer, Outcome};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::packet::{Contents, Packet};
@@ -288,11 +288,7 @@ impl Filter {
             }
             Passage::Opens(judged) => {
                 let Crossing { network, to, from, now, .. } = *crossing;
-                match self.conntrack.open_judged([network, to], packet, from, judged, now) {
-                    Ok(found) => Ok(Some(found)),
-                    Err(Refused::NotNew) => Err(Denied::Invalid(Invalid::NotSyn)),
-                    Err(reason) => Err(Denied::Refused(reason)),
-                }
+                Ok(Some(self.conntrack.open_judged([network, to], packet, from, judged, now)?))
             }
         }
     }

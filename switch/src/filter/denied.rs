@@ -39,6 +39,15 @@ impl From<Invalid> for Denied {
     }
 }
 
+impl From<Refused> for Denied {
+    fn from(reason: Refused) -> Self {
+        match reason {
+            Refused::NotNew => Self::Invalid(Invalid::NotSyn),
+            reason => Self::Refused(reason),
+        }
+    }
+}
+
 impl From<Denied> for DropReason {
     fn from(denied: Denied) -> Self {
         match denied {

@@ -22,6 +22,7 @@ mod assess;
 mod crossing;
 mod denied;
 mod flood;
+mod openings;
 mod restored;
 
 use crate::conntrack::{self, Conntrack, Hint, Reference};
@@ -34,6 +35,7 @@ use crate::time::Nanos;
 pub(crate) use assess::Passage;
 pub(crate) use crossing::Crossing;
 pub use denied::Denied;
+pub(crate) use openings::{Kind, Openings};
 
 /// What filtering remembers; shared by all workers.
 #[derive(Debug)]

@@ -28,6 +28,12 @@ impl Service {
         }
     }
 
+    /// The number.
+    #[inline]
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+
     /// Of a protocol with ports: the destination's.
     #[must_use]
     #[inline]

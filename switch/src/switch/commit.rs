@@ -8,7 +8,7 @@ use crate::counters::{Counters, Tally};
 use crate::decision::{Action, Learned, Scene, address_at};
 use crate::drops::DropReason;
 use crate::fdb::{Key, Sighting};
-use crate::filter::{Carried, Filter};
+use crate::filter::{Carried, Filter, Openings};
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::multicast::{Groups, Scratch, Snooping, Verdict};
@@ -45,6 +45,8 @@ pub(super) struct Commit<'a, E> {
     pub(super) suppression: Option<&'a Suppression>,
     /// Ways that packets went.
     pub(super) paths: &'a mut Paths,
+    /// Openings that rules allowed.
+    pub(super) openings: &'a mut Openings,
     /// Whether each of those, and what is known of connections, is found out anew, and compared.
     pub(super) verifies: bool,
     /// Connections of which something else was found out then.

@@ -9,6 +9,7 @@ use crate::conntrack::Reference;
 use crate::decision::Scene;
 use crate::drops::DropReason;
 use crate::filter::{Arrival, Carried, Crossing, Denied, Entrance, Filter, First, Parcel, Passage};
+use crate::flow_cache::FlowHasher;
 use crate::fragments::DatagramId;
 use crate::frame::Frame;
 use crate::ids::{NetworkIndex, PORTS_MAX, PortIndex};
@@ -22,6 +23,8 @@ use crate::time::Nanos;
 pub(super) struct Rules<'a> {
     pub(super) filter: &'a Filter,
     pub(super) security: &'a SecurityPolicy,
+    /// Hashes kinds of openings.
+    pub(super) hasher: &'a FlowHasher,
     pub(super) limits: JudgeLimits,
     /// Whether the burst's port may have rules asked about what is not known.
     pub(super) judges: bool,
@@ -98,7 +101,11 @@ impl<'a, E> Commit<'a, E> {
         let native = self.rules.and_then(|rules| rules.untagged);
         match frame.meta.tag.map(|tag| tag.network).or(native) {
             Some(network) if self.is_vouched(slot, network, to) => self.egress.send(to, slot, frame),
-            Some(network) => self.judge_between(slot, frame, [network; 2], to),
+            Some(network) => match self.open_as_before(slot, frame, network, to) {
+                Some(Ok(())) => self.egress.send(to, slot, frame),
+                Some(Err(denied)) => self.drop(slot, frame, denied.into()),
+                None => self.judge_between(slot, frame, [network; 2], to),
+            },
             // Such a decision is only made about a frame of a network.
             None => self.drop(slot, frame, DropReason::NoNetwork),
         }
@@ -111,6 +118,9 @@ impl<'a, E> Commit<'a, E> {
         let (Some(rules), Some(hint), None) = (&self.rules, self.readings.known(slot), self.carried) else {
             return false;
         };
+        if !hint.names_one() {
+            return false;
+        }
         let ports = [self.scene.source, to];
         let found = rules.filter.vouched(rules.security, (network, packet), hint, ports, self.now);
         let Some(found) = found else { return false };
@@ -187,6 +197,9 @@ impl<'a, E> Commit<'a, E> {
         let Some((rules, crossing)) = self.crossing(networks) else { return };
         let parcel = judged.parcel(self.readings.hint(slot));
         let assessed = rules.filter.assess(&crossing, parcel, to);
+        if judged.translated.is_none() {
+            self.remember_opening(&rules, judged.contents, to, assessed);
+        }
         match self.note(&rules, &crossing, judged, assessed) {
             Ok(()) => self.egress.send(to, slot, frame),
             Err(_) if is_gateways_error(self.scene, networks[0], judged.contents) => {
@@ -315,7 +328,7 @@ impl<'a, E> Commit<'a, E> {
         self.receivers.allowed = receivers;
     }
 
-    fn crossing(&self, networks: [NetworkIndex; 2]) -> Option<(Rules<'a>, Crossing<'a>)> {
+    pub(super) fn crossing(&self, networks: [NetworkIndex; 2]) -> Option<(Rules<'a>, Crossing<'a>)> {
         let Scene { source, .. } = *self.scene;
         let rules = self.rules?;
         Some((rules, rules.crossing(networks, source, self.now)))
@@ -418,7 +431,7 @@ impl<'a, E> Commit<'a, E> {
     }
 
     /// Counts what it cost to find out.
-    fn bill(&self, rules: &Rules<'_>, assessed: Result<Passage, Denied>) -> Result<(), Denied> {
+    pub(super) fn bill(&self, rules: &Rules<'_>, assessed: Result<Passage, Denied>) -> Result<(), Denied> {
         let source = self.scene.source;
         match assessed {
             Ok(Passage::Free | Passage::Follows(_, None))

@@ -138,12 +138,12 @@ impl Readings {
         if !conntrack.look_ahead(&mut self.hints) {
             return;
         }
-        let packets = self.heads.iter().zip(&self.hints).filter_map(|(head, hint)| match head {
+        let packets = self.heads.iter().zip(&mut self.hints).filter_map(|(head, hint)| match head {
             Reading::Read(Contents::Ip(packet)) => Some((packet, hint)),
             _ => None,
         });
         match translator.filter(|translator| translator.hides_stations(zone)) {
-            Some(translator) => translator.look_ahead(zone, packets),
+            Some(translator) => translator.look_ahead(zone, packets.map(|(packet, hint)| (packet, &*hint))),
             None => conntrack.look_ahead_to_open(zone, packets),
         }
     }

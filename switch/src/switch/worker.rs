@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::judge::Receivers;
 use super::readings::Readings;
 use crate::counters::{FlowCacheCounters, Tally};
+use crate::filter::Openings;
 use crate::flow_cache::FlowCache;
 use crate::multicast::Scratch;
 use crate::offload::BURST_MAX;
@@ -27,6 +28,8 @@ pub struct WorkerState {
     pub(super) receivers: Receivers,
     pub(super) readings: Readings,
     pub(super) paths: Paths,
+    /// Openings that rules allowed.
+    pub(super) openings: Openings,
     /// VTEPs that were heard lately.
     pub(super) vteps: RecentVteps,
     /// Which frames of a burst exceed what their port may send; empty if none does.
@@ -57,6 +60,7 @@ impl WorkerState {
             receivers,
             readings,
             paths: Paths::none(),
+            openings: Openings::new(entries > 0),
             vteps: RecentVteps::default(),
             policed: Vec::with_capacity(BURST_MAX),
             tally: Tally::default(),
@@ -72,6 +76,7 @@ impl WorkerState {
         if !policy.leads_as(&self.policy) {
             self.paths.start_epoch();
         }
+        self.openings.start_epoch();
         self.policy = policy;
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use etherparse::{Ethernet2Header, PacketBuilder, PacketBuilderStep};
 use viaduct_switch::fragments::DatagramId;
 use viaduct_switch::security::{
-    Direction, Group, GroupIndex, PortSecurity, Rule, RuleSpec, SecurityControl, Zone,
+    Direction, Group, GroupIndex, PortSecurity, Rule, RuleSpec, SecurityControl, SourceGuard, Zone,
 };
 use viaduct_switch::{
     Carried, Claims, DropReason, Egress, Frame, Head, JudgeLimits, Limits, MacAddress, Metadata, Nanos,
@@ -102,14 +102,28 @@ impl Lab {
 
     /// Stations of these networks, with these limits and a flow cache of so many records.
     pub(crate) fn with(networks: &[usize], judging: JudgeLimits, flow_entries: usize) -> Self {
+        Self::of(networks, judging, flow_entries, 4096, false)
+    }
+
+    /// The same, with room for so many connections; or with stations that are held to their addresses.
+    pub(crate) fn of(
+        networks: &[usize],
+        judging: JudgeLimits,
+        flow_entries: usize,
+        connections: usize,
+        is_guarded: bool,
+    ) -> Self {
         let ports = networks.iter().enumerate().map(|(index, of)| {
             let storm = StormLimits::UNLIMITED;
-            (port(index), PortPolicy { storm, judging, ..PortPolicy::new(network(*of), 1500) })
+            let addresses = vec![v4(index), v6(index)];
+            let own = PortSecurity { addresses, ..PortSecurity::new(Zone(0), MacAddress(mac(index))) };
+            let guard = is_guarded.then(|| Arc::new(SourceGuard::new(&own)));
+            (port(index), PortPolicy { storm, judging, guard, ..PortPolicy::new(network(*of), 1500) })
         });
         let most = networks.iter().max().unwrap();
         let settings = (0..=*most).map(|index| (network(index), NetworkSettings::default()));
         let compiled = Policy::compile(ports, settings).unwrap();
-        let connections = viaduct_switch::conntrack::Limits::of(4096);
+        let connections = viaduct_switch::conntrack::Limits::of(connections);
         let switch = Switch::new(7, Limits { connections, ..Limits::default() });
         switch.set_verification(flow_entries > 0);
         let worker = WorkerState::with_flow_entries(Arc::new(compiled.clone()), flow_entries);

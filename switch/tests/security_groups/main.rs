@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at its own mistakes")]
 
 mod again;
+mod bursts;
 mod fragments;
 mod hostile;
 mod lab;

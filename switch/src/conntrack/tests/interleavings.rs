@@ -205,3 +205,29 @@ fn a_connection_that_expires_and_is_displaced_at_once_ends_once() {
         assert_eq!(table.embryonic(), 1);
     });
 }
+
+/// Whoever is judged anew gets other vouchers first and then a later generation: nobody sees that generation with those of before.
+#[test]
+fn a_generation_never_comes_with_the_vouchers_of_an_older_one() {
+    explore(|| {
+        let table = opened();
+        let other = Arc::clone(&table);
+        let judge = thread::spawn(move || {
+            let _taken = other.taken.lock().unwrap();
+            other.entry().set_judged([None, Some(port(9))], 2);
+        });
+        let (vouchers, generation) = table.entry().judged();
+        assert!(
+            generation < 2 || vouchers == [None, Some(port(9))],
+            "{vouchers:?} by generation {generation}"
+        );
+        let of_the_opener = table.entry().vouched_by([Some(port(7)), None]);
+        assert!(
+            of_the_opener.is_none_or(|generation| generation == 1),
+            "it vouches no longer by generation 2"
+        );
+        judge.join().unwrap();
+        assert_eq!(table.entry().judged(), ([None, Some(port(9))], 2));
+        assert_eq!(table.entry().vouched_by([None, Some(port(9))]), Some(2));
+    });
+}
