@@ -34,8 +34,16 @@ pub(crate) fn checked(line: &[u8]) -> Option<&str> {
 /// # Errors
 /// What the system said.
 pub(crate) fn beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    beside_as(path, ".new")
+}
+
+/// As [`beside`], with another ending.
+///
+/// # Errors
+/// What the system said.
+pub(crate) fn beside_as(path: &Path, ending: &str) -> io::Result<(File, PathBuf)> {
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
+    temporary.push(ending);
     let _ = fs::remove_file(&temporary);
     let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&temporary)?;
     Ok((file, temporary.into()))

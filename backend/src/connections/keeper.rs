@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use viaduct_switch::conntrack::Extent;
 use viaduct_switch::{Nanos, Switch};
 
 use super::file::{REFRESH, Selection, Source, Written, write};
+use super::temporary::{sweep, temporary};
 use super::{BootClock, Names, rest_of};
-use crate::durable::beside;
 use crate::sandbox::confine_helper;
 
 /// The shortest time from one file to the next.
@@ -52,6 +53,8 @@ struct Shared {
     orders: Mutex<Orders>,
     wake: Condvar,
     problem: Mutex<Option<Problem>>,
+    /// Nobody waits any more for what the thread writes, and another one writes beside it.
+    is_given_up: AtomicBool,
 }
 
 /// Talks to the thread, which writes once more and ends when this is dropped.
@@ -84,6 +87,7 @@ impl Keeper {
             last: None,
             interval: INTERVAL_MIN,
             seen: None,
+            is_swept: false,
         };
         let (tell, ended) = sync_channel(1);
         let run = move || {
@@ -120,6 +124,7 @@ impl Keeper {
             Ok(written) => written,
             // Whatever holds it up shall not hold up guests.
             Err(RecvTimeoutError::Timeout) => {
+                self.shared.is_given_up.store(true, Ordering::Release);
                 drop(self.thread.take());
                 Err(io::Error::new(
                     io::ErrorKind::TimedOut,
@@ -176,6 +181,8 @@ struct Worker {
     interval: Duration,
     /// What another process knows of already, while one is about to go on.
     seen: Option<Selection>,
+    /// What earlier writes left is removed.
+    is_swept: bool,
 }
 
 /// What the thread is to do.
@@ -195,6 +202,10 @@ impl Worker {
                 let _ = begun.send(self.begin_hand_over(names.as_ref()));
             }
             if let Some(names) = names {
+                // Not before: until names are told, another process may be writing.
+                if !std::mem::replace(&mut self.is_swept, true) {
+                    sweep(&self.path);
+                }
                 if is_ending && self.seen.is_some() {
                     return self.write_rest(&names);
                 }
@@ -327,10 +338,11 @@ impl Worker {
             // Should that fail, writing says why.
             let _ = fs::create_dir_all(folder);
         }
-        let (file, temporary) = beside(path)?;
+        let (file, temporary) = temporary(path)?;
         let mut to = BufWriter::new(file);
         let written = self.write(names, selection, &mut to).and_then(|written| to.flush().map(|()| written));
         let is_current = self.shared.orders.lock().names.as_ref() == Some(names);
+        let written = written.and_then(|written| self.unless_given_up().map(|()| written));
         let written = written.and_then(|written| match is_current {
             true => fs::rename(&temporary, path).map(|()| Some(written)),
             false => fs::remove_file(&temporary).map(|()| None),
@@ -340,6 +352,14 @@ impl Worker {
             let _ = fs::remove_file(&temporary);
         }
         written
+    }
+
+    /// What nobody waits for any more takes no other file's place.
+    fn unless_given_up(&self) -> io::Result<()> {
+        match self.shared.is_given_up.load(Ordering::Acquire) {
+            true => Err(io::Error::other("it took too long, and nobody waits for it any more")),
+            false => Ok(()),
+        }
     }
 
     fn write(&self, names: &Names, selection: &mut Selection, to: impl io::Write) -> io::Result<Written> {
@@ -362,7 +382,7 @@ impl Worker {
             }
             drop(orders);
             began = Instant::now();
-            Ok(())
+            self.unless_given_up()
         })
     }
 

@@ -26,6 +26,9 @@
 //! matters to nobody. After the machine has started anew (`boot_id`) nothing is restored: guests and containers started anew as well.
 //! For the same reason nothing is synced to the disk: what is with the kernel outlives the process.
 //!
+//! **A disk that hangs.** Each write has a temporary name of its own (`temporary`). One that takes longer than a takeover may wait is given
+//! up: it ends by itself, and takes no file's place then. What is left of such names goes with the next start.
+//!
 //! **By name.** Numbers of ports and networks are the process's own; the successor gives what it restores its own numbers. What
 //! belongs to a port or network that is no more is not restored. VTEPs, which come and go, count as their uplink.
 //!
@@ -42,6 +45,7 @@ mod file;
 mod keeper;
 mod record;
 mod renumbering;
+mod temporary;
 #[cfg(test)]
 mod tests;
 

@@ -342,7 +342,8 @@ fn the_thread_writes_what_is_new_and_at_the_end_what_is_there() {
 #[test]
 fn another_process_is_told_all_at_first_and_then_what_is_new() {
     let folder = tempfile::tempdir().unwrap();
-    let path = path_in(folder.path());
+    let path = path_in(&folder.path().join("state"));
+    fs::create_dir(path.parent().unwrap()).unwrap();
     let switch = Arc::new(switch(0..5));
     let started = Instant::now() - Duration::from_secs(100_000);
     let start = || {
@@ -369,7 +370,8 @@ fn another_process_is_told_all_at_first_and_then_what_is_new() {
     assert_eq!((kept_in(&path), kept_in(&rest_of(&path))), (7, 0));
     // Who cannot write says so.
     let keeper = start();
-    fs::create_dir(folder.path().join("connections.new")).unwrap();
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path.parent().unwrap(), "no folder").unwrap();
     assert!(begin(&keeper).unwrap_err().to_string().contains("connections: "));
     // Nor does who has not restored all yet.
     let keeper = Keeper::start(&path, clock(), Arc::clone(&switch), started).unwrap();
@@ -379,13 +381,42 @@ fn another_process_is_told_all_at_first_and_then_what_is_new() {
 #[test]
 fn a_place_where_nothing_can_be_written_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let path = path_in(folder.path());
-    // Where the new file would be, something else is.
-    fs::create_dir(folder.path().join("connections.new")).unwrap();
+    let path = path_in(&folder.path().join("state"));
+    // Where the folder would be, something else is.
+    fs::write(path.parent().unwrap(), "no folder").unwrap();
     let keeper = Keeper::start(&path, clock(), Arc::new(switch(0..5)), Instant::now()).unwrap();
     keeper.follow(names());
     wait_until("a problem", || keeper.problem().is_some_and(|problem| problem.contains("cannot write")));
-    fs::remove_dir(folder.path().join("connections.new")).unwrap();
+    fs::remove_file(path.parent().unwrap()).unwrap();
     wait_until("the end of it", || keeper.problem().is_none());
     assert!(path.exists());
+}
+
+/// The thread of a keeper that was given up ends by itself, and all that it leaves is what the next one wrote.
+#[test]
+fn what_is_written_too_late_takes_nothing_s_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_in(folder.path());
+    let switch = Arc::new(switch(0..5));
+    let started = Instant::now() - Duration::from_secs(100_000);
+    let start = || {
+        let keeper = Keeper::start(&path, clock(), Arc::clone(&switch), started).unwrap();
+        keeper.follow(names());
+        keeper
+    };
+    let was_too_slow = || {
+        let keeper = start();
+        keeper.begin_hand_over().recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+        // A thread that is quicker than one look has not taken too long.
+        keeper.hand_over(Duration::ZERO).is_err_and(|error| error.to_string().contains("longer than 0 ms"))
+    };
+    wait_until("a write that takes too long", was_too_slow);
+    let keeper = start();
+    keeper.begin_hand_over().recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+    drop(keeper);
+    // Each thread has the switch.
+    wait_until("the end of all threads", || Arc::strong_count(&switch) == 1);
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "connections" || name == "connections.rest"), "{left:?}");
+    assert_eq!((kept_in(&path), kept_in(&rest_of(&path))), (5, 0));
 }
