@@ -445,6 +445,9 @@ impl MutEventSubscriber for Controller {
                 self.restore_fed();
             }
             self.outcome = Some(begun.and_then(|changes| self.succeed(ops).map(|()| changes)));
+            if matches!(self.outcome, Some(Ok(_))) {
+                self.remove_stale_sockets();
+            }
             self.stopwatch.stop("the first configuration", Instant::now());
             self.tell_generation();
         }

@@ -42,6 +42,7 @@ mod security;
 mod services;
 mod shaping;
 mod snapshot;
+mod stale;
 mod stations;
 mod stopwatch;
 mod succession;
@@ -190,7 +191,8 @@ pub fn run(
 /// The event loop.
 fn serve(parts: Parts, ready: impl FnOnce()) -> Result<Ended, RunError> {
     let controller = Controller::new(parts).map_err(|error| RunError::Setup { what: "timer", error })?;
-    let mut manager = EventManager::<Controller>::new().map_err(RunError::Events)?;
+    let manager = EventManager::<Controller>::new().map_err(io::Error::other);
+    let mut manager = manager.map_err(|error| RunError::Setup { what: "list of events", error })?;
     let id = manager.add_subscriber(controller);
     let mut outcome = started(&mut manager, id);
     if outcome.is_ok() {

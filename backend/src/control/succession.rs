@@ -17,7 +17,7 @@ use crate::control::controller::Controller;
 use crate::control::port::{Link, process};
 use crate::control::token::Token;
 use crate::control::watchdog::Watchdog;
-use crate::control::{ApplyError, notify};
+use crate::control::{ApplyError, notify, stale};
 use crate::model::EventKind;
 use crate::takeover::{DeviceRecord, Inheritance, LearnedRecord, SessionHeritage, Successor, TakeoverError};
 use crate::vhost_user::device::DeviceError;
@@ -60,6 +60,7 @@ impl Controller {
         // Whatever is inserted while it is still lent shall wait.
         let heirs = heirs.map_err(ApplyError::Takeover)?;
         self.take_office(heirs, ops);
+        stale::remove_unclaimed(&successor.unclaimed());
         Ok(())
     }
 

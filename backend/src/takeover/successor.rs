@@ -93,6 +93,12 @@ impl Successor {
         lent.map(|(socket, is_managed)| Listener::lent(socket, path, is_managed, access)).transpose()
     }
 
+    /// Where the incumbent listens by sockets of its own that were not asked for.
+    pub(crate) fn unclaimed(&self) -> Vec<PathBuf> {
+        let own = self.listeners.iter().filter(|(_, (_, is_managed))| !is_managed);
+        own.map(|(path, _)| path.clone()).collect()
+    }
+
     /// The API's socket of TCP, if it is this one.
     pub fn tcp(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
         let (_, socket) = self.tcp.take_if(|(address, _)| *address == wanted)?;

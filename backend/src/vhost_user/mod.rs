@@ -32,4 +32,4 @@ pub use disposal::Disposal;
 pub use heritage::{Heritage, LentFile, Request, Told};
 pub use patch_bay::{BrokenRing, Engine, FailedDevice, PatchBay};
 pub use session::{Session, SessionEnd};
-pub use socket::{Access, Listener, SocketError};
+pub use socket::{Access, Listener, SocketError, nobody_listens_at};

@@ -337,6 +337,13 @@ fn make_room(path: &Path) -> Result<(), SocketError> {
     }
 }
 
+/// Whether the socket at `path` is one at which nobody listens.
+#[must_use]
+pub fn nobody_listens_at(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        && make_room(path).is_ok()
+}
+
 /// Removes what [`make_room`] found to be stale.
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
     match std::fs::remove_file(path) {

@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use viaduct_tests::daemon::Daemon;
+use viaduct_tests::daemon::{Daemon, is_release};
 use viaduct_tests::driver::features::{EVENT_IDX, MODERN, RING_PACKED};
 use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
@@ -128,7 +128,9 @@ fn fifty_takeovers_in_a_row_lose_no_frame_and_leave_nothing_behind() {
         longest[TAKEOVERS / 2],
         longest[TAKEOVERS - 1]
     );
-    assert!(longest[TAKEOVERS / 2] < Duration::from_millis(50), "{longest:?}");
+    // Builds for tests take several times as long.
+    let median_max = Duration::from_millis(if is_release() { 10 } else { 50 });
+    assert!(longest[TAKEOVERS / 2] < median_max, "{longest:?}");
     // Where stations are is known from the beginning: nothing was flooded.
     let strayed = c.collect(Duration::from_millis(50));
     assert_eq!(strayed.iter().filter(|received| number_of(&received.bytes).is_some()).count(), 0);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -207,4 +207,49 @@ fn a_session_belongs_to_its_socket_and_not_to_a_ports_name() {
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&place.with_file_name("a.sock")), 0o600);
     assert_eq!(mode(&daemon.directory().join("other.sock")), 0o600);
+}
+
+#[test]
+fn sockets_of_ports_that_are_no_more_are_removed_and_nobody_elses() {
+    let mut daemon = Daemon::start(&network("lab", &["a", "b", "c"], ""));
+    let place = |daemon: &Daemon, name: &str| daemon.directory().join("run").join(name);
+    let with = |daemon: &Daemon, ports: &[&str]| {
+        fs::write(daemon.config_path(), daemon.whole_config(&network("lab", ports, ""))).unwrap();
+    };
+    let is_there = |daemon: &Daemon, name: &str| place(daemon, name).symlink_metadata().is_ok();
+    // A process that is killed leaves all of them; some are not its own.
+    daemon.kill();
+    drop(UnixListener::bind(place(&daemon, "earlier.sock")).unwrap());
+    drop(UnixListener::bind(place(&daemon, "other")).unwrap());
+    drop(UnixListener::bind(daemon.directory().join("elsewhere.sock")).unwrap());
+    let busy = UnixListener::bind(place(&daemon, "busy.sock")).unwrap();
+    fs::write(place(&daemon, "file.sock"), "precious").unwrap();
+    drop(UnixListener::bind(place(&daemon, "owned.sock")).unwrap());
+    std::os::unix::fs::chown(place(&daemon, "owned.sock"), Some(65_534), None).unwrap();
+    with(&daemon, &["a", "b"]);
+    daemon.restart();
+    for (name, stays) in [
+        ("a.sock", true),
+        ("b.sock", true),
+        ("c.sock", false),
+        ("earlier.sock", false),
+        ("other", true),
+        ("../elsewhere.sock", true),
+        ("busy.sock", true),
+        ("file.sock", true),
+        ("owned.sock", true),
+        ("api.sock", true),
+    ] {
+        assert_eq!(is_there(&daemon, name), stays, "{name}: {}", daemon.log_tail());
+    }
+    wait_until("the log to name it", LIMIT, || daemon.log().contains("c.sock was removed: no port"));
+    drop(busy);
+    // Whoever takes over is lent the socket of a port that it does not have.
+    let [_a, _b] = acquainted(&daemon, &options(0));
+    with(&daemon, &["a"]);
+    daemon.take_over();
+    wait_until("the socket of the port to be gone", LIMIT, || !is_there(&daemon, "b.sock"));
+    assert_eq!(daemon.show().port("a").state, "running");
+    assert!(is_there(&daemon, "a.sock") && is_there(&daemon, "owned.sock"));
+    assert!(!is_there(&daemon, "busy.sock"), "nobody listens there any more");
 }
