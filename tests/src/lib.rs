@@ -19,6 +19,7 @@ pub mod console;
 pub mod control_plane;
 pub mod daemon;
 pub mod deadline;
+pub mod disk;
 pub mod driver;
 pub mod fragments;
 pub mod guest;

@@ -45,6 +45,16 @@ const DATAGRAMS: &str = "import socket, sys\n\
     for line in sys.stdin:\n    s.send(line.encode())\n    try:\n        print(s.recv(2048).decode().strip(), flush=True)\n    \
     except OSError as error:\n        print(error, flush=True)\n";
 
+/// A client that sends numbered lines without end and prints the last number now and then, with the address from which the other side sees it:
+/// each has to come back once, in order, from the same place.
+const NUMBERS: &str = "import socket, sys\n\
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)\ns.settimeout(None)\nf = s.makefile('rw')\n\
+    place, n = None, 0\n\
+    while True:\n    lines = range(n, n + 20)\n    f.write(''.join('%d\\n' % i for i in lines))\n    f.flush()\n    \
+    for i in lines:\n        seen, number = f.readline().split()\n        \
+    assert int(number) == i and seen == (place or seen), (seen, number, i)\n        place = seen\n    \
+    n += 20\n    print(n, place, flush=True)\n";
+
 fn config(closed: &str) -> String {
     format!(
         r#"
@@ -57,6 +67,8 @@ mode = "nat"
 uplink = "isp"
 subnets = ["10.0.0.0/24"]
 [group.client]
+rules = []
+[group.spare]
 rules = []
 [group.server]
 rules = [{{ direction = "ingress", protocol = "tcp", ports = 2222 }}{closed}]
@@ -235,6 +247,68 @@ fn nobody_is_cut_off_by_a_crash_but_who_is_no_longer_allowed() {
     for (session, before) in sessions.iter_mut().zip(&before) {
         assert_eq!(session.say("hello"), *before);
     }
+}
+
+/// Kills in a row.
+const KILLS: u32 = 6;
+
+/// The number of the last line that came back, and the place from which the other side saw it.
+fn progress(session: &Session) -> (u64, String) {
+    let output = session.process.output();
+    let last = output.lines().last().and_then(|line| line.split_once(' '));
+    last.map_or((0, String::new()), |(number, place)| (number.parse().unwrap_or(0), place.to_owned()))
+}
+
+fn groups_of_vm1(daemon: &Daemon) -> usize {
+    let shown = daemon.show_json();
+    let port = shown["ports"].as_array().unwrap().iter().find(|port| port["name"] == "vm1").unwrap();
+    port["groups"].as_array().unwrap().len()
+}
+
+/// The moments come from the clock: each run tries others.
+#[test]
+fn killed_at_any_moment_of_changes_numbered_data_goes_on_through_nat_and_groups() {
+    let mut lab = Lab::new();
+    let vm2 = lab.vm2.address();
+    let out = lab.session("numbers-out", &lab.vm1.namespace, NUMBERS, (OUTSIDE, "2222"));
+    let across = lab.session("numbers-across", &lab.vm1.namespace, NUMBERS, (&vm2, "2222"));
+    let sessions = [&out, &across];
+    let goes_on = |what: &str| {
+        let before = sessions.map(progress);
+        wait_until(what, LIMIT, || {
+            sessions.iter().zip(&before).all(|(session, (number, _))| progress(session).0 > number + 100)
+        });
+    };
+    goes_on("numbers to come back");
+    let places = sessions.map(|session| progress(session).1);
+    assert!(places[0].starts_with(OWN) && places[1].starts_with("10.0.0.11:"), "{places:?}");
+    lab.await_kept();
+    let (mut changed, mut longest) = (0_u32, Duration::ZERO);
+    for kill in 0..KILLS {
+        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        lab.daemon.kill_after(Duration::from_micros(20_000 + u64::from(clock.subsec_nanos()) % 150_000));
+        let mut groups = "";
+        // Until it is dead, the port changes its groups again and again.
+        loop {
+            groups = if groups == "client" { "client,spare" } else { "client" };
+            let done = lab.daemon.command(&["port", "set", "vm1", "--groups", groups]);
+            if !done.status.success() {
+                break;
+            }
+            changed += 1;
+        }
+        lab.daemon.reap_killed();
+        let began = Instant::now();
+        lab.daemon.restart();
+        ["isp", "vm1", "vm2"].iter().for_each(|name| lab.daemon.wait_for_state(name, "attached"));
+        let count = groups_of_vm1(&lab.daemon);
+        assert!((1..=2).contains(&count), "kill {kill}: {count} groups");
+        goes_on("the same numbers to go on");
+        longest = longest.max(began.elapsed());
+        assert_eq!(sessions.map(|session| progress(session).1), places, "the same connections");
+    }
+    println!("{KILLS} kills during {changed} changes; numbers went on within {longest:?}");
+    assert!(changed > KILLS, "changes are under way when the process dies: {changed}");
 }
 
 /// A network with an overlay by an uplink that is not there, with these further lines.

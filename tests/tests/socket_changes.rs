@@ -4,14 +4,15 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use viaduct_tests::control_plane::ask;
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
+use viaduct_tests::disk::Disk;
 use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::driver::session;
@@ -256,37 +257,12 @@ fn a_port_is_added_and_removed_at_run_time_and_a_restart_knows() {
     assert!(dry.contains("+ port p") && dry.contains("nothing was changed"), "{dry}");
 }
 
-/// A file system of its own at a folder, until this is dropped.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn tmpfs(path: PathBuf, options: &str) -> Self {
-        fs::create_dir_all(&path).unwrap();
-        mount(&["-t", "tmpfs", "-o", options, "viaduct-test", path.to_str().unwrap()]);
-        Self(path)
-    }
-
-    fn remount(&self, options: &str) {
-        mount(&["-o", &format!("remount,{options}"), self.0.to_str().unwrap()]);
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
-fn mount(arguments: &[&str]) {
-    assert!(Command::new("mount").args(arguments).status().expect("mount is installed").success());
-}
-
 #[test]
 fn a_full_disk_and_a_read_only_one_keep_nobody_from_changing_anything() {
     let mut daemon = Daemon::start(&text(0));
     // The process may only go where it found its folders.
     daemon.kill();
-    let disk = Mounted::tmpfs(daemon.directory().join("state"), "size=64k");
+    let disk = Disk::mount(daemon.directory().join("state"), "size=64k");
     daemon.restart();
     let mut guests = pair(&daemon, &NicOptions::default());
     let set = |daemon: &Daemon, group: u64| {
@@ -301,9 +277,7 @@ fn a_full_disk_and_a_read_only_one_keep_nobody_from_changing_anything() {
         answer["not_kept"].as_str().map(str::to_owned)
     };
     assert_eq!(set(&daemon, 1), None);
-    let ballast = disk.0.join("ballast");
-    // As much as there is room.
-    fs::write(&ballast, vec![0; 128 << 10]).unwrap_err();
+    disk.fill();
     // What is in the file's last page already has its room; the rest has not.
     let mut full = None;
     for round in 0..200 {
@@ -325,7 +299,7 @@ fn a_full_disk_and_a_read_only_one_keep_nobody_from_changing_anything() {
 
     // As soon as there is room it is kept, without a further change.
     assert!(set(&daemon, 2).is_some());
-    fs::remove_file(&ballast).unwrap();
+    disk.make_room();
     wait_until("the changes to be kept", LIMIT, || health(&daemon).is_none());
 
     daemon.kill();
