@@ -2,12 +2,15 @@
 //! stops reading what he asked for, costs nobody a frame.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use viaduct_tests::control_plane;
 use viaduct_tests::daemon::{Daemon, binary};
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
@@ -202,4 +205,101 @@ fn a_reader_that_stalls_under_a_flood_costs_nobody_a_frame() {
             .windows(12)
             .any(|told| told == b"no such pack")
     });
+}
+
+/// Rounds with nothing else going on, and as many between them with all that people and programs ask.
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(600);
+/// A frame each so many microseconds, and at most so many under way: none is lost for want of room.
+const PACE_US: u128 = 100;
+const WINDOW: usize = 128;
+
+/// What a round carried: frames in a second, and how long 99 of 100 were under way at most.
+#[derive(Clone, Copy, Debug)]
+struct Carried {
+    rate: f64,
+    p99: Duration,
+}
+
+fn carry(web: &mut Nic, db: &mut Nic, frame: &[u8]) -> Carried {
+    let (began, mut sent) = (Instant::now(), 0);
+    let (mut under_way, mut took) = (VecDeque::new(), Vec::new());
+    while began.elapsed() < ROUND || !under_way.is_empty() {
+        while sent < began.elapsed().min(ROUND).as_micros() / PACE_US && under_way.len() < WINDOW {
+            under_way.push_back(Instant::now());
+            web.send(frame);
+            sent += 1;
+        }
+        while let Some(received) = db.take() {
+            assert_eq!(received.bytes, frame);
+            took.push(under_way.pop_front().expect("no frame comes twice").elapsed());
+        }
+        assert!(began.elapsed() < 20 * ROUND, "{} frames are lost", under_way.len());
+    }
+    let rate = took.len() as f64 / began.elapsed().as_secs_f64();
+    took.sort_unstable();
+    Carried { rate, p99: took[took.len() * 99 / 100] }
+}
+
+/// The median of both.
+fn medians(mut rounds: Vec<Carried>) -> Carried {
+    rounds.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+    let rate = rounds[rounds.len() / 2].rate;
+    rounds.sort_by_key(|round| round.p99);
+    Carried { rate, p99: rounds[rounds.len() / 2].p99 }
+}
+
+/// A capture and a watch of all that goes on, whose readers read, scrapes of metrics and changes of a port, until `work` is done.
+fn asked<T>(daemon: &Daemon, work: impl FnOnce() -> T) -> T {
+    let start = |words: &[&str]| {
+        let mut command = Command::new(binary());
+        command.arg("--socket").arg(api(daemon)).args(words);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut readers = [start(&["capture", "web", "-w", "/dev/null"]), start(&["watch", "--json"])];
+    let is_done = AtomicBool::new(false);
+    let (done, changes) = std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut changes = 0;
+            while !is_done.load(Ordering::Relaxed) {
+                let groups = ["{\"groups\": [\"a\"]}", "{\"groups\": [\"a\", \"b\"]}"][changes % 2];
+                let (status, ..) = control_plane::ask(daemon, ("PATCH", "/v1/ports/spare"), None, groups);
+                assert_eq!(status, 200);
+                let (status, _, metrics) = control_plane::ask_text(daemon, ("GET", "/metrics"), None, "");
+                assert!(status == 200 && metrics.contains("viaduct_port_receive_frames_total"), "{metrics}");
+                changes += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            changes
+        });
+        let done = work();
+        is_done.store(true, Ordering::Relaxed);
+        (done, asker.join().unwrap())
+    });
+    assert!(changes > 5, "{changes} changes were made meanwhile");
+    for reader in &mut readers {
+        assert!(reader.try_wait().unwrap().is_none(), "a capture or a watch ended by itself");
+        reader.kill().unwrap();
+        reader.wait().unwrap();
+    }
+    done
+}
+
+#[test]
+fn changes_captures_watches_and_scrapes_cost_less_than_a_twentieth_of_the_rate() {
+    let spare = "[port.spare]\nnetwork = \"lab\"\naddresses = [\"10.0.0.77\"]\ngroups = [\"a\"]\n[group.a]\n[group.b]\n";
+    let daemon = Daemon::start(&(CONFIG.to_owned() + spare));
+    let [mut web, mut db] = pair(&daemon);
+    let syn = frame(&daemon, "web", "udp 10.0.0.5:4000 > 10.0.0.9:3306");
+    carry(&mut web, &mut db, &syn);
+    let (mut idle, mut busy) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        idle.push(carry(&mut web, &mut db, &syn));
+        busy.push(asked(&daemon, || carry(&mut web, &mut db, &syn)));
+    }
+    let (idle, busy) = (medians(idle), medians(busy));
+    println!(
+        "frames in a second, and what 99 of 100 took: {idle:?} with nothing else, {busy:?} with all of it"
+    );
+    assert!(busy.rate > idle.rate * 0.95, "{idle:?} {busy:?}");
 }
