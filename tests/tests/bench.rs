@@ -133,7 +133,10 @@ fn runs_are_written_plotted_and_not_compared_with_one_another() {
     assert!(compare("a", "a").status.success());
     let refusal = compare("a", "b");
     assert_eq!(refusal.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refusal.stderr).contains("different runs"), "{refusal:?}");
+    assert!(
+        String::from_utf8_lossy(&refusal.stderr).contains("they come from different runs"),
+        "{refusal:?}"
+    );
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! A wrong configuration is told with its place and its remedy, and changes nothing in a running switch.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use viaduct_tests::bystander::Bystander;
-use viaduct_tests::daemon::Daemon;
+use viaduct_tests::daemon::{Daemon, binary};
 use viaduct_tests::deadline::wait_until;
 use viaduct_tests::lab::network;
 use viaduct_tests::snapshot::settled;
@@ -247,4 +247,34 @@ fn the_wrong_use_of_the_command_line_has_its_own_exit_status() {
     let missing = daemon.command(&["check", "/nonexistent/viaduct.toml"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text_of(&missing).contains("/nonexistent/viaduct.toml"));
+}
+
+/// What `words` say where the process may have so many files open.
+fn with_files(count: u32, words: &[&str]) -> String {
+    let limit = format!("--nofile={count}:{count}");
+    // Without that capability nobody raises a limit. One that starts nevertheless is ended.
+    let mut command = Command::new("timeout");
+    command.args(["5", "setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"]);
+    text_of(
+        &command.args(["prlimit", &limit]).arg(binary()).args(words).output().expect("prlimit is installed"),
+    )
+}
+
+#[test]
+fn who_may_not_have_enough_open_is_told_what_to_raise() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, file) = (folder.path().display(), folder.path().join("viaduct.toml"));
+    let switch = format!("[switch]\nruntime_dir = \"{place}/run\"\nstate_dir = \"{place}/state\"\n");
+    std::fs::write(&file, switch + "[network.lab]\n").unwrap();
+    let run = ["run", "--config", file.to_str().unwrap()];
+    // From the fewest by which the program starts to those by which all but the API does.
+    let said: Vec<String> = (5..18).map(|count| with_files(count, &run)).collect();
+    for words in [
+        "Too many open files (os error 24); raise the limit of",
+        "start the data path: ",
+        "start the worker for processor ",
+    ] {
+        assert!(said.iter().any(|told| told.contains(words)), "nobody was told `{words}`: {said:#?}");
+    }
+    assert!(said.iter().all(|told| !told.contains("this is a bug")), "{said:#?}");
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::features::LOG_ALL;
 use viaduct_tests::driver::memory::memfd;
 use viaduct_tests::driver::message::{self, Message, request};
@@ -240,4 +241,33 @@ fn a_log_that_is_too_small_or_shrinks_or_is_misled_harms_nobody() {
         stage.assert_recovered("a log that shrank");
     }
     stage.finish("a log that shrank");
+}
+
+/// How many files a process may have open from now on; gives what held before.
+fn limit_files(process: u32, count: u64) -> u64 {
+    let process = libc::pid_t::try_from(process).unwrap();
+    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers are to values of ours, or null.
+    assert_eq!(unsafe { libc::prlimit(process, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut before) }, 0);
+    let wanted = libc::rlimit { rlim_cur: count, ..before };
+    // SAFETY: as above.
+    let done =
+        unsafe { libc::prlimit(process, libc::RLIMIT_NOFILE, &raw const wanted, std::ptr::null_mut()) };
+    assert_eq!(done, 0);
+    before.rlim_cur
+}
+
+#[test]
+fn a_file_for_which_the_process_has_no_room_ends_that_session_and_says_why() {
+    let mut stage = Stage::new();
+    let session = stage.session();
+    let before = limit_files(stage.daemon.pid(), 3);
+    Message::new(request::SET_VRING_KICK).u64(0).descriptor(&event()).send(&session.stream).unwrap();
+    assert!(message::is_closed_within(&session.stream, LIMIT), "the session is to end");
+    limit_files(stage.daemon.pid(), before);
+    let told = "a message came with more files than can be received";
+    let is_told = || stage.port("x").detail.is_some_and(|detail| detail.contains(told));
+    wait_until("the port to tell why", LIMIT, is_told);
+    stage.assert_recovered("no room for files");
+    stage.finish("no room for files");
 }

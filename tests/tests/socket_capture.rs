@@ -312,6 +312,7 @@ fn lines_tell_each_frame_and_what_cannot_be_captured_is_refused_with_the_reason(
         (&["web"][..], 1, "4 capture already"),
         (&["nobody"][..], 1, "there is no port nobody"),
         (&["web", "tcp", "prot", "80"][..], 1, "the filter `tcp prot 80` is wrong: "),
+        (&["web", "tcp", "prot", "80"][..], 1, "`man pcap-filter` tells how one is written"),
         (&["web", "-w", "/nowhere/file"][..], 1, "cannot write /nowhere/file"),
         (&["web", "--duration", "10"][..], 2, "write a number and its unit"),
         (&[][..], 2, "required"),

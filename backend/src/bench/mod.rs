@@ -281,3 +281,14 @@ fn on_generator<T: Send>(work: impl FnOnce() -> Result<T, BenchError> + Send) ->
 
 /// Rounds and seconds of a short run.
 pub(crate) const QUICK: (u32, Duration) = (1, Duration::from_secs(1));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_sockets_are_needed() {
+        let told = pair(&[], Side::Connect, 64).map(drop).unwrap_err().to_string();
+        assert_eq!(told, "0 sockets were named, and two are needed");
+    }
+}

@@ -27,7 +27,7 @@ pub enum FilterError {
     #[error("filters need libpcap, which cannot be opened: {0}; apt-get install libpcap0.8")]
     Library(String),
     /// The filter is wrong.
-    #[error("the filter `{filter}` is wrong: {error}; see `man pcap-filter`")]
+    #[error("the filter `{filter}` is wrong: {error}; `man pcap-filter` tells how one is written")]
     Wrong {
         /// The filter.
         filter: String,

@@ -118,7 +118,7 @@ pub fn peek((text, config): (&str, &Config), fresh: bool, host: &dyn Host) -> Op
 }
 
 /// The changed configuration, if there is one.
-fn wanted(
+pub(super) fn wanted(
     content: Option<Content>,
     text: &str,
     fresh: bool,

@@ -329,6 +329,22 @@ fn a_file_that_is_damaged_or_from_the_future_keeps_nobody_from_starting() {
     assert!(fs::read_to_string(folder.path().join("changes.aside")).unwrap().contains("00000000 damaged"));
 }
 
+/// Whoever takes such a change at run time may have been another version, or have run where a group of sockets was.
+#[test]
+fn changes_that_make_no_configuration_are_told_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, path) = (in_folder(folder.path()), folder.path().join("changes"));
+    let (running, keeper) = start(&text, false);
+    drop(running);
+    assert_eq!(keeper.note(groups("vm1", &["nowhere"])).not_kept(), None);
+    drop(keeper);
+    let told = super::start::wanted(read(&path).unwrap(), &text, false, &ThisHost).unwrap_err();
+    let ChangesError::Refused(why) = &told else { panic!("{told}") };
+    assert!(why.contains("nowhere"), "{told}");
+    assert!(told.to_string().starts_with("gives a configuration that is refused: "), "{told}");
+    assert_eq!(group_of(&start(&text, false)), "web");
+}
+
 fn after_in(text: &str) -> Running {
     let mut running = Running::of_file(text);
     running.note(groups("vm1", &["db"]));

@@ -59,7 +59,9 @@ pub enum DataplaneError {
     #[error("switch.cpus names no processor: give at least one, such as cpus = [0]")]
     NoCpu,
     /// The kernel refused something that a worker needs.
-    #[error("cannot start the worker for processor {cpu}: {error}")]
+    #[error(
+        "cannot start the worker for processor {cpu}: {error}; raise the limits of open files and threads (ulimit -n, -u)"
+    )]
     Start {
         /// The processor.
         cpu: usize,

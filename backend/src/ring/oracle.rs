@@ -294,6 +294,18 @@ fn descriptors_without_bytes_buy_no_work() {
     assert_eq!(ring.read(&mut burst).unwrap(), 1, "one such chain is a whole burst's work");
 }
 
+#[test]
+fn a_head_that_no_descriptor_has_stops_the_ring() {
+    let file = memfd();
+    let offer = Offer { size: 256, base: 0, chains: Vec::new() };
+    file.write_all_at(&256_u16.to_le_bytes(), AVAILABLE + 4).unwrap();
+    file.write_all_at(&1_u16.to_le_bytes(), AVAILABLE + 2).unwrap();
+    let port = PortIndex::new(3).unwrap();
+    let mut ring = TransmitRing::new(core(&file, &offer), 12, port);
+    let error = ring.read(&mut Burst::new(port)).unwrap_err();
+    assert_eq!(error, crate::ring::RingError::BadHead { found: 256, size: 256 });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 

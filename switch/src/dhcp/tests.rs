@@ -116,6 +116,16 @@ fn what_is_no_message_is_refused_with_a_sentence() {
     assert_eq!(overload(&[4]), Err(Malformed::OptionValue { code: 52 }));
     assert_eq!(overload(&[1, 1]), Err(Malformed::OptionLength { code: 52, length: 2 }));
     assert_eq!(overload(&[1]), Err(Malformed::NoEnd), "an empty file does not end");
+    let options = |options: &[u8]| Message::decode(&[&good[..240], options].concat());
+    assert_eq!(options(&[53, 1, 1, 12, 9, b'a']), Err(Malformed::OptionTruncated { code: 12 }));
+    assert_eq!(options(&[53, 1, 1, 12]), Err(Malformed::OptionTruncated { code: 12 }));
+    assert_eq!(options(&[255]).unwrap().kind(), Err(Malformed::NoType));
+    let mut frame = seal(&envelope(), &good);
+    // The protocol: ICMP, with a header checksum that fits.
+    frame[23] = 1;
+    let sum = u16::from_be_bytes([frame[24], frame[25]]) + (17 - 1);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    assert_eq!(open(&frame).unwrap_err().to_string(), "the frame is no UDP datagram between ports 67 and 68");
 }
 
 #[test]

@@ -118,8 +118,14 @@ fn contradictions_are_named() {
     let source = |sources| NatSettings { sources, ..NatSettings::default() };
     let cases = [
         (source(vec![masquerade.clone(), masquerade.clone()]), "translated twice"),
-        (source(vec![SourceNat::masquerade(network(0), network(0))]), "to itself"),
-        (source(vec![SourceNat::masquerade(network(0), network(7))]), "no gateway"),
+        (
+            source(vec![SourceNat::masquerade(network(0), network(0))]),
+            "network 0 is translated to itself; name another network",
+        ),
+        (
+            source(vec![SourceNat::masquerade(network(0), network(7))]),
+            "network 7 takes part in NAT, but has no gateway; give it one",
+        ),
         (source(vec![SourceNat { ports: 0..=9, ..masquerade.clone() }]), "begin with 1"),
         (pool("192.0.2.9", "192.0.2.8"), "lower end first"),
         (pool("192.0.0.0", "192.0.255.255"), "more than 4096"),
@@ -136,6 +142,15 @@ fn contradictions_are_named() {
     for (settings, text) in cases {
         let error = of(&settings);
         assert!(error.contains(text), "{error}");
+    }
+    for (inner, outer) in
+        [("10.0.0.0/24", "192.0.2.0/24"), ("fd00::/64", "2001:db8::/56"), ("fd00::/120", "2001:db8::/120")]
+    {
+        let [inner, outer] = [inner, outer].map(|prefix| prefix.parse().unwrap());
+        let prefix = PrefixNat { inside: network(0), inner, outside: network(1), outer };
+        let settings = NatSettings { prefixes: vec![prefix], ..NatSettings::default() };
+        let error = Nat::compile(&settings, &routing()).unwrap_err();
+        assert_eq!(error, NatError::BadPrefixes { inner, outer });
     }
 }
 

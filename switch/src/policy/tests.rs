@@ -60,6 +60,13 @@ fn contradictions_are_named() {
     assert!(Policy::compile([(port(1), PortPolicy::new(network(0), MTU_MIN))], [lab]).is_ok());
     let small = PortPolicy::new(network(0), 67);
     assert_eq!(compile(&[(port(1), small)], &[lab]), PolicyError::SmallMtu { port: port(1), mtu: 67 });
+    let gateway = Some(Gateway { port: port(1), mac: crate::MacAddress([2, 0, 0, 0, 0, 1]) });
+    let guarded = (network(0), NetworkSettings { gateway, ..SETTINGS });
+    let elsewhere = PolicyError::GatewayElsewhere { port: port(1), network: network(0) };
+    let other = (network(2), SETTINGS);
+    assert_eq!(compile(&[], &[guarded]), elsewhere, "there is no such port");
+    assert_eq!(compile(&[(port(1), in_network(2))], &[guarded, other]), elsewhere);
+    assert!(Policy::compile([(port(1), in_network(0))], [guarded]).is_ok());
 }
 
 #[test]

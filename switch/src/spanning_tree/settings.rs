@@ -225,6 +225,9 @@ mod tests {
         let check = |settings: TreeSettings| settings.check();
         assert_eq!(check(standard), Ok(()));
         assert_eq!(check(TreeSettings { priority: 61_440, ..standard }), Ok(()));
+        let slow = TreeSettings { hello_time_s: 3, ..standard };
+        let what = "a hello time";
+        assert_eq!(check(slow), Err(SettingsError::Time { what, value: 3, min: 1, max: 2 }));
         let odd = TreeSettings { priority: 4097, ..standard };
         assert_eq!(check(odd), Err(SettingsError::BridgePriority(4097)));
         for (hello_time_s, allowed) in [(0, false), (1, true), (2, true), (3, false)] {

@@ -225,6 +225,39 @@ fn policy(
     policy.with_routing(Arc::new(routing)).with_tunnels(Arc::new(Tunnels::compile([endpoint]).unwrap()))
 }
 
+#[test]
+fn ends_that_contradict_one_another_are_refused() {
+    let segment = |id, of| SegmentSettings {
+        id,
+        network: network(of),
+        group: None,
+        ttl: 64,
+        udp_checksum: false,
+        takes_unknown: false,
+        known: Arc::new([]),
+        learns: true,
+        inner_tags: false,
+    };
+    let end = |index, segments| EndpointSettings {
+        index: EndpointIndex(index),
+        kind: Kind::Vxlan,
+        udp_port: 4789,
+        uplink: port(UPLINK),
+        underlay: network(UNDERLAY),
+        local: address("192.0.2.1"),
+        segments,
+    };
+    let said = |ends: Vec<EndpointSettings>| Tunnels::compile(ends).unwrap_err();
+    let (first, second) = (network(1), network(2));
+    let shared = TunnelError::SharedId { id: 7, first, second };
+    assert_eq!(said(vec![end(0, vec![segment(7, 1), segment(7, 2)])]), shared);
+    let twice = said(vec![end(0, vec![segment(7, 1)]), end(1, vec![segment(7, 1)])]);
+    assert_eq!(twice, TunnelError::TwoUnderlays(first));
+    let same = said(vec![end(3, vec![segment(7, 1)]), end(3, vec![segment(7, 2)])]);
+    assert_eq!(same, TunnelError::DuplicateEndpoint(EndpointIndex(3)));
+    assert!(Tunnels::compile([end(0, vec![segment(7, 1)]), end(1, vec![segment(7, 2)])]).is_ok());
+}
+
 /// A small packet between stations of the tenant.
 fn inner(from: u8, to: MacAddress) -> Vec<u8> {
     let ip = PacketBuilder::ethernet2(mac(from).0, to.0).ipv4([10, 0, 0, from], [10, 0, 0, 99], 64);

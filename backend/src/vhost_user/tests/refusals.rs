@@ -1,6 +1,7 @@
 //! What is refused, and what of it ends the session.
 
 use super::*;
+use crate::vhost_user::refusal::DeviceError;
 
 #[test]
 fn what_cannot_be_is_refused_and_the_session_goes_on() {
@@ -11,17 +12,17 @@ fn what_cannot_be_is_refused_and_the_session_goes_on() {
         (SET_VRING_NUM, &[state(2, 0)], "0 entries"),
         (SET_VRING_NUM, &[state(2, 3)], "3 entries"),
         (SET_VRING_NUM, &[state(2, 65536)], "65536 entries"),
-        (SET_VRING_NUM, &[state(0, 128)], "ring 0 runs"),
-        (SET_VRING_BASE, &[state(1, 9)], "ring 1 runs"),
-        (SET_VRING_BASE, &[state(2, 65536)], "16 bits"),
-        (SET_VRING_ENABLE, &[state(2, 2)], "0 and 1 are legal"),
-        (NET_SET_MTU, &[67], "68 to 65535"),
-        (NET_SET_MTU, &[65536], "68 to 65535"),
+        (SET_VRING_NUM, &[state(0, 128)], "ring 0 runs; stop it with GET_VRING_BASE before"),
+        (SET_VRING_BASE, &[state(1, 9)], "ring 1 runs; stop it with GET_VRING_BASE before"),
+        (SET_VRING_BASE, &[state(2, 65536)], "ring 2 would start at 65536; a split ring's index has 16 bits"),
+        (SET_VRING_ENABLE, &[state(2, 2)], "ring 2 cannot be enabled with 2; 0 and 1 are legal"),
+        (NET_SET_MTU, &[67], "an MTU of 67 bytes; 68 to 65535 are legal"),
+        (NET_SET_MTU, &[65536], "an MTU of 65536 bytes; 68 to 65535 are legal"),
         (NET_SET_MTU, &[1501], "the port has 1500"),
         (SET_STATUS, &[256], "8 bits"),
         (SEND_RARP, &[0], "no station's address"),
         (SEND_RARP, &[1], "no station's address"),
-        (SET_VRING_ENDIAN, &[0], "not supported"),
+        (SET_VRING_ENDIAN, &[0], "it is not supported"),
     ];
     for (request, body, reason) in refused {
         let error = rig.attempt(*request, body).unwrap_err();
@@ -29,6 +30,17 @@ fn what_cannot_be_is_refused_and_the_session_goes_on() {
     }
     assert_eq!(rig.attached(), [0, 1]);
     assert_eq!(rig.ask(GET_QUEUE_NUM, &[]), 2);
+}
+
+/// Messages are checked against the number of rings before they get there, so that none comes from a frontend.
+#[test]
+fn a_device_has_no_rings_but_its_own() {
+    let rig = Rig::running();
+    let mut device = rig.session.device();
+    let refused = [device.set_size(4, 256), device.set_base(4, 0), device.enable(4, 1)];
+    for refused in refused {
+        assert!(matches!(refused, Err(DeviceError::NoSuchRing(4))), "{refused:?}");
+    }
 }
 
 #[test]

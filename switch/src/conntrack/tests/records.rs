@@ -189,6 +189,22 @@ fn who_is_there_already_stays_and_nobody_gives_way() {
 }
 
 #[test]
+fn a_record_that_contradicts_itself_is_no_connection() {
+    let record = records(&opened(0), Extent::Lasting, 0)[0];
+    let table = table();
+    let wrong = |change: &dyn Fn(&mut Record)| {
+        let mut record = record;
+        change(&mut record);
+        restore(&table, &record, false, 0)
+    };
+    let v6 = std::net::IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]).into();
+    let unsound = Err(NotRestored::Unsound);
+    assert_eq!(wrong(&|record| record.tuples[1].protocol = 17), unsound, "two protocols");
+    assert_eq!(wrong(&|record| record.tuples[1].source = v6), unsound, "two versions of IP");
+    assert_eq!((table.held(port(7)), restore(&table, &record, false, 0)), ((0, 0), Ok(())));
+}
+
+#[test]
 fn a_voucher_who_is_not_the_holder_pays() {
     let mut record = records(&opened(0), Extent::Lasting, 0)[0];
     record.vouchers = [Some(port(9)), None];

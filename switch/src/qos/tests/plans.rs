@@ -46,6 +46,14 @@ fn a_wrong_plan_is_refused_by_name_with_a_remedy() {
     for (said, expected) in said.iter().zip(expected) {
         assert_eq!(said, expected);
     }
+    let mut plan = htb(10 * MBIT, &[(None, 5 * MBIT, 10 * MBIT)]);
+    let RootPlan::Htb(htb) = &mut plan.root else { unreachable!() };
+    htb.classes[0].priority = 8;
+    assert_eq!(plan.check(), Err(PlanError::Priority("class0".into(), 8)));
+    let RootPlan::Htb(htb) = &mut plan.root else { unreachable!() };
+    (htb.classes[0].priority, htb.classes[0].quantum) = (7, Some(1 << 31));
+    let (class, field, value) = ("class0".into(), "quantum", 1 << 31);
+    assert_eq!(plan.check(), Err(PlanError::Parameter { class, field, value, least: 256, most: 1 << 30 }));
 }
 
 #[test]

@@ -270,6 +270,10 @@ fn settings_that_make_no_sense_are_refused() {
         change(&mut settings);
         settings.check().is_err()
     };
+    assert_eq!(Settings { prefix: 31, ..settings() }.check(), Err(SettingsError::Prefix(31)));
+    let (first, last) = (address(20), address(10));
+    let backwards = Settings { range: Some((first, last)), ..settings() };
+    assert_eq!(backwards.check(), Err(SettingsError::Range { first, last }));
     assert!(!wrong(&|_| {}));
     assert!(wrong(&|settings| settings.prefix = 31));
     assert!(wrong(&|settings| settings.prefix = 0));

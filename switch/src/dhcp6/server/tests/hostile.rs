@@ -51,6 +51,27 @@ fn messages_that_rfc_8415_forbids_get_no_answer_and_a_count() {
 }
 
 #[test]
+fn options_that_are_cut_or_come_twice_are_no_message() {
+    let said = |bytes: &[u8]| Options::decode(bytes).unwrap_err().to_string();
+    assert_eq!(said(&[0, 1, 0, 3, 1, 2]), "option 1 runs over the end of what it is in");
+    assert_eq!(said(&[0, 1, 0]), "option 0 runs over the end of what it is in");
+    assert_eq!(said(&[0, 1, 0, 0, 0, 1, 0, 0]), "option 1 is there more than once");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_with_what_is_wrong() {
+    let check = |settings: Settings| Server::new(settings).map(drop);
+    let (first, last) = (address(0x109), address(0x100));
+    let backwards = Settings { range: Some((first, last)), ..settings() };
+    assert_eq!(check(backwards), Err(SettingsError::Range { first, last }));
+    let elsewhere = Settings { address: address(1), ..settings() };
+    let error = check(elsewhere).unwrap_err();
+    assert_eq!(error, SettingsError::NotLinkLocal(address(1)));
+    let said = error.to_string();
+    assert_eq!(said, "the server's address fd00:2::1 is not one of the link (fe80::/10)");
+}
+
+#[test]
 fn who_asks_by_unicast_is_told_to_ask_all() {
     let mut server = server();
     let ours = settings().address;
