@@ -200,6 +200,18 @@ impl TimerWheel {
         (taken != 0).then(|| (position + 1 + u64::from(ahead)) << width)
     }
 
+    /// The tick up to which all is worked off.
+    #[must_use]
+    pub fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// Takes everything out, and goes on at `tick`.
+    pub fn restart(&mut self, tick: u64) {
+        self.links.fill(Link { next: NONE, previous: NONE });
+        (self.heads, self.taken, self.tick) = ([[NONE; LEVEL_SLOTS]; LEVELS], [0; LEVELS], tick);
+    }
+
     /// Whether nothing is in the wheel.
     #[must_use]
     pub fn is_empty(&self) -> bool {

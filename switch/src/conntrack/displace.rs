@@ -94,9 +94,7 @@ impl Conntrack {
             let mut ends = [None; 2 * EVICTIONS_AHEAD];
             let translated = shard.ahead.iter().flat_map(|ahead| self.translated_ends(ahead.number));
             ends.iter_mut().zip(translated).for_each(|(end, of)| *end = of);
-            if ends.iter().any(Option::is_some) {
-                mappings.look_ahead_to_end(&ends);
-            }
+            mappings.look_ahead_to_end(&ends);
         }
     }
 

@@ -142,7 +142,10 @@ impl Conntrack {
         if self.standing(&opening).is_some() {
             return None;
         }
-        let opened = may_open().and_then(|()| Ok(self.open_new(&mut shard, &opening)?));
+        let opened = may_open().and_then(|()| {
+            let opened = self.open_new(&mut shard, &opening);
+            Ok(opened.or_else(|reason| self.refused(reason))?)
+        });
         drop(shard);
         Some(opened)
     }

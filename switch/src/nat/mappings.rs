@@ -241,14 +241,22 @@ impl Mappings {
     }
 
     /// Loads what it takes to open connections for these packets, and notes their mappings. `is_dependent` says whether those depend on
-    /// the peer.
+    /// the peer. Nothing is done while somebody else is at the mappings: to be quicker is not worth waiting for.
     pub(super) fn look_ahead(&self, openers: &mut [Option<Opener>], is_dependent: bool) {
-        self.lock().look_ahead(openers, is_dependent);
+        if openers.iter().any(Option::is_some)
+            && let Ok(store) = self.store.try_lock()
+        {
+            store.look_ahead(openers, is_dependent);
+        }
     }
 
-    /// Loads what it takes to end connections by these mappings, with these peers.
+    /// Loads what it takes to end connections by these mappings, with these peers; nothing while somebody else is at the mappings.
     pub(crate) fn look_ahead_to_end(&self, ends: &[Option<(MappingId, Ipv4Addr)>]) {
-        self.lock().look_ahead_to_end(ends);
+        if ends.iter().any(Option::is_some)
+            && let Ok(store) = self.store.try_lock()
+        {
+            store.look_ahead_to_end(ends);
+        }
     }
 
     /// A connection with `peer` has ended.

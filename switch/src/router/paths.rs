@@ -189,6 +189,15 @@ pub(crate) struct Translation {
     pub(crate) sums: Sums,
 }
 
+impl Translation {
+    /// That of packets like this one, which belong to connection `found`, to the addresses and ports of `tuple`; `None`: it is none of
+    /// IPv4, or has no ports.
+    pub(crate) fn of(found: Reference, tuple: &Tuple, packet: &Packet) -> Option<Self> {
+        let (leaving, came) = (Leaving::of(tuple)?, Leaving::as_it_came(packet)?);
+        Some(Self { found, leaving, sums: Sums::of(&came, &leaving) })
+    }
+}
+
 /// Where packets of a flow go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Path {

@@ -197,10 +197,12 @@ impl<'a, E> Commit<'a, E> {
         let Some((rules, crossing)) = self.crossing(networks) else { return };
         let parcel = judged.parcel(self.readings.hint(slot));
         let assessed = rules.filter.assess(&crossing, parcel, to);
-        if judged.translated.is_none() {
+        let noted = self.note(&rules, &crossing, judged, assessed);
+        // What is refused for its number is not remembered: a flood of it would push out all others' kinds.
+        if judged.translated.is_none() && noted.is_ok() {
             self.remember_opening(&rules, judged.contents, to, assessed);
         }
-        match self.note(&rules, &crossing, judged, assessed) {
+        match noted {
             Ok(()) => self.egress.send(to, slot, frame),
             Err(_) if is_gateways_error(self.scene, networks[0], judged.contents) => {
                 self.egress.send(to, slot, frame);

@@ -30,6 +30,10 @@ impl<E> Commit<'_, E> {
         if self.carried.is_some() || frame.meta.tag.is_some() || !rules.judges {
             return None;
         }
+        // Who opens too many is refused before anybody's lock is taken.
+        if !self.storm.would_admit_connection(self.scene.source, &rules.limits, self.now) {
+            return None;
+        }
         let ports = [self.scene.source, to];
         let [sender, receiver] = self.openings.find(&Kind::of(packet, ports)?, rules.hasher)?;
         let vouchers = [sender.then_some(ports[0]), receiver.then_some(ports[1])];

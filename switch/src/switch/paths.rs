@@ -8,10 +8,10 @@ use crate::decision::Lengths;
 use crate::frame::{Frame, TakenTag};
 use crate::ids::{NetworkIndex, PortIndex};
 use crate::nat::rewrite::translate_plain;
-use crate::nat::{Belongs, Change, Plan, Sums};
+use crate::nat::{Belongs, Change, Plan};
 use crate::packet::{Contents, Packet, Plain, number};
 use crate::router::rewrite::{self, ONE_HOP_LESS, PLAIN_HEADERS};
-use crate::router::{Hop, Leaving, Origin, Path, PathKey, PathKeyV6, Sought, Translation, Way};
+use crate::router::{Hop, Origin, Path, PathKey, PathKeyV6, Sought, Translation, Way};
 
 impl Routes<'_> {
     /// What the keys of packets of IPv4 have in common that entered at `port` and that the gateway of `network` gets.
@@ -235,7 +235,7 @@ impl<E> Commit<'_, E> {
                 match translator.plan(&arrival, verdict, self.now) {
                     Plan::Leave(leave) => match (leave.change, leave.connection, verdict) {
                         (Change::Packet(to), Belongs::To(found), Verdict::Established(_)) => {
-                            (leave.hop, Leaving::of(&to).map(|leaving| (found, leaving)))
+                            (leave.hop, Translation::of(found, &to, packet))
                         }
                         _ => return false,
                     },
@@ -249,8 +249,7 @@ impl<E> Commit<'_, E> {
             },
         };
         let to = self.scene.station(hop.network, hop.destination).map(|(port, _)| port);
-        let known = path.translation.map(|known| (known.found, known.leaving));
-        (hop, translation, to) == (path.hop, known, Some(path.to))
+        (hop, translation, to) == (path.hop, path.translation, Some(path.to))
     }
 
     /// Notes the path that a packet goes about which no rules are asked.
@@ -274,11 +273,9 @@ impl<E> Commit<'_, E> {
             // Whoever keeps its addresses because of its connection is looked at by itself.
             None if key.is_of_connection() => return,
             None => None,
-            Some((found, tuple)) => match Leaving::of(&tuple).zip(Leaving::as_it_came(packet)) {
-                Some((leaving, came)) => {
-                    Some(Translation { found, leaving, sums: Sums::of(&came, &leaving) })
-                }
+            Some((found, tuple)) => match Translation::of(found, &tuple, packet) {
                 None => return,
+                some => some,
             },
         };
         self.paths.v4.keep(key, Path { translation, ..path }, self.scene.now_s);

@@ -138,14 +138,24 @@ impl Readings {
         if !conntrack.look_ahead(&mut self.hints) {
             return;
         }
-        let packets = self.heads.iter().zip(&mut self.hints).filter_map(|(head, hint)| match head {
+        // Who is not sent by the gateway is not translated.
+        let translator = translator.filter(|translator| translator.hides_stations(zone));
+        let translated = translator.map_or(0, |_| self.unknown);
+        if let Some(translator) = translator
+            && translated != 0
+        {
+            translator.look_ahead(zone, self.packets(translated).map(|(packet, hint)| (packet, &*hint)));
+        }
+        conntrack.look_ahead_to_open(zone, self.packets(!translated));
+    }
+
+    /// The burst's packets at these positions, with their hints.
+    fn packets(&mut self, slots: u64) -> impl Iterator<Item = (&Packet, &mut Hint)> {
+        let read = self.heads.iter().zip(&mut self.hints).enumerate();
+        read.filter(move |(slot, _)| slots >> slot & 1 != 0).filter_map(|(_, (head, hint))| match head {
             Reading::Read(Contents::Ip(packet)) => Some((packet, hint)),
             _ => None,
-        });
-        match translator.filter(|translator| translator.hides_stations(zone)) {
-            Some(translator) => translator.look_ahead(zone, packets.map(|(packet, hint)| (packet, &*hint))),
-            None => conntrack.look_ahead_to_open(zone, packets),
-        }
+        })
     }
 
     /// What the head of the frame at this position says; `None`: it was not read.

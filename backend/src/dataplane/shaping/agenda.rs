@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use viaduct_switch::Nanos;
-use viaduct_switch::timer_wheel::TimerWheel;
+use viaduct_switch::timer_wheel::{HORIZON, TimerWheel};
 
 /// A tick of the wheel is 2^10 ns: a microsecond, far less than what a round of a worker takes.
 const TICK_BITS: u32 = 10;
@@ -105,11 +105,14 @@ impl Agenda {
 
     /// One of those that are known to be due.
     fn take_listed(&mut self, now: Nanos) -> Option<u32> {
+        let now = now.max(self.now);
         while let Some(id) = self.due.pop_front() {
             let Some(entry) = self.entries.get_mut(id as usize) else { continue };
             entry.is_listed = false;
             if entry.at <= now {
                 entry.at = NEVER;
+                // It was put off after it had been listed, if it stands there.
+                self.wheel.remove(id);
                 return Some(id);
             }
         }
@@ -119,16 +122,34 @@ impl Agenda {
     /// Lists what is due by now; says whether that is all.
     fn turn(&mut self, now: Nanos) -> bool {
         self.now = self.now.max(now);
+        let tick = self.now.0 >> TICK_BITS;
+        if !self.wheel.is_empty() && tick.saturating_sub(self.wheel.tick()) > HORIZON {
+            self.catch_up(tick);
+        }
         let Self { wheel, entries, due, now, .. } = self;
         wheel.advance(now.0 >> TICK_BITS, BUDGET, |id| {
             let entry = entries.get_mut(id as usize)?;
             if entry.at > *now {
-                return Some(tick_of(entry.at));
+                return (entry.at != NEVER).then(|| tick_of(entry.at));
             }
             entry.is_listed = true;
             due.push_back(id);
             None
         }) > 0
+    }
+
+    /// Has a wheel that stood for longer than it reaches begin anew at `tick`, with what stands in it, instead of turning through all the
+    /// time since then: a worker's first time is that of an old machine.
+    fn catch_up(&mut self, tick: u64) {
+        let Self { wheel, entries, due, now, .. } = self;
+        wheel.restart(tick);
+        for (id, entry) in (0..).zip(entries).filter(|(_, entry)| entry.at != NEVER) {
+            if entry.at > *now {
+                wheel.insert(id, tick_of(entry.at));
+            } else if !std::mem::replace(&mut entry.is_listed, true) {
+                due.push_back(id);
+            }
+        }
     }
 
     /// Looks for the first time in the wheel.
@@ -218,6 +239,33 @@ mod tests {
             assert_eq!(agenda.first(), Some(ticks(1_000_003 + ahead)));
             assert_eq!(agenda.take(ticks(1_000_003 + ahead)), Some(0));
         }
+    }
+
+    #[test]
+    fn a_wheel_that_stood_for_days_is_not_turned_through_them() {
+        let days = 2 * 86_400 * 1_000_000_000_u64;
+        let mut agenda = Agenda::default();
+        for start in [days, 15 * days] {
+            agenda.clear();
+            let due: Vec<_> = (0..50_u32).map(|id| start + 5_000_000 + u64::from(id) * 100_000).collect();
+            (0..50).for_each(|id| agenda.put(id, Nanos::default()));
+            assert_eq!(all_due(&mut agenda, Nanos(start)).len(), 50, "each is looked at once");
+            (0..).zip(&due).for_each(|(id, at)| agenda.put(id, Nanos(*at)));
+            assert_eq!(agenda.take(Nanos(start + 1)), None);
+            let first = agenda.first().unwrap();
+            assert!(first >= Nanos(due[0]), "it spins: {first:?}");
+            assert_eq!(agenda.take(first), Some(0));
+        }
+    }
+
+    #[test]
+    fn who_was_put_off_while_it_was_due_leaves_nothing_behind() {
+        let mut agenda = Agenda::default();
+        assert_eq!(agenda.take(ticks(10)), None);
+        agenda.put(0, ticks(5));
+        agenda.put(0, ticks(20));
+        assert_eq!(agenda.take(ticks(30)), Some(0));
+        assert_eq!((agenda.take(ticks(30)), agenda.first()), (None, None));
     }
 
     proptest! {
