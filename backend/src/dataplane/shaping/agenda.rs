@@ -24,6 +24,8 @@ pub(in crate::dataplane) struct Agenda {
     due: VecDeque<u32>,
     /// Until when the wheel was asked to turn.
     now: Nanos,
+    /// Counts the times that were said.
+    said: u64,
     /// When the first one comes up; earlier after a call that did not get done.
     first: Option<Nanos>,
 }
@@ -33,6 +35,8 @@ pub(in crate::dataplane) struct Agenda {
 struct Entry {
     /// Its time, or [`NEVER`].
     at: Nanos,
+    /// How many times had been said before it.
+    said: u64,
     /// It stands in the list of those that are due.
     is_listed: bool,
 }
@@ -57,6 +61,8 @@ impl Agenda {
         self.make_room(id);
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         let before = std::mem::replace(&mut entry.at, at);
+        self.said += 1;
+        entry.said = self.said;
         self.wheel.remove(id);
         if at <= self.now {
             if !std::mem::replace(&mut entry.is_listed, true) {
@@ -76,7 +82,7 @@ impl Agenda {
     fn make_room(&mut self, id: u32) {
         let needed = id as usize + 1;
         if self.entries.len() < needed {
-            self.entries.resize(needed, Entry { at: NEVER, is_listed: false });
+            self.entries.resize(needed, Entry { at: NEVER, said: 0, is_listed: false });
             self.wheel.grow(needed);
             self.due.reserve(needed - self.due.len());
         }
@@ -122,12 +128,12 @@ impl Agenda {
     /// Lists what is due by now; says whether that is all.
     fn turn(&mut self, now: Nanos) -> bool {
         self.now = self.now.max(now);
-        let tick = self.now.0 >> TICK_BITS;
+        let (tick, listed) = (self.now.0 >> TICK_BITS, self.due.len());
         if !self.wheel.is_empty() && tick.saturating_sub(self.wheel.tick()) > HORIZON {
             self.catch_up(tick);
         }
         let Self { wheel, entries, due, now, .. } = self;
-        wheel.advance(now.0 >> TICK_BITS, BUDGET, |id| {
+        let left = wheel.advance(tick, BUDGET, |id| {
             let entry = entries.get_mut(id as usize)?;
             if entry.at > *now {
                 return (entry.at != NEVER).then(|| tick_of(entry.at));
@@ -135,7 +141,12 @@ impl Agenda {
             entry.is_listed = true;
             due.push_back(id);
             None
-        }) > 0
+        });
+        // A slot knows no order, and rounds that end early rely on it.
+        if let Some(new) = due.make_contiguous().get_mut(listed..) {
+            new.sort_unstable_by_key(|id| entries.get(*id as usize).map(|entry| (entry.at, entry.said)));
+        }
+        left > 0
     }
 
     /// Has a wheel that stood for longer than it reaches begin anew at `tick`, with what stands in it, instead of turning through all the
@@ -198,7 +209,7 @@ mod tests {
         let mut agenda = Agenda::default();
         (0..4).for_each(|id| agenda.put(id, ticks(1)));
         // One is served in each round, and is due again at once.
-        let mut served: Vec<u32> = (0..8)
+        let served: Vec<u32> = (0..8)
             .map(|round| {
                 let now = ticks(10 + round);
                 let id = agenda.take(now).unwrap();
@@ -206,10 +217,7 @@ mod tests {
                 id
             })
             .collect();
-        let again = served.split_off(4);
-        assert_eq!(served, again, "each has its turn before any has two");
-        served.sort_unstable();
-        assert_eq!(served, [0, 1, 2, 3]);
+        assert_eq!(served, [0, 1, 2, 3, 0, 1, 2, 3], "each has its turn before any has two");
     }
 
     #[test]
@@ -251,10 +259,18 @@ mod tests {
             (0..50).for_each(|id| agenda.put(id, Nanos::default()));
             assert_eq!(all_due(&mut agenda, Nanos(start)).len(), 50, "each is looked at once");
             (0..).zip(&due).for_each(|(id, at)| agenda.put(id, Nanos(*at)));
-            assert_eq!(agenda.take(Nanos(start + 1)), None);
-            let first = agenda.first().unwrap();
-            assert!(first >= Nanos(due[0]), "it spins: {first:?}");
-            assert_eq!(agenda.take(first), Some(0));
+            let mut now = Nanos(start + 1);
+            // Fifty share a slot: the worker may wake for that and for its parts, and no more.
+            for _ in 0..3 {
+                assert_eq!(agenda.take(now), None);
+                let first = agenda.first().unwrap();
+                assert!(first > now && first <= ticks(tick_of(Nanos(due[0]))), "{first:?} at {now:?}");
+                now = first;
+                if now >= Nanos(due[0]) {
+                    break;
+                }
+            }
+            assert_eq!(agenda.take(now), Some(0));
         }
     }
 
