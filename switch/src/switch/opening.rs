@@ -14,6 +14,7 @@ impl<E> Commit<'_, E> {
     /// Opens the connection of a frame that goes from `network` to port `to` there, if that is known to be allowed and the frame's connection
     /// is new; says what came of it. What [`Commit::judge_between`] does with such a frame, without asking any rule; `None`: that
     /// has to be done.
+    #[inline(never)]
     pub(super) fn open_as_before<P>(
         &mut self,
         slot: usize,
