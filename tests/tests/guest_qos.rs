@@ -43,7 +43,7 @@ const PORTS: [u16; 3] = [80, 5201, 5202];
 /// How long each mix is measured. A frame more or less is a thousandth of the least share in it.
 const WINDOW: Duration = Duration::from_secs(4);
 /// How often it is at most: an emulated guest stands still for a moment now and then, and what its class leaves then is lent to others.
-const WINDOWS: usize = 3;
+const WINDOWS: usize = 8;
 /// A twentieth of each share, as the scenario has it.
 const TOLERANCE: f64 = 0.05;
 
