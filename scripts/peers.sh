@@ -44,6 +44,8 @@ stop_all() {
     wait "$pid" 2>/dev/null || true
   done
   pids=()
+  # What a switch kept for its next start (connections, mappings) would be work of the next measurement.
+  rm -rf "${work:?}/state"
 }
 
 clean_up() {
