@@ -317,6 +317,14 @@ fn kept_in(path: &std::path::Path) -> usize {
     read(path, &clock()).ok().flatten().map_or(0, |kept| kept.connections.len())
 }
 
+/// A keeper of a switch that has been running for long, and which knows its names.
+fn keeper(path: &std::path::Path, switch: &Arc<Switch>) -> Keeper {
+    let started = Instant::now() - Duration::from_secs(100_000);
+    let keeper = Keeper::start(path, clock(), Arc::clone(switch), started).unwrap();
+    keeper.follow(names());
+    keeper
+}
+
 #[test]
 fn the_thread_writes_what_is_new_and_at_the_end_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -346,11 +354,7 @@ fn another_process_is_told_all_at_first_and_then_what_is_new() {
     fs::create_dir(path.parent().unwrap()).unwrap();
     let switch = Arc::new(switch(0..5));
     let started = Instant::now() - Duration::from_secs(100_000);
-    let start = || {
-        let keeper = Keeper::start(&path, clock(), Arc::clone(&switch), started).unwrap();
-        keeper.follow(names());
-        keeper
-    };
+    let start = || keeper(&path, &switch);
     let begin = |keeper: &Keeper| keeper.begin_hand_over().recv_timeout(Duration::from_secs(20)).unwrap();
     fs::write(rest_of(&path), "of an earlier attempt").unwrap();
     let keeper = start();
@@ -399,11 +403,7 @@ fn what_is_written_too_late_takes_nothing_s_place() {
     let path = path_in(folder.path());
     let switch = Arc::new(switch(0..5));
     let started = Instant::now() - Duration::from_secs(100_000);
-    let start = || {
-        let keeper = Keeper::start(&path, clock(), Arc::clone(&switch), started).unwrap();
-        keeper.follow(names());
-        keeper
-    };
+    let start = || keeper(&path, &switch);
     let was_too_slow = || {
         let keeper = start();
         keeper.begin_hand_over().recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
