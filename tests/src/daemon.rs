@@ -442,7 +442,7 @@ impl Usage {
             mappings: read("maps").lines().filter(|line| is_shared(line)).count(),
             anonymous_kib: field("RssAnon:"),
             shared_kib: field("RssShmem:"),
-            cpu: cpu_time(&read("stat")),
+            cpu: cpu_time(pid),
             threads: field("Threads:"),
         }
     }
@@ -453,13 +453,16 @@ fn is_shared(line: &str) -> bool {
     line.split_whitespace().nth(1).is_some_and(|permissions| permissions.ends_with('s'))
 }
 
-/// utime and stime are the 14th and 15th field of /proc/PID/stat, in clock ticks (proc(5)); the second
-/// field, the name, may hold spaces and ends with the last parenthesis.
-fn cpu_time(stat: &str) -> Duration {
-    let after_name = stat.rsplit_once(')').unwrap().1;
-    let ticks: u64 =
-        after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
-    // SAFETY: sysconf only reads a constant of the system.
-    let ticks_per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap();
-    Duration::from_millis(ticks * 1000 / ticks_per_second)
+/// What all threads of a process have had of processors, those that ended too, to the nanosecond (clock_getcpuclockid(3)).
+fn cpu_time(pid: u32) -> Duration {
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: both calls write what is lent to them and nothing else.
+    let result = unsafe {
+        match libc::clock_getcpuclockid(pid.cast_signed(), &raw mut clock) {
+            0 => libc::clock_gettime(clock, &raw mut time),
+            error => error,
+        }
+    };
+    assert_eq!(result, 0, "the processor time of process {pid}");
+    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
 }

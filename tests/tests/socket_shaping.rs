@@ -4,6 +4,7 @@
 //! frames for so long; without it a few for two seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use viaduct_tests::daemon::{Daemon, is_release};
@@ -186,29 +187,32 @@ fn rates_hold_with_real_sleep_within_a_hundredth() {
 /// times as long for a frame, and a wake has eight of them.
 const OF_TEST_BUILD: f64 = 0.03;
 
+/// Eight frames of 1.2 ms leave together.
+const WAKES_PER_SECOND: f64 = 105.0;
+
 /// What the daemon takes at most, all its threads together, of what a thread takes that wakes as often, copies as many bytes and does
 /// nothing else. Where that thread takes more than half a hundredth of a processor, the machine is in a state in which wakes and memory
 /// cost a multiple, and a hundredth says nothing about the daemon.
 const TO_BARE_WAKES: f64 = 2.0;
 
-/// The part of a processor that a thread takes that wakes as often as departures do, and copies as many bytes.
-fn bare_wakes(wakes_per_second: f64, time: Duration) -> f64 {
+/// Starts a thread that wakes as often as departures do and copies as many bytes, for so long; it gives the part of a processor that
+/// this took.
+fn bare_wakes(time: Duration) -> JoinHandle<f64> {
     const BYTES: usize = 8 * 1514;
-    let busy = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let (from, mut to) = (vec![1_u8; 256 * BYTES], vec![0_u8; 256 * BYTES]);
         let (began, before) = (Instant::now(), thread_time());
         for turn in 0.. {
             if began.elapsed() >= time {
                 break;
             }
-            std::thread::sleep(Duration::from_secs_f64(1.0 / wakes_per_second));
+            std::thread::sleep(Duration::from_secs_f64(1.0 / WAKES_PER_SECOND));
             let at = turn % 256 * BYTES;
             to[at..at + BYTES].copy_from_slice(&from[at..at + BYTES]);
             std::hint::black_box(&mut to);
         }
         (thread_time() - before).as_secs_f64() / began.elapsed().as_secs_f64()
-    });
-    busy.join().unwrap()
+    })
 }
 
 /// The time that this thread has had of a processor.
@@ -227,19 +231,20 @@ fn shaping_a_port_at_ten_megabits_takes_little_of_a_processor() {
     let pause = Duration::from_millis(250);
     lane.run(&what, Duration::from_millis(500), pause);
     let mut shares = Vec::new();
-    while shares.len() < 3 && shares.last().is_none_or(|(share, most)| share >= most) {
+    while shares.len() < TRIES && shares.last().is_none_or(|(share, most)| share >= most) {
         let (began, before, wakes) = (Instant::now(), daemon.usage().cpu, daemon.show().workers[0].sleeps);
+        // At the same time, so that it finds the machine in the same state.
+        let bare = bare_wakes(Duration::from_secs(4));
         let rate = lane.run(&what, Duration::from_secs(4), pause) * 8.0;
         let (cpu, took) = (daemon.usage().cpu - before, began.elapsed());
         let wakes = (daemon.show().workers[0].sleeps - wakes) as f64 / took.as_secs_f64();
-        let bare = bare_wakes(wakes, Duration::from_secs(1));
+        let bare = bare.join().unwrap();
         shares.push((cpu.as_secs_f64() / took.as_secs_f64(), most.max(TO_BARE_WAKES * bare)));
         println!(
             "{:.2} Mbit/s with {shares:.4?} of a processor, {wakes:.0} sleeps a second, {bare:.4} for as many bare ones",
             rate / 1e6
         );
         assert!((9.5e6..10.1e6).contains(&rate), "{rate} bit/s");
-        // Eight frames of 1.2 ms leave together.
         assert!(wakes < 130.0, "{wakes} sleeps a second");
     }
     assert!(
