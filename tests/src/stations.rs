@@ -223,10 +223,13 @@ impl Stations {
                 panic!("{from} to {to}: ARP got lost")
             };
             if received.bytes.starts_with(&fence) {
-                return came;
+                break;
             }
             came |= received.bytes.starts_with(frame);
         }
+        // What became of both is counted before their buffers are given back.
+        self.card(from).transmit[0].drain();
+        came
     }
 
     /// Whether a packet that one station sends to another one comes there.

@@ -45,7 +45,7 @@ fn exchange(vm1: &mut Shell, vm2: &mut Shell) {
     }
     vm2.serve_iperf();
     for options in ["", "-R", "-u -b 10M"] {
-        let rate = vm1.iperf("10.0.1.2", 2, options);
+        let rate = vm1.iperf_above(WORKING_BITS_PER_SECOND, "10.0.1.2", 2, options);
         eprintln!("iperf3 {options}: {:.1} Mbit/s", rate / 1e6);
         assert!(rate > WORKING_BITS_PER_SECOND, "iperf3 {options} came to {rate} bit/s only");
     }
@@ -97,7 +97,9 @@ fn a_guest_with_packed_rings_and_one_with_split_rings_understand_each_other() {
     let [mut vm1, mut vm2] = [packed, split].map(|machine| machine.power_on());
     vm1.await_shell();
     vm2.await_shell();
-    assert_eq!(daemon.show().port("vm1").rings_running, 4, "both pairs of packed rings: {:?}", daemon.show());
+    wait_until("both pairs of packed rings to run", Duration::from_secs(10), || {
+        daemon.show().port("vm1").rings_running == 4
+    });
     assert!(is_packed(&daemon, "vm1") && !is_packed(&daemon, "vm2"), "{:?}", daemon.show());
     exchange(&mut vm1, &mut vm2);
     come_and_go(&daemon, &mut vm1, &mut vm2);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
 use viaduct_tests::guest::Shell;
 use viaduct_tests::machine::{Guest, Machine};
 
@@ -36,10 +37,10 @@ fn boot_pair(daemon: &Daemon, properties: &str) -> [Guest; 2] {
 /// TCP both ways and UDP between the guests, and no packet whose checksum is wrong.
 fn exchange(vm1: &mut Shell, vm2: &mut Shell) {
     for options in ["", "-R"] {
-        let rate = vm1.iperf("10.0.1.2", 1, options);
+        let rate = vm1.iperf_above(WORKING_BITS_PER_SECOND, "10.0.1.2", 1, options);
         assert!(rate > WORKING_BITS_PER_SECOND, "TCP (iperf3 {options}) came to {rate} bit/s only");
     }
-    let rate = vm1.iperf("10.0.1.2", 1, "-u -b 10M");
+    let rate = vm1.iperf_above(WORKING_BITS_PER_SECOND, "10.0.1.2", 1, "-u -b 10M");
     assert!(rate > WORKING_BITS_PER_SECOND, "UDP came to {rate} bit/s only");
     for guest in [vm1, vm2] {
         assert_eq!(guest.checksum_errors(), 0, "{} received packets with wrong checksums", guest.name());
@@ -50,13 +51,16 @@ fn exchange(vm1: &mut Shell, vm2: &mut Shell) {
 fn largest_received(vm1: &mut Shell, vm2: &mut Shell) -> usize {
     // Merging in the guest's own kernel would make large frames of small ones.
     vm2.run("ethtool -K eth0 gro off");
+    vm2.run("rm -f /tmp/listens");
     vm2.start(
         "tcpdump",
-        "timeout 10 tcpdump -q -n -t -e -s 80 -i eth0 -c 100 'tcp dst port 5201' 2>/dev/null",
+        "timeout 20 tcpdump -q -n -t -e -s 80 -i eth0 -c 100 'tcp dst port 5201' 2>/tmp/listens",
     );
-    std::thread::sleep(Duration::from_millis(700));
+    wait_until("tcpdump to listen", Duration::from_secs(15), || {
+        vm2.run("cat /tmp/listens || true").contains("listening on eth0")
+    });
     vm1.iperf("10.0.1.2", 1, "");
-    let output = vm2.finish("tcpdump", Duration::from_secs(20));
+    let output = vm2.finish("tcpdump", Duration::from_secs(30));
     vm2.run("ethtool -K eth0 gro on");
     let length = |line: &str| {
         line.split_once("length ")?.1.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
@@ -94,14 +98,21 @@ fn two_guests_exchange_frames_of_every_size_with_all_offloads() {
     }
     vm2.serve_iperf();
     exchange(&mut vm1, &mut vm2);
-    let largest = largest_received(&mut vm1, &mut vm2);
+    // TCP makes as large ones as fit into a millisecond of what it comes to, which is little where guests stand still.
+    let mut largest = 0;
+    for _ in 0..3 {
+        largest = largest_received(&mut vm1, &mut vm2).max(largest);
+        if largest > 30_000 {
+            break;
+        }
+    }
     assert!(largest > 30_000, "no super-frame came whole: the largest frame had {largest} bytes");
 
     vm1.run("ip address add fd00:1::1/64 dev eth0 nodad");
     vm2.run("ip address add fd00:1::2/64 dev eth0 nodad");
     vm1.ping("fd00:1::2", 1000);
     for options in ["", "-R"] {
-        let rate = vm1.iperf("fd00:1::2", 1, options);
+        let rate = vm1.iperf_above(WORKING_BITS_PER_SECOND, "fd00:1::2", 1, options);
         assert!(rate > WORKING_BITS_PER_SECOND, "TCP over IPv6 (iperf3 {options}) came to {rate} bit/s only");
     }
     assert_eq!(vm1.checksum_errors() + vm2.checksum_errors(), 0, "packets with wrong checksums arrived");
@@ -183,7 +194,7 @@ fn guests_with_several_queues_use_them_all() {
     let [mut vm1, mut vm2] = guests;
     vm2.serve_iperf();
     for options in ["-P 4", "-P 4 -R"] {
-        let rate = vm1.iperf("10.0.1.2", 2, options);
+        let rate = vm1.iperf_above(WORKING_BITS_PER_SECOND, "10.0.1.2", 2, options);
         assert!(rate > WORKING_BITS_PER_SECOND, "TCP (iperf3 {options}) came to {rate} bit/s only");
     }
     assert_eq!(vm1.checksum_errors() + vm2.checksum_errors(), 0, "packets with wrong checksums arrived");
@@ -203,24 +214,26 @@ fn guests_with_several_queues_use_them_all() {
     vm1.ping("10.0.1.2", 56);
 }
 
-/// The interrupts of each receive queue of a guest's NIC so far, on all its processors: one for each frame that comes
-/// alone.
-fn interrupts_by_queue(guest: &mut Shell) -> [u64; 2] {
-    let table = guest.run("cat /proc/interrupts");
+/// The frames that came by each receive queue of a guest's NIC so far, as its driver counts them. (Interrupts are fewer where the guest was
+/// not run for a while.)
+fn frames_by_queue(guest: &mut Shell) -> [u64; 2] {
+    let table = guest.run("ethtool -S eth0");
     [0, 1].map(|queue| {
-        let name = format!("-input.{queue}");
-        let line = table.lines().find(|line| line.trim_end().ends_with(&name));
-        let line = line.unwrap_or_else(|| panic!("no interrupt of receive queue {queue} in\n{table}"));
-        line.split_whitespace().skip(1).map_while(|count| count.parse::<u64>().ok()).sum()
+        // Linux before 6.11 has the longer name.
+        let names = [format!("rx{queue}_packets"), format!("rx_queue_{queue}_packets")];
+        let mut counters = table.lines().filter_map(|line| line.trim().split_once(": "));
+        let count = counters.find(|(name, _)| names.iter().any(|own| own == name));
+        let count = count.unwrap_or_else(|| panic!("no frames of receive queue {queue} in\n{table}"));
+        count.1.parse().unwrap_or_else(|error| panic!("{count:?}: {error}"))
     })
 }
 
-/// The interrupts of each receive queue of `guest` while it runs `command` on the processor `processor`.
-fn interrupts_during(guest: &mut Shell, processor: usize, command: &str) -> [u64; 2] {
-    let before = interrupts_by_queue(guest);
+/// The frames that come by each receive queue of `guest` while it runs `command` on the processor `processor`.
+fn frames_during(guest: &mut Shell, processor: usize, command: &str) -> [u64; 2] {
+    let before = frames_by_queue(guest);
     // Linux sends from a processor on the queue pair of its number (XPS).
     guest.run(&format!("taskset {:x} {command}", 1 << processor));
-    let after = interrupts_by_queue(guest);
+    let after = frames_by_queue(guest);
     [0, 1].map(|queue| after[queue] - before[queue])
 }
 
@@ -238,18 +251,18 @@ fn replies_come_to_the_processor_that_sent() {
     vm1.run("ethtool -L eth0 combined 2");
     vm1.ping("10.0.1.2", 56);
     for processor in [1, 0, 1] {
-        let replies = interrupts_during(&mut vm1, processor, "ping -q -i 0.05 -c 60 -W 5 10.0.1.2");
-        eprintln!("pings from processor {processor}: interrupts {replies:?}");
+        let replies = frames_during(&mut vm1, processor, "ping -q -i 0.05 -c 60 -W 5 10.0.1.2");
+        eprintln!("pings from processor {processor}: frames {replies:?}");
         // The first reply to one that was sent elsewhere before, and strangers such as neighbour discovery.
-        assert!(replies[processor] >= 58, "60 pings from processor {processor}: interrupts {replies:?}");
-        assert!(replies[1 - processor] <= 10, "60 pings from processor {processor}: interrupts {replies:?}");
+        assert!(replies[processor] >= 58, "60 pings from processor {processor}: frames {replies:?}");
+        assert!(replies[1 - processor] <= 10, "60 pings from processor {processor}: frames {replies:?}");
     }
     vm2.serve_iperf();
     for processor in [0, 1] {
         // Four connections on which much comes, and a fifth that rules them.
-        let counts = interrupts_during(&mut vm1, processor, "iperf3 -c 10.0.1.2 -R -P 4 -t 2");
-        eprintln!("TCP to processor {processor}: interrupts {counts:?}");
+        let counts = frames_during(&mut vm1, processor, "iperf3 -c 10.0.1.2 -R -P 4 -t 2");
+        eprintln!("TCP to processor {processor}: frames {counts:?}");
         let (right, wrong) = (counts[processor], counts[1 - processor]);
-        assert!(right > 50 && right > 9 * wrong, "TCP to processor {processor}: interrupts {counts:?}");
+        assert!(right > 50 && right > 9 * wrong, "TCP to processor {processor}: frames {counts:?}");
     }
 }

@@ -34,7 +34,7 @@ fn an_honest_guest_notices_nothing_and_a_thief_of_addresses_is_alone() {
     }
     vm1.ping("10.0.1.2", 56);
     vm1.ping("10.0.1.2", 20_000);
-    assert!(vm2.reaches("10.0.1.1"));
+    vm2.ping("10.0.1.1", 56);
     let seconds = Duration::from_secs(30);
     let ping =
         vm1.try_run(seconds, "for i in 1 2 3 4 5 6; do ping -6 -c 1 -W 2 fd00:1::2 && break; sleep 1; done");

@@ -43,7 +43,7 @@ fn who_asks_first_starts_the_daemon() {
         manager.arg(format!("--listen={}", path("run/api.sock").display()));
         manager.arg(binary()).args(["run", "--config"]).arg(path("viaduct.toml"));
         let manager = Process::spawn("systemd-socket-activate", &manager, folder.path());
-        wait_until("systemd-socket-activate to listen", LIMIT, || path("run/api.sock").exists());
+        wait_until("systemd-socket-activate to listen", LIMIT, || manager.output().contains("Listening on"));
         manager
     };
     write_file(folder.path(), "run");

@@ -20,7 +20,7 @@ mount -t tmpfs -o mode=755 own /run
 mkdir -p /run/systemd/journal /run/log/journal
 mount --bind \"$1/journal\" /run/log/journal
 /lib/systemd/systemd-journald &
-while [ ! -S /run/systemd/journal/stdout ]; do sleep 0.05; done
+until systemd-cat -t probe true 2>/dev/null; do sleep 0.05; done
 systemd-cat -t stream sh -c 'JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec \"$0\" run --config \"$1/viaduct.toml\"' \"$2\" \"$1\" &
 # Without the way for entries the lines still come, by the stream.
 while [ ! -e \"$1/remove\" ]; do sleep 0.05; done
@@ -75,7 +75,8 @@ fn the_journal_has_priorities_and_ports() {
     let of_port = wait_for("the port's entries", LIMIT, || {
         let all = entries(at);
         let of_port: Vec<Value> = all.iter().filter(is_of_port).cloned().collect();
-        (of_port.len() >= 2).then_some(of_port)
+        let tells = |entry: &Value| entry["MESSAGE"].as_str().is_some_and(|it| it.contains("connected"));
+        (of_port.len() >= 2 && of_port.iter().any(tells)).then_some(of_port)
     });
     for entry in &of_port {
         assert_eq!(entry["_TRANSPORT"], "journal", "{entry}");

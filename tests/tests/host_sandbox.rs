@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use viaduct_tests::daemon::Daemon;
-use viaduct_tests::deadline::wait_until;
+use viaduct_tests::deadline::{wait_for, wait_until};
 use viaduct_tests::driver::nic::NicOptions;
 use viaduct_tests::lab::{network, pair};
 use viaduct_tests::stream::{Flow, mac};
@@ -18,7 +18,7 @@ const NET_RAW: u64 = 1 << 13;
 /// Other users' identities, modules, other processes, mounts and namespaces.
 const WITHOUT: u64 = 1 << 6 | 1 << 7 | 1 << 16 | 1 << 19 | 1 << 21;
 
-/// The lines of /proc/PID/task/TID/status, by thread's name.
+/// The lines of /proc/PID/task/TID/status, by thread's name; of several with one name those of the first, which is the process's own.
 fn threads(daemon: &Daemon) -> BTreeMap<String, BTreeMap<String, String>> {
     let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
     let texts = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok());
@@ -26,7 +26,11 @@ fn threads(daemon: &Daemon) -> BTreeMap<String, BTreeMap<String, String>> {
         let pairs = text.lines().filter_map(|line| line.split_once(':'));
         pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
     };
-    texts.map(|text| fields(&text)).map(|status| (status["Name"].clone(), status)).collect()
+    let mut threads = BTreeMap::new();
+    for status in texts.map(|text| fields(&text)) {
+        threads.entry(status["Name"].clone()).or_insert(status);
+    }
+    threads
 }
 
 fn bits(status: &BTreeMap<String, String>, field: &str) -> u64 {
@@ -34,11 +38,14 @@ fn bits(status: &BTreeMap<String, String>, field: &str) -> u64 {
 }
 
 fn assert_threads_are_confined(daemon: &Daemon) {
-    // Who answers has a name already, and so has all that was started before.
-    let _ = daemon.show();
-    let threads = threads(daemon);
-    for name in ["viaduct", "worker-0", "api", "gateway", "leases", "changes", "services", "log"] {
-        let status = threads.get(name).unwrap_or_else(|| panic!("no thread {name} in {:?}", threads.keys()));
+    // A thread takes its name when it first runs, which it may not have done yet.
+    let names = ["viaduct", "worker-0", "api", "gateway", "leases", "changes", "services", "log"];
+    let threads = wait_for(&format!("threads of the names {names:?}"), Duration::from_secs(10), || {
+        let _ = daemon.show();
+        Some(threads(daemon)).filter(|threads| names.iter().all(|name| threads.contains_key(*name)))
+    });
+    for name in names {
+        let status = &threads[name];
         let filters = if name == "worker-0" { "4" } else { "3" };
         let seen = ["Seccomp", "Seccomp_filters", "NoNewPrivs"].map(|field| status[field].as_str());
         assert_eq!(seen, ["2", filters, "1"], "{name}");
@@ -58,11 +65,10 @@ fn the_daemon_has_given_up_what_it_does_not_need() {
     let lab = |more: &str| network("lab", &["a", "b"], "") + more;
     let daemon = Daemon::start(&lab(""));
     assert_threads_are_confined(&daemon);
-    let log = daemon.log();
     for told in
         ["system calls that a switch makes", "files are changed only in", "of all capabilities only CAP_BPF"]
     {
-        assert!(log.contains(told), "{told}:\n{log}");
+        daemon.wait_for_log(told);
     }
     let [a, b] = &mut pair(&daemon, &NicOptions::default());
     Flow::new(mac(1), mac(2)).carry(a, b, [60; 100]);
@@ -97,5 +103,5 @@ fn who_wants_no_sandbox_has_none_and_is_warned() {
     for (name, status) in threads(&daemon) {
         assert_eq!((status["Seccomp"].as_str(), status["NoNewPrivs"].as_str()), ("0", "0"), "{name}");
     }
-    assert!(daemon.log().contains("switch.sandbox is \"off\""), "{}", daemon.log());
+    daemon.wait_for_log("switch.sandbox is \"off\"");
 }

@@ -189,14 +189,19 @@ fn a_syn_flood_at_full_speed_displaces_itself_and_the_neighbours_lose_nothing() 
 #[test]
 fn a_syn_flood_above_the_default_rate_is_dropped_and_counted_at_the_flooder() {
     let (daemon, talks) = stage(4096, "new_connections = '5kcps'");
+    let start = std::time::Instant::now();
     let flooder = Flooder::start(&daemon, |_, number| random_syn(number));
     flooder.set(1);
     std::thread::sleep(FLOOD);
     let (came, sent) = flooder.finish();
+    let seconds = start.elapsed().as_secs_f64();
     let dropped = daemon.show().port("x").dropped("connection-rate");
-    println!("{sent} SYNs were sent, {came} came, {dropped} were dropped as connection-rate");
-    // 5000 a second, a quarter of which may come at once; this machine may have held the sender back for some time.
-    assert!(dropped > 0 && came <= sent - dropped && came < 5000 * 4 + 2000, "{sent} {came} {dropped}");
+    println!(
+        "{sent} SYNs were sent in {seconds:.2} s, {came} came, {dropped} were dropped as connection-rate"
+    );
+    // 5000 a second, a quarter of which may come at once.
+    let most = (5000.0 * seconds) as u64 + 2000;
+    assert!(dropped > 0 && came <= sent - dropped && came < most, "{sent} {came} {dropped}, {most} at most");
     assert_unharmed(&daemon, talks);
 }
 

@@ -118,7 +118,7 @@ fn only_an_eventfd_is_taken_for_an_eventfd() {
 fn descriptors_that_the_kernel_cut_off_are_noticed() {
     let mut stage = Stage::new();
     let session = stage.session();
-    let open = stage.daemon.usage().descriptors as u64;
+    let open = stage.daemon.settled_usage().descriptors as u64;
     let before = set_descriptor_limit(stage.daemon.pid(), open + 1);
     let event = event();
     let many = (0..40).fold(Message::new(request::SET_OWNER), |message, _| message.descriptor(&event));

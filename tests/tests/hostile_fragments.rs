@@ -70,6 +70,8 @@ fn until_fence(vm: &mut Nic, sender: &mut Nic, (from, tags): (u8, &[u16]), numbe
             came.push(received);
         }
     }
+    // What became of all of them is counted before their buffers are given back.
+    sender.drain();
     came
 }
 
@@ -180,7 +182,8 @@ fn a_flood_of_half_datagrams_from_several_ports_costs_a_neighbour_none_of_his() 
         })
     };
     let (start, mut rounds) = (Instant::now(), 0_u16);
-    while start.elapsed() < FLOOD {
+    // On a machine without a free processor for as long as a few rounds take.
+    while start.elapsed() < FLOOD || rounds <= 3 {
         let mut parts: Vec<_> = (0..DATAGRAMS)
             .flat_map(|number| {
                 let id = rounds.wrapping_mul(DATAGRAMS).wrapping_add(number);

@@ -278,9 +278,10 @@ fn rings_outside_of_the_memory_or_across_its_end_do_not_run_and_the_port_says_so
         assert!(x.session.accepts(&kick));
         x.transmit[0].ring.kick.write(1).unwrap();
         stage.assert_unharmed("a ring outside of the memory");
-        let port = stage.port("x");
-        assert_eq!(port.rings_running, 1, "the other ring alone runs");
-        assert!(port.detail.is_some(), "the port says so");
+        wait_until("the other ring alone to run, and the port to say so", LIMIT, || {
+            let port = stage.port("x");
+            port.rings_running == 1 && port.detail.is_some()
+        });
     }
     x.reset_ring_wherever(1);
     let mut y = y;

@@ -349,7 +349,7 @@ fn malformed_receive_buffers_of_packed_rings_cost_their_owner_a_frame_and_are_co
         wait_until(&format!("{what}: a drop to be counted"), LIMIT, || {
             stage.port("x").dropped("bad-buffer") > before
         });
-        assert!(x.ring(RECEIVE).is_used(place), "{what}: the buffer comes back");
+        wait_until(&format!("{what}: the buffer to come back"), LIMIT, || x.ring(RECEIVE).is_used(place));
         assert_eq!(x.ring(RECEIVE).used_in(place), (chain.last().unwrap().3, 0), "{what}: and is empty");
         stage.assert_unharmed(what);
         mended(&mut x, &mut y, RECEIVE);
@@ -423,8 +423,10 @@ fn parts_of_packed_rings_at_odd_places_or_outside_of_the_memory_do_not_run_and_t
             ("a ring at the end of all addresses", u64::MAX - 15, device, driver),
         ] {
             assert!(start_at(&mut x, index, [slots, device, driver]), "{what}");
-            wait_until(what, LIMIT, || stage.port("x").rings_running == 1);
-            assert!(stage.port("x").detail.is_some(), "{what}: the port says why");
+            wait_until(&format!("{what}: the ring to stand, and the port to say why"), LIMIT, || {
+                let port = stage.port("x");
+                port.rings_running == 1 && port.detail.is_some()
+            });
             stage.assert_unharmed(what);
             mended(&mut x, &mut y, index);
         }

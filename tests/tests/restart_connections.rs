@@ -212,7 +212,7 @@ fn nobody_is_cut_off_by_a_crash_but_who_is_no_longer_allowed() {
     assert!(restored["connections"].as_u64() >= Some(5), "{restored}");
     assert!(restored["mappings"].as_u64() >= Some(3) && restored["waiting"] == 0, "{restored}");
     assert_eq!(restored["refused"], 1, "{restored}");
-    assert!(lab.daemon.log().contains("connections and "), "{}", lab.daemon.log());
+    lab.daemon.wait_for_log("connections and ");
     let status = stream.wait(Duration::from_secs(30));
     assert!(status.success(), "{}", stream.tail());
     assert!(gap < GAP_MAX, "{gap:?}");
@@ -229,7 +229,7 @@ fn nobody_is_cut_off_by_a_crash_but_who_is_no_longer_allowed() {
         lab.daemon.restart();
         ["isp", "vm1", "vm2"].iter().for_each(|name| lab.daemon.wait_for_state(name, "attached"));
     }
-    assert!(lab.daemon.log().contains("is damaged in part"), "{}", lab.daemon.log());
+    lab.daemon.wait_for_log("is damaged in part");
     for (session, before) in sessions.iter_mut().zip(&before) {
         assert_eq!(session.say("hello"), *before);
     }
@@ -284,7 +284,9 @@ fn killed_at_any_moment_of_changes_numbered_data_goes_on_through_nat_and_groups(
     assert!(places[0].starts_with(OWN) && places[1].starts_with("10.0.0.11:"), "{places:?}");
     lab.await_kept();
     let (mut changed, mut longest) = (0_u32, Duration::ZERO);
-    for kill in 0..KILLS {
+    let mut kills = 0;
+    // Until enough were under way: a busy machine makes fewer between a start and a kill.
+    while kills < KILLS || (changed <= KILLS && kills < 4 * KILLS) {
         let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         lab.daemon.kill_after(Duration::from_micros(20_000 + u64::from(clock.subsec_nanos()) % 150_000));
         let mut groups = "";
@@ -302,12 +304,13 @@ fn killed_at_any_moment_of_changes_numbered_data_goes_on_through_nat_and_groups(
         lab.daemon.restart();
         ["isp", "vm1", "vm2"].iter().for_each(|name| lab.daemon.wait_for_state(name, "attached"));
         let count = groups_of_vm1(&lab.daemon);
-        assert!((1..=2).contains(&count), "kill {kill}: {count} groups");
+        assert!((1..=2).contains(&count), "kill {kills}: {count} groups");
         goes_on("the same numbers to go on");
         longest = longest.max(began.elapsed());
         assert_eq!(sessions.map(|session| progress(session).1), places, "the same connections");
+        kills += 1;
     }
-    println!("{KILLS} kills during {changed} changes; numbers went on within {longest:?}");
+    println!("{kills} kills during {changed} changes; numbers went on within {longest:?}");
     assert!(changed > KILLS, "changes are under way when the process dies: {changed}");
 }
 
@@ -372,19 +375,11 @@ fn stations_that_are_fed_outlive_the_process() {
     daemon.restart();
     let (generation, after) = shown(&daemon);
     assert_eq!((generation, after.len()), (20, 4), "{after:?}");
-    assert!(
-        daemon.log().contains("3 stations that were fed before the restart are known"),
-        "{}",
-        daemon.log()
-    );
+    daemon.wait_for_log("3 stations that were fed before the restart are known");
     // What is no file of stations is said to be none, and all else runs.
     assert!(daemon.terminate().success());
     fs::write(&file, "garbage").unwrap();
     daemon.restart();
     assert_eq!(shown(&daemon).0, 0);
-    assert!(
-        daemon.log().contains("stations that were fed before the restart are forgotten"),
-        "{}",
-        daemon.log()
-    );
+    daemon.wait_for_log("stations that were fed before the restart are forgotten");
 }

@@ -21,8 +21,9 @@ fn numbers(card: &mut Nic) -> Vec<u64> {
     card.collect(QUIET).iter().filter_map(|received| number_of(&received.bytes)).collect()
 }
 
-/// What each of the cards got, by number.
+/// What each of the cards got of what any of them has sent, by number.
 fn arrivals<const N: usize>(cards: &mut [Nic; N]) -> [Vec<u64>; N] {
+    cards.iter_mut().for_each(Nic::drain);
     cards.each_mut().map(numbers)
 }
 

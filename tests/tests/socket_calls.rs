@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::nic::NicOptions;
 use viaduct_tests::lab::{network, pair};
 use viaduct_tests::stream::{Flow, mac};
@@ -23,7 +24,10 @@ fn assert_no_calls_for_frames(polling: &str) {
     flow.window = 1000;
     flow.carry(a, b, [60; 100]);
     Flow::new(mac(2), mac(1)).carry(b, a, [60; 100]);
-    let before = daemon.show().workers[0].frames;
+    // A worker counts its frames when it has brought them to their receivers.
+    let frames = || daemon.show().workers[0].frames;
+    wait_until("what went before to be counted", Duration::from_secs(5), || frames() >= 200);
+    let before = frames();
     let start = Instant::now();
     let mut calls = system_calls_during(&daemon, || {
         let log = daemon.log();
@@ -31,7 +35,8 @@ fn assert_no_calls_for_frames(polling: &str) {
         assert_eq!(daemon.log(), log, "a line was logged");
     });
     let looks = start.elapsed().as_micros() / LOOK.as_micros();
-    assert_eq!(daemon.show().workers[0].frames - before, FRAMES as u64);
+    wait_until("all frames to be counted", Duration::from_secs(5), || frames() - before >= FRAMES as u64);
+    assert_eq!(frames() - before, FRAMES as u64);
     let waits = ["epoll_wait", "epoll_pwait", "epoll_pwait2"].iter().filter_map(|name| calls.remove(*name));
     let waits: u64 = waits.sum();
     assert!(u128::from(waits) <= 2 * looks, "{waits} waits where {looks} looks were due");

@@ -187,7 +187,7 @@ fn what_runs_is_compared_with_the_file_saved_and_discarded() {
     daemon.kill();
     daemon.restart();
     assert_eq!(running(&daemon), (7, 0, 0));
-    assert!(daemon.log().contains("run-time changes are in force"));
+    daemon.wait_for_log("run-time changes are in force");
     words(&daemon.command(&["apply", file.to_str().unwrap()]));
     daemon.kill();
     daemon.restart();
@@ -214,7 +214,7 @@ fn what_runs_is_compared_with_the_file_saved_and_discarded() {
     daemon.restart();
     let port = &daemon.show_json()["ports"][2];
     assert_eq!((&port["mtu"], port["groups"].as_array().unwrap().len()), (&Value::from(1410), 2));
-    assert!(daemon.log().contains("the file alone is in force"));
+    daemon.wait_for_log("the file alone is in force");
     assert!(daemon.directory().join("state/changes.aside").exists());
 }
 
@@ -295,6 +295,7 @@ fn a_full_disk_and_a_read_only_one_keep_nobody_from_changing_anything() {
     let warned = words(&daemon.command(&["port", "set", "p", "--no-qos"]));
     assert!(warned.contains("warning: a restart would forget this"), "{warned}");
     greet(&mut guests, 1);
+    daemon.wait_for_log("a restart would forget them");
     assert_eq!(daemon.log().matches("a restart would forget them").count(), 1, "said once");
 
     // As soon as there is room it is kept, without a further change.

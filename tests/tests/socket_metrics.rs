@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss, reason = "a test")]
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use serde_json::Value;
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::lab::network;
+use viaduct_tests::namespace::Namespace;
 use viaduct_tests::stopped::Stopped;
+use viaduct_tests::tun::within;
 
 /// Reads a scrape with both of Debian's parsers (python3-prometheus-client) and prints samples as JSON.
 const PARSER: &str = "import json, sys\n\
@@ -50,16 +52,23 @@ fn linted(text: &str) -> String {
     if output.status.success() { said } else { format!("{}: {said}", output.status) }
 }
 
-/// A daemon that listens on a TCP port of this machine that was free just now.
-fn start() -> (Daemon, u16) {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let listen = format!("api_listen = \"127.0.0.1:{free}\"");
-    (Daemon::start_with(&listen, &network("lab", &["a", "b"], "")), free)
+/// Where the daemon listens: in a namespace of its own, in which nobody else has the port.
+const LISTEN: (&str, u16) = ("127.0.0.1", 9477);
+
+/// A daemon that listens there.
+fn start() -> (Daemon, Namespace) {
+    let place = Namespace::new("metrics");
+    let listen = format!("api_listen = \"{}:{}\"", LISTEN.0, LISTEN.1);
+    (Daemon::start_in_with(&place, &listen, &network("lab", &["a", "b"], "")), place)
+}
+
+fn connect(place: &Namespace) -> TcpStream {
+    within(place, || TcpStream::connect(LISTEN).unwrap())
 }
 
 /// Asks by TCP; gives the status, the head and the body.
-fn ask(port: u16, method: &str, path: &str, headers: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+fn ask(place: &Namespace, method: &str, path: &str, headers: &str) -> (u16, String, String) {
+    let mut stream = connect(place);
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     write!(stream, "{method} {path} HTTP/1.1\r\n{headers}\r\n").unwrap();
     let mut answer = String::new();
@@ -68,13 +77,13 @@ fn ask(port: u16, method: &str, path: &str, headers: &str) -> (u16, String, Stri
     (head[9..12].parse().unwrap(), head.to_owned(), body.to_owned())
 }
 
-fn host(port: u16) -> String {
-    format!("Host: 127.0.0.1:{port}\r\n")
+fn host() -> String {
+    format!("Host: {}:{}\r\n", LISTEN.0, LISTEN.1)
 }
 
 #[test]
 fn a_scrape_is_what_parsers_read_and_what_show_says() {
-    let (daemon, port) = start();
+    let (daemon, place) = start();
     let [mut a, mut b] = ["a", "b"].map(|name| Nic::connect(&daemon.socket(name), &NicOptions::default()));
     let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1], &[0x88, 0xb5], &[0; 46]].concat();
     (0..5).for_each(|_| a.send(&frame));
@@ -85,7 +94,7 @@ fn a_scrape_is_what_parsers_read_and_what_show_says() {
     viaduct_tests::deadline::wait_until("the drop to be counted", Duration::from_secs(5), || {
         daemon.show().port("a").dropped("bad-source") == 1
     });
-    let (status, head, text) = ask(port, "GET", "/metrics", &host(port));
+    let (status, head, text) = ask(&place, "GET", "/metrics", &host());
     assert_eq!(status, 200, "{text}");
     assert!(head.contains("text/plain; version=0.0.4"), "{head}");
     assert_eq!(linted(&text), "");
@@ -133,9 +142,8 @@ fn a_scrape_is_what_parsers_read_and_what_show_says() {
     assert!(
         value("process_resident_memory_bytes", serde_json::json!({})) >= usage.anonymous_kib as f64 * 512.0
     );
-    let accept =
-        format!("{}Accept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1\r\n", host(port));
-    let (status, head, open) = ask(port, "GET", "/metrics", &accept);
+    let accept = format!("{}Accept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1\r\n", host());
+    let (status, head, open) = ask(&place, "GET", "/metrics", &accept);
     assert!(status == 200 && head.contains("application/openmetrics-text"), "{head}");
     let opened = parse("open", &open);
     assert_eq!(samples.len() + 1, opened.len(), "the first scrape's own answer is counted in the second");
@@ -143,9 +151,9 @@ fn a_scrape_is_what_parsers_read_and_what_show_says() {
 
 #[test]
 fn tcp_only_tells_and_only_whoever_names_this_machine() {
-    let (daemon, port) = start();
-    assert_eq!(ask(port, "GET", "/v1/ports", &host(port)).0, 200);
-    assert_eq!(ask(port, "HEAD", "/v1/ports", "Host: localhost\r\n").0, 200);
+    let (daemon, place) = start();
+    assert_eq!(ask(&place, "GET", "/v1/ports", &host()).0, 200);
+    assert_eq!(ask(&place, "HEAD", "/v1/ports", "Host: localhost\r\n").0, 200);
     for (method, path) in [
         ("PUT", "/v1/config"),
         ("PATCH", "/v1/ports/a"),
@@ -155,31 +163,31 @@ fn tcp_only_tells_and_only_whoever_names_this_machine() {
         ("POST", "/v1/trace"),
         ("OPTIONS", "/v1/config"),
     ] {
-        let (status, _, body) = ask(port, method, path, &format!("{}Content-Length: 0\r\n", host(port)));
+        let (status, _, body) = ask(&place, method, path, &format!("{}Content-Length: 0\r\n", host()));
         assert_eq!(status, 405, "{method} {path} {body}");
         assert!(body.contains("Unix socket"), "{body}");
     }
     for strange in [
         "Host: evil.example\r\n".to_owned(),
-        format!("Host: evil.example:{port}\r\n"),
+        format!("Host: evil.example:{}\r\n", LISTEN.1),
         "Host: \r\n".to_owned(),
     ] {
-        let (status, _, body) = ask(port, "GET", "/v1/status", &strange);
+        let (status, _, body) = ask(&place, "GET", "/v1/status", &strange);
         assert!(matches!(status, 400 | 421), "{strange} {status} {body}");
     }
     // Clients that say nothing have places of their own: the Unix socket does not notice.
-    let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let silent: Vec<_> = (0..20).map(|_| connect(&place)).collect();
     assert_eq!(daemon.show().generation, 1);
     drop(silent);
-    assert_eq!(ask(port, "GET", "/v1/health", &host(port)).0, 200);
-    assert!(daemon.log().contains("TCP has no authorisation"), "{}", daemon.log());
+    assert_eq!(ask(&place, "GET", "/v1/health", &host()).0, 200);
+    daemon.wait_for_log("TCP has no authorisation");
 }
 
 #[test]
 fn health_names_a_worker_that_does_not_turn_and_a_control_thread_that_does_not_answer() {
-    let (daemon, port) = start();
+    let (daemon, place) = start();
     let health = || {
-        let (status, _, body) = ask(port, "GET", "/v1/health", &host(port));
+        let (status, _, body) = ask(&place, "GET", "/v1/health", &host());
         (status, serde_json::from_str::<Value>(&body).unwrap())
     };
     assert_eq!(health(), (200, serde_json::json!({ "generation": 1, "workers": 1 })));

@@ -211,6 +211,7 @@ fn a_flooded_super_frame_reaches_each_receiver_in_the_form_that_it_takes() {
     a.send_with(sent.header, &sent.bytes);
     let whole = b.expect_frame("the super-frame");
     assert!(whole.bytes == sent.bytes);
+    a.drain();
     let segments = c.collect(Duration::from_millis(200));
     check_segments(&sent, &segments, &payload(20_000), 1448);
     assert!(b.take().is_none(), "one copy each");

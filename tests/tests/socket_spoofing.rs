@@ -162,7 +162,9 @@ impl Stage {
             port.drops.into_iter().map(|drops| (drops.reason, drops.frames)).collect()
         };
         let (before, received) = (drops(self), self.daemon.show().port(from).received.frames);
-        self.cards.get_mut(from).unwrap().send(frame);
+        let card = self.cards.get_mut(from).unwrap();
+        card.send(frame);
+        card.drain();
         wait_until("the frame to be decided about", Duration::from_secs(5), || {
             self.daemon.show().port(from).received.frames > received
         });

@@ -79,6 +79,7 @@ fn what_is_traced_is_what_happens_to_the_same_frame() {
         let at = ports.iter().position(|name| *name == port).unwrap();
         let received = daemon.show().port(port).received.frames;
         cards[at].send(&frame);
+        cards[at].drain();
         wait_until("the frame to be decided about", Duration::from_secs(5), || {
             daemon.show().port(port).received.frames > received
         });

@@ -127,16 +127,20 @@ fn assert_rates(daemon: &Daemon, rate: f64) {
     wait_until("both ports to have sent more than a burst", Duration::from_secs(30), || {
         look().0.iter().all(|frames| *frames > 8000)
     });
-    let (before, earliest, begun) = look();
-    std::thread::sleep(Duration::from_millis(1200));
-    let (after, ended, latest) = look();
-    for (before, after) in before.into_iter().zip(after) {
-        let frames = (after - before) as f64;
+    // Fewer come while testpmd or the switch is not run, and never more: in one of some windows all come.
+    let mut seen = Vec::new();
+    let come_all = (0..4).any(|_| {
+        let (before, earliest, begun) = look();
+        std::thread::sleep(Duration::from_millis(600));
+        let (after, ended, latest) = look();
+        let frames = [0, 1].map(|port| (after[port] - before[port]) as f64);
         let [least, most] = [ended - begun, latest - earliest].map(|time| rate * time.as_secs_f64());
+        seen.push(format!("{frames:?} frames of {least:.0} to {most:.0}"));
         // Either look may be in the middle of a burst.
-        let is_exact = (least * 0.98 - 64.0..=most * 1.01 + 64.0).contains(&frames);
-        assert!(is_exact, "{frames} frames, and not {least:.0} to {most:.0}");
-    }
+        assert!(frames.iter().all(|frames| *frames <= most * 1.01 + 64.0), "{seen:#?}");
+        frames.iter().all(|frames| *frames >= least * 0.98 - 64.0)
+    });
+    assert!(come_all, "{seen:#?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
-use viaduct_tests::guest::iperf;
+use viaduct_tests::guest::iperf_above;
 use viaduct_tests::machine::Machine;
 use viaduct_tests::namespace::{Namespace, cable};
 
@@ -35,7 +35,7 @@ fn a_container_talks_to_a_guest_by_a_veth_pair() {
     vm1.ping("10.0.1.21", 1472);
     vm1.serve_iperf();
     for options in ["", "-R", "-u -b 20M"] {
-        let rate = iperf("10.0.1.1", 1, options, |command| web.run(command));
+        let rate = iperf_above(WORKING_BITS_PER_SECOND, "10.0.1.1", 1, options, |command| web.run(command));
         assert!(rate > WORKING_BITS_PER_SECOND, "iperf3 {options} came to {rate} bit/s only");
     }
     assert_eq!(vm1.checksum_errors() + web.checksum_errors(), 0, "packets with wrong checksums arrived");
@@ -54,7 +54,7 @@ fn a_namespace_that_goes_is_let_go_of_and_its_successor_is_taken() {
     assert_eq!(daemon.show().port("pod").state, "waiting");
     cable((&pod, "veth0"), (&peer, "eth0"));
     daemon.wait_for_state("pod", "attached");
-    let before = daemon.settled_usage().descriptors;
+    let before = daemon.settled_usage();
     pod.remove();
     daemon.wait_for_state("pod", "waiting");
     let detail = daemon.show().port("pod").detail.clone().unwrap();
@@ -64,7 +64,7 @@ fn a_namespace_that_goes_is_let_go_of_and_its_successor_is_taken() {
     pod.make();
     cable((&pod, "veth0"), (&peer, "eth0"));
     daemon.wait_for_state("pod", "attached");
-    assert_eq!(daemon.settled_usage().descriptors, before, "descriptors leak");
+    daemon.usage_given_back(before);
 }
 
 /// The switch makes the container's interface, in the container.

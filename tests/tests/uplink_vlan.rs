@@ -51,22 +51,34 @@ fn hosts() -> [Host; 2] {
     })
 }
 
-/// What is seen on the wire while `work` runs, as tshark takes it apart: source, service tag, tag.
-fn on_the_wire(namespace: &Namespace, work: impl FnOnce()) -> BTreeSet<(String, String, String)> {
+/// What is seen on the wire while `work` runs, as tshark takes it apart, once frames of all these stations are: source, service tag, tag.
+fn on_the_wire(
+    namespace: &Namespace,
+    macs: &[[String; 2]; 2],
+    work: impl FnOnce(),
+) -> BTreeSet<(String, String, String)> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("wire.pcap");
     let mut tcpdump = namespace.command("tcpdump");
-    tcpdump.args(["-i", "eth1", "-U", "-s", "64", "-w"]).arg(&file);
+    tcpdump.args(["-i", "eth1", "-U", "--immediate-mode", "-s", "64", "-w"]).arg(&file);
     let capture = Process::spawn("tcpdump", &tcpdump, folder.path());
     wait_until("tcpdump to write its file's head", LIMIT, || {
         fs::metadata(&file).is_ok_and(|file| file.len() >= 24)
     });
-    std::thread::sleep(Duration::from_millis(300));
     work();
-    std::thread::sleep(Duration::from_millis(500));
+    let seen = |wire: &BTreeSet<(String, String, String)>, mac: &String| wire.iter().any(|row| row.0 == *mac);
+    wait_until("tshark to see all stations", LIMIT, || {
+        let wire = read(&file);
+        macs.as_flattened().iter().all(|mac| seen(&wire, mac))
+    });
     drop(capture);
+    read(&file)
+}
+
+/// The capture so far.
+fn read(file: &Path) -> BTreeSet<(String, String, String)> {
     let mut tshark = Command::new("tshark");
-    tshark.arg("-r").arg(&file).args([
+    tshark.arg("-r").arg(file).args([
         "-T",
         "fields",
         "-e",
@@ -78,7 +90,9 @@ fn on_the_wire(namespace: &Namespace, work: impl FnOnce()) -> BTreeSet<(String, 
     ]);
     let output = tshark.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr));
+    // While a frame is being written, tshark says that the file is cut.
+    let problem = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() || problem.contains("cut short"), "tshark: {problem}");
     let field = |line: &str, number| line.split('\t').nth(number).unwrap_or("").to_owned();
     text.lines().map(|line| (field(line, 0), field(line, 1), field(line, 2))).collect()
 }
@@ -112,7 +126,7 @@ fn tenants_on_two_hosts_reach_their_own_and_never_see_a_frame_of_the_other() {
                 &example(place).replace("interface = \"eth1\"\n", &format!("interface = \"eth1\"\n{line}")),
             );
         }
-        let wire = on_the_wire(&east.namespace, || {
+        let wire = on_the_wire(&east.namespace, &macs, || {
             for tenant in 0..2 {
                 // Broadcasts first: nobody knows anybody.
                 east.guests[tenant].run("ip neigh flush all");

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, SOA};
@@ -237,14 +237,21 @@ fn strangers_answers_and_other_ports_get_nothing() {
 
 #[test]
 fn a_question_that_comes_again_is_asked_once() {
-    let server = name_server(|question| {
-        std::thread::sleep(Duration::from_millis(200));
+    // It answers when all have asked.
+    let (all_asked, wait) = channel::<()>();
+    let server = name_server(move |question| {
+        let _ = wait.recv_timeout(PATIENCE);
         vec![addressed(question, [192, 0, 2, 1])]
     });
     let bench = Bench::new(&[server]);
     for _ in 0..5 {
         bench.ask(1, 7, "slow.example.net.");
     }
+    let deadline = Instant::now() + PATIENCE;
+    while bench.count(Event::DnsRepeated) < 4 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    all_asked.send(()).unwrap();
     assert_eq!(bench.answer().id, 7);
     assert_eq!((bench.count(Event::DnsForwarded), bench.count(Event::DnsRepeated)), (1, 4));
 }

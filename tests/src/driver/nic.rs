@@ -16,6 +16,8 @@ use super::session::{self, Session};
 
 /// The virtio device's DRIVER_OK with all that comes before it (virtio 1.2, 2.1).
 const STATUS_RUNNING: u64 = 0xf;
+/// How long a frame that has to come may take.
+const FRAME_LIMIT: Duration = Duration::from_secs(5);
 /// Spare memory of a guest, for what a test puts beside rings and buffers.
 const SPARE_BYTES: u64 = 64 * 1024;
 
@@ -307,7 +309,19 @@ impl Nic {
 
     /// The next frame; panics with `what` when none comes in time.
     pub fn expect_frame(&mut self, what: &str) -> Received {
-        self.receive_within(Duration::from_secs(5)).unwrap_or_else(|| panic!("no frame came: {what}"))
+        self.receive_within(FRAME_LIMIT).unwrap_or_else(|| panic!("no frame came: {what}"))
+    }
+
+    /// Waits until the switch has done with all that was sent: whoever gets it at once has it then, and it is counted.
+    pub fn drain(&mut self) {
+        self.transmit.iter_mut().for_each(TransmitQueue::drain);
+    }
+
+    /// So many frames, as long as that takes, and all others until none has come for `quiet`.
+    pub fn collect_at_least(&mut self, count: usize, quiet: Duration) -> Vec<Received> {
+        let mut came: Vec<_> = (0..count).map_while(|_| self.receive_within(FRAME_LIMIT)).collect();
+        came.extend(self.collect(quiet));
+        came
     }
 
     /// All frames until none has come for `quiet`.

@@ -297,8 +297,7 @@ fn ports(browser: &mut Browser) {
         "all about the port",
         "document.querySelector('dialog[open]').innerText.includes('52:54:00:00:00:09')",
     );
-    browser.press("Escape");
-    browser.until("the end of it", "document.querySelector('dialog[open]') === null");
+    close(browser);
 }
 
 /// What runs of a table, as the daemon tells it.
@@ -307,6 +306,12 @@ fn table(daemon: &Daemon, name: &str) -> String {
 }
 
 const DIALOG: &str = "document.querySelector('dialog[open]')";
+
+/// Closes the dialog by its key.
+fn close(browser: &mut Browser) {
+    browser.press("Escape");
+    browser.until("the end of the dialog", &format!("{DIALOG} === null"));
+}
 
 /// A limit is changed: looked at before, and then as it was looked at.
 fn limits(browser: &mut Browser, daemon: &Daemon) {
@@ -341,7 +346,7 @@ fn limits(browser: &mut Browser, daemon: &Daemon) {
         "the difference to what runs now",
         &format!("/~ qos gold.*40mbit.*80mbit/.test({DIALOG}.querySelector('.changes')?.textContent)"),
     );
-    browser.press("Escape");
+    close(browser);
 }
 
 /// Of two who change something at the same time, one is told.
@@ -375,7 +380,7 @@ fn groups(browser: &mut Browser, daemon: &Daemon) {
     browser.click("dialog[open] .apply");
     browser.until("that it is done", &format!("{DIALOG}.innerText.includes('Done: configuration 4 runs.')"));
     assert_eq!(table(daemon, "group.database"), wanted);
-    browser.press("Escape");
+    close(browser);
     browser.until(
         "the rule in words",
         "document.querySelector('#panel-groups').innerText.includes('3300-3400')",
@@ -392,7 +397,7 @@ fn groups(browser: &mut Browser, daemon: &Daemon) {
     browser.click("dialog[open] .apply");
     browser.until("that it is done", &format!("{DIALOG}.innerText.includes('Done: configuration 5 runs.')"));
     assert_eq!(table(daemon, "address_group.partners"), "addresses = [\"192.0.2.0/24\"]\n");
-    browser.press("Escape");
+    close(browser);
 }
 
 /// A port's limit and groups are changed from the map; what happened is told.
@@ -418,7 +423,7 @@ fn port(browser: &mut Browser, daemon: &Daemon) {
     let ports = daemon.show_json()["ports"].clone();
     let db = ports.as_array().unwrap().iter().find(|port| port["name"] == "db").unwrap();
     assert_eq!(db["groups"], json!(["clients", "database"]));
-    browser.press("Escape");
+    close(browser);
     browser.click("#tab-events");
     browser.until(
         "what happened",

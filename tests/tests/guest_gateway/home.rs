@@ -6,7 +6,7 @@ use std::time::Duration;
 use viaduct_tests::clients::Client;
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::{wait_for, wait_until};
-use viaduct_tests::guest::{Shell, iperf};
+use viaduct_tests::guest::{Shell, iperf_above};
 use viaduct_tests::machine::{Guest, Machine};
 use viaduct_tests::namespace::Namespace;
 use viaduct_tests::process::Process;
@@ -178,7 +178,7 @@ fn guests_reach_the_outside(home: &mut Home) {
     assert_eq!(page(&mut home.vm1, FAR), format!("{} sees {OWN}\n", home.far.name()), "by its name");
     assert_eq!(page(&mut home.web1, OUTSIDE), format!("{outside} sees {FLOATING}\n"), "by its own address");
     for options in ["", "-R", "-u -b 10M", "-u -b 10M -R"] {
-        let rate = home.vm1.iperf(OUTSIDE, 1, options);
+        let rate = home.vm1.iperf_above(WORKING_BITS_PER_SECOND, OUTSIDE, 1, options);
         assert!(rate > WORKING_BITS_PER_SECOND, "iperf3 {options} came to {rate} bit/s only");
     }
 }
@@ -188,7 +188,7 @@ fn paths_are_found(home: &mut Home) {
     let hops: Vec<&str> = told.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert_eq!(hops, ["10.0.0.1", OUTSIDE, FAR], "{told}");
     // Packets of 1500 bytes are too long for the way behind the outside; its router says so to the uplink's address.
-    let rate = home.vm1.iperf(FAR, 1, "");
+    let rate = home.vm1.iperf_above(WORKING_BITS_PER_SECOND, FAR, 1, "");
     assert!(rate > WORKING_BITS_PER_SECOND, "over the narrow way came {rate} bit/s only");
     let known = home.vm1.run(&format!("ip route get {FAR}"));
     assert!(known.contains("mtu 1400"), "{known}");
@@ -206,7 +206,7 @@ fn the_outside_reaches_the_server(home: &mut Home) {
     assert_eq!(get(OWN), "", "what is not published is closed");
     outside.run(&format!("busybox ping -q -c 3 -i 0.2 -W 5 {FLOATING}"));
     for (address, options) in [(FLOATING, ""), (OWN, "-p 5353 -R"), (OWN, "-p 5353 -u -b 10M")] {
-        let rate = iperf(address, 1, options, |command| outside.run(command));
+        let rate = iperf_above(WORKING_BITS_PER_SECOND, address, 1, options, |command| outside.run(command));
         assert!(rate > WORKING_BITS_PER_SECOND, "iperf3 {options} to {address} came to {rate} bit/s only");
     }
 }
@@ -223,7 +223,8 @@ fn guests_reach_the_server_by_its_outside_addresses(home: &mut Home) {
         format!("web1 sees {}\n", address(&mut home.vm1))
     );
     for options in ["-p 5353", "-p 5353 -u -b 10M"] {
-        let rate = iperf(OWN, 1, options, |command| home.vm4.namespace.run(command));
+        let rate =
+            iperf_above(WORKING_BITS_PER_SECOND, OWN, 1, options, |command| home.vm4.namespace.run(command));
         assert!(
             rate > WORKING_BITS_PER_SECOND,
             "iperf3 {options} to a published port came to {rate} bit/s only"

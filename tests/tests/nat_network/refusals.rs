@@ -169,6 +169,9 @@ fn stations_are_told_of_lengths_and_exhaustion_and_not_of_forged_errors() {
     assert_right(&town.outside, &town, "lengths", &published);
     assert_right(&vm1.namespace, &town, "forged", OUT_THERE);
     assert_right(&vm2.namespace, &town, "exhaustion", OUT_THERE);
+    wait_until("the one more to be counted", LIMIT, || {
+        daemon.show().port("vm2").dropped("nat-exhausted") >= 1
+    });
     assert_eq!(daemon.show().port("vm2").dropped("nat-exhausted"), 1);
     assert_eq!(daemon.show().port("vm1").dropped("nat-exhausted"), 0, "another station's ports are its own");
     assert_eq!(town.outside.wrong_packets(), []);

@@ -179,26 +179,41 @@ fn a_slow_name_server_delays_nobody(works: &Works) {
                 Process::spawn(&format!("ping-{}", station.name), &ping, works.town.folder.path())
             })
             .collect();
-    let questions: String = (0..40)
-        .map(|number| format!("dig +time=6 +tries=1 @10.0.0.1 host{number}.example.com >/dev/null & "))
-        .collect();
-    let asked = std::time::Instant::now();
-    let mut all = works.vm1.namespace.command("sh");
-    all.args(["-c", &format!("{questions} wait")]);
-    let mut all = Process::spawn("questions", &all, works.town.folder.path());
-    wait_until("the slow server to be asked", LIMIT, || slow.output().contains("asked"));
-    for _ in 0..5 {
-        let told = works.vm1.namespace.run("dig +time=1 +tries=1 +short @10.0.0.1 web1.home.lan");
-        assert_eq!(told, "10.0.0.10\n", "a name of the network's own, meanwhile");
-    }
-    assert!(asked.elapsed() < ANSWER_AFTER, "all of that was before any answer came");
+    // A busy machine takes some time to run so many programs.
+    let mut took = Vec::new();
+    let is_meanwhile = (0..3).any(|round| {
+        took.push(own_names_meanwhile(works, &slow, round));
+        took.last() < Some(&ANSWER_AFTER)
+    });
+    assert!(is_meanwhile, "all of that was to be before any answer came: {took:?}");
     for ping in &mut pings {
         ping.wait(LIMIT);
         let output = ping.output();
         assert_eq!(Pings::read(&output).lost(), 0, "{output}");
         assert!(longest_ms(&output) < ROUND_TRIP_MAX_MS, "a packet waited for the name server: {output}");
     }
+}
+
+/// Has forty names asked for that the name server out there knows, and names of the network's own while it takes its time; how long the
+/// latter took from when those were begun.
+fn own_names_meanwhile(works: &Works, slow: &Process, round: u32) -> Duration {
+    let questions: String = (0..40)
+        .map(|number| {
+            format!("dig +time=6 +tries=1 @10.0.0.1 host{number}.of{round}.example.com >/dev/null & ")
+        })
+        .collect();
+    let (asked, before) = (std::time::Instant::now(), slow.output().matches("asked").count());
+    let mut all = works.vm1.namespace.command("sh");
+    all.args(["-c", &format!("{questions} wait")]);
+    let mut all = Process::spawn(&format!("questions-{round}"), &all, works.town.folder.path());
+    wait_until("the slow server to be asked", LIMIT, || slow.output().matches("asked").count() > before);
+    for _ in 0..5 {
+        let told = works.vm1.namespace.run("dig +time=1 +tries=1 +short @10.0.0.1 web1.home.lan");
+        assert_eq!(told, "10.0.0.10\n", "a name of the network's own, meanwhile");
+    }
+    let took = asked.elapsed();
     all.wait(LIMIT);
+    took
 }
 
 fn pools_of_several_ranges_are_paired_and_used_alike(works: &Works) {

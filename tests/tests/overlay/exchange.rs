@@ -1,7 +1,7 @@
 //! Stations that exchange bytes whose every one is checked: a stream of TCP, and datagrams of many sizes that come back.
 
 use viaduct_tests::deadline::wait_until;
-use viaduct_tests::guest::iperf;
+use viaduct_tests::guest::iperf_above;
 use viaduct_tests::namespace::Namespace;
 use viaduct_tests::process::Process;
 
@@ -88,7 +88,7 @@ pub(super) fn measure(underlay: &Underlay, from: &Namespace, (to, address): (&Na
     let _server = Process::spawn(&format!("iperf3-{}", to.name()), &command, underlay.folder.path());
     wait_until("iperf3 to listen", LIMIT, || to.succeeds("ss -Hltn 'sport = :5201' | grep -q ."));
     for options in ["-b 20M", "-b 20M -R", "-u -b 10M -l 1200"] {
-        let rate = iperf(address, 1, options, |line| from.run(line));
+        let rate = iperf_above(5e6, address, 1, options, |line| from.run(line));
         assert!(rate > 5e6, "iperf3 {options} to {address}: {rate} bit/s");
     }
 }

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 use viaduct_tests::control_plane::ask;
 use viaduct_tests::daemon::Daemon;
+use viaduct_tests::deadline::wait_until;
 use viaduct_tests::town::with_stations;
 
 use super::exchange::reach;
 use super::scenario::{Mode, NUMBERS, Node, apply, forget, talk};
-use super::underlay::{Underlay, address, mac};
+use super::underlay::{LIMIT, Underlay, address, mac};
 use super::wire::Wire;
 
 const PATH: &str = "/v1/networks/tenant105/stations";
@@ -54,7 +55,8 @@ pub(super) fn stations_are_fed_and_move(underlay: &Underlay, nodes: &[Node]) {
     let (status, generation, told) = feed(&nodes[0].daemon, "POST", &[station(2, 3)], Some(1));
     assert_eq!((status, generation, &told["changed"]), (200, 2, &json!(1)), "{told}");
     reach(&nodes[0].station.namespace, &address(2));
-    assert!(wire.count(&format!("icmp && vxlan && ip.src == 192.168.99.3 && ip.src == {}", address(2))) > 0);
+    let answers = format!("icmp && vxlan && ip.src == 192.168.99.3 && ip.src == {}", address(2));
+    wait_until("the answer on the wire", LIMIT, || wire.count(&answers) > 0);
     let of_overlay = "vxlan.vni == 105";
     assert!(wire.count(of_overlay) > 100);
     assert_eq!(wire.count(&format!("{of_overlay} && (arp || eth.dst.ig == 1)")), 0, "nobody is asked for");

@@ -1,9 +1,10 @@
 //! An underlay that takes packets of 9000 bytes: stations have an MTU of 8950, and nothing is cut.
 
+use viaduct_tests::deadline::wait_until;
 use viaduct_tests::namespace::Namespace;
 
 use super::exchange::{exchange, reach, serve};
-use super::underlay::{Underlay, dual_station, start, uplink};
+use super::underlay::{LIMIT, Underlay, dual_station, start, uplink};
 use super::wire::Wire;
 
 /// The wire takes packets of this many bytes, and so do all interfaces on it.
@@ -40,8 +41,12 @@ fn large_packets_pass_whole_where_the_underlay_takes_them() {
     first.run("busybox ping -q -c 3 -i 0.2 -W 2 -s 8900 10.101.0.2");
     first.run("busybox ping -q -c 3 -i 0.2 -W 2 -s 8900 fd10::2");
     // Outer and inner headers say that nobody may cut the packet, which came as one.
-    assert!(wire.count("vxlan && icmp.type == 0 && frame.len == 8992 && ip.flags.df == 1") >= 3);
-    assert!(wire.count("vxlan && icmpv6.type == 129 && frame.len == 9012") >= 3);
+    for whole in [
+        "vxlan && icmp.type == 0 && frame.len == 8992 && ip.flags.df == 1",
+        "vxlan && icmpv6.type == 129 && frame.len == 9012",
+    ] {
+        wait_until(whole, LIMIT, || wire.count(whole) >= 3);
+    }
     let _server = serve(&underlay, second);
     for address in ["10.101.0.2", "fd10::2"] {
         exchange(first, address, 4 << 20);

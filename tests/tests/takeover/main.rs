@@ -7,7 +7,8 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use viaduct_tests::daemon::{Daemon, is_release};
+use viaduct_tests::daemon::{Daemon, Usage, is_release};
+use viaduct_tests::deadline::wait_until;
 use viaduct_tests::driver::features::{EVENT_IDX, MODERN, RING_PACKED};
 use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
@@ -23,6 +24,8 @@ mod tables;
 
 /// Takeovers in a row.
 const TAKEOVERS: usize = 50;
+/// After each so many of them nobody takes over for as long again.
+const QUIET_AFTER: usize = 5;
 /// A frame each so many microseconds: 20,000 in a second.
 const PACE_US: u128 = 50;
 /// Frames under way at most, fewer than the receiver's buffers: so none may be lost for want of them.
@@ -102,27 +105,35 @@ fn fifty_takeovers_in_a_row_lose_no_frame_and_leave_nothing_behind() {
     let first = daemon.settled_usage();
     c.collect(Duration::from_millis(50));
     let done = AtomicBool::new(false);
-    let (frames, pauses, spans) = std::thread::scope(|scope| {
+    let (frames, pauses, spans, quiet) = std::thread::scope(|scope| {
         let upgrader = scope.spawn(|| {
-            let spans: Vec<_> = (0..TAKEOVERS)
-                .map(|_| {
-                    let begun = Instant::now();
-                    daemon.take_over();
-                    assert_eq!(daemon.show().port("a").state, "running");
-                    (begun, Instant::now())
-                })
-                .collect();
+            let (mut spans, mut quiet) = (Vec::new(), Vec::new());
+            for number in 0..TAKEOVERS {
+                let begun = Instant::now();
+                daemon.take_over();
+                assert_eq!(daemon.show().port("a").state, "running");
+                spans.push((begun, Instant::now()));
+                if number % QUIET_AFTER == 0 {
+                    let (begun, time) = (Instant::now(), begun.elapsed());
+                    std::thread::sleep(time);
+                    quiet.push((begun, Instant::now()));
+                }
+            }
             done.store(true, Ordering::Relaxed);
-            spans
+            (spans, quiet)
         });
         let (frames, pauses) = carry(&mut a, &mut b, &done);
-        (frames, pauses, upgrader.join().unwrap())
+        let (spans, quiet) = upgrader.join().unwrap();
+        (frames, pauses, spans, quiet)
     });
+    // What the machine itself makes of pauses at the time.
+    let quiet = longest(&quiet, &pauses);
+    let machines_own = quiet[quiet.len() / 2] - PAUSE_MIN;
     let longest = longest(&spans, &pauses);
     let took: Duration = spans.iter().map(|(begin, end)| end.duration_since(*begin)).sum();
     println!(
         "{frames} frames over {TAKEOVERS} takeovers of {:?} each, none lost; the longest pause within one: {:?} at least, {:?} median, \
-         {:?} at most",
+         {:?} at most; {machines_own:?} where nobody took over",
         took / u32::try_from(TAKEOVERS).unwrap(),
         longest[0],
         longest[TAKEOVERS / 2],
@@ -130,7 +141,7 @@ fn fifty_takeovers_in_a_row_lose_no_frame_and_leave_nothing_behind() {
     );
     // Builds for tests take several times as long.
     let median_max = Duration::from_millis(if is_release() { 10 } else { 50 });
-    assert!(longest[TAKEOVERS / 2] < median_max, "{longest:?}");
+    assert!(longest[TAKEOVERS / 2] < median_max + machines_own, "{longest:?}, {quiet:?}");
     // Where stations are is known from the beginning: nothing was flooded.
     let strayed = c.collect(Duration::from_millis(50));
     assert_eq!(strayed.iter().filter(|received| number_of(&received.bytes).is_some()).count(), 0);
@@ -147,11 +158,10 @@ fn fifty_takeovers_in_a_row_lose_no_frame_and_leave_nothing_behind() {
     drop(c);
     daemon.wait_for_state("c", "listening");
     c = Nic::connect(&daemon.socket("c"), &options(0));
-    let last = daemon.settled_usage();
+    // Threads that wait for answers go a second after the last one.
+    wait_until("helpers to be gone", LIMIT, || daemon.usage().threads <= first.threads + 1);
+    let last = daemon.usage_given_back(Usage { descriptors: first.descriptors + 2, ..first });
     drop(c);
-    assert!(last.descriptors <= first.descriptors + 2, "{first:?}, then {last:?}");
-    assert!(last.mappings <= first.mappings, "{first:?}, then {last:?}");
-    assert!(last.threads <= first.threads + 1, "{first:?}, then {last:?}");
     assert!(last.anonymous_kib < first.anonymous_kib + 8 * 1024, "{first:?}, then {last:?}");
     assert!(daemon.terminate().success());
     let left: Vec<_> = fs::read_dir(daemon.directory().join("run"))
@@ -283,8 +293,8 @@ network = "office"
     println!("{seen:?} datagrams by the TAP device and by the uplink, over 10 takeovers, none lost");
     assert_eq!(index(&daemon), before, "the interfaces are the same ones");
     assert!(inside.ip("address show dev tap0").contains("10.9.0.1"));
-    assert!(daemon.log().contains("the TAP device was taken over"), "{}", daemon.log_tail());
-    assert!(daemon.log().contains("its packet sockets were taken over"), "{}", daemon.log_tail());
+    daemon.wait_for_log("the TAP device was taken over");
+    daemon.wait_for_log("its packet sockets were taken over");
     assert!(!daemon.log().contains("is opened anew"), "{}", daemon.log_tail());
 }
 

@@ -2,7 +2,7 @@
 //! drops and counts, and no flow is overtaken by itself.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use viaduct_tests::deadline::{wait_for, wait_until};
 use viaduct_tests::process::Process;
@@ -74,12 +74,14 @@ fn trees_change_and_go_under_load_without_a_loss_but_what_their_queues_drop() {
     let mut receiver = start(2, "receiver", RECEIVER);
     wait_until("the receiver to listen", LIMIT, || receiver.output().contains("ready"));
     let mut sender = start(0, "sender", SENDER);
-    let mut changes = 0;
+    let (mut changes, mut next) = (0, Instant::now());
     for tree in TREES.iter().skip(1).chain(&TREES).cycle() {
         if sender.ended().is_some() {
             break;
         }
-        std::thread::sleep(Duration::from_millis(150));
+        // One each so often, however long it takes.
+        next += Duration::from_millis(200);
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
         stage.daemon.apply(&config(tree));
         changes += 1;
     }

@@ -42,26 +42,34 @@ impl Stage {
     }
 }
 
-fn assert_near(what: &str, rate: f64, expected: f64) {
-    let is_near = (rate / expected - 1.0).abs() <= TOLERANCE;
-    assert!(is_near, "{what}: {:.3} Mbit/s instead of {:.3}", rate / 1e6, expected / 1e6);
+/// Asserts what arrives of the two with these options: never more, and in one of three times no less. Who is not run for a while sends and
+/// takes less.
+fn assert_rates(stage: &Stage, options: [&str; 2], expected: [f64; 2]) {
+    let mut seen = Vec::new();
+    let has_all = (0..3).any(|_| {
+        let shares = stage.measure(options).into_iter().zip(expected).map(|(rate, expected)| rate / expected);
+        let shares: Vec<f64> = shares.collect();
+        assert!(
+            shares.iter().all(|share| *share <= 1.0 + TOLERANCE),
+            "{options:?}: {shares:.3?} of {expected:?}"
+        );
+        seen.push(shares.clone());
+        shares.iter().all(|share| *share >= 1.0 - TOLERANCE)
+    });
+    assert!(has_all, "{options:?}: {seen:.3?} of {expected:?} bit/s");
 }
 
 #[test]
 fn a_policed_port_gets_its_rate_by_bits_and_by_packets_and_its_neighbour_all() {
     let stage = Stage::new(&config(BITS), &PORTS);
     // 1400 bytes of payload are 1442 on the wire.
-    let [policed, free] = stage.measure(["-l 1400 -b 60M", "-l 1400 -b 20M"]);
-    assert_near("by bits", policed, 20e6 * 1400.0 / 1442.0);
-    assert_near("the neighbour", free, 20e6);
+    assert_rates(&stage, ["-l 1400 -b 60M", "-l 1400 -b 20M"], [20e6 * 1400.0 / 1442.0, 20e6]);
     let (conforming, dropped) = stage.counted();
     assert!(dropped > conforming, "{conforming} conformed, {dropped} were dropped");
     let told = stage.daemon.apply(&config(PACKETS));
     assert!(told.contains("qos held"), "{told}");
     // 12,500 packets a second, of which 5000 may pass.
-    let [policed, free] = stage.measure(["-l 100 -b 10M", "-l 1400 -b 20M"]);
-    assert_near("by packets", policed, 5000.0 * 800.0);
-    assert_near("the neighbour", free, 20e6);
+    assert_rates(&stage, ["-l 100 -b 10M", "-l 1400 -b 20M"], [5000.0 * 800.0, 20e6]);
     assert!(stage.counted().0 > conforming, "the meter goes on counting");
     assert_eq!(stage.daemon.show().port("b").dropped("policed"), 0);
 }

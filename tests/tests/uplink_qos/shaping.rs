@@ -33,6 +33,8 @@ const WINDOW: Duration = Duration::from_secs(2);
 
 /// A twentieth of each share.
 const TOLERANCE: f64 = 0.05;
+/// How often each mix is measured at most.
+const TRIES: usize = 4;
 
 fn config(qos: &str) -> String {
     let ports = [port("a", ""), port("b", ""), port("c", "qos = \"shared\"\n")].concat();
@@ -97,8 +99,8 @@ impl Reading {
     }
 }
 
-/// What each class, and all of them first, gets in Mbit/s, while these send more than there is.
-fn rates(stage: &Stage, busy: &[&str]) -> Vec<(String, f64)> {
+/// What each class, and all of them first, gets in Mbit/s, while these send more than there is; and what c gets by its own count.
+fn rates(stage: &Stage, busy: &[&str]) -> (Vec<(String, f64)>, f64) {
     thread::scope(|scope| {
         for (_, station, port) in CLASSES.iter().filter(|(name, ..)| busy.contains(name)) {
             let options = format!("-p {port} -u -l 1400 -b 130M");
@@ -118,23 +120,44 @@ fn rates(stage: &Stage, busy: &[&str]) -> Vec<(String, f64)> {
         let megabits = |bytes: u64| bytes as f64 * 8e-6 / took.as_secs_f64();
         let rate = |(name, sent): &(String, u64)| (name.clone(), megabits(sent - before.of(name)));
         let rates: Vec<_> = after.sent.iter().map(rate).collect();
-        assert_near("what c itself got", megabits(after.got - before.got), rates[0].1);
-        rates
+        (rates, megabits(after.got - before.got))
     })
 }
 
-fn assert_near(what: &str, rate: f64, expected: f64) {
+/// What is wrong with a rate, if something is.
+fn problem(what: &str, rate: f64, expected: f64) -> Option<String> {
     let is_near = (rate / expected - 1.0).abs() <= TOLERANCE;
-    assert!(is_near, "{what}: {rate:.2} Mbit/s instead of {expected:.2}");
+    (!is_near).then(|| format!("{what}: {rate:.2} Mbit/s instead of {expected:.2}"))
+}
+
+/// What is wrong with the shares, once measured. All of them together are never more than there is.
+fn wrong_shares(stage: &Stage, busy: &[&str], shares: &[f64]) -> Vec<String> {
+    let (rates, got) = rates(stage, busy);
+    assert!(rates[0].1 <= 100.0 * (1.0 + TOLERANCE), "all classes: {:.2} Mbit/s", rates[0].1);
+    let mut wrong = Vec::from_iter(problem("what c itself got", got, rates[0].1));
+    wrong.extend(problem("all classes", rates[0].1, 100.0));
+    for (name, share) in busy.iter().zip(shares) {
+        let (_, rate) = rates.iter().find(|(class, _)| class == name).unwrap();
+        wrong.extend(problem(&format!("{name} of {busy:?}"), *rate, *share));
+    }
+    wrong
+}
+
+/// Asserts that `measure` finds nothing wrong in one of so many times: whoever is not run for a while leaves to others what is his.
+fn assert_right(mut measure: impl FnMut() -> Vec<String>) {
+    let mut wrong = Vec::new();
+    while wrong.len() < TRIES {
+        let found = measure();
+        if found.is_empty() {
+            return;
+        }
+        wrong.push(found);
+    }
+    panic!("{wrong:#?}");
 }
 
 fn assert_shares(stage: &Stage, busy: &[&str], shares: &[f64]) {
-    let rates = rates(stage, busy);
-    assert_near("all classes", rates[0].1, 100.0);
-    for (name, share) in busy.iter().zip(shares) {
-        let (_, rate) = rates.iter().find(|(class, _)| class == name).unwrap();
-        assert_near(&format!("{name} of {busy:?}"), *rate, *share);
-    }
+    assert_right(|| wrong_shares(stage, busy, shares));
 }
 
 #[test]
@@ -156,13 +179,16 @@ fn classes_get_their_shares_lend_what_they_leave_and_harm_no_neighbour() {
         (&["web"], &[100.0]),
     ];
     for (busy, shares) in shares {
-        thread::scope(|scope| {
-            let options = "-p 5203 -u -l 1400 -b 20M";
-            let stations = &stage.stations;
-            let free =
-                scope.spawn(move || iperf("10.0.1.2", SECONDS, options, |command| stations[2].run(command)));
-            assert_shares(&stage, busy, shares);
-            assert_near("the neighbour", free.join().unwrap() / 1e6, 20.0);
+        assert_right(|| {
+            thread::scope(|scope| {
+                let options = "-p 5203 -u -l 1400 -b 20M";
+                let stations = &stage.stations;
+                let free = scope
+                    .spawn(move || iperf("10.0.1.2", SECONDS, options, |command| stations[2].run(command)));
+                let mut wrong = wrong_shares(&stage, busy, shares);
+                wrong.extend(problem("the neighbour", free.join().unwrap() / 1e6, 20.0));
+                wrong
+            })
         });
     }
     // Another tree while frames may still wait.

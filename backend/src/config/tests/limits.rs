@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// For how long this thread has been run so far: how long it had to wait for a processor is no matter of ours.
+fn time_run() -> Duration {
+    // The kernel notes it when it may run somebody else.
+    std::thread::yield_now();
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
 #[test]
 fn socket_paths_end_at_106_bytes() {
     let with = |length: usize| {
@@ -24,11 +32,12 @@ fn ten_thousand_ports_are_refused_at_once_with_one_sentence() {
     for number in 0..10_000 {
         writeln!(text, "[port.p{number}]\nnetwork = 'lab'").unwrap();
     }
-    let start = Instant::now();
+    let start = time_run();
     let problems = wrong(&text);
     assert_eq!(problems.len(), 1);
     assert_eq!((problems[0].field.as_str(), problems[0].found.as_str()), ("port", "10000 tables"));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let took = time_run() - start;
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
@@ -43,9 +52,10 @@ fn as_many_ports_as_a_switch_can_have_are_read_quickly() {
         )
         .unwrap();
     }
-    let start = Instant::now();
+    let start = time_run();
     assert_eq!(right(&text).ports.len(), 4096);
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let took = time_run() - start;
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
@@ -54,10 +64,11 @@ fn a_file_full_of_mistakes_gives_a_list_that_can_be_read() {
     for number in 0..4000 {
         writeln!(text, "[port.p{number}]\nnetwork = 'lub'\nmtu = 'x'\ncolour = 2").unwrap();
     }
-    let start = Instant::now();
+    let start = time_run();
     let ConfigError::Wrong(error) = parse(text.as_bytes(), "x", &TestHost).unwrap_err() else { panic!() };
     assert_eq!((error.problems.len(), error.left_out > 10_000), (100, true));
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let took = time_run() - start;
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]

@@ -42,6 +42,10 @@ fn pauses(dataplane: &Dataplane, index: usize) -> (u64, Duration) {
 fn pause(dataplane: &mut Dataplane, guests: &mut [Guest; 3]) {
     (0..8).for_each(|number| guests[0].send(2, number));
     guests[0].wait_used(1, 3);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while pauses(dataplane, 0).0 == 0 && Instant::now() < deadline {
+        thread::sleep(Duration::from_micros(200));
+    }
     thread::sleep(Duration::from_millis(20));
     assert_eq!((guests[0].used(1), pauses(dataplane, 0).0), (3, 1), "the others stay in the ring");
 }

@@ -49,15 +49,22 @@ fn replies_that_nobody_reads_end_the_session() {
 #[test]
 fn a_frontend_that_sends_without_end_is_slowed_down() {
     let mut rig = Rig::negotiated();
-    while !rig.allowance.is_spent() {
+    let spend = |rig: &mut Rig| {
+        while !rig.allowance.is_spent() {
+            rig.send(SET_VRING_CALL, 1, &[0x100], &[]);
+            rig.pump().unwrap();
+            assert!(rig.session.served() < 100_000);
+        }
+        rig.session.served()
+    };
+    // The next portion may come just then, but not each time.
+    let served = (0..5).find_map(|_| {
+        let served = spend(&mut rig);
         rig.send(SET_VRING_CALL, 1, &[0x100], &[]);
         rig.pump().unwrap();
-        assert!(rig.session.served() < 10_000);
-    }
-    let served = rig.session.served();
-    rig.send(SET_VRING_CALL, 1, &[0x100], &[]);
-    rig.pump().unwrap();
-    assert_eq!(rig.session.served(), served);
+        (rig.session.served() == served).then_some(served)
+    });
+    let served = served.expect("nobody is slowed down");
     std::thread::sleep(Duration::from_millis(110));
     rig.pump().unwrap();
     assert_eq!(rig.session.served(), served + 1);

@@ -38,6 +38,14 @@ fn lab(ports: usize) -> Lab {
     lab
 }
 
+/// For how many nanoseconds this thread has been run so far: how long it had to wait for a processor is no matter of ours.
+fn time_run_ns() -> u64 {
+    // The kernel notes it when it may run somebody else.
+    std::thread::yield_now();
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
 /// Nanoseconds a frame, from its sender to its device, of 20,000 frames that come to all ports in turn; the best of some tries.
 fn cost_ns(ports: usize) -> u64 {
     const FRAMES: usize = 20_000;
@@ -46,7 +54,7 @@ fn cost_ns(ports: usize) -> u64 {
     let mut lab = lab(ports);
     let frame = tcp(1000, 0, 0);
     let attempt = |_| {
-        let began = Instant::now();
+        let began = time_run_ns();
         for _ in 0..FRAMES / ports / AT_ONCE {
             for index in 1..=ports {
                 (0..AT_ONCE).for_each(|_| lab.send(index, &frame, Claims::default()));
@@ -55,7 +63,7 @@ fn cost_ns(ports: usize) -> u64 {
         }
         lab.run(lab.now + Nanos::from_seconds(1));
         assert_eq!(black_box(lab.take()).len(), FRAMES);
-        u64::try_from(began.elapsed().as_nanos()).unwrap() / FRAMES as u64
+        (time_run_ns() - began) / FRAMES as u64
     };
     (0..3).map(attempt).min().unwrap()
 }
