@@ -8,6 +8,8 @@
 mod again;
 #[path = "../support/fragment.rs"]
 mod fragment;
+#[path = "../support/happenings.rs"]
+mod happenings;
 mod icmp;
 mod inward;
 mod lab;

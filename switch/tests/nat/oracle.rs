@@ -423,7 +423,7 @@ fn arriving(flow: &Flow, side: usize, packet: &Plain) -> Plain {
 }
 
 /// A station's packet to its gateway.
-fn framed(station: usize, packet: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(station: usize, packet: &[u8]) -> Vec<u8> {
     let kind = if packet[0] >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
     [&gateway(NETWORK_OF[station]).0[..], &mac(station).0, &kind, packet].concat()
 }

@@ -5,9 +5,12 @@
     reason = "a test may stop at its own mistakes, and chooses its own numbers"
 )]
 
+mod bursts;
 #[path = "../support/fragment.rs"]
 mod fragment;
 mod gateway;
+#[path = "../support/happenings.rs"]
+mod happenings;
 mod rules;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -143,18 +146,7 @@ impl Lab {
             )
         });
         let ports = ports.into_iter().chain(gateways).map(|(index, policy)| (port(index), policy));
-        let interfaces = [0, 1].map(|of| InterfaceSettings {
-            network: network(of),
-            router: RouterIndex(0),
-            mac: gateway(of),
-            mtu: [1500, 1400][of],
-            addresses: vec![(v4(of, 1).into(), 24), (v6(of, 1).into(), 64)],
-            serves: Serves { dhcp_v4: of == 0, dhcp_v6: of == 0, router_advertisements: true },
-            is_outside: false,
-            groups: Vec::new(),
-        });
-        let routing = Routing::compile(interfaces, []).unwrap();
-        let policy = Policy::compile(ports, networks).unwrap().with_routing(Arc::new(routing));
+        let policy = Policy::compile(ports, networks).unwrap().with_routing(Arc::new(routing(true)));
         let switch = Switch::new(7, Limits::default());
         switch.prepare(&policy);
         switch.set_verification(true);
@@ -190,25 +182,8 @@ impl Lab {
         outside
     }
 
-    fn enter(
-        &mut self,
-        outside: &mut Outside,
-        station: usize,
-        frame: &[u8],
-        length: usize,
-        mut claims: Claims,
-    ) {
-        let mut bytes = frame.to_vec();
-        let mut length = length as u32;
-        if PORT_OF[station] == TRUNK {
-            bytes.splice(12..12, [0x81, 0, 0x60, NETWORK_OF[station] as u8 + 5]);
-            length += 4;
-            if let Some(checksum) = &mut claims.checksum {
-                checksum.start += 4;
-            }
-        }
-        let meta = Metadata::new(port(PORT_OF[station]), length, claims);
-        let mut burst = [Frame { head: Head::from_bytes(&bytes), meta, payload: () }];
+    fn enter(&mut self, outside: &mut Outside, station: usize, frame: &[u8], length: usize, claims: Claims) {
+        let mut burst = [entering(station, frame, length, claims)];
         self.switch.process(&mut self.worker, self.now, &mut burst, outside);
         assert!(self.switch.flow_mismatch().is_none(), "{:?}", self.switch.flow_mismatch());
     }
@@ -222,6 +197,36 @@ impl Lab {
             .find(|(of, _)| *of == reason)
             .map_or(0, |(_, count)| count)
     }
+}
+
+/// A station's frame of `length` bytes that begins with these, about to enter at its port.
+fn entering(station: usize, frame: &[u8], length: usize, mut claims: Claims) -> Frame<()> {
+    let mut bytes = frame.to_vec();
+    let mut length = length as u32;
+    if PORT_OF[station] == TRUNK {
+        bytes.splice(12..12, [0x81, 0, 0x60, NETWORK_OF[station] as u8 + 5]);
+        length += 4;
+        if let Some(checksum) = &mut claims.checksum {
+            checksum.start += 4;
+        }
+    }
+    let meta = Metadata::new(port(PORT_OF[station]), length, claims);
+    Frame { head: Head::from_bytes(&bytes), meta, payload: () }
+}
+
+/// Two networks, each with a gateway, of one router or of one each.
+fn routing(is_joined: bool) -> Routing {
+    let interfaces = [0, 1].map(|of| InterfaceSettings {
+        network: network(of),
+        router: RouterIndex(if is_joined { 0 } else { of as u16 }),
+        mac: gateway(of),
+        mtu: [1500, 1400][of],
+        addresses: vec![(v4(of, 1).into(), 24), (v6(of, 1).into(), 64)],
+        serves: Serves { dhcp_v4: of == 0, dhcp_v6: of == 0, router_advertisements: true },
+        is_outside: false,
+        groups: Vec::new(),
+    });
+    Routing::compile(interfaces, []).unwrap()
 }
 
 /// A UDP packet from a station to an address, by its gateway.
@@ -365,18 +370,7 @@ fn another_table_of_routes_counts_from_the_next_packet_on() {
             for _ in 0..3 {
                 assert_eq!(lab.send(0, &udp(0, to, 9)).sent.len(), 1);
             }
-            let apart = [0, 1].map(|of| InterfaceSettings {
-                network: network(of),
-                router: RouterIndex(of as u16),
-                mac: gateway(of),
-                mtu: 1500,
-                addresses: vec![(v4(of, 1).into(), 24), (v6(of, 1).into(), 64)],
-                serves: Serves::default(),
-                is_outside: false,
-                groups: Vec::new(),
-            });
-            let routing = Arc::new(Routing::compile(apart, []).unwrap());
-            lab.worker.set_policy(Arc::new(lab.policy.with_routing(routing)));
+            lab.worker.set_policy(Arc::new(lab.policy.with_routing(Arc::new(routing(false)))));
             let outside = lab.send(0, &udp(0, to, 9));
             assert!(outside.sent.is_empty(), "{to} by a route that is no more");
             assert_eq!(outside.offered.len(), 1, "the gateway says that it is unreachable");

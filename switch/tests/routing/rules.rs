@@ -5,7 +5,7 @@ use super::*;
 use crate::fragment::part;
 
 /// Puts station 1, behind the router, into a group that lets UDP to this port in from network 0, and everything out.
-fn filter(lab: &mut Lab, allowed: u16) {
+pub(super) fn filter(lab: &mut Lab, allowed: u16) {
     let security = &mut lab.security;
     let group = GroupIndex::new(0).unwrap();
     let ingress = RuleSpec {
