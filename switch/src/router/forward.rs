@@ -113,6 +113,10 @@ impl Routing {
         {
             return Err(DropReason::NotRoutable);
         }
+        // No station has one of the gateway's own addresses (RFC 1812, 5.3.7); what answers such a packet would be the gateway's.
+        if interface.has(packet.source) {
+            return Err(DropReason::GatewaySpoofed);
+        }
         Ok(interface)
     }
 

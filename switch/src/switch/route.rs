@@ -45,6 +45,13 @@ impl Routes<'_> {
         is_answer && interface().is_some_and(|interface| is_for_dhcp_client(interface, packet))
     }
 
+    /// Whether a message to the gateway of `network` claims an address of that gateway's.
+    #[cold]
+    pub(super) fn is_forged<P>(&self, network: NetworkIndex, frame: &Frame<P>, contents: &Contents) -> bool {
+        let concern = self.routing.concern(network, frame.head.bytes(), contents, self.neighbours);
+        concern == Concern::Spoofed
+    }
+
     /// A packet that came to the gateway of `network`.
     #[inline]
     pub(super) fn arrival<'p, P>(
@@ -83,6 +90,9 @@ impl<E> Commit<'_, E> {
         };
         if self.follow_read(slot, frame, (network, contents), &routes) {
             return;
+        }
+        if is_claim(contents) && routes.is_forged(network, frame, contents) {
+            return self.refuse_claim(slot, frame, network);
         }
         if let Contents::Arp(_) = contents {
             return self.hand_over(slot, frame, network, None);
@@ -258,14 +268,25 @@ impl<E> Commit<'_, E> {
                 true
             }
             Concern::Spoofed => {
-                // The gateway gets what it has to defend its addresses against, if there is room.
-                let _ = is_claim(contents)
-                    && self.storm.admits_to_gateway(self.scene.source, true, self.now)
-                    && self.egress.offer(network, slot, frame, None);
-                self.drop(slot, frame, DropReason::GatewaySpoofed);
+                if is_claim(contents) {
+                    self.refuse_claim(slot, frame, network);
+                } else {
+                    self.drop(slot, frame, DropReason::GatewaySpoofed);
+                }
                 true
             }
         }
+    }
+
+    /// Drops a message that claims an address of the gateway's, who gets it to defend that, if there is room.
+    #[cold]
+    fn refuse_claim<P>(&mut self, slot: usize, frame: &Frame<P>, network: NetworkIndex)
+    where
+        E: Egress<P>,
+    {
+        let _ = self.storm.admits_to_gateway(self.scene.source, true, self.now)
+            && self.egress.offer(network, slot, frame, None);
+        self.drop(slot, frame, DropReason::GatewaySpoofed);
     }
 }
 

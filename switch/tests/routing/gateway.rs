@@ -39,9 +39,45 @@ fn nobody_speaks_in_the_gateways_name() {
     hidden[22..28].copy_from_slice(&gateway(0).0);
     assert!(lab.send(0, &hidden).sent.is_empty());
     assert_eq!(lab.drops(0, DropReason::GatewaySpoofed), 5);
+    // By the gateway to itself, and to another network, which would answer it.
+    for own in [IpAddr::from(v4(0, 1)), v6(0, 1).into()] {
+        let others: [IpAddr; 2] =
+            if own.is_ipv4() { [own, station_v4(1).into()] } else { [own, station_v6(1).into()] };
+        for to in others {
+            let outside = lab.send(0, &from_gateway(udp(0, to, 9), own));
+            assert_eq!((outside.sent.len(), outside.offered.len()), (0, 0), "{to}");
+        }
+    }
+    assert_eq!(lab.drops(0, DropReason::GatewaySpoofed), 9);
+    // To itself alone, who has to know.
+    for mut claim in [
+        gratuitous,
+        hidden,
+        neighbour_discovery(0, 136, station_v6(0), v6(0, 1)),
+        neighbour_discovery(0, 135, v6(0, 1), station_v6(3)),
+    ] {
+        claim[..6].copy_from_slice(&gateway(0).0);
+        let outside = lab.send(0, &claim);
+        assert_eq!((outside.sent.len(), outside.offered.len()), (0, 1));
+    }
+    assert_eq!(lab.drops(0, DropReason::GatewaySpoofed), 13);
     // Where there is no gateway with these addresses, they are a station's.
     let outside = lab.send(1, &arp(1, 2, v4(0, 1), v4(0, 1)));
     assert_eq!(outside.sent.len(), 2);
+}
+
+/// The same packet from an address of the gateway's; what carries it says who sends it.
+fn from_gateway(mut frame: Vec<u8>, own: IpAddr) -> Vec<u8> {
+    match own {
+        IpAddr::V4(own) => {
+            let mut header = etherparse::Ipv4Header::from_slice(&frame[14..]).unwrap().0;
+            header.source = own.octets();
+            header.header_checksum = header.calc_header_checksum();
+            frame[14..34].copy_from_slice(&header.to_bytes());
+        }
+        IpAddr::V6(own) => frame[22..38].copy_from_slice(&own.octets()),
+    }
+    frame
 }
 
 /// A neighbour discovery message of a station to a group; its checksum is of no interest here.

@@ -89,7 +89,9 @@ fn a_forged_echo_request_reaches_nobody_of_its_network() {
     {
         let out = lab.receive(5, 0, &echo(GATEWAY, forged, "10.0.0.1", 8));
         assert!(sent(&out).is_empty(), "{forged}: {out:?}");
-        assert_eq!(dropped(&out), [(5, DropReason::NotRoutable)], "{forged}");
+        let is_own = forged == "10.0.0.1";
+        let reason = if is_own { DropReason::GatewaySpoofed } else { DropReason::NotRoutable };
+        assert_eq!(dropped(&out), [(5, reason)], "{forged}");
     }
     let out = lab.receive(5, 0, &echo(GATEWAY, "10.0.1.6", "10.0.0.1", 8));
     assert_eq!(questions(&out), [(1, "10.0.1.6".to_owned(), None)]);

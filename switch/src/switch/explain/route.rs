@@ -33,6 +33,9 @@ impl Explainer<'_> {
             Err(reason) => return Fate::Dropped(reason),
         };
         self.notes.contents(&contents);
+        if is_claim(&contents) && routes.is_forged(network, frame, &contents) {
+            return Fate::Dropped(DropReason::GatewaySpoofed);
+        }
         if let Contents::Arp(_) = contents {
             return self.hand_over(true, None);
         }
