@@ -44,6 +44,7 @@ ra = "stateless"
 dns = {{ domain = "home.lan", upstream = ["192.168.99.1"] }}
 metadata = "unix:{folder}/metadata.sock"
 [network.home.dhcp]
+ntp_servers = ["10.0.0.3", "192.0.2.123"]
 boot = {{ server = "10.0.0.2", server_name = "boot", file = "pxelinux.0" }}
 [[network.home.snat]]
 source = "10.0.0.128/25"
@@ -144,7 +145,7 @@ fn metadata_slow_names_boot_files_pools_and_published_udp_work_through_the_daemo
     a_slow_name_server_delays_nobody(&works);
     pools_of_several_ranges_are_paired_and_used_alike(&works);
     udp_is_published_by_another_port(&works);
-    clients_that_ask_are_told_what_to_boot(&works);
+    clients_that_ask_are_told_what_to_boot_and_whom_to_ask_for_the_time(&works);
     a_client_without_a_lease_is_told_the_rest(&works);
 }
 
@@ -239,18 +240,24 @@ fn udp_is_published_by_another_port(works: &Works) {
     assert_ne!(ask(outside, OWN, 80), ask(outside, OWN, 10080), "what is not published is closed");
 }
 
-fn clients_that_ask_are_told_what_to_boot(works: &Works) {
+fn clients_that_ask_are_told_what_to_boot_and_whom_to_ask_for_the_time(works: &Works) {
     let folder = works.town.folder.path();
     let script = folder.join("vm2.sh");
     works.vm2.lease(folder);
     let command = format!(
-        "busybox udhcpc -f -q -n -t 5 -T 1 -i eth0 -s {} -V PXEClient:Arch:00007 -O tftp -O bootfile 2>&1",
+        "busybox udhcpc -f -q -n -t 5 -T 1 -i eth0 -s {} -V PXEClient:Arch:00007 -O tftp -O bootfile -O ntpsrv 2>&1",
         script.display()
     );
     works.vm2.namespace.run(&command);
     let told = std::fs::read_to_string(script.with_extension("sh.log")).unwrap();
-    for line in ["siaddr=10.0.0.2", "sname=boot", "boot_file=pxelinux.0", "tftp=boot", "bootfile=pxelinux.0"]
-    {
+    for line in [
+        "siaddr=10.0.0.2",
+        "sname=boot",
+        "boot_file=pxelinux.0",
+        "tftp=boot",
+        "bootfile=pxelinux.0",
+        "ntpsrv=10.0.0.3 192.0.2.123",
+    ] {
         assert!(told.lines().any(|told| told == line), "{line} is not told:\n{told}");
     }
 }
