@@ -4,6 +4,7 @@
 
 mod crowd;
 mod discovery;
+mod forger;
 mod home;
 mod hostile;
 mod kernel;
