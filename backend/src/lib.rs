@@ -21,6 +21,7 @@ pub mod link;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+mod numa;
 pub mod ring;
 pub mod sandbox;
 pub mod services;

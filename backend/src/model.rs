@@ -5,6 +5,7 @@ mod configuration;
 mod connection;
 mod event;
 mod gateway;
+mod numa;
 mod qos;
 mod security;
 mod spanning_tree;
@@ -25,6 +26,7 @@ pub use gateway::{
     ClaimStatus, DhcpClientStatus, LeaseStatus, MappingStatus, NatAddressStatus, NatStatus, NeighbourTables,
     OutsideStatus, RouteStatus, ServiceEventStatus, StationStatus,
 };
+pub use numa::NumaStatus;
 pub use qos::{CountedStatus, MeterStatus, QosDeclared, QosStatus, ShapingClassStatus, ShapingStatus};
 pub use security::{AddressGroupStatus, GroupPort, GroupStatus, RuleStatus, SecurityStatus};
 pub use spanning_tree::{StpPortStatus, StpStatus};
@@ -173,6 +175,9 @@ pub struct PortStatus {
     /// For how long, in milliseconds; several rings count each.
     #[serde(default)]
     pub paused_ms: u64,
+    /// Where its guest's memory lies, while its driver is up.
+    #[serde(default)]
+    pub numa: Option<NumaStatus>,
 }
 
 /// The interface behind a port.
@@ -398,6 +403,9 @@ pub fn p99_us(round_times: &[u64; ROUND_TIMES]) -> Option<u64> {
 pub struct WorkerStatus {
     /// The processor it is pinned to.
     pub cpu: usize,
+    /// The processor's node (NUMA), where the kernel tells.
+    #[serde(default)]
+    pub node: Option<u32>,
     /// Rings that it reads.
     pub rings: u64,
     /// Bursts handled.

@@ -8,7 +8,7 @@ use viaduct::model::{
     AddressGroupStatus, BondLinkStatus, BondStatus, ClaimStatus, ConfigurationStatus, DhcpClientStatus,
     Differences, DropStatus, DuplicateStatus, FdbPage, FdbStatus, GroupPort, GroupStatus, InterfaceStatus,
     LacpLinkStatus, LinkState, MemberStatus, MeterStatus, MulticastGroupStatus, MulticastStatus,
-    NeighbourStatus, NetworkStatus, OutsideStatus, PortState, PortStatus, QosDeclared, QosStatus,
+    NeighbourStatus, NetworkStatus, NumaStatus, OutsideStatus, PortState, PortStatus, QosDeclared, QosStatus,
     RestoredStatus, RuleStatus, SecurityStatus, ShapingClassStatus, ShapingStatus, Snapshot, StpPortStatus,
     StpStatus, Traffic, WorkerStatus,
 };
@@ -60,6 +60,7 @@ fn port() -> PortStatus {
         connections: 0,
         pauses: 0,
         paused_ms: 0,
+        numa: Some(NumaStatus { memory_node: 0, cpus: Vec::new(), is_local: true }),
     }
 }
 

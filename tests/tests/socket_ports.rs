@@ -133,3 +133,46 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_left_alone() {
     assert!(said.contains(".sock"), "it names the socket: {said}");
     assert!(cards.iter().all(|card| card.session.is_alive()), "the first one goes on");
 }
+
+/// The node that the kernel lists a processor under.
+fn node_of(cpu: u64) -> u64 {
+    let folder = std::fs::read_dir(format!("/sys/devices/system/cpu/cpu{cpu}")).unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut nodes = names.filter_map(|name| name.strip_prefix("node")?.parse().ok());
+    nodes.next().expect("a kernel with NUMA")
+}
+
+#[test]
+fn it_is_told_on_which_node_a_guests_memory_is_and_who_reads_it() {
+    let daemon = Daemon::start(&network("lab", &PAIR, ""));
+    let port = |name: &str| {
+        let shown = daemon.show_json();
+        shown["ports"].as_array().unwrap().iter().find(|port| port["name"] == name).unwrap().clone()
+    };
+    assert!(port("a")["numa"].is_null(), "nobody is there");
+    let mut a = Nic::connect(&daemon.socket("a"), &NicOptions::default());
+    a.send(&frame(mac(2), mac(1), 1, 100));
+    wait_until("the node to be known", Duration::from_secs(5), || !port("a")["numa"].is_null());
+    let (numa, shown) = (port("a")["numa"].clone(), daemon.show_json());
+    let workers = shown["workers"].as_array().unwrap();
+    for worker in workers {
+        assert_eq!(worker["node"].as_u64().unwrap(), node_of(worker["cpu"].as_u64().unwrap()), "{worker}");
+    }
+    let (node, cpus) = (numa["memory_node"].as_u64().unwrap(), numa["cpus"].as_array().unwrap());
+    assert!(!cpus.is_empty() && cpus.iter().all(|cpu| workers.iter().any(|worker| worker["cpu"] == *cpu)));
+    let is_local = cpus.iter().all(|cpu| node_of(cpu.as_u64().unwrap()) == node);
+    assert_eq!(numa["is_local"], is_local, "{numa}");
+    let one_node = !std::path::Path::new("/sys/devices/system/node/node1").exists();
+    assert!(!one_node || (node == 0 && is_local), "{numa}");
+    let said = |words: &[&str]| String::from_utf8(daemon.command(words).stdout).unwrap();
+    let told = said(&["show", "ports", "a"]);
+    assert!(told.contains(&format!("\nmemory    on node {node}, ")), "{told}");
+    let told = said(&["show", "workers"]);
+    let rows: Vec<Vec<&str>> = told.lines().map(|row| row.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..2], ["CPU", "NODE"], "{told}");
+    let (cpu, node) = (workers[0]["cpu"].to_string(), workers[0]["node"].to_string());
+    assert_eq!(rows[1][..2], [cpu.as_str(), node.as_str()], "{told}");
+    drop(a);
+    daemon.wait_for_state("a", "listening");
+    assert!(port("a")["numa"].is_null(), "it is gone");
+}

@@ -1,7 +1,7 @@
 //! `viaduct show ports NAME`: all about one port.
 
 use super::check::counted;
-use super::show::{dropped, paused, state_name};
+use super::show::{dropped, memory, paused, state_name};
 use super::units;
 use crate::config::Role;
 use crate::model::{Capabilities, InterfaceStatus, PortState, PortStatus, Traffic};
@@ -90,6 +90,7 @@ fn connection(port: &PortStatus) -> Vec<(&'static str, String)> {
                 port.rings_running
             ),
         ),
+        ("memory", port.numa.as_ref().map_or(String::new(), memory)),
         ("sends", sends.join(" ")),
         ("takes", takes.join(" ")),
         ("features", other.join(" ")),
@@ -153,7 +154,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::model::DropStatus;
+    use crate::model::{DropStatus, NumaStatus};
 
     fn port() -> PortStatus {
         let features = "csum guest-csum guest-tso4 host-tso4 mrg-rxbuf event-idx protocol-features version-1";
@@ -185,6 +186,7 @@ mod tests {
             connections: 1,
             pauses: 0,
             paused_ms: 0,
+            numa: None,
         }
     }
 
@@ -209,6 +211,14 @@ dropped   1.24k
                 Full. Full. Full. Full. Full. Full. Full. Full.
 ";
         assert_eq!(one_port(&port()), expected);
+        let told = |memory_node, is_local| {
+            let numa = NumaStatus { memory_node, cpus: vec![0, 2], is_local };
+            one_port(&PortStatus { numa: Some(numa), ..port() })
+        };
+        let near = "\nmemory    on node 1, as the processors that read it: 0 2\n";
+        assert!(told(1, true).contains(near), "{}", told(1, true));
+        let far = "\nmemory    on node 1, and of the processors that read it not all: 0 2\n";
+        assert!(told(1, false).contains(far), "{}", told(1, false));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{Style, gateways, json, save, stations, units, vteps};
 use crate::api::Client;
 use crate::model::{DropStatus, QosStatus, Snapshot};
 use tables::{drop_text, multicast_text, network_table, port_table, worker_table};
-pub(super) use tables::{dropped, paused, state, state_name};
+pub(super) use tables::{dropped, memory, paused, state, state_name};
 
 /// What can be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

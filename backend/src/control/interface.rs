@@ -369,6 +369,7 @@ impl InterfacePort {
             connections: self.attachments,
             pauses: counted.pauses,
             paused_ms: counted.paused_ms,
+            numa: None,
         }
     }
 

@@ -207,6 +207,7 @@ impl Port {
             connections: self.connections,
             pauses: counted.pauses,
             paused_ms: counted.paused_ms,
+            numa: None,
         }
     }
 }

@@ -11,7 +11,10 @@ impl Controller {
     ///
     /// [`Figures::whole`]: crate::control::Figures::whole
     pub(super) fn snapshot(&self) -> Snapshot {
-        let guests = self.ports.iter().map(|port| port.status(&self.switch));
+        let guests = self
+            .ports
+            .iter()
+            .map(|port| PortStatus { numa: self.bay.numa(port.index), ..port.status(&self.switch) });
         let interfaces = self.interfaces.values().map(|port| {
             let missing = self.links.missing(&port.wanted.interface).map(str::to_owned);
             let groups = self.config.ports.get(&port.name).and_then(|port| port.groups.clone());

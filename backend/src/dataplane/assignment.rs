@@ -5,6 +5,11 @@
 //! lighter; while they stay, one ring moves if it takes a fifth off the heaviest worker's weight, and would have
 //! in each of the last seconds. A move can therefore not be undone by the next one: the weights themselves would
 //! have to change by as much first.
+//!
+//! Where the machine has several nodes (NUMA), a ring had better be with a worker of the node on which its guest's memory is: of workers with as
+//! little to do one of these is taken, and a ring moves there if that makes nobody's weight greater than the greater one of both was. Evenness
+//! comes first, since a worker that has too much loses frames, and a far one is only slower. No row of such moves goes round: none makes the
+//! weights less even, and each that leaves them as they are brings a ring home.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +52,8 @@ struct Assigned {
     port: PortIndex,
     ring: u16,
     worker: usize,
+    /// The node of its guest's memory.
+    node: Option<u32>,
     meter: Arc<Meter>,
     /// The meter at the last look.
     seen: u64,
@@ -62,7 +69,8 @@ impl Assigned {
 
 /// Who has what.
 pub(super) struct Assignment {
-    workers: usize,
+    /// The node of each worker's processor.
+    workers: Vec<Option<u32>>,
     rings: Vec<Assigned>,
     /// Rings came or went since the last look.
     changed: bool,
@@ -71,18 +79,37 @@ pub(super) struct Assignment {
 }
 
 impl Assignment {
-    pub(super) fn new(workers: usize) -> Self {
+    /// One for workers on these nodes.
+    pub(super) fn new(workers: Vec<Option<u32>>) -> Self {
         Self { workers, rings: Vec::new(), changed: false, uneven: 0 }
     }
 
-    /// Gives a ring to the worker with the least to do; says which.
-    pub(super) fn place(&mut self, port: PortIndex, ring: u16, meter: Arc<Meter>) -> usize {
-        let weights = self.weights();
-        let worker = (0..weights.len()).min_by_key(|worker| weights.get(*worker)).unwrap_or(0);
+    /// Gives a ring to the worker with the least to do, of several to one on the `node` of its guest's memory; says which.
+    pub(super) fn place(
+        &mut self,
+        port: PortIndex,
+        ring: u16,
+        meter: Arc<Meter>,
+        node: Option<u32>,
+    ) -> usize {
+        let worker = self.lightest(&self.weights(), node).map_or(0, |(worker, _)| worker);
         let seen = meter.0.load(Ordering::Relaxed);
-        self.rings.push(Assigned { port, ring, worker, meter, seen, rate: 0 });
+        self.rings.push(Assigned { port, ring, worker, node, meter, seen, rate: 0 });
         self.changed = true;
         worker
+    }
+
+    /// Notes on which node a port's guest has its memory.
+    pub(super) fn settle(&mut self, port: PortIndex, node: Option<u32>) {
+        for ring in self.rings.iter_mut().filter(|ring| ring.port == port) {
+            self.changed |= ring.node != node;
+            ring.node = node;
+        }
+    }
+
+    /// The workers that have a port's rings.
+    pub(super) fn workers_of(&self, port: PortIndex) -> impl Iterator<Item = usize> {
+        self.rings.iter().filter(move |ring| ring.port == port).map(|ring| ring.worker)
     }
 
     /// Forgets a port's rings.
@@ -104,6 +131,7 @@ impl Assignment {
         }
         // Less than a ring's weight is not worth it, and such moves come to an end.
         let found = self.best_move(|before, after| after + IDLE_WEIGHT <= before);
+        let found = found.or_else(|| self.move_home());
         self.changed = found.is_some();
         found
     }
@@ -130,7 +158,7 @@ impl Assignment {
     }
 
     fn weights(&self) -> Vec<u64> {
-        let mut weights = vec![0; self.workers];
+        let mut weights = vec![0; self.workers.len()];
         for ring in &self.rings {
             if let Some(weight) = weights.get_mut(ring.worker) {
                 *weight += ring.weight();
@@ -144,10 +172,34 @@ impl Assignment {
     fn best_move(&self, worth: impl Fn(u64, u64) -> bool) -> Option<Move> {
         let weights = self.weights();
         let (from, before) = weights.iter().copied().enumerate().max_by_key(|(_, weight)| *weight)?;
-        let (to, lightest) = weights.iter().copied().enumerate().min_by_key(|(_, weight)| *weight)?;
+        let (_, lightest) = self.lightest(&weights, None)?;
         let after = |ring: &Assigned| (before - ring.weight()).max(lightest + ring.weight());
         let best = self.rings.iter().filter(|ring| ring.worker == from).min_by_key(|ring| after(ring))?;
+        let (to, _) = self.lightest(&weights, best.node)?;
         worth(before, after(best)).then_some(Move { port: best.port, ring: best.ring, from, to })
+    }
+
+    /// The worker with the least weight, and that; of several one on this node.
+    fn lightest(&self, weights: &[u64], node: Option<u32>) -> Option<(usize, u64)> {
+        let is_far = |worker: usize| node.is_some() && self.workers.get(worker).copied().flatten() != node;
+        let workers = weights.iter().copied().enumerate();
+        workers.min_by_key(|(worker, weight)| (*weight, is_far(*worker)))
+    }
+
+    /// A move to the node of a guest's memory after which nobody has more than the heavier one of both had.
+    fn move_home(&self) -> Option<Move> {
+        let weights = self.weights();
+        let node_of = |worker: usize| self.workers.get(worker).copied().flatten();
+        let of = |ring: &Assigned| {
+            let from = weights.get(ring.worker).copied()?;
+            let near =
+                weights.iter().copied().enumerate().filter(|(worker, _)| node_of(*worker) == ring.node);
+            let (to, weight) = near.min_by_key(|(_, weight)| *weight)?;
+            let made = Move { port: ring.port, ring: ring.ring, from: ring.worker, to };
+            (weight + ring.weight() <= from).then_some(made)
+        };
+        let far = self.rings.iter().filter(|ring| ring.node.is_some() && node_of(ring.worker) != ring.node);
+        far.filter_map(of).next()
     }
 }
 
@@ -156,10 +208,10 @@ mod tests {
     use super::*;
 
     fn assignment(workers: usize, ports: usize) -> (Assignment, Vec<Arc<Meter>>) {
-        let mut assignment = Assignment::new(workers);
+        let mut assignment = Assignment::new(vec![None; workers]);
         let meters: Vec<Arc<Meter>> = (0..ports).map(|_| Arc::default()).collect();
         for (index, meter) in meters.iter().enumerate() {
-            assignment.place(PortIndex::new(index).unwrap(), 1, Arc::clone(meter));
+            assignment.place(PortIndex::new(index).unwrap(), 1, Arc::clone(meter), None);
         }
         settle(&mut assignment);
         (assignment, meters)
@@ -177,7 +229,7 @@ mod tests {
 
     fn counts(assignment: &Assignment) -> Vec<usize> {
         let of = |worker| assignment.rings.iter().filter(|ring| ring.worker == worker).count();
-        (0..assignment.workers).map(of).collect()
+        (0..assignment.workers.len()).map(of).collect()
     }
 
     /// A second in which the rings carried this.
@@ -228,6 +280,65 @@ mod tests {
             let at = |ring: u64| if (ring + round) % 4 < 2 { 900_000 } else { 100_000 };
             let frames: Vec<u64> = (0..4).map(at).collect();
             assert_eq!(second(&mut assignment, &meters, &frames), None);
+        }
+    }
+
+    /// Where the rings of ports are, whose guests have their memory on these nodes.
+    fn placed(workers: &[u32], nodes: &[Option<u32>]) -> (Assignment, Vec<usize>) {
+        let mut assignment = Assignment::new(workers.iter().copied().map(Some).collect());
+        for (port, node) in nodes.iter().enumerate() {
+            assignment.place(PortIndex::new(port).unwrap(), 1, Arc::default(), *node);
+        }
+        settle(&mut assignment);
+        let workers = assignment.rings.iter().map(|ring| ring.worker).collect();
+        (assignment, workers)
+    }
+
+    #[test]
+    fn of_workers_with_as_little_to_do_those_near_to_the_memory_are_taken() {
+        assert_eq!(placed(&[0, 0, 1, 1], &[Some(1), Some(1), Some(0), Some(0)]).1, [2, 3, 0, 1]);
+        assert_eq!(placed(&[0, 1], &[Some(1), Some(0), Some(1), Some(0)]).1, [1, 0, 1, 0]);
+        assert_eq!(placed(&[0, 1], &[None, Some(0)]).1, [0, 1], "nobody makes room for it");
+        assert_eq!(placed(&[0, 0], &[Some(7), Some(7)]).1, [0, 1], "there is no such worker");
+        let (crowded, _) = placed(&[0, 1], &[Some(1); 10]);
+        assert_eq!(counts(&crowded), [5, 5], "evenness comes first");
+    }
+
+    #[test]
+    fn a_ring_moves_to_its_memory_once_that_is_known_and_all_moves_come_to_an_end() {
+        let (mut assignment, workers) = placed(&[0, 0, 1], &[None]);
+        assert_eq!(workers, [0]);
+        let port = PortIndex::new(0).unwrap();
+        assignment.settle(port, Some(1));
+        assert_eq!(settle(&mut assignment), 1);
+        assert_eq!(assignment.workers_of(port).collect::<Vec<_>>(), [2]);
+        assignment.settle(port, Some(1));
+        assert_eq!(settle(&mut assignment), 0, "nothing new");
+        // Who is busy stays where the others are not.
+        let (mut assignment, meters) = self::assignment(2, 4);
+        assignment.workers = vec![Some(0), Some(1)];
+        second(&mut assignment, &meters, &[2_000_000, 0, 0, 0]);
+        let busy = assignment.rings[0].worker;
+        for port in 0..4 {
+            assignment.settle(PortIndex::new(port).unwrap(), Some(u32::try_from(busy).unwrap()));
+        }
+        settle(&mut assignment);
+        assert_eq!(assignment.rings.iter().filter(|ring| ring.worker == busy).count(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_moves_go_round(
+            workers in proptest::collection::vec(0..3_u32, 1..6),
+            nodes in proptest::collection::vec(proptest::option::of(0..3_u32), 0..20),
+            rates in proptest::collection::vec(0..100_000_u64, 20),
+        ) {
+            let (mut assignment, _) = placed(&workers, &nodes);
+            for (ring, rate) in assignment.rings.iter_mut().zip(rates) {
+                ring.rate = rate;
+            }
+            assignment.changed = true;
+            settle(&mut assignment);
         }
     }
 

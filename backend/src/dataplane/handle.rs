@@ -29,9 +29,10 @@ use super::sync::mailbox::{Answer, Answers, Postbox, mailbox};
 use super::sync::primitives::{Bell, into_inner};
 use super::tap::{CaptureReader, CaptureShared, CaptureWanted, TapCounters, Wanted, Watch, captures, taps};
 use super::worker::{Worker, WorkerParts, pin_to};
-use super::{Datapath, DataplaneEvent, PortSetup, RingPosition, RingSetup, Signal};
+use super::{Datapath, DataplaneEvent, PortSetup, RingPosition};
 
 mod links;
+mod nodes;
 mod purge;
 mod stepped;
 mod trees;
@@ -40,11 +41,12 @@ mod upkeep;
 pub use self::stepped::Stepped;
 pub use self::trees::{ShapingReport, TreeSetup};
 
+use self::nodes::AttachedGuest;
 use self::trees::Trees;
 use crate::config::Polling;
 use crate::device::{Device, DeviceQueue};
-use crate::memory::{DirtyLog, GuestMemory};
 use crate::model::WorkerStatus;
+use crate::numa::Topology;
 use crate::ring::RingError;
 use crate::sandbox::confine_worker;
 
@@ -90,6 +92,9 @@ pub struct Dataplane {
     flood_memory: Arc<FloodMemory>,
     held: Arc<HeldFragments>,
     attached: HashMap<PortIndex, Attached>,
+    /// The nodes of the machine, and the port whose guest's memory was looked at last.
+    topology: Topology,
+    examined: Option<PortIndex>,
     /// Which worker has which transmit ring.
     assignment: Assignment,
     /// When what the rings carry was last looked at.
@@ -117,22 +122,6 @@ struct Attached {
     guest: Option<AttachedGuest>,
 }
 
-/// What the control thread keeps of a guest whose rings run.
-struct AttachedGuest {
-    features: u64,
-    memory: GuestMemory,
-    log: Option<Arc<DirtyLog>>,
-    /// The rings with the eventfds that workers write to.
-    calls: Vec<(u16, Signal)>,
-    poisoned: bool,
-}
-
-impl AttachedGuest {
-    fn is_poisoned(&self) -> bool {
-        self.memory.is_poisoned() || self.log.as_ref().is_some_and(|log| log.is_poisoned())
-    }
-}
-
 /// How long the control thread waits for an acknowledgement before it looks for a stuck worker.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -149,8 +138,7 @@ impl Dataplane {
     ) -> Result<Self, DataplaneError> {
         let Some(&first) = cpus.first() else { return Err(DataplaneError::NoCpu) };
         let refused = |error| DataplaneError::Start { cpu: first, error };
-        let mut dataplane =
-            Self::empty(switch, policy, cpus.len(), Instant::now() - PAST).map_err(refused)?;
+        let mut dataplane = Self::empty(switch, policy, cpus, Instant::now() - PAST).map_err(refused)?;
         for &cpu in cpus {
             let worker = dataplane.start_worker(dataplane.workers.len(), cpu, polling);
             dataplane.workers.push(worker.map_err(|error| DataplaneError::Start { cpu, error })?);
@@ -159,7 +147,8 @@ impl Dataplane {
     }
 
     /// One without workers, with room for so many.
-    fn empty(switch: Arc<Switch>, policy: Arc<Policy>, workers: usize, started: Instant) -> io::Result<Self> {
+    fn empty(switch: Arc<Switch>, policy: Arc<Policy>, cpus: &[usize], started: Instant) -> io::Result<Self> {
+        let topology = Topology::of_this_machine();
         let (sender, events) = channel();
         let wake = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
         let (punts, punted) = punts();
@@ -172,7 +161,9 @@ impl Dataplane {
             flood_memory: Arc::default(),
             held: Arc::default(),
             attached: HashMap::new(),
-            assignment: Assignment::new(workers),
+            assignment: Assignment::new(cpus.iter().map(|cpu| topology.node_of(*cpu)).collect()),
+            topology,
+            examined: None,
             measured: Instant::now(),
             announced: HashMap::new(),
             parked: HashMap::new(),
@@ -278,6 +269,7 @@ impl Dataplane {
         let rounds = |worker: &WorkerHandle| worker.shared.rounds.read();
         let status = |worker: &WorkerHandle| WorkerStatus {
             cpu: worker.cpu,
+            node: self.topology.node_of(worker.cpu),
             rings: worker.shared.rings.load(Ordering::Relaxed),
             bursts: worker.shared.bursts.load(Ordering::Relaxed),
             frames: worker.shared.frames.load(Ordering::Relaxed),
@@ -314,11 +306,12 @@ impl Dataplane {
     /// Gives a port's ways to the workers; gives the rings that can't run.
     fn run(&mut self, port: PortIndex, built: Built, guest: Option<AttachedGuest>) -> Vec<(u16, RingError)> {
         let outlet = built.outlet.map(Arc::new);
+        let node = guest.as_ref().and_then(|guest| guest.node);
         self.attached.insert(port, Attached { outlet: outlet.clone(), guest });
         let watcher = self.worker_of(port);
         let mut shares: Vec<Vec<Inlet>> = self.workers.iter().map(|_| Vec::new()).collect();
         for inlet in built.inlets {
-            let worker = self.assignment.place(port, inlet.index, Arc::clone(&inlet.meter));
+            let worker = self.assignment.place(port, inlet.index, Arc::clone(&inlet.meter), node);
             if let Some(share) = shares.get_mut(worker) {
                 share.push(inlet);
             }
@@ -363,18 +356,8 @@ impl Datapath for Dataplane {
         let parked = self.parked.remove(&setup.port);
         let built = build(&setup, parked);
         self.switch.counters().port(setup.port).add_drops(DropReason::ReceiverDown, built.lost);
-        let signals = |ring: &RingSetup| {
-            let index = ring.index;
-            [ring.call.clone(), ring.error.clone()].into_iter().flatten().map(move |signal| (index, signal))
-        };
-        let guest = AttachedGuest {
-            features: setup.features,
-            memory: setup.memory,
-            log: setup.log,
-            calls: setup.rings.iter().flat_map(signals).collect(),
-            poisoned: false,
-        };
-        self.run(setup.port, built, Some(guest))
+        let port = setup.port;
+        self.run(port, built, Some(AttachedGuest::new(setup)))
     }
 
     fn attach_device(&mut self, port: PortIndex, device: Device) {

@@ -232,6 +232,17 @@ impl GuestMemory {
         })
     }
 
+    /// About so many of our addresses inside of this memory, at even distances: at least one of each region.
+    pub(crate) fn spread(&self, count: usize) -> impl Iterator<Item = *mut u8> {
+        let all: u64 = self.inner.flat.iter().map(|row| row.end - row.start).sum();
+        let distance = usize::try_from(all).unwrap_or(usize::MAX).div_ceil(count.max(1)).max(1);
+        self.inner.flat.iter().flat_map(move |row| {
+            let size = usize::try_from(row.end - row.start).unwrap_or(usize::MAX);
+            // Inside of the row's mapping.
+            (0..size).step_by(distance).map(move |offset| row.host.wrapping_add(offset))
+        })
+    }
+
     /// Device and inode of the file that holds the memory at `user_address` of the frontend's address space.
     pub(crate) fn file_at(&self, user_address: u64) -> Option<(u64, u64)> {
         self.inner.regions.iter().find_map(|region| {

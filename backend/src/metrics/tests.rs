@@ -35,6 +35,7 @@ fn port(name: &str) -> PortStatus {
         connections: 1,
         pauses: 2,
         paused_ms: 1500,
+        numa: None,
     }
 }
 

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use libc::c_long;
-use seccompiler::SeccompCmpArgLen::Dword;
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{self, Eq, MaskedEq};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
@@ -320,8 +320,16 @@ fn process_calls() -> Result<Calls, BackendError> {
     calls.insert(libc::SYS_ioctl, any_of(1, REQUESTS)?);
     calls.insert(libc::SYS_bpf, any_of(0, BPF_COMMANDS)?);
     calls.insert(libc::SYS_prctl, any_of(0, OPTIONS.map(flag))?);
+    calls.insert(libc::SYS_move_pages, vec![asking_where_pages_are()?]);
     calls.insert(libc::SYS_setns, any_of(1, [flag(libc::CLONE_NEWNET)])?);
     Ok(calls)
+}
+
+/// Of this process, and without nodes to move them to, of which both halves of the address are looked at.
+fn asking_where_pages_are() -> Result<SeccompRule, BackendError> {
+    let own = SeccompCondition::new(0, Dword, Eq, 0)?;
+    let nowhere = SeccompCondition::new(3, Qword, Eq, 0)?;
+    SeccompRule::new(vec![own, nowhere])
 }
 
 /// Sockets of IP are for other servers, and those of netlink for interfaces.

@@ -10,6 +10,7 @@ use libc::{c_int, c_long};
 
 use super::*;
 use crate::config::{PlainHost, parse};
+use crate::numa::node_of_pages;
 
 /// Runs `work` in a process of its own, which has been confined before; gives what waitpid(2) says.
 fn status_of(confine: fn() -> Result<(), String>, work: impl FnOnce() -> c_int) -> c_int {
@@ -94,6 +95,9 @@ fn what_is_not_listed_fails_and_is_counted() {
         // BPF_MAP_LOOKUP_ELEM: maps are filled, never read.
         (libc::SYS_bpf, [1, 0, 0, 0, 0]),
         (libc::SYS_setns, [0, number(libc::CLONE_NEWUSER), 0, 0, 0]),
+        // Pages of another process, and pages that would move.
+        (libc::SYS_move_pages, [1, 0, 0, 0, 0]),
+        (libc::SYS_move_pages, [0, 0, 0, 1 << 40, 0]),
         (libc::SYS_mknodat, [0; 5]),
         (libc::SYS_symlinkat, [0; 5]),
     ];
@@ -106,11 +110,13 @@ fn what_is_not_listed_fails_and_is_counted() {
 fn what_a_switch_does_passes() {
     let status = status_of(filter::enter, || {
         let socket = |family, kind| call(libc::SYS_socket, [number(family), number(kind), 0, 0, 0]);
+        let mut page = 1_u8;
         let opened = File::open("/proc/self/status").is_ok()
             && thread::Builder::new().spawn(|| 7).is_ok_and(|thread| thread.join().is_ok())
             && socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC) == 0
             && socket(libc::AF_INET6, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK) == 0
-            && socket(libc::AF_NETLINK, libc::SOCK_RAW) == 0;
+            && socket(libc::AF_NETLINK, libc::SOCK_RAW) == 0
+            && node_of_pages(&[&raw mut page]).is_some();
         c_int::from(!(opened && refused_calls() == 0))
     });
     assert_eq!(status, 0, "{status:#x}");

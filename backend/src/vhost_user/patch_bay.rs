@@ -13,7 +13,7 @@ use crate::dataplane::{
     PortSetup, Pulse, RingPosition, ShapingReport, TapCounters, TreeSetup, Wanted, Watch,
 };
 use crate::device::{Device, DeviceFault, DeviceKind, DeviceQueue, LentDevice, RingShape};
-use crate::model::WorkerStatus;
+use crate::model::{NumaStatus, WorkerStatus};
 use crate::ring::RingError;
 
 /// The data path as the control thread runs it.
@@ -34,6 +34,11 @@ pub trait Engine: Datapath {
 
     /// The workers' counters.
     fn workers(&self) -> Vec<WorkerStatus>;
+
+    /// Where a port's guest has its memory; `None`: nobody tells.
+    fn numa(&self, _port: PortIndex) -> Option<NumaStatus> {
+        None
+    }
 
     /// The switch's time.
     fn now(&self) -> Nanos;
@@ -58,6 +63,10 @@ impl Engine for Dataplane {
 
     fn workers(&self) -> Vec<WorkerStatus> {
         Self::workers(self)
+    }
+
+    fn numa(&self, port: PortIndex) -> Option<NumaStatus> {
+        Self::numa(self, port)
     }
 
     fn now(&self) -> Nanos {
@@ -314,6 +323,12 @@ impl PatchBay {
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.engine.workers()
+    }
+
+    /// Where a port's guest has its memory; `None`: no guest runs there, or nobody tells.
+    #[must_use]
+    pub fn numa(&self, port: PortIndex) -> Option<NumaStatus> {
+        self.engine.numa(port)
     }
 
     fn collect(&mut self) {

@@ -7,7 +7,7 @@ use crate::cli::check::counted;
 use crate::cli::table::{Align, Cell, Colour, Table};
 use crate::cli::units;
 use crate::model::{
-    FdbStatus, FlowCacheStatus, MulticastStatus, NetworkStatus, PortState, PortStatus, Snapshot,
+    FdbStatus, FlowCacheStatus, MulticastStatus, NetworkStatus, NumaStatus, PortState, PortStatus, Snapshot,
     WorkerStatus, p99_us,
 };
 
@@ -86,7 +86,24 @@ pub(super) fn port_table(ports: &[PortStatus], colour: bool) -> String {
             paused(port.pauses, port.paused_ms)
         ));
     }
+    let far = |port: &PortStatus| {
+        let numa = port.numa.as_ref().filter(|numa| !numa.is_local)?;
+        Some(format!("{}: its memory is {}\n", port.name, memory(numa)))
+    };
+    text.extend(ports.iter().filter_map(far));
     text
+}
+
+/// Where a guest's memory is, and who reads it.
+pub(in crate::cli) fn memory(numa: &NumaStatus) -> String {
+    let NumaStatus { memory_node, cpus, is_local } = numa;
+    let cpus: Vec<String> = cpus.iter().map(ToString::to_string).collect();
+    let cpus = cpus.join(" ");
+    match (cpus.as_str(), is_local) {
+        ("", _) => format!("on node {memory_node}"),
+        (cpus, true) => format!("on node {memory_node}, as the processors that read it: {cpus}"),
+        (cpus, false) => format!("on node {memory_node}, and of the processors that read it not all: {cpus}"),
+    }
 }
 
 /// What a guest waited, for people.
@@ -180,6 +197,7 @@ pub(super) fn fdb_table(entries: &[FdbStatus]) -> Table {
 pub(super) fn worker_table(workers: &[WorkerStatus]) -> Table {
     let mut table = Table::new(&[
         ("CPU", Align::Right),
+        ("NODE", Align::Right),
         ("RINGS", Align::Right),
         ("FRAMES", Align::Right),
         ("BURSTS", Align::Right),
@@ -195,6 +213,7 @@ pub(super) fn worker_table(workers: &[WorkerStatus]) -> Table {
         let tenths = worker.frames.saturating_mul(10).checked_div(worker.bursts).unwrap_or(0);
         table.row([
             worker.cpu.to_string().into(),
+            worker.node.map_or("-".to_owned(), |node| node.to_string()).into(),
             worker.rings.to_string().into(),
             units::count(worker.frames).into(),
             units::count(worker.bursts).into(),

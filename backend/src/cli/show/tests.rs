@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::*;
 use crate::model::{
     ConfigurationStatus, FlowCacheStatus, InterfaceStatus, LinkState, MemberStatus, MulticastGroupStatus,
-    MulticastStatus, NetworkStatus, PortState, PortStatus, QosStatus, RestoredStatus, Traffic, WorkerStatus,
+    MulticastStatus, NetworkStatus, NumaStatus, PortState, PortStatus, QosStatus, RestoredStatus, Traffic,
+    WorkerStatus,
 };
 
 fn port(name: &str, state: PortState) -> PortStatus {
@@ -32,6 +33,7 @@ fn port(name: &str, state: PortState) -> PortStatus {
         connections: 1,
         pauses: 0,
         paused_ms: 0,
+        numa: None,
     }
 }
 
@@ -156,6 +158,21 @@ fn an_uplink_is_told_with_its_interface_driver_and_rates() {
         assert!(text.contains(part), "{part} in\n{text}");
     }
     assert!(only_uplink(snapshot(), "vm1").is_err());
+}
+
+#[test]
+fn a_guest_whose_memory_is_on_another_node_is_told_below_the_ports() {
+    let mut snapshot = snapshot();
+    let numa = |is_local| Some(NumaStatus { memory_node: 1, cpus: vec![0], is_local });
+    snapshot.ports[0].numa = numa(true);
+    snapshot.ports[1].numa = numa(false);
+    let text = people(&snapshot, Some(What::Ports), None, false);
+    let told = "its memory is on node 1, and of the processors that read it not all: 0";
+    assert_eq!(text.matches("its memory").count(), 1, "{text}");
+    assert!(text.contains(&format!("{}: {told}\n", snapshot.ports[1].name)), "{text}");
+    snapshot.workers[0].node = Some(1);
+    let text = people(&snapshot, Some(What::Workers), None, false);
+    assert!(text.lines().any(|line| line.split_whitespace().take(2).eq(["0", "1"])), "{text}");
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn port(name: &str, frames: u64, dropped: u64) -> PortStatus {
         connections: 1,
         pauses: 0,
         paused_ms: 0,
+        numa: None,
     }
 }
 

@@ -26,7 +26,7 @@ impl Stepped {
     /// # Errors
     /// What the kernel refused of the worker's descriptors.
     pub fn new(switch: Arc<Switch>, policy: Arc<Policy>) -> io::Result<Self> {
-        let mut dataplane = Dataplane::empty(switch, policy, 1, Instant::now() + AHEAD)?;
+        let mut dataplane = Dataplane::empty(switch, policy, &[0], Instant::now() + AHEAD)?;
         let (handle, parts) = dataplane.prepare_worker(0, 0, Polling::Busy)?;
         dataplane.workers.push(handle);
         let worker = Worker::new(parts).ok_or_else(|| io::Error::other("a worker without a port 0"))?;

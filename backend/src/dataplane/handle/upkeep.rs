@@ -41,6 +41,7 @@ impl Dataplane {
         self.switch.expire(self.now(), &self.policy, EXPIRE_BUDGET);
         self.switch.expire_vteps(self.now());
         self.expire_connections();
+        self.examine_next_memory();
         self.rebalance();
         self.sweep_trees();
         if self.ticks.is_multiple_of(BACKLOG_TICKS) {
