@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use viaduct_tests::control_plane;
 use viaduct_tests::daemon::Daemon;
 use viaduct_tests::deadline::wait_until;
+use viaduct_tests::disk::Disk;
 use viaduct_tests::namespace::Namespace;
 use viaduct_tests::process::Process;
 use viaduct_tests::town::{LIMIT, OUTSIDE, Station, Town, ask, with_stations};
@@ -312,6 +313,90 @@ fn killed_at_any_moment_of_changes_numbered_data_goes_on_through_nat_and_groups(
     }
     println!("{kills} kills during {changed} changes; numbers went on within {longest:?}");
     assert!(changed > KILLS, "changes are under way when the process dies: {changed}");
+}
+
+/// How warnings of a disk that nobody can write name what is not kept.
+const NOT_KEPT: [&str; 3] = [
+    "a restart would end connections that opened since",
+    "DHCP servers are silent",
+    "stations have to be fed anew",
+];
+
+/// What is kept of connections, leases and stations cannot be; guests do not notice, but those who ask for an address.
+#[test]
+fn a_full_disk_and_a_read_only_one_are_told_of_and_frames_go_on() {
+    let mut lab = Lab::new();
+    lab.daemon.kill();
+    let disk = Disk::mount(lab.daemon.directory().join("state"), "size=256k");
+    let tenant = "[network.tenant]\noverlay = { kind = \"vxlan\", vni = 105, uplink = \"isp\" }\n";
+    let lending = "dhcp = { range = \"10.0.0.100-10.0.0.199\" }
+"
+    .to_owned()
+        + tenant
+        + "[group.client]";
+    let lending = config(ALSO).replace("[group.client]", &lending);
+    let text = with_stations(lending, &[&lab.vm1, &lab.vm2]);
+    fs::write(lab.daemon.config_path(), lab.daemon.whole_config(&text)).unwrap();
+    lab.daemon.restart();
+    ["isp", "vm1", "vm2"].iter().for_each(|name| lab.daemon.wait_for_state(name, "attached"));
+    lab.vm1.await_reach(OUTSIDE);
+    // What is lent is the address that the station has.
+    let lease = "busybox udhcpc -f -q -n -t 2 -T 1 -i eth0 -s /bin/true";
+    assert!(lab.vm1.namespace.succeeds(lease), "with room there are leases");
+    let numbers = lab.session("numbers", &lab.vm1.namespace, NUMBERS, (OUTSIDE, "2222"));
+    let goes_on = |what: &str| {
+        let (before, _) = progress(&numbers);
+        wait_until(what, LIMIT, || progress(&numbers).0 > before + 200);
+    };
+    let feed = |daemon: &Daemon, number: u8| {
+        let station = |last: u8| json!({ "mac": format!("52:54:00:00:{number:02}:{last:02x}"), "vtep": "192.168.99.2" });
+        let stations: Vec<Value> = (0..100).map(station).collect();
+        let body = json!({ "stations": stations, "generation": 100 * u32::from(number) }).to_string();
+        assert_eq!(control_plane::ask(daemon, ("POST", STATIONS), None, &body).0, 200);
+    };
+    let problem = |daemon: &Daemon| daemon.show_json()["restored"]["not_kept"].as_str().map(str::to_owned);
+    goes_on("numbers to come back");
+    for (number, kind) in [(1, "full"), (2, "read-only")] {
+        let said = |daemon: &Daemon| NOT_KEPT.map(|words| daemon.log().matches(words).count());
+        let before = said(&lab.daemon);
+        if kind == "full" {
+            // What is in a file's last page has its room already, so that a lease more or less may find some: a process that starts writes all anew.
+            lab.await_kept();
+            disk.fill();
+            lab.daemon.kill();
+            lab.daemon.restart();
+            ["isp", "vm1", "vm2"].iter().for_each(|name| lab.daemon.wait_for_state(name, "attached"));
+            goes_on("numbers to come back with a disk that is full at the start");
+        } else {
+            disk.remount("ro");
+        }
+        feed(&lab.daemon, number);
+        assert!(!lab.vm2.namespace.succeeds(lease), "{kind}: no promise that would be forgotten");
+        // New ones open all the while, and are carried.
+        wait_until("the disk to be told of", LIMIT, || {
+            assert!(ask(&lab.vm1.namespace, OUTSIDE, 5353).contains("hello"));
+            problem(&lab.daemon).is_some()
+        });
+        wait_until("warnings of all three", LIMIT, || {
+            said(&lab.daemon).iter().zip(before).all(|(now, before)| *now > before)
+        });
+        let told = problem(&lab.daemon).unwrap();
+        let reason = if kind == "full" { "No space left" } else { "Read-only file system" };
+        assert!(told.contains("state/connections") && told.contains(reason), "{told}");
+        goes_on("numbers to come back in spite of it");
+        assert!(lab.vm2.reaches(OUTSIDE));
+        if kind == "full" {
+            disk.make_room()
+        } else {
+            disk.remount("rw")
+        }
+        wait_until("all to be kept again", LIMIT, || problem(&lab.daemon).is_none());
+        goes_on("numbers to go on");
+    }
+    feed(&lab.daemon, 3);
+    wait_until("stations to be kept", LIMIT, || {
+        fs::read_to_string(disk.path().join("stations")).is_ok_and(|text| text.contains("\"generation\":300"))
+    });
 }
 
 /// A network with an overlay by an uplink that is not there, with these further lines.
