@@ -40,6 +40,12 @@ impl Topology {
         let has = |ranges: &[RangeInclusive<usize>]| ranges.iter().any(|range| range.contains(&cpu));
         self.0.iter().find_map(|(node, ranges)| has(ranges).then_some(*node))
     }
+
+    /// Whether there is more than one node, so that memory may be far.
+    #[must_use]
+    pub(crate) fn has_several(&self) -> bool {
+        self.0.len() > 1
+    }
 }
 
 /// Numbers as the kernel lists them, like `0-3,8`; of nodes without processors nothing. `None`: it is no such list.
@@ -102,6 +108,7 @@ mod tests {
         let expected = [Some(0), Some(0), Some(1), Some(1), Some(0), Some(0), Some(1), None, Some(1)];
         assert_eq!(nodes, expected);
         assert_eq!(two.0.len(), 3, "a node may have memory alone");
+        assert!(two.has_several() && !machine(&[("node0", "0-3\n")]).has_several());
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn it_is_told_on_which_node_a_guests_memory_is_and_who_reads_it() {
     assert!(!one_node || (node == 0 && is_local), "{numa}");
     let said = |words: &[&str]| String::from_utf8(daemon.command(words).stdout).unwrap();
     let told = said(&["show", "ports", "a"]);
-    assert!(told.contains(&format!("\nmemory    on node {node}, ")), "{told}");
+    assert!(told.contains(&format!("\nmemory    on node {node}; ")), "{told}");
     let told = said(&["show", "workers"]);
     let rows: Vec<Vec<&str>> = told.lines().map(|row| row.split_whitespace().collect()).collect();
     assert_eq!(rows[0][..2], ["CPU", "NODE"], "{told}");

@@ -215,9 +215,9 @@ dropped   1.24k
             let numa = NumaStatus { memory_node, cpus: vec![0, 2], is_local };
             one_port(&PortStatus { numa: Some(numa), ..port() })
         };
-        let near = "\nmemory    on node 1, as the processors that read it: 0 2\n";
+        let near = "\nmemory    on node 1; its workers are near (processors 0 2)\n";
         assert!(told(1, true).contains(near), "{}", told(1, true));
-        let far = "\nmemory    on node 1, and of the processors that read it not all: 0 2\n";
+        let far = "\nmemory    on node 1; not all of its workers are near (processors 0 2)\n";
         assert!(told(1, false).contains(far), "{}", told(1, false));
     }
 

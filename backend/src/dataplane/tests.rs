@@ -19,6 +19,7 @@ mod exact;
 mod floods;
 mod fragments;
 mod gateway;
+mod nodes;
 mod pressure;
 mod shaping;
 mod sharing;

@@ -55,6 +55,23 @@ fn only_the_very_region_is_removed() {
 }
 
 #[test]
+fn places_are_spread_over_all_regions_and_lie_inside_of_them() {
+    let (large, small) = (memfd(0x10_0000), memfd(0x1000));
+    let memory = GuestMemory::default().with(region(&large, 0, 0x10_0000, 0)).unwrap();
+    let memory = memory.with(region(&small, 0x20_0000, 0x1000, 0)).unwrap();
+    let places = |count| {
+        let found = memory.spread(count).map(|place| memory.guest_address(place).expect("inside"));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(places(1), [0, 0x20_0000], "at least one of each");
+    let many = places(64);
+    assert!((64..=66).contains(&many.len()), "{many:?}");
+    assert!(many.windows(2).all(|pair| pair[0] < pair[1]), "{many:?}");
+    assert_eq!(many.last(), Some(&0x20_0000));
+    assert!(places(0).len() == 2 && GuestMemory::default().spread(64).next().is_none());
+}
+
+#[test]
 fn a_file_on_a_disk_is_refused() {
     let file = File::open("/proc/self/exe").unwrap();
     let spec = RegionSpec { guest_address: 0, size: 0x1000, user_address: 0, file_offset: 0 };

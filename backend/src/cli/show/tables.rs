@@ -94,15 +94,17 @@ pub(super) fn port_table(ports: &[PortStatus], colour: bool) -> String {
     text
 }
 
-/// Where a guest's memory is, and who reads it.
+/// Where a guest's memory is, and whether those who read it are there, too.
 pub(in crate::cli) fn memory(numa: &NumaStatus) -> String {
     let NumaStatus { memory_node, cpus, is_local } = numa;
     let cpus: Vec<String> = cpus.iter().map(ToString::to_string).collect();
     let cpus = cpus.join(" ");
     match (cpus.as_str(), is_local) {
         ("", _) => format!("on node {memory_node}"),
-        (cpus, true) => format!("on node {memory_node}, as the processors that read it: {cpus}"),
-        (cpus, false) => format!("on node {memory_node}, and of the processors that read it not all: {cpus}"),
+        (cpus, true) => format!("on node {memory_node}; its workers are near (processors {cpus})"),
+        (cpus, false) => {
+            format!("on node {memory_node}; not all of its workers are near (processors {cpus})")
+        }
     }
 }
 

@@ -167,7 +167,7 @@ fn a_guest_whose_memory_is_on_another_node_is_told_below_the_ports() {
     snapshot.ports[0].numa = numa(true);
     snapshot.ports[1].numa = numa(false);
     let text = people(&snapshot, Some(What::Ports), None, false);
-    let told = "its memory is on node 1, and of the processors that read it not all: 0";
+    let told = "its memory is on node 1; not all of its workers are near (processors 0)";
     assert_eq!(text.matches("its memory").count(), 1, "{text}");
     assert!(text.contains(&format!("{}: {told}\n", snapshot.ports[1].name)), "{text}");
     snapshot.workers[0].node = Some(1);

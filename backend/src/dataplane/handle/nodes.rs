@@ -9,6 +9,8 @@ use crate::dataplane::{PortSetup, RingSetup, Signal};
 use crate::memory::{DirtyLog, GuestMemory};
 use crate::model::NumaStatus;
 use crate::numa::node_of_pages;
+#[cfg(test)]
+use crate::{dataplane::assignment::Assignment, numa::Topology};
 
 /// Pages of a guest's memory that are looked at, beside those of its rings: some microseconds for all of them.
 const PAGES: usize = 64;
@@ -60,9 +62,13 @@ impl AttachedGuest {
 }
 
 impl Dataplane {
-    /// Looks after one guest's memory, and the next one's the next time: it gets used, and the kernel may move it.
+    /// Looks after one guest's memory, and the next one's the next time: it gets used, and the kernel may move it. Where it can move nowhere,
+    /// what is known is not looked at again.
     pub(super) fn examine_next_memory(&mut self) {
-        let guests = self.attached.iter().filter(|(_, attached)| attached.guest.is_some());
+        let may_move = self.topology.has_several();
+        let is_open = |guest: &AttachedGuest| may_move || guest.node.is_none();
+        let guests =
+            self.attached.iter().filter(|(_, attached)| attached.guest.as_ref().is_some_and(is_open));
         let ports = || guests.clone().map(|(port, _)| *port);
         let next = ports().filter(|port| Some(*port) > self.examined).min().or_else(|| ports().min());
         self.examined = next;
@@ -85,7 +91,19 @@ impl Dataplane {
         let mut cpus: Vec<usize> = self.assignment.workers_of(port).filter_map(cpu_of).collect();
         cpus.sort_unstable();
         cpus.dedup();
-        let is_local = cpus.iter().all(|cpu| self.topology.node_of(*cpu) == Some(memory_node));
+        // A processor of which nobody knows where it is, is neither near nor far.
+        let nodes: Option<Vec<u32>> = cpus.iter().map(|cpu| self.topology.node_of(*cpu)).collect();
+        let is_local = nodes?.iter().all(|node| *node == memory_node);
         Some(NumaStatus { memory_node, cpus, is_local })
+    }
+}
+
+#[cfg(test)]
+impl Dataplane {
+    /// Has the machine's processors on these nodes, before there is any port.
+    pub(in crate::dataplane) fn set_topology(&mut self, topology: Topology) {
+        let nodes = self.workers.iter().map(|worker| topology.node_of(worker.cpu));
+        self.assignment = Assignment::new(nodes.collect());
+        self.topology = topology;
     }
 }
