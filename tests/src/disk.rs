@@ -33,6 +33,19 @@ impl Disk {
         mount(&["-o", &format!("remount,{options}"), self.0.to_str().unwrap()]);
     }
 
+    /// The same for a process in a network namespace too, which has a view of its own of what is mounted (`ip netns exec`): each view may be
+    /// for reading alone.
+    ///
+    /// # Panics
+    /// If that is refused.
+    pub fn remount_for(&self, process: u32, options: &str) {
+        self.remount(options);
+        let mut enter = Command::new("nsenter");
+        enter.arg(format!("--mount=/proc/{process}/ns/mnt")).args(["mount", "-o"]);
+        enter.arg(format!("remount,{options}")).arg(&self.0);
+        assert!(enter.status().expect("nsenter is installed").success());
+    }
+
     /// Fills it to the last byte.
     ///
     /// # Panics
