@@ -38,16 +38,16 @@ fn who_asks_first_starts_the_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("run")).unwrap();
-    let start = || {
+    let start = |name: &str| {
         let mut manager = Command::new("systemd-socket-activate");
         manager.arg(format!("--listen={}", path("run/api.sock").display()));
         manager.arg(binary()).args(["run", "--config"]).arg(path("viaduct.toml"));
-        let manager = Process::spawn("systemd-socket-activate", &manager, folder.path());
+        let manager = Process::spawn(name, &manager, folder.path());
         wait_until("systemd-socket-activate to listen", LIMIT, || manager.output().contains("Listening on"));
         manager
     };
     write_file(folder.path(), "run");
-    let mut daemon = start();
+    let mut daemon = start("first");
     let shown = text_of(&ask(folder.path()).wait_with_output().unwrap());
     assert!(shown.contains("lab"), "{shown}{}", daemon.output());
     assert_eq!(fs::metadata(path("run/api.sock")).unwrap().permissions().mode() & 0o777, 0o600);
@@ -58,7 +58,7 @@ fn who_asks_first_starts_the_daemon() {
     // One that listens elsewhere is not the API's, and the daemon says so instead of leaving everybody waiting.
     fs::remove_file(path("run/api.sock")).unwrap();
     write_file(folder.path(), "elsewhere");
-    let mut daemon = start();
+    let mut daemon = start("second");
     assert!(!ask(folder.path()).wait_with_output().unwrap().status.success());
     assert!(!daemon.wait(LIMIT).success());
     assert!(daemon.output().contains("have to agree"), "{}", daemon.output());

