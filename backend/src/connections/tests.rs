@@ -402,7 +402,6 @@ fn what_is_written_too_late_takes_nothing_s_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = path_in(folder.path());
     let switch = Arc::new(switch(0..5));
-    let started = Instant::now() - Duration::from_secs(100_000);
     let start = || keeper(&path, &switch);
     let was_too_slow = || {
         let keeper = start();

@@ -95,7 +95,7 @@ impl Conntrack {
 
     /// Puts the state after a segment in place.
     #[cold]
-    fn change(&self, found: Reference, word: Word, after: Word) -> Result<(), Invalid> {
+    pub(super) fn change(&self, found: Reference, word: Word, after: Word) -> Result<(), Invalid> {
         let assured = self.entry(found.id.entry).change(word, after).map_err(|Ended| Invalid::Gone)?;
         if let Some(port) = assured {
             self.held[port.get()].embryonic.fetch_sub(1, Relaxed);
@@ -112,7 +112,13 @@ impl Conntrack {
     }
 
     #[inline]
-    pub(super) fn segment<'a>(&'a self, found: Reference, word: Word, tcp: &'a Tcp, is_cut: bool) -> Segment<'a> {
+    pub(super) fn segment<'a>(
+        &'a self,
+        found: Reference,
+        word: Word,
+        tcp: &'a Tcp,
+        is_cut: bool,
+    ) -> Segment<'a> {
         Segment { tcp, from: found.direction, word, entry: self.entry(found.id.entry), is_cut }
     }
 }
