@@ -6,7 +6,7 @@ use std::process::Command;
 use super::lab::{Lab, Namespace, port, wait_until};
 use super::talk::{datagrams_come_back, stream_both_ways};
 use crate::dataplane::{Datapath, DataplaneEvent};
-use crate::device::{Device, DeviceFault, DeviceKind, DeviceRequest, Medium, open};
+use crate::device::{Device, DeviceError, DeviceFault, DeviceKind, DeviceRequest, Medium, open};
 
 /// A TAP device in the namespace of the host, which has the address of host 2 on it.
 fn tap(lab: &Lab, name: &str, queues: u16) -> Device {
@@ -44,6 +44,24 @@ fn a_stream_of_super_frames_passes_both_ways_by_one_queue_and_by_several() {
             let sent = lab.dataplane.switch().counters().port(port(number)).snapshot().sent;
             assert!(sent.frames < 2 * BYTES as u64 / 1400, "super-frames pass whole: {sent:?}");
         }
+    }
+}
+
+#[test]
+fn a_name_that_no_interface_can_have_is_refused() {
+    let names = ["", "sixteen-letters-", "nul\0"];
+    for name in names {
+        let request = DeviceRequest {
+            kind: DeviceKind::Tap,
+            interface: name.to_owned(),
+            namespace: None,
+            queues: None,
+            gro: true,
+            mtu: None,
+        };
+        let refusal = open(&request).map(|_| ()).unwrap_err();
+        assert!(matches!(&refusal, DeviceError::BadName { name: refused } if refused == name), "{refusal}");
+        assert!(refusal.to_string().contains("is empty or longer than 15 bytes"), "{refusal}");
     }
 }
 
