@@ -9,7 +9,7 @@ use viaduct_tests::deadline::wait_until;
 use viaduct_tests::lab::network;
 use viaduct_tests::machine::{Guest, Machine};
 
-/// The tree of the scenario; queues have room for what an emulated guest sends in one go.
+/// The tree of the scenario; queues have room for all that TCP has under way, since an emulated guest sends now much and now nothing.
 const TREE: &str = r#"
 [qos.shared]
 kind = "htb"
@@ -18,15 +18,15 @@ default = "rest"
 [qos.shared.class.web]
 rate = "30mbit"
 ceil = "100mbit"
-queue = { kind = "fifo", packets = 100 }
+queue = { kind = "fifo", packets = 2000 }
 [qos.shared.class.other]
 rate = "10mbit"
 ceil = "100mbit"
-queue = { kind = "fifo", packets = 100 }
+queue = { kind = "fifo", packets = 2000 }
 [qos.shared.class.rest]
 rate = "60mbit"
 ceil = "100mbit"
-queue = { kind = "sfq", perturb = "10s" }
+queue = { kind = "sfq", packets = 2000, depth = 2000, perturb = "10s" }
 [[qos.shared.filter]]
 source = "10.0.1.1"
 destination_port = 80
@@ -42,11 +42,11 @@ const RATE: f64 = 100.0;
 const PORTS: [u16; 3] = [80, 5201, 5202];
 /// How long each mix is measured. A frame more or less is a thousandth of the least share in it.
 const WINDOW: Duration = Duration::from_secs(4);
-/// How often is looked, meanwhile, whether each class has something to send.
-const LOOKS: u32 = 20;
-/// How many windows there are at most in which one had not: an emulated guest that offers two floods runs dry now and then, and what
-/// its class leaves then is lent to the others, as it has to be.
-const WINDOWS: usize = 40;
+/// How long is waited between two looks at what waits: far less than what waits lasts for.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long may pass until there is a window in which each class had something to send all the time: what others had left has to leave
+/// first, and what a class leaves that runs dry is lent, as it has to be.
+const LIMIT: Duration = Duration::from_secs(90);
 /// A twentieth of each share, as the scenario has it.
 const TOLERANCE: f64 = 0.05;
 
@@ -55,62 +55,91 @@ fn config() -> String {
     format!("{TREE}{}", ports.replace("[port.c]\n", "[port.c]\nqos = \"shared\"\n"))
 }
 
-/// Of each class, and of all of them first: bytes that it sent so far, and frames that wait in it.
-fn classes(daemon: &Daemon) -> Vec<(String, u64, u64)> {
+/// What a class did so far.
+struct Class {
+    name: String,
+    sent_bytes: u64,
+    /// Bytes that wait in it.
+    backlog_bytes: u64,
+}
+
+/// All classes, the root first.
+fn classes(daemon: &Daemon) -> Vec<Class> {
     let shown = daemon.command(&["show", "qos", "c", "--json"]);
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     let class = |class: &Value| {
         let number = |field: &str| class[field].as_u64().unwrap();
-        (class["name"].as_str().unwrap().to_owned(), number("sent_bytes"), number("backlog_frames"))
+        Class {
+            name: class["name"].as_str().unwrap().to_owned(),
+            sent_bytes: number("sent_bytes"),
+            backlog_bytes: number("backlog_bytes"),
+        }
     };
     shown["trees"][0]["classes"].as_array().unwrap().iter().map(class).collect()
 }
 
-fn class<'a>(classes: &'a [(String, u64, u64)], name: &str) -> &'a (String, u64, u64) {
-    classes.iter().find(|(class, ..)| class == name).unwrap()
+fn class<'a>(classes: &'a [Class], name: &str) -> &'a Class {
+    classes.iter().find(|class| class.name == name).unwrap()
 }
 
 /// Bytes that were sent by a class between the one look and the other.
-fn sent(before: &[(String, u64, u64)], after: &[(String, u64, u64)], name: &str) -> u64 {
-    class(after, name).1 - class(before, name).1
+fn sent(before: &[Class], after: &[Class], name: &str) -> u64 {
+    class(after, name).sent_bytes - class(before, name).sent_bytes
 }
 
-/// Has a guest send more datagrams than there is room for, until it is told to stop.
+/// Whether a class may have had nothing to send at some time between the two looks: only if as much as had waited was sent, as nothing
+/// that waits is dropped but for something that takes its place.
+fn may_have_run_dry(before: &[Class], after: &[Class], name: &str) -> bool {
+    let [before, after] = [before, after].map(|classes| class(classes, name));
+    after.sent_bytes - before.sent_bytes >= before.backlog_bytes
+}
+
+/// Has a guest send as much as there is room for, until it is told to stop. By TCP, whose super-frames cost an emulated guest so little that
+/// it can offer more than its classes may have.
 fn flood(guest: &mut Guest, port: u16) {
-    guest.run(&format!(
-        "iperf3 -c 10.0.1.3 -u -l 1400 -b 120M -t 100 -p {port} >/dev/null 2>&1 & echo $! >/tmp/flood-{port}"
-    ));
+    guest.run(&format!("iperf3 -c 10.0.1.3 -t 400 -p {port} >/dev/null 2>&1 & echo $! >/tmp/flood-{port}"));
+}
+
+/// Whether a class has something to send exactly if it is among those that share the rate.
+fn are_busy(classes: &[Class], shares: &[(&str, f64)]) -> bool {
+    let leaves = classes.iter().filter(|class| class.name != "root");
+    leaves
+        .into_iter()
+        .all(|class| (class.backlog_bytes > 0) == shares.iter().any(|(name, _)| *name == class.name))
 }
 
 /// Asserts that these classes get these parts of the whole while all of them have something to send, and c as much as the switch says.
 fn assert_shares(daemon: &Daemon, receiver: &mut Guest, shares: &[(&str, f64)]) {
-    let before = classes(daemon);
-    wait_until("all classes to send", Duration::from_secs(20), || {
-        let now = classes(daemon);
-        shares.iter().all(|(name, _)| sent(&before, &now, name) > 500_000)
-    });
-    for window in 1..=WINDOWS {
-        if measure(daemon, receiver, shares) {
-            println!("window {window}");
-            return;
-        }
-    }
-    panic!("there was no window in which {shares:?} had something to send at each look");
+    let mut windows = 0;
+    wait_until(
+        "a window in which these classes and no others had something to send all the time",
+        LIMIT,
+        || {
+            windows += 1;
+            measure(daemon, receiver, shares)
+        },
+    );
+    println!("window {windows}");
 }
 
-/// The same in one window; false if one of them had nothing to send meanwhile, which ends it.
+/// The same in one window; false if one of them may have had nothing to send meanwhile, which ends it.
 fn measure(daemon: &Daemon, receiver: &mut Guest, shares: &[(&str, f64)]) -> bool {
     let got = |receiver: &mut Guest| -> u64 {
         receiver.run("cat /sys/class/net/eth0/statistics/rx_bytes").trim().parse().unwrap()
     };
     let (got_before, began, before) = (got(receiver), Instant::now(), classes(daemon));
-    for _ in 0..LOOKS {
-        std::thread::sleep(WINDOW / LOOKS);
+    let mut last = classes(daemon);
+    if !are_busy(&last, shares) {
+        return false;
+    }
+    while began.elapsed() < WINDOW {
+        std::thread::sleep(LOOK);
         let now = classes(daemon);
-        if let Some((name, _)) = shares.iter().find(|(name, _)| class(&now, name).2 == 0) {
-            println!("{name} has nothing to send after {:?}", began.elapsed());
+        if !are_busy(&now, shares) || shares.iter().any(|(name, _)| may_have_run_dry(&last, &now, name)) {
+            println!("a class may have had nothing to send after {:?}", began.elapsed());
             return false;
         }
+        last = now;
     }
     let (took, after, got_after) = (began.elapsed().as_secs_f64(), classes(daemon), got(receiver));
     let megabits = |bytes: u64| bytes as f64 * 8e-6 / took;

@@ -14,6 +14,7 @@ use viaduct_tests::driver::header::NetHeader;
 use viaduct_tests::driver::nic::{Nic, NicOptions};
 use viaduct_tests::stream::{frame, mac};
 use viaduct_tests::superframe::{Kind, SuperFrame};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// Data of a super-frame, and of its segments.
 const DATA: usize = 64_000;
@@ -190,41 +191,58 @@ const OF_TEST_BUILD: f64 = 0.03;
 /// Eight frames of 1.2 ms leave together.
 const WAKES_PER_SECOND: f64 = 105.0;
 
-/// What the daemon takes at most, all its threads together, of what a thread takes that wakes as often, copies each frame as often and does
-/// nothing else. Where that thread takes more than four thousandths of a processor, the machine is in a state in which wakes and memory
-/// cost a multiple, and a hundredth says nothing about the daemon. In twenty runs
-/// it was 1.6 to 2.4 times as much: a wake of the daemon finds more of its memory cold than the few lines of such a thread are.
-const TO_BARE_WAKES: f64 = 2.5;
+/// What the daemon takes at most, all its threads together, of what two threads take that wake as often, copy each frame as often between
+/// places as far from each other, tell somebody as often, and do nothing else. Where those take more than half a hundredth of a processor,
+/// the machine is in a state in which wakes and memory cost a multiple, and a hundredth says nothing about the daemon.
+const TO_BARE_WAKES: f64 = 2.0;
+
+/// How often the control thread wakes.
+const TICKS_PER_SECOND: f64 = 10.0;
+
+/// Bytes from one buffer of a card to the next.
+const BUFFER: usize = 66_000;
 
 /// Starts a thread that wakes as often as departures do, and copies as many frames as leave then, as those that wait are: out of a ring, and
-/// later into another one. For so long; it gives the part of a processor that this took.
+/// later into another one, about which it tells. Another one wakes for nothing. For so long; it gives the part of a processor that this took.
 fn bare_wakes(time: Duration) -> JoinHandle<f64> {
     const FRAME: usize = 1514;
     const FRAMES: usize = 8;
-    /// Places of a ring, and frames that wait as long as here.
-    const PLACES: usize = 256;
-    const STRIDE: usize = 2048;
+    /// Places of a ring, and frames that wait.
+    const PLACES: usize = 512;
+    const POOL_STRIDE: usize = 2048;
+    let ticks = std::thread::spawn(move || part_of_processor(time, TICKS_PER_SECOND, |_| ()));
     std::thread::spawn(move || {
-        let [from, mut pool, mut to] = [1_u8, 0, 0].map(|byte| vec![byte; (PLACES + FRAMES) * STRIDE]);
-        let (began, before) = (Instant::now(), thread_time());
-        for turn in 0.. {
-            if began.elapsed() >= time {
-                break;
-            }
-            std::thread::sleep(Duration::from_secs_f64(1.0 / WAKES_PER_SECOND));
+        let area = |stride: usize| vec![1_u8; (PLACES + FRAMES) * stride];
+        let [from, mut pool, mut to] = [area(BUFFER), area(POOL_STRIDE), area(BUFFER)];
+        let told = EventFd::new(EFD_NONBLOCK).unwrap();
+        let part = part_of_processor(time, WAKES_PER_SECOND, |turn| {
             for frame in 0..FRAMES {
-                let place = |after: usize| {
-                    let at = (turn * FRAMES + frame + after) % PLACES * STRIDE;
+                let place = |stride: usize, after: usize| {
+                    let at = (turn * FRAMES + frame + after) % PLACES * stride;
                     at..at + FRAME
                 };
                 // What comes now leaves when the rest of the ring has.
-                to[place(0)].copy_from_slice(&pool[place(0)]);
-                pool[place(PLACES - FRAMES)].copy_from_slice(&from[place(0)]);
+                to[place(BUFFER, 0)].copy_from_slice(&pool[place(POOL_STRIDE, 0)]);
+                pool[place(POOL_STRIDE, PLACES - FRAMES)].copy_from_slice(&from[place(BUFFER, 0)]);
             }
+            told.write(1).unwrap();
             std::hint::black_box((&mut pool, &mut to));
-        }
-        (thread_time() - before).as_secs_f64() / began.elapsed().as_secs_f64()
+        });
+        part + ticks.join().unwrap()
     })
+}
+
+/// Does something so many times a second, for so long; gives the part of a processor that this thread took for it.
+fn part_of_processor(time: Duration, times_per_second: f64, mut act: impl FnMut(usize)) -> f64 {
+    let (began, before) = (Instant::now(), thread_time());
+    for turn in 0.. {
+        if began.elapsed() >= time {
+            break;
+        }
+        std::thread::sleep(Duration::from_secs_f64(1.0 / times_per_second));
+        act(turn);
+    }
+    (thread_time() - before).as_secs_f64() / began.elapsed().as_secs_f64()
 }
 
 /// The time that this thread has had of a processor.

@@ -483,16 +483,15 @@ fn a_guest_speaks_no_lacp_with_us_and_a_neighbour_that_floods_one_link_is_counte
     );
     let lacp = |link: usize, field: &str| site.links()[link]["lacp"][field].as_u64().unwrap();
     let before = [lacp(0, "received"), lacp(1, "received")];
-    for _ in 0..3 {
+    // What a switch that is not run meanwhile has no room for is lost before it: hence until so many have come.
+    for _ in 0..10 {
         assert!(peer.namespace.command("python3").args(["-c", &program]).status().unwrap().success());
         thread::sleep(Duration::from_secs(1));
+        if site.daemon.show().port("bond0").dropped("storm-control") > 50_000 {
+            break;
+        }
     }
-    // What a switch that is not run meanwhile has no room for is lost before it, and counted there.
-    wait_until("the flood to be counted", LIMIT, || {
-        let bond = site.daemon.show().port("bond0").clone();
-        let held = bond.dropped("storm-control");
-        held > 0 && held + bond.dropped("device-overrun") > 50_000
-    });
+    assert!(site.daemon.show().port("bond0").dropped("storm-control") > 50_000, "the flood is counted");
     assert!(lacp(0, "malformed") > 0 && lacp(0, "malformed") <= 500, "{:?}", site.links());
     assert!(lacp(1, "received") >= before[1] + 2 && lacp(1, "malformed") == 0, "{:?}", site.links());
     assert_eq!(site.links()[1]["lacp"]["mux"], "distributing", "{:?} before", before[0]);

@@ -9,7 +9,7 @@ use viaduct_switch::nat::NatSettings;
 use viaduct_switch::packet::Address;
 use viaduct_switch::{Claims, Frame, Head, MacAddress, Metadata, Nanos, PartialChecksum};
 
-use crate::happenings::{Happening, Pace, State, Witness, assert_no_mismatch, enter};
+use crate::happenings::{Happening, Pace, State, Witness, all_agree, assert_no_mismatch, enter};
 use crate::lab::*;
 use crate::oracle::framed;
 use crate::plain::{Kind, Plain, Point};
@@ -323,15 +323,7 @@ fn compare(events: &[Event], is_prefixed: bool, is_filtered: bool) -> Result<(),
     let ways = [Pace::OneByOne, Pace::InBursts].into_iter().flat_map(|pace| memories.map(|of| (pace, of)));
     let mut runs: Vec<Run> =
         ways.map(|(pace, memory)| Run::new(memory(lab(is_prefixed, is_filtered)), pace)).collect();
-    for (number, event) in events.iter().enumerate() {
-        let (first, others) = runs.split_first_mut().unwrap();
-        let (expected, state) = (first.happens(event), first.state());
-        for (other, run) in others.iter_mut().enumerate() {
-            prop_assert_eq!(&run.happens(event), &expected, "event {} in way {}", number, other + 1);
-            prop_assert_eq!(&run.state(), &state, "event {} in way {}", number, other + 1);
-        }
-    }
-    Ok(())
+    all_agree(&mut runs, events, Run::happens, Run::state)
 }
 
 proptest! {

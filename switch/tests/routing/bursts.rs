@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::gateway::neighbour_discovery;
 use super::*;
-use crate::happenings::{Happening, Pace, State, Witness, assert_no_mismatch, enter};
+use crate::happenings::{Happening, Pace, State, Witness, all_agree, assert_no_mismatch, enter};
 
 /// The most frames of a burst.
 const BURST_MAX: usize = 32;
@@ -322,15 +322,7 @@ fn compare(events: &[Event]) -> Result<(), TestCaseError> {
         .into_iter()
         .flatten();
     let mut runs: Vec<Run> = runs.collect();
-    for (number, event) in events.iter().enumerate() {
-        let (first, others) = runs.split_first_mut().unwrap();
-        let (expected, state) = (first.happens(event), first.state());
-        for (other, run) in others.iter_mut().enumerate() {
-            prop_assert_eq!(&run.happens(event), &expected, "event {} in way {}", number, other + 1);
-            prop_assert_eq!(&run.state(), &state, "event {} in way {}", number, other + 1);
-        }
-    }
-    Ok(())
+    all_agree(&mut runs, events, Run::happens, Run::state)
 }
 
 proptest! {

@@ -1,7 +1,9 @@
 //! All that shows what a switch did with frames, one by one or in bursts, and what it knows afterwards.
 
+use std::fmt::Debug;
 use std::ops::Range;
 
+use proptest::prelude::*;
 use viaduct_switch::conntrack::{self, Connection, CountersSnapshot};
 use viaduct_switch::counters::PortSnapshot;
 use viaduct_switch::fragments::{self, DatagramId};
@@ -74,6 +76,24 @@ impl Egress<()> for Witness {
         self.held = others;
         self.released.extend(meant.into_iter().filter_map(|(_, frame)| Some((frame, decided?))));
     }
+}
+
+/// Has the same happen to all `runs`, of which the others have to show and to know after each event what the first one does.
+pub(crate) fn all_agree<R, E, H: PartialEq + Debug>(
+    runs: &mut [R],
+    events: &[E],
+    happens: impl Fn(&mut R, &E) -> H,
+    state: impl Fn(&R) -> State,
+) -> Result<(), TestCaseError> {
+    for (number, event) in events.iter().enumerate() {
+        let (first, others) = runs.split_first_mut().unwrap();
+        let (expected, known) = (happens(first, event), state(first));
+        for (other, run) in others.iter_mut().enumerate() {
+            prop_assert_eq!(&happens(run, event), &expected, "event {} in way {}", number, other + 1);
+            prop_assert_eq!(&state(run), &known, "event {} in way {}", number, other + 1);
+        }
+    }
+    Ok(())
 }
 
 /// Whether frames come at once.
