@@ -3,8 +3,9 @@
 use super::Charge;
 use crate::ids::{NetworkIndex, PortIndex};
 
-/// The most packets that wait for one neighbour (RFC 4861, 7.2.2: when the queue overflows, the oldest one goes).
-pub(super) const PER_NEIGHBOUR: usize = 3;
+/// The most packets that wait for one neighbour (RFC 4861, 7.2.2: when the queue overflows, the oldest one goes): as many as a super-frame
+/// of UDP is cut into, since what is cut comes at once. Their bytes have bounds of their own ([`Room`]).
+pub(super) const PER_NEIGHBOUR: usize = 64;
 
 /// What each port may always let wait, in bytes.
 const ALWAYS: usize = 4096;
