@@ -49,10 +49,14 @@ impl RawClaims {
     /// [`DropReason::BadOffload`] if they do not fit the frame, or contradict each other.
     #[inline]
     pub fn check(self, length: u32) -> Result<Claims, DropReason> {
-        if self.flags & (FLAG_NEEDS_CHECKSUM | FLAG_RECEIVE_COALESCING) == 0 && self.gso_type == GSO_NONE {
-            return Ok(Claims::default());
-        }
-        self.check_offload(length)
+        if self.is_plain() { Ok(Claims::default()) } else { self.check_offload(length) }
+    }
+
+    /// Whether nothing is claimed, so that there is nothing to check.
+    #[must_use]
+    #[inline]
+    pub fn is_plain(self) -> bool {
+        self.flags & (FLAG_NEEDS_CHECKSUM | FLAG_RECEIVE_COALESCING) == 0 && self.gso_type == GSO_NONE
     }
 
     /// The same where there are claims. By itself, so that frames without any pay nothing for it.

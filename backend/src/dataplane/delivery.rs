@@ -383,9 +383,7 @@ impl Delivered<'_> {
     #[inline]
     fn fetch(&self, send: &Send) {
         let Some(frame) = self.frames.get(usize::from(send.slot)) else { return };
-        for segment in self.segments.get(frame.payload.first as usize, frame.payload.count as usize) {
-            prefetch_ahead(segment);
-        }
+        frame.payload.of(self.segments).iter().for_each(prefetch_ahead);
     }
 
     #[inline]
@@ -397,11 +395,23 @@ impl Delivered<'_> {
         outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
         let Some(frame) = self.frames.get(usize::from(send.slot)) else { return Ok(()) };
-        let (claims, head) = (frame.meta.claims, frame.head.bytes());
-        let rest = self.segments.get(frame.payload.first as usize, frame.payload.count as usize);
-        if claims == Claims::default() {
-            return taker.take(&[0; 12], head, rest, frame.meta.length, outcome);
+        if frame.meta.claims != Claims::default() {
+            return self.claiming(receiver, taker, send, outcome);
         }
+        taker.take(&[0; 12], frame.head.bytes(), frame.payload.of(self.segments), frame.meta.length, outcome)
+    }
+
+    /// Delivers a frame that claims something, as the receiver takes it.
+    #[inline(never)]
+    fn claiming(
+        &mut self,
+        receiver: &Capabilities,
+        taker: &mut impl Taker,
+        send: &Send,
+        outcome: &mut Outcome,
+    ) -> Result<(), DropReason> {
+        let Some(frame) = self.frames.get(usize::from(send.slot)) else { return Ok(()) };
+        let (claims, head, rest) = (frame.meta.claims, frame.head.bytes(), frame.payload.of(self.segments));
         match taker.treatment(*receiver, &claims, head) {
             Treatment::AsIs => {
                 taker.take(&header_of(claims.to_raw(head)), head, rest, frame.meta.length, outcome)

@@ -192,6 +192,27 @@ impl ReceiveQueue {
         length: u32,
         outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
+        if let WayOut::Ring(ring) = &mut self.way
+            && self.backlog.is_empty()
+            && self.broken.is_none()
+            && ring.put_plain(header, head, rest, length)
+        {
+            outcome.sent.add(length);
+            return Ok(());
+        }
+        self.send_otherwise(header, head, rest, length, outcome)
+    }
+
+    /// The same for what doesn't fit the next buffer as it is, or must not pass others.
+    #[inline(never)]
+    fn send_otherwise(
+        &mut self,
+        header: &[u8; 12],
+        head: &[u8],
+        rest: &[Segment],
+        length: u32,
+        outcome: &mut Outcome,
+    ) -> Result<(), DropReason> {
         if matches!(self.way, WayOut::Device(_)) {
             return self.collect(header, head, rest, length, outcome);
         }

@@ -1,10 +1,13 @@
 //! Copying between guests' memory and ours.
 
-/// Bytes up to which a copy is made in line: a call of memmove costs as much as the copy itself.
-const INLINE_MAX: usize = 256;
+/// Bytes up to which a copy is made in line, as those of heads are: a call of memmove costs as much as the copy itself.
+const INLINE_MAX: usize = 128;
 
 /// Copies `len` bytes from `from` to `to`. Should the two overlap, the bytes that arrive are undefined, and
 /// nothing else is touched.
+///
+/// A short copy is made of two pieces of fixed length, the first bytes and the last, which overlap unless `len` is twice as long: of a
+/// loop the compiler would make a call of memcpy again.
 ///
 /// # Safety
 /// `from` must be readable and `to` writable for `len` bytes. Either may be memory that a guest changes meanwhile.
@@ -15,23 +18,32 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
         unsafe { std::ptr::copy(from, to, len) };
         return;
     }
-    let mut at = 0;
-    while at + 16 <= len {
-        // SAFETY: the sixteen bytes from `at` on are inside of both ranges.
-        unsafe { copy_16(from.add(at), to.add(at)) };
-        at += 16;
+    // SAFETY: as the caller says; neither piece is longer than `len`.
+    unsafe {
+        match len {
+            65.. => copy_ends::<4>(from, to, len),
+            33.. => copy_ends::<2>(from, to, len),
+            _ => copy_ends::<1>(from, to, len),
+        }
     }
-    // The rest, together with some bytes that were copied already.
-    // SAFETY: `len >= 16`, so the last sixteen bytes are inside of both ranges.
-    unsafe { copy_16(from.add(len - 16), to.add(len - 16)) };
 }
 
+/// Copies the first and the last `N` times sixteen bytes of `len`.
+///
 /// # Safety
-/// As for [`copy`], for 16 bytes.
+/// As for [`copy`]; `len` is as many at least.
 #[inline]
-unsafe fn copy_16(from: *const u8, to: *mut u8) {
-    // SAFETY: as the caller says; no alignment is asked for.
-    unsafe { to.cast::<u128>().write_unaligned(from.cast::<u128>().read_unaligned()) };
+unsafe fn copy_ends<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
+    let last = len - 16 * N;
+    for first in [0, last] {
+        for piece in 0..N {
+            let at = first + 16 * piece;
+            // SAFETY: the sixteen bytes from `at` on are inside of both ranges; no alignment is asked for.
+            unsafe {
+                to.add(at).cast::<u128>().write_unaligned(from.add(at).cast::<u128>().read_unaligned())
+            };
+        }
+    }
 }
 
 /// Writes `value` to `to` unless it stands there already.

@@ -117,24 +117,47 @@ impl ReceiveRing {
         rest: &[Segment],
         length: u32,
     ) -> Result<(), Refused> {
-        let total = u64::from(length) + self.header_len as u64;
         self.prepare(1)?;
-        let Some(&ready) = self.ready.get(self.ready_next..self.ready_end).and_then(<[_]>::first) else {
-            return Err(Refused::Frame(DropReason::NoBuffer));
-        };
-        match ready.whole {
-            Some(place) if u64::from(place.len) >= total => {
-                if self.header_len == header.len() {
-                    write_plain(place, header, head, rest);
-                    self.log_written(&[place], head, rest);
-                } else {
-                    self.write(&[place], header, 1, head, rest);
-                }
-                self.use_one(ready.head, 1, u32::try_from(total).unwrap_or(u32::MAX));
+        if self.put_plain(header, head, rest, length) {
+            return Ok(());
+        }
+        let total = u64::from(length) + self.header_len as u64;
+        match self.next_ready() {
+            None => Err(Refused::Frame(DropReason::NoBuffer)),
+            Some(Ready { whole: Some(place), head: chain, .. }) if u64::from(place.len) >= total => {
+                self.write(&[place], header, 1, head, rest);
+                self.use_one(chain, 1, u32::try_from(total).unwrap_or(u32::MAX));
                 Ok(())
             }
-            _ => self.put_scattered(total, header, head, rest),
+            Some(_) => self.put_scattered(total, header, head, rest),
         }
+    }
+
+    /// Writes one frame if it is as most are: the next buffer was looked at, lies in one piece, has room for all of it, and wants a
+    /// header of twelve bytes. Says whether it did.
+    #[inline]
+    pub(crate) fn put_plain(
+        &mut self,
+        header: &[u8; 12],
+        head: &[u8],
+        rest: &[Segment],
+        length: u32,
+    ) -> bool {
+        let Some(Ready { whole: Some(place), head: chain, .. }) = self.next_ready() else { return false };
+        let total = u64::from(length) + header.len() as u64;
+        if self.header_len != header.len() || u64::from(place.len) < total {
+            return false;
+        }
+        write_plain(place, header, head, rest);
+        self.log_written(&[place], head, rest);
+        self.use_one(chain, 1, u32::try_from(total).unwrap_or(u32::MAX));
+        true
+    }
+
+    /// The next chain, if it was looked at.
+    #[inline]
+    fn next_ready(&self) -> Option<Ready> {
+        self.ready.get(self.ready_next..self.ready_end)?.first().copied()
     }
 
     #[inline]

@@ -103,7 +103,7 @@ impl Egress<Span> for Collector<'_> {
     #[cold]
     fn offer(&mut self, network: NetworkIndex, slot: usize, frame: &Frame<Span>, why: Option<Why>) -> bool {
         let place = Place { port: frame.meta.source, network, why };
-        let rest = self.segments.get(frame.payload.first as usize, frame.payload.count as usize);
+        let rest = frame.payload.of(self.segments);
         let had_room = if frame.meta.claims == Claims::default() {
             let length = frame.head.bytes().len() + rest.iter().map(|part| part.len as usize).sum::<usize>();
             self.reporter.offers.offer(place, length, |to| copy_out(frame.head.bytes(), rest, to))
@@ -133,7 +133,7 @@ impl Egress<Span> for Collector<'_> {
     }
 
     fn read(&mut self, frame: &Frame<Span>, to: &mut [u8]) -> usize {
-        let segments = self.segments.get(frame.payload.first as usize, frame.payload.count as usize);
+        let segments = frame.payload.of(self.segments);
         copy_some(segments, to)
     }
 }

@@ -96,7 +96,7 @@ impl Delivered<'_> {
     }
 
     fn pieces_of(&self, frame: &Frame<Span>) -> &[Segment] {
-        self.segments.get(frame.payload.first as usize, frame.payload.count as usize)
+        frame.payload.of(self.segments)
     }
 
     /// Delivers one super-frame: a head of its own, and the payload of its frames where it lies.

@@ -290,7 +290,7 @@ impl Capture {
         ring.renew(burst.now, captures);
         for (frame, noted) in burst.frames.iter().zip(burst.noted) {
             let source = frame.meta.source;
-            let rest = burst.segments.get(frame.payload.first as usize, frame.payload.count as usize);
+            let rest = frame.payload.of(burst.segments);
             let mut record = Captured {
                 port: source,
                 left: false,
