@@ -14,6 +14,7 @@ mod run;
 mod suppress;
 mod translate;
 mod tunnels;
+mod vouched;
 mod worker;
 
 use std::sync::OnceLock;
@@ -248,6 +249,7 @@ impl Switch {
             routes,
             suppression: self.suppression.get().filter(|_| policy.has_suppression()),
             paths,
+            pair: None,
             openings,
             verifies,
             mismatched: 0,
@@ -265,7 +267,6 @@ impl Switch {
             steady: None,
             recent: Recent::Unknown,
         };
-        debug_assert!(burst.iter().all(|frame| frame.meta.source == source), "a burst comes from one port");
         run.burst(burst, guard, policed);
         run.counted.mismatched += run.commit.take_mismatched();
         let refused = policed.iter().filter(|refused| **refused).count();

@@ -10,7 +10,7 @@ use super::index::{BUCKETS, Place};
 use super::tuple::Kind;
 use super::{Conntrack, Direction, Tuple};
 use crate::ids::NetworkIndex;
-use crate::packet::Packet;
+use crate::packet::{Packet, Plain};
 
 /// Where a packet's connection probably stands. It is nothing but a guess: whoever uses it looks whether it is so.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +40,13 @@ impl Conntrack {
         }
     }
 
+    /// The same of a plain packet.
+    #[inline]
+    pub(crate) fn hint_plain(&self, zone: NetworkIndex, plain: &Plain) -> Hint {
+        let hash = Tuple::hash_plain(zone, plain, &self.hasher);
+        Hint { place: Some(self.index.place(hash)), hash, ..Hint::default() }
+    }
+
     /// Loads what a look-up of each of a burst's packets will need, and notes where it stands. Changes nothing but the
     /// hints. Says whether there may be packets of no connection among them.
     pub fn look_ahead(&self, hints: &mut [Hint]) -> bool {
@@ -65,21 +72,14 @@ impl Conntrack {
         has_open
     }
 
-    /// The same for a burst's packets of network `zone` that will open connections, as far as the hints tell: loads where
+    /// The same for a burst's packets that may open connections and will, as far as the hints tell: loads where
     /// their answers will be noted. After [`Conntrack::look_ahead`].
-    pub fn look_ahead_to_open<'a>(
-        &self,
-        zone: NetworkIndex,
-        packets: impl Iterator<Item = (&'a Packet, &'a mut Hint)>,
-    ) {
+    pub fn look_ahead_to_open<'a>(&self, packets: impl Iterator<Item = (Tuple, &'a mut Hint)>) {
         let new = packets.filter(|(_, hint)| hint.is_open());
-        black_box(new.fold(0, |sum, (packet, hint)| match Tuple::of(zone, packet) {
-            Ok(Kind::Flow(tuple)) => {
-                let hash = tuple.reversed().hash(&self.hasher);
-                hint.reply = Some(hash);
-                sum ^ self.touch_hash(hash)
-            }
-            _ => sum,
+        black_box(new.fold(0, |sum, (tuple, hint)| {
+            let hash = tuple.reversed().hash(&self.hasher);
+            hint.reply = Some(hash);
+            sum ^ self.touch_hash(hash)
         }));
     }
 

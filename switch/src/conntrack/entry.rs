@@ -9,7 +9,7 @@ use super::state::Word;
 use super::timeouts::SHORTEST_S;
 use super::tuple::Tuple;
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::packet::Address;
+use crate::packet::{Address, Plain};
 
 /// What one side of a TCP connection said. Written by whoever carries its segments: each number only ever moves on.
 #[derive(Debug, Default)]
@@ -54,6 +54,7 @@ pub(super) struct Back {
     pub(super) asked: AtomicU32,
 }
 
+const PROTOCOL: u64 = 0xff;
 const IS_V4: u64 = 1 << 44;
 const OPENER_VOUCHES: u64 = 1 << 45;
 const RESPONDER_SHIFT: u32 = 46;
@@ -61,6 +62,42 @@ const PORT_SHIFT: u32 = 32;
 
 /// What [`Front::set_vouchers`] changes.
 const VOUCHERS: u64 = OPENER_VOUCHES | 0x1fff << RESPONDER_SHIFT;
+
+/// What an entry has to say of itself so that all vouch for a packet who are asked: parts of its identity.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    bits: u64,
+    /// Which bits count.
+    mask: u64,
+}
+
+impl Expected {
+    /// Of packets of network `zone` that go in this direction. The rules of these ports have to vouch, as those of the side that opened the
+    /// connection, and of the other one; `None` need not.
+    pub(super) fn new(
+        direction: Direction,
+        zone: NetworkIndex,
+        [opener, responder]: [Option<PortIndex>; 2],
+    ) -> Self {
+        let shift = zone_shift(direction);
+        let mut expected = Self { bits: u64::from(zone.raw()) << shift, mask: 0xfff << shift };
+        if let Some(port) = opener {
+            expected.bits |= OPENER_VOUCHES | u64::from(port.raw()) << PORT_SHIFT;
+            expected.mask |= OPENER_VOUCHES | 0xfff << PORT_SHIFT;
+        }
+        if let Some(port) = responder {
+            expected.bits |= (u64::from(port.raw()) + 1) << RESPONDER_SHIFT;
+            expected.mask |= 0x1fff << RESPONDER_SHIFT;
+        }
+        expected
+    }
+}
+
+/// Where the network stands to which the packets of this direction belong.
+#[inline]
+fn zone_shift(direction: Direction) -> u32 {
+    8 + 12 * (direction as u32)
+}
 
 impl Side {
     /// All of it, as a record has it.
@@ -116,9 +153,9 @@ impl Front {
         let identity = self.identity.load(Relaxed);
         let number = direction as u32;
         let ports = self.ports.load(Relaxed) >> (32 * number) & 0xffff_ffff;
-        let zone = identity >> (8 + 12 * number) & 0xfff;
+        let zone = identity >> zone_shift(direction) & 0xfff;
         ports == tuple.ports()
-            && identity & 0xff == u64::from(tuple.protocol)
+            && identity & PROTOCOL == u64::from(tuple.protocol)
             && zone == u64::from(tuple.zone.raw())
             && self.addresses(direction, identity) == (tuple.source, tuple.destination)
     }
@@ -146,10 +183,10 @@ impl Front {
         let (source, destination) = self.addresses(direction, identity);
         let part = |bits: u64| u16::try_from(bits & 0xffff).unwrap_or(0);
         Some(Tuple {
-            zone: NetworkIndex::new(usize::from(part(identity >> (8 + 12 * number) & 0xfff)))?,
+            zone: NetworkIndex::new(usize::from(part(identity >> zone_shift(direction) & 0xfff)))?,
             source,
             destination,
-            protocol: u8::try_from(identity & 0xff).unwrap_or(0),
+            protocol: u8::try_from(identity & PROTOCOL).unwrap_or(0),
             source_port: part(ports >> 16),
             destination_port: part(ports),
         })
@@ -181,15 +218,21 @@ impl Front {
         [opener, responder.and_then(|port| PortIndex::new(usize::try_from(port).ok()?))]
     }
 
-    /// Whether the rules of these ports vouch for the connection, as those of the side that opened it, and of the other one; `None` need not.
+    /// Whether the entry says of itself what is expected.
     #[inline]
-    pub(super) fn are_vouched(&self, [opener, responder]: [Option<PortIndex>; 2]) -> bool {
-        let (identity, raw) = (self.identity.load(Relaxed), |port: PortIndex| u64::from(port.raw()));
-        let opens = |port| {
-            identity & (OPENER_VOUCHES | 0xfff << PORT_SHIFT) == OPENER_VOUCHES | raw(port) << PORT_SHIFT
-        };
-        opener.is_none_or(opens)
-            && responder.is_none_or(|port| identity >> RESPONDER_SHIFT & 0x1fff == raw(port) + 1)
+    fn is_as(&self, expected: Expected) -> bool {
+        self.identity.load(Relaxed) & expected.mask == expected.bits
+    }
+
+    /// Whether plain packets like this one go in this direction, and the entry says of itself what is expected.
+    #[inline]
+    fn is_plain(&self, direction: Direction, plain: &Plain, expected: Expected) -> bool {
+        let mask = expected.mask | PROTOCOL | IS_V4;
+        let bits = expected.bits | u64::from(plain.protocol) | IS_V4;
+        let identity = self.identity.load(Relaxed) & mask ^ bits;
+        let addresses = self.addresses[direction as usize].load(Relaxed) ^ plain.addresses;
+        let ports = self.ports.load(Relaxed) >> (32 * (direction as u32)) & 0xffff_ffff;
+        identity | addresses | ports ^ u64::from(plain.ports) == 0
     }
 
     /// Notes whose rules vouch for the connection; an opener that does holds it from now on. Only by who holds the lock.
@@ -338,12 +381,35 @@ impl<'a> Entry<'a> {
         (self.front.vouchers(), generation)
     }
 
-    /// The generation by which the rules of these ports vouch for the connection at least, as those of the side that opened it, and of the
-    /// other one; `None` need not. `None`: not all of them do.
+    /// The state of the connection that lives here, and the generation by which it is vouched for, as `judged` finds it out without a lock.
+    /// `None`: nobody vouches, nothing lives here, or it is another connection by now. The state is loaded first, by `Acquire`, so that all that is
+    /// read after it is at least as new as that life; and looked at once more behind a fence, which sees a later life if anything that was read is
+    /// of that one. So the tuple, the vouchers and the generation are of one and the same life.
+    #[inline(always)]
+    pub(super) fn look_once(self, judged: impl FnOnce(Self) -> Option<u32>) -> Option<(Word, u32)> {
+        let word = self.back.word();
+        let generation = judged(self).filter(|_| word.is_live())?;
+        self.back.is_still(word).then_some((word, generation))
+    }
+
+    /// The generation by which the rules of those ports vouch for the connection at least of which that is expected; `None`: not all of
+    /// them do, or its packets are of another network.
     #[inline]
-    pub(super) fn vouched_by(&self, ports: [Option<PortIndex>; 2]) -> Option<u32> {
+    pub(super) fn vouched_by(&self, expected: Expected) -> Option<u32> {
         let generation = self.back.generation.load(Acquire);
-        self.front.are_vouched(ports).then_some(generation)
+        self.front.is_as(expected).then_some(generation)
+    }
+
+    /// The same if plain packets like this one go in this direction of it.
+    #[inline]
+    pub(super) fn vouched_for_plain(
+        &self,
+        direction: Direction,
+        plain: &Plain,
+        expected: Expected,
+    ) -> Option<u32> {
+        let generation = self.back.generation.load(Acquire);
+        self.front.is_plain(direction, plain, expected).then_some(generation)
     }
 
     #[inline]

@@ -1,5 +1,6 @@
 //! Where connections are found by their tuples: buckets of one cache line, two for each tuple.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
@@ -21,12 +22,12 @@ const FIRST_SLOTS_FREE: usize = 5;
 /// The buckets of a place, in the order in which they are looked through.
 pub(super) const BUCKETS: [usize; 2] = [0, 1];
 
-const OCCUPIED: u32 = 1 << 31;
+const OCCUPIED: NonZeroU32 = NonZeroU32::MIN.saturating_add((1 << 31) - 1);
 const TAG_SHIFT: u32 = 23;
 const DIRECTION: u32 = 1 << 22;
 
 /// By what a look-up tells slots apart.
-const TAGGED: u32 = OCCUPIED | 0xff << TAG_SHIFT;
+const TAGGED: u32 = OCCUPIED.get() | 0xff << TAG_SHIFT;
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -37,11 +38,11 @@ struct Bucket([AtomicU32; BUCKET_SLOTS]);
 #[derive(Debug)]
 pub(super) struct Index(Box<[Bucket]>);
 
-/// Where a tuple may stand.
+/// Where a tuple may stand: short, since one is noted for each packet of a burst.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    buckets: [usize; 2],
-    tag: u32,
+    buckets: [u32; 2],
+    tag: NonZeroU32,
 }
 
 /// Slots of a bucket, a bit for each; gives their numbers.
@@ -95,7 +96,7 @@ impl Place {
     /// What stands in a slot of the place for this direction of an entry's connection.
     #[inline]
     fn number(self, entry: u32, direction: Direction) -> u32 {
-        self.tag | entry | if direction == Direction::Reply { DIRECTION } else { 0 }
+        self.tag.get() | entry | if direction == Direction::Reply { DIRECTION } else { 0 }
     }
 }
 
@@ -109,10 +110,15 @@ impl Index {
     #[inline]
     pub(super) fn place(&self, hash: u64) -> Place {
         let scale =
-            |part: u64| usize::try_from(((part & 0xffff_ffff) * self.0.len() as u64) >> 32).unwrap_or(0);
+            |part: u64| u32::try_from(((part & 0xffff_ffff) * self.0.len() as u64) >> 32).unwrap_or(0);
         let tag = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-        let tag = u32::try_from(tag).unwrap_or(0) << TAG_SHIFT | OCCUPIED;
+        let tag = OCCUPIED | u32::try_from(tag).unwrap_or(0) << TAG_SHIFT;
         Place { buckets: [scale(hash), scale(hash >> 32)], tag }
+    }
+
+    #[inline]
+    fn bucket(&self, number: u32) -> &Bucket {
+        &self.0[number as usize]
     }
 
     /// The entries that may be the place's tuple's, with its direction.
@@ -125,15 +131,15 @@ impl Index {
     #[inline]
     pub(super) fn candidate(&self, place: Place, bucket: usize) -> Option<(u32, Direction)> {
         // Few slots are taken of most buckets, the first ones first: here it pays to stop early.
-        let slots = self.0[place.buckets[bucket]].0.iter().map(|slot| slot.load(Acquire));
-        slots.into_iter().find(|slot| slot & TAGGED == place.tag).map(parts)
+        let slots = self.bucket(place.buckets[bucket]).0.iter().map(|slot| slot.load(Acquire));
+        slots.into_iter().find(|slot| slot & TAGGED == place.tag.get()).map(parts)
     }
 
     /// All of them that stand there.
     #[inline]
     fn in_bucket(&self, place: Place, bucket: usize) -> impl Iterator<Item = (u32, Direction)> {
-        let bucket = &self.0[place.buckets[bucket]];
-        let slots = Slots(bucket.mask(|slot| slot & TAGGED == place.tag));
+        let bucket = self.bucket(place.buckets[bucket]);
+        let slots = Slots(bucket.mask(|slot| slot & TAGGED == place.tag.get()));
         // A slot that was changed meanwhile names another entry, which whoever asks sees there.
         slots.map(|slot| parts(bucket.0[slot].load(Acquire)))
     }
@@ -141,19 +147,22 @@ impl Index {
     /// Loads this one of the place's [`BUCKETS`].
     #[inline]
     pub(super) fn touch(&self, place: Place, bucket: usize) -> u32 {
-        self.0[place.buckets[bucket]].0[0].load(Relaxed)
+        self.bucket(place.buckets[bucket]).0[0].load(Relaxed)
     }
 
     /// All entries in the place's buckets.
     pub(super) fn neighbours(&self, place: Place) -> impl Iterator<Item = u32> {
-        let slots = place.buckets.into_iter().flat_map(|bucket| &self.0[bucket].0);
-        slots.map(|slot| slot.load(Acquire)).filter(|slot| slot & OCCUPIED != 0).map(|slot| parts(slot).0)
+        let slots = place.buckets.into_iter().flat_map(|bucket| &self.bucket(bucket).0);
+        slots
+            .map(|slot| slot.load(Acquire))
+            .filter(|slot| slot & OCCUPIED.get() != 0)
+            .map(|slot| parts(slot).0)
     }
 
     /// Puts an entry in; says whether there was room.
     pub(super) fn insert(&self, place: Place, entry: u32, direction: Direction) -> bool {
         let number = place.number(entry, direction);
-        let [first, second] = place.buckets.map(|bucket| &self.0[bucket]);
+        let [first, second] = place.buckets.map(|bucket| self.bucket(bucket));
         let free = first.free();
         if free.len() >= FIRST_SLOTS_FREE && first.put(free, number) {
             return true;
@@ -167,7 +176,7 @@ impl Index {
     /// Takes an entry out.
     pub(super) fn remove(&self, place: Place, entry: u32, direction: Direction) {
         let number = place.number(entry, direction);
-        let _ = place.buckets.into_iter().any(|bucket| self.0[bucket].take(number));
+        let _ = place.buckets.into_iter().any(|bucket| self.bucket(bucket).take(number));
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::entry::Entry;
+use super::entry::{Back, Entry, Expected};
 use super::shard::lock;
+use super::state::Word;
 use super::{ConnectionId, Conntrack, Direction, Hint, Reference, Tuple};
 use crate::ids::{NetworkIndex, PortIndex};
-use crate::packet::{Packet, TcpFlags, Transport};
+use crate::packet::{Packet, Plain, TcpFlags, Transport};
 use crate::time::Nanos;
 
 /// What a connection was found to be allowed by.
@@ -17,6 +18,36 @@ pub struct Judged {
     pub vouchers: [Option<PortIndex>; 2],
     /// By which generation of the rules.
     pub generation: u32,
+}
+
+/// Of whom it is expected to vouch for the connections of packets of one network that go from one port to another: for all such packets
+/// the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vouching {
+    zone: NetworkIndex,
+    /// What entries have to say for packets of either direction.
+    expected: [Expected; 2],
+}
+
+impl Vouching {
+    /// For packets of network `zone`: their sender's port and their receiver's, or `None` who need not.
+    pub(crate) fn new(zone: NetworkIndex, [sender, receiver]: [Option<PortIndex>; 2]) -> Self {
+        let expected = [
+            Expected::new(Direction::Original, zone, [sender, receiver]),
+            Expected::new(Direction::Reply, zone, [receiver, sender]),
+        ];
+        Self { zone, expected }
+    }
+}
+
+/// A connection for which all vouch who have to, as one look found it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vouched<'a> {
+    pub(crate) found: Reference,
+    /// By which generation of the rules.
+    pub(crate) generation: u32,
+    pub(super) word: Word,
+    pub(super) back: &'a Back,
 }
 
 impl Conntrack {
@@ -31,39 +62,60 @@ impl Conntrack {
         (word.life() == id.life && back.is_still(word)).then_some(judged)
     }
 
-    /// The connection that the hint names, if `packet` of network `zone` is a plain one of it (no error, and no SYN), and where both
-    /// given ports vouch for it: the packet's sender and its receiver, or `None` who need not. Gives the generation by which they do, too. What
+    /// The connection that the hint names, if `packet` is one of it that neither opens nor reports anything (no error, and no SYN), and where
+    /// all vouch for it of whom that is expected. What
     /// [`Conntrack::look_up`] and [`Conntrack::judged`] find out one after the other, but for what TCP's windows say, which
-    /// [`Conntrack::follows`] checks. Changes nothing.
+    /// [`Conntrack::follows_vouched`] checks. Changes nothing.
     #[inline]
     pub(crate) fn vouched(
         &self,
-        zone: NetworkIndex,
+        vouching: &Vouching,
         packet: &Packet,
         hint: &Hint,
-        [sender, receiver]: [Option<PortIndex>; 2],
         now: Nanos,
-    ) -> Option<(Reference, u32)> {
-        let (number, direction) = hint.candidate?;
+    ) -> Option<Vouched<'_>> {
         let ports = match &packet.transport {
             Transport::Tcp(tcp) if !tcp.flags.has(TcpFlags::SYN) => tcp.ports,
             Transport::Ports(ports) => *ports,
             _ => return None,
         };
-        let tuple = Tuple::with_ports(zone, packet, ports);
+        let tuple = Tuple::with_ports(vouching.zone, packet, ports);
+        self.look_once(hint, now, |entry, direction| {
+            let generation = entry.vouched_by(vouching.expected[direction as usize]);
+            generation.filter(|_| entry.front.is(direction, &tuple))
+        })
+    }
+
+    /// The same for a plain packet.
+    #[inline(always)]
+    pub(crate) fn vouched_plain(
+        &self,
+        vouching: &Vouching,
+        plain: &Plain,
+        hint: &Hint,
+        now: Nanos,
+    ) -> Option<Vouched<'_>> {
+        self.look_once(hint, now, |entry, direction| {
+            entry.vouched_for_plain(direction, plain, vouching.expected[direction as usize])
+        })
+    }
+
+    /// The connection that the hint names, if it lives and `judged` says by which generation all vouch for it.
+    #[inline(always)]
+    fn look_once(
+        &self,
+        hint: &Hint,
+        now: Nanos,
+        judged: impl FnOnce(Entry<'_>, Direction) -> Option<u32>,
+    ) -> Option<Vouched<'_>> {
+        let (number, direction) = hint.candidate?;
         let entry = self.entry(number);
-        let Entry { front, back } = entry;
-        let word = back.word();
-        let vouchers = match direction {
-            Direction::Original => [sender, receiver],
-            Direction::Reply => [receiver, sender],
-        };
-        let generation = entry.vouched_by(vouchers).filter(|_| word.is_live())?;
-        if !front.is(direction, &tuple) || !back.is_still(word) || back.is_over(word, now.seconds()) {
+        let (word, generation) = entry.look_once(|entry| judged(entry, direction))?;
+        if entry.back.is_over(word, now.seconds()) {
             return None;
         }
         let id = ConnectionId { entry: number, life: word.life() };
-        Some((Reference { id, direction }, generation))
+        Some(Vouched { found: Reference { id, direction }, generation, word, back: entry.back })
     }
 
     /// Notes that the connection was judged anew, about a packet that goes as `found` says; says whether it lives. A port that

@@ -41,6 +41,7 @@ mod tuple;
 
 pub use ahead::Hint;
 pub use judged::Judged;
+pub(crate) use judged::{Vouched, Vouching};
 pub use list::{Connection, Filter, Page};
 pub(crate) use open::Path;
 pub use reasons::{CountersSnapshot, Invalid, Refused};

@@ -17,7 +17,7 @@ mod threads;
 use std::net::IpAddr;
 
 use super::*;
-use crate::packet::{Address, Icmp, IcmpMessage, Ports, SynOptions, TcpFlags, number};
+use crate::packet::{Address, Icmp, IcmpMessage, Plain, Ports, SynOptions, TcpFlags, number};
 
 pub(super) const SYN: u8 = TcpFlags::SYN;
 pub(super) const ACK: u8 = TcpFlags::ACK;

@@ -23,17 +23,22 @@ impl Conntrack {
         self.backs.get(id.entry as usize).map_or(0, Back::touch)
     }
 
-    /// Takes note of a packet as [`Conntrack::track`] does, if it belongs to the connection; says whether it does. For whoever
-    /// looks it up anew if not, and counts it then.
-    #[inline]
-    pub(crate) fn follows(&self, found: Reference, packet: &Packet, now: Nanos) -> bool {
-        self.try_track(found, packet, now.seconds()).is_ok()
-    }
-
-    /// The same of a whole packet, of which no more is told than its header of TCP, if it has one.
+    /// Takes note of a whole packet as [`Conntrack::track`] does, if it belongs to the connection; says whether it does. For whoever
+    /// looks it up anew if not, and counts it then. No more is told of it than its header of TCP, if it has one.
     #[inline]
     pub(crate) fn follows_whole(&self, found: Reference, tcp: Option<&Tcp>, now: Nanos) -> bool {
         self.try_follow(found, tcp, false, now.seconds()).is_ok()
+    }
+
+    /// The same of a whole packet of a connection that one look has just found.
+    ///
+    /// It goes by the state that the look saw instead of loading it once more: whatever is loaded may be another one a moment later anyway. Who
+    /// changes the state does so by an exchange that fails if it is another one by now, and gives up if the connection has ended
+    /// ([`Entry::change`](super::entry::Entry::change)).
+    #[inline(always)]
+    pub(crate) fn follows_vouched(&self, vouched: &Vouched<'_>, tcp: Option<&Tcp>, now: Nanos) -> bool {
+        let Vouched { found, word, back, .. } = *vouched;
+        self.go_on(found, (back, word), tcp, false, now.seconds()).is_ok()
     }
 
     #[inline]
@@ -55,6 +60,19 @@ impl Conntrack {
         if word.life() != found.id.life || back.is_over(word, now_s) {
             return Err(Invalid::Gone);
         }
+        self.go_on(found, (back, word), tcp, is_cut, now_s)
+    }
+
+    /// Takes note of a packet of a connection that lives, with this state.
+    #[inline(always)]
+    fn go_on(
+        &self,
+        found: Reference,
+        (back, word): (&Back, Word),
+        tcp: Option<&Tcp>,
+        is_cut: bool,
+        now_s: u32,
+    ) -> Result<(), Invalid> {
         match tcp {
             Some(tcp) if word.is_tcp() => self.track_tcp(found, word, tcp, is_cut)?,
             _ if found.direction == Direction::Reply && !word.is_assured() => self.assure(found, word),

@@ -1,10 +1,11 @@
 //! What tells the packets of a connection: addresses, ports and protocol of one of its directions.
 
 use std::hash::{BuildHasher, Hasher};
+use std::net::Ipv4Addr;
 
 use super::Invalid;
 use crate::ids::NetworkIndex;
-use crate::packet::{Address, IcmpMessage, Packet, Ports, Quote, QuotedTransport, Transport, number};
+use crate::packet::{Address, IcmpMessage, Packet, Plain, Ports, Quote, QuotedTransport, Transport, number};
 
 /// One direction of a connection as its packets show it. For ICMP requests and replies the first port is the id and the
 /// second the type; for protocols without ports both are 0.
@@ -121,11 +122,36 @@ impl Tuple {
     /// A number that depends on all of it and on the seed, which no guest knows.
     #[inline]
     pub(super) fn hash(&self, hasher: &foldhash::quality::FixedState) -> u64 {
+        let rest = rest_of(self.ports(), self.protocol, self.zone);
+        if let (Some(source), Some(destination)) = (self.source.to_v4(), self.destination.to_v4()) {
+            let addresses = u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits());
+            return hash_v4(addresses, rest, hasher);
+        }
         let mut hasher = hasher.build_hasher();
         hasher.write_u128(self.source.to_bits());
         hasher.write_u128(self.destination.to_bits());
-        hasher.write_u64(self.ports() << 32 | u64::from(self.protocol) << 16 | u64::from(self.zone.raw()));
+        hasher.write_u64(rest);
         hasher.finish()
+    }
+
+    /// What the tuple of a plain packet of network `zone` hashes to.
+    #[inline]
+    pub(super) fn hash_plain(
+        zone: NetworkIndex,
+        plain: &Plain,
+        hasher: &foldhash::quality::FixedState,
+    ) -> u64 {
+        hash_v4(plain.addresses, rest_of(plain.ports.into(), plain.protocol, zone), hasher)
+    }
+
+    /// The tuple of a plain packet of network `zone`, which may open a connection.
+    #[inline]
+    pub(crate) fn of_plain(zone: NetworkIndex, plain: &Plain) -> Self {
+        let [source, destination] = [plain.addresses >> 32, plain.addresses]
+            .map(|bits| Address::from(Ipv4Addr::from_bits(u32::try_from(bits & 0xffff_ffff).unwrap_or(0))));
+        let [source_port, destination_port] =
+            [plain.ports >> 16, plain.ports].map(|bits| u16::try_from(bits & 0xffff).unwrap_or(0));
+        Self { zone, source, destination, protocol: plain.protocol, source_port, destination_port }
     }
 
     /// Both ports in 32 bits.
@@ -133,4 +159,19 @@ impl Tuple {
     pub(super) fn ports(&self) -> u64 {
         u64::from(self.source_port) << 16 | u64::from(self.destination_port)
     }
+}
+
+/// What tells packets between two addresses apart, in one word.
+#[inline]
+fn rest_of(ports: u64, protocol: u8, zone: NetworkIndex) -> u64 {
+    ports << 32 | u64::from(protocol) << 16 | u64::from(zone.raw())
+}
+
+/// By far the most packets: both addresses are a word.
+#[inline]
+fn hash_v4(addresses: u64, rest: u64, hasher: &foldhash::quality::FixedState) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write_u64(addresses);
+    hasher.write_u64(rest);
+    hasher.finish()
 }

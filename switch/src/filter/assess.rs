@@ -3,12 +3,11 @@
 use super::crossing::{Crossing, Opened, Side};
 use super::denied::Denied;
 use super::{Filter, First, Parcel};
-use crate::conntrack::{Hint, Invalid, Judged, Reference, Verdict};
+use crate::conntrack::{Invalid, Judged, Reference, Verdict};
 use crate::explain::{Looked, Observer, Outcome};
-use crate::ids::{NetworkIndex, PortIndex};
+use crate::ids::PortIndex;
 use crate::packet::{Contents, Packet};
-use crate::security::{Match, SecurityPolicy, Tracking, may_be_essential};
-use crate::time::Nanos;
+use crate::security::{Match, Tracking};
 
 /// What is to be noted of a packet that may pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,34 +126,6 @@ impl Filter {
             }
             Contents::Arp(_) | Contents::Other(_) => Err(Denied::NotIp),
         }
-    }
-
-    /// The connection of a packet for which all sides that are asked vouch, as by far the most are of. What [`Filter::assess`] says of
-    /// such a packet that enters by the first of `ports` in `network` and leaves by the second, a [`Passage::Follows`], found by one look at its
-    /// connection; `None`: that has to be asked. Changes nothing. Segments of TCP may still lie outside of their windows, which [`Conntrack::follows`] says.
-    ///
-    /// [`Conntrack::follows`]: crate::conntrack::Conntrack::follows
-    #[inline]
-    pub(crate) fn vouched(
-        &self,
-        security: &SecurityPolicy,
-        (network, packet): (NetworkIndex, &Packet),
-        hint: &Hint,
-        ports: [PortIndex; 2],
-        now: Nanos,
-    ) -> Option<Reference> {
-        // Fragments may have to wait, and what is essential passes by itself.
-        if packet.fragment.is_some() || may_be_essential(packet) {
-            return None;
-        }
-        let asked = ports.map(|port| security.port(port)?.groups().map(|_| port));
-        if asked == [None, None] {
-            return None;
-        }
-        let (found, generation) = self.conntrack.vouched(network, packet, hint, asked, now)?;
-        let is_current =
-            |port: Option<PortIndex>| port.is_none_or(|port| security.is_current(port, generation));
-        (is_current(asked[0]) && is_current(asked[1])).then_some(found)
     }
 
     fn assess_packet<O: Observer>(&self, case: &Case<'_, O>, parcel: &Parcel<'_>) -> Result<Passage, Denied> {

@@ -19,6 +19,7 @@
 //! first one was.
 
 mod assess;
+mod between;
 mod crossing;
 mod denied;
 mod flood;
@@ -33,6 +34,7 @@ use crate::packet::{Contents, Packet};
 use crate::security::Service;
 use crate::time::Nanos;
 pub(crate) use assess::Passage;
+pub(crate) use between::Between;
 pub(crate) use crossing::Crossing;
 pub use denied::Denied;
 pub(crate) use openings::{Kind, Openings};

@@ -62,6 +62,13 @@ impl FlowKey {
         (a ^ d) | (b ^ e) | (c ^ f) == 0
     }
 
+    /// The address of its sender, its first byte in the lowest eight bits.
+    #[inline(always)]
+    pub(crate) fn sender(self) -> u64 {
+        let [first, second, _] = self.0;
+        first >> 48 | (second & 0xffff_ffff) << 16
+    }
+
     /// Names the bucket, and tells records in it apart.
     #[inline]
     pub(crate) fn hash(self, hasher: &FlowHasher) -> u64 {

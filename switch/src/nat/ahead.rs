@@ -10,7 +10,7 @@ use super::settings::MappingBehavior;
 use super::store::Store;
 use crate::conntrack::{Hint, Tuple};
 use crate::ids::NetworkIndex;
-use crate::packet::{Packet, number};
+use crate::packet::number;
 
 /// The most packets that are looked ahead for: a burst.
 const AHEAD_MAX: usize = 64;
@@ -30,11 +30,15 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    fn of(network: NetworkIndex, packet: &Packet) -> Option<Self> {
-        let ports = packet.ports().filter(|_| matches!(packet.protocol, number::TCP | number::UDP))?;
-        let inside = Endpoint { network, address: packet.source.to_v4()?, port: ports.source };
-        let peer = (packet.destination.to_v4()?, ports.destination);
-        Some(Self { inside, protocol: packet.protocol, peer, hash: 0, slot: None, outside: None })
+    /// For a packet of this tuple; `None`: its translation is looked for otherwise.
+    fn of(tuple: &Tuple) -> Option<Self> {
+        let Tuple { zone: network, protocol, source_port: port, .. } = *tuple;
+        if !matches!(protocol, number::TCP | number::UDP) {
+            return None;
+        }
+        let inside = Endpoint { network, address: tuple.source.to_v4()?, port };
+        let peer = (tuple.destination.to_v4()?, tuple.destination_port);
+        Some(Self { inside, protocol, peer, hash: 0, slot: None, outside: None })
     }
 
     /// The packets that answer it, as they come in.
@@ -62,13 +66,13 @@ impl Translator<'_> {
     pub(crate) fn look_ahead<'a>(
         &self,
         network: NetworkIndex,
-        packets: impl Iterator<Item = (&'a Packet, &'a Hint)>,
+        packets: impl Iterator<Item = (Tuple, &'a mut Hint)>,
     ) {
         let Some(source) = self.nat.source(network) else { return };
         let mut openers = [None; AHEAD_MAX];
         let new = packets.filter(|(_, hint)| hint.is_open());
-        for (own, (packet, _)) in openers.iter_mut().zip(new) {
-            *own = Opener::of(network, packet);
+        for (own, (tuple, _)) in openers.iter_mut().zip(new) {
+            *own = Opener::of(&tuple);
         }
         let is_dependent = source.mapping == MappingBehavior::EndpointDependent;
         self.mappings.look_ahead(&mut openers, is_dependent);

@@ -54,9 +54,27 @@ impl Plain {
         is_whole.then_some(Self { addresses, ports: u32_at(first, 34), protocol, end_at })
     }
 
+    /// Its sender's address.
+    #[inline(always)]
+    pub(crate) fn source(self) -> u32 {
+        // The upper half.
+        u32::try_from(self.addresses >> 32).unwrap_or(0)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_tcp(self) -> bool {
+        self.protocol == number::TCP
+    }
+
+    /// Whether it is for a server or a client of DHCP, of either version: who is asked about what may be one looks at it with care.
+    #[inline(always)]
+    pub(crate) fn may_be_dhcp(self) -> bool {
+        self.protocol == number::UDP && matches!(self.ports & 0xffff, 67 | 68 | 546 | 547)
+    }
+
     /// All that the head says of it, from which it was read.
     #[inline(always)]
-    fn packet(self, head: &[u8]) -> Option<Packet> {
+    pub(crate) fn packet(self, head: &[u8]) -> Option<Packet> {
         let first = head.first_chunk::<42>()?;
         let transport = match self.segment(head) {
             Some(tcp) => Transport::Tcp(tcp),
@@ -80,7 +98,7 @@ impl Plain {
     /// Its header of TCP, if it has one.
     #[inline(always)]
     pub(crate) fn segment(self, head: &[u8]) -> Option<Tcp> {
-        if self.protocol != number::TCP {
+        if !self.is_tcp() {
             return None;
         }
         let header = head.get(usize::from(TRANSPORT)..)?.first_chunk::<20>()?;
@@ -98,14 +116,7 @@ impl Plain {
 }
 
 impl Packet {
-    /// What a frame carries, of which the claims are about just that; `None`: it has to be read with care.
-    #[inline(always)]
-    pub(crate) fn plain_of<P>(frame: &Frame<P>) -> Option<Self> {
-        let packet = Self::plain(frame.head.bytes(), frame.meta.length)?;
-        frame.meta.claims.fit_packet(&packet).then_some(packet)
-    }
-
-    /// The same of the head of a frame of `length` bytes.
+    /// What the head of a frame of `length` bytes says; `None`: it has to be read with care.
     #[inline(always)]
     pub(crate) fn plain(head: &[u8], length: u32) -> Option<Self> {
         Plain::read(head, length)?.packet(head)

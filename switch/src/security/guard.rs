@@ -17,7 +17,9 @@ use crate::decision::address_at;
 use crate::drops::DropReason;
 use crate::frame::Frame;
 use crate::mac::MacAddress;
-use crate::packet::{Address, Arp, Contents, Icmp, IcmpMessage, Neighbour, Packet, Ports, Transport, number};
+use crate::packet::{
+    Address, Arp, Contents, Icmp, IcmpMessage, Neighbour, Packet, Plain, Ports, Transport, number,
+};
 use crate::vlan::is_tag_type;
 
 /// Ethernet types below are lengths (IEEE 802.3-2018, 3.2.6).
@@ -109,10 +111,33 @@ impl Binding {
     }
 }
 
+/// The same for plain packets: addresses of IPv4 that go with an Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct PlainBinding {
+    /// The Ethernet address, its first byte in the lowest eight bits.
+    mac: u64,
+    bits: u32,
+    mask: u32,
+}
+
+impl PlainBinding {
+    /// `None`: no address of IPv4 is among them.
+    fn new(binding: &Binding) -> Option<Self> {
+        const LOW: u128 = 0xffff_ffff;
+        let Binding { mac: MacAddress([a, b, c, d, e, f]), bits, mask, is_v6 } = *binding;
+        let above = Address::from(Ipv4Addr::UNSPECIFIED).to_bits() & mask & !LOW;
+        let [low_bits, low_mask] = [bits, mask].map(|word| u32::try_from(word & LOW).unwrap_or(0));
+        let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        (!is_v6 && above == bits & !LOW).then_some(Self { mac, bits: low_bits, mask: low_mask })
+    }
+}
+
 /// What a guarded port may send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceGuard {
     bindings: Box<[Binding]>,
+    /// What follows from these for plain packets.
+    plain: Box<[PlainBinding]>,
     trusted: bool,
 }
 
@@ -127,7 +152,18 @@ impl SourceGuard {
         let macs: BTreeSet<_> = stated.iter().map(|(mac, _)| *mac).chain([port.mac]).collect();
         let local = macs.into_iter().map(|mac| (mac, Some(Prefix::host(link_local(mac).into()))));
         let bindings = stated.iter().copied().chain(local).map(|(mac, prefix)| Binding::new(mac, prefix));
-        Self { bindings: bindings.collect(), trusted: port.trusted }
+        let bindings: Box<[_]> = bindings.collect();
+        let plain = bindings.iter().filter_map(PlainBinding::new).collect();
+        Self { bindings, plain, trusted: port.trusted }
+    }
+
+    /// Whether a plain packet is what most are: from the port's own addresses, and nothing in which anybody claims anything else. What is
+    /// not may still be allowed. `source` is its sender's Ethernet address, the first byte in the lowest eight bits.
+    #[inline(always)]
+    pub(crate) fn is_plainly_own(&self, source: u64, plain: &Plain) -> bool {
+        let address = plain.source();
+        let is_own = |own: &PlainBinding| own.mac == source && address & own.mask == own.bits;
+        address != 0 && !plain.may_be_dhcp() && self.plain.iter().any(is_own)
     }
 
     /// Whether the port may send a frame that comes from `source` and carries this. Contents that cannot be read must not
@@ -138,7 +174,7 @@ impl SourceGuard {
     #[inline]
     pub fn check(&self, source: MacAddress, contents: &Contents) -> Result<(), SourceError> {
         match contents {
-            Contents::Ip(packet) if self.is_plainly_own(source, packet) => Ok(()),
+            Contents::Ip(packet) if self.is_harmlessly_own(source, packet) => Ok(()),
             _ => self.check_all(source, contents),
         }
     }
@@ -146,7 +182,7 @@ impl SourceGuard {
     /// Whether it is what most packets are: from the port's own addresses, by a protocol in which nobody claims anything else. What is
     /// not may still be allowed.
     #[inline]
-    fn is_plainly_own(&self, source: MacAddress, packet: &Packet) -> bool {
+    fn is_harmlessly_own(&self, source: MacAddress, packet: &Packet) -> bool {
         let is_harmless = match packet.transport {
             Transport::Tcp(_) => true,
             Transport::Ports(ports) => !matches!(ports.destination, DHCP_CLIENT | DHCPV6_CLIENT),

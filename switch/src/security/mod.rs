@@ -55,6 +55,7 @@ pub use control::{Group, SecurityControl};
 pub(crate) use essential::may_be_essential;
 pub use essential::{Origin, is_essential};
 pub use guard::{SourceError, SourceGuard};
+pub(crate) use policy::holds_since;
 pub use policy::{Match, SecurityPolicy, Tracking, Verdict};
 pub use port::{AddressPair, PortSecurity, PortTables};
 pub use prefix::{Family, InvalidPrefix, Prefix};

@@ -53,6 +53,12 @@ pub enum Verdict {
     Denied,
 }
 
+/// Whether what was judged at `generation` holds still where something was taken away at `changed`.
+#[inline]
+pub(crate) fn holds_since(changed: u32, generation: u32) -> bool {
+    generation.wrapping_sub(changed) <= u32::MAX / 2
+}
+
 impl SecurityPolicy {
     pub(super) fn new(seed: u64) -> Self {
         Self {
@@ -120,8 +126,13 @@ impl SecurityPolicy {
     #[must_use]
     #[inline]
     pub fn is_current(&self, port: PortIndex, generation: u32) -> bool {
-        let changed = self.generations.get(port.get()).copied().unwrap_or(0);
-        generation.wrapping_sub(changed) <= u32::MAX / 2
+        holds_since(self.changed(port), generation)
+    }
+
+    /// The generation since which what was judged about this port holds still.
+    #[inline]
+    pub(crate) fn changed(&self, port: PortIndex) -> u32 {
+        self.generations.get(port.get()).copied().unwrap_or(0)
     }
 
     /// How many prefixes, groups and others the rules have as remotes, for each group, direction and version.

@@ -4,6 +4,7 @@ use super::Egress;
 use super::judge::{Receivers, Rules};
 use super::readings::Readings;
 use super::route::Routes;
+use super::vouched::Pair;
 use crate::counters::{Counters, Tally};
 use crate::decision::{Action, Learned, Scene, address_at};
 use crate::drops::DropReason;
@@ -45,6 +46,8 @@ pub(super) struct Commit<'a, E> {
     pub(super) suppression: Option<&'a Suppression>,
     /// Ways that packets went.
     pub(super) paths: &'a mut Paths,
+    /// What it takes to go where the frame before this one went; `None`: nobody has asked.
+    pub(super) pair: Option<Pair>,
     /// Openings that rules allowed.
     pub(super) openings: &'a mut Openings,
     /// Whether each of those, and what is known of connections, is found out anew, and compared.

@@ -2,7 +2,6 @@
 
 use super::Egress;
 use super::commit::Commit;
-use super::readings::Reading;
 use super::translate::Translated;
 use crate::conntrack::Hint;
 use crate::conntrack::Reference;
@@ -100,64 +99,32 @@ impl<'a, E> Commit<'a, E> {
     {
         let native = self.rules.and_then(|rules| rules.untagged);
         match frame.meta.tag.map(|tag| tag.network).or(native) {
-            Some(network) if self.is_vouched(slot, network, to) => self.egress.send(to, slot, frame),
-            Some(network) => match self.open_as_before(slot, frame, network, to) {
-                Some(Ok(())) => self.egress.send(to, slot, frame),
-                Some(Err(denied)) => self.drop(slot, frame, denied.into()),
-                None => self.judge_between(slot, frame, [network; 2], to),
-            },
+            Some(network) if self.is_vouched(slot, frame, network, to) => self.egress.send(to, slot, frame),
+            Some(network) => self.judge_anew(slot, frame, network, to),
             // Such a decision is only made about a frame of a network.
             None => self.drop(slot, frame, DropReason::NoNetwork),
         }
     }
 
-    /// Whether a frame whose head was read belongs to a connection for which both sides vouch, which takes note of it then.
-    #[inline]
-    fn is_vouched(&mut self, slot: usize, network: NetworkIndex, to: PortIndex) -> bool {
-        let Some(Reading::Read(Contents::Ip(packet))) = self.readings.get(slot) else { return false };
-        let (Some(rules), Some(hint), None) = (&self.rules, self.readings.known(slot), self.carried) else {
-            return false;
-        };
-        if !hint.names_one() {
-            return false;
-        }
-        let ports = [self.scene.source, to];
-        let found = rules.filter.vouched(rules.security, (network, packet), hint, ports, self.now);
-        let Some(found) = found else { return false };
-        if self.verifies && !self.is_rightly_vouched((network, packet), (*hint, to), found) {
-            self.mismatched += 1;
-            return false;
-        }
-        rules.filter.conntrack.follows(found, packet, self.now)
-    }
-
-    /// Whether a packet that was found to belong to a connection for which all vouch would be found so by all that may be asked.
-    #[cold]
-    fn is_rightly_vouched(
-        &self,
-        (network, packet): (NetworkIndex, &Packet),
-        (hint, to): (Hint, PortIndex),
-        found: Reference,
-    ) -> bool {
-        let Some((rules, crossing)) = self.crossing([network; 2]) else { return false };
-        let contents = Contents::Ip(*packet);
-        let parcel = Parcel { contents: &contents, seen: None, first: None, hint };
-        match rules.filter.assess(&crossing, parcel, to) {
-            Ok(Passage::Follows(known, None)) if known == found => true,
-            // Its connection refuses this segment, as it will where it is followed.
-            Ok(Passage::Free) | Err(Denied::Invalid(_)) if matches!(packet.transport, Transport::Tcp(_)) => {
-                true
-            }
-            // Another worker may have changed its connection meanwhile.
-            _ => {
-                let ports = [self.scene.source, to];
-                let again = rules.filter.vouched(rules.security, (network, packet), &hint, ports, self.now);
-                again != Some(found)
-            }
+    /// The same for a frame for which nobody vouches.
+    #[inline(never)]
+    pub(super) fn judge_anew<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        network: NetworkIndex,
+        to: PortIndex,
+    ) where
+        E: Egress<P>,
+    {
+        match self.open_as_before(slot, frame, network, to) {
+            Some(Ok(())) => self.egress.send(to, slot, frame),
+            Some(Err(denied)) => self.drop(slot, frame, denied.into()),
+            None => self.judge_between(slot, frame, [network; 2], to),
         }
     }
 
-    /// The same for a frame that came in the first of `networks` and leaves in the second.
+    /// The same as [`Commit::judge`] for a frame that came in the first of `networks` and leaves in the second.
     pub(super) fn judge_between<P>(
         &mut self,
         slot: usize,

@@ -3,7 +3,6 @@
 use super::Egress;
 use super::commit::Commit;
 use super::judge::Rules;
-use super::readings::Reading;
 use crate::conntrack::{Hint, Judged};
 use crate::filter::{Denied, Kind, Parcel, Passage};
 use crate::frame::Frame;
@@ -25,7 +24,7 @@ impl<E> Commit<'_, E> {
     where
         E: Egress<P>,
     {
-        let Some(Reading::Read(Contents::Ip(packet))) = self.readings.get(slot) else { return None };
+        let packet = &self.readings.packet(slot, frame)?;
         let (rules, hint) = (self.rules?, self.readings.known(slot)?);
         // What came by a tag or a tunnel belongs to another network than was looked ahead to.
         if self.carried.is_some() || frame.meta.tag.is_some() || !rules.judges {

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use super::judge::Rules;
 use super::route::Routes;
-use crate::conntrack::{Conntrack, Hint};
+use crate::conntrack::{Conntrack, Hint, Tuple};
 use crate::decision::Scene;
 use crate::drops::DropReason;
 use crate::frame::Frame;
@@ -20,32 +20,55 @@ const AHEAD_MAX: usize = 64;
 
 /// What a head says.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Reading {
+enum Reading {
     /// Nobody looked: the frame has a tag, which may be taken off before anybody asks, or is for no gateway.
     Unread,
-    /// This.
-    Read(Contents),
+    /// A plain packet, as most are.
+    Plain(Plain),
+    /// Anything else: it stands at this place of the list of such.
+    Careful(u8),
     /// It contradicts itself, or its claims do.
     Unreadable(DropReason),
 }
 
-impl Reading {
-    /// What is read of a head that is no plain packet's.
-    #[inline(never)]
-    fn with_care<P>(frame: &Frame<P>) -> Self {
-        Contents::of(frame).map_or_else(Self::Unreadable, Self::Read)
-    }
-}
+const _: () = assert!(AHEAD_MAX <= u8::MAX as usize);
 
 /// A burst's heads; reused from burst to burst.
 #[derive(Debug)]
 pub(super) struct Readings {
     heads: Vec<Reading>,
+    /// What needs more room than a plain packet.
+    careful: Vec<Contents>,
     hints: Vec<Hint>,
     /// The paths of plain packets that the gateway gets, which were looked for.
     sought: Vec<Option<Sought<PathKey>>>,
     /// Packets that the gateway gets and whose paths are not known, the burst's first one in the lowest bit.
     unknown: u64,
+}
+
+/// What is read of a head that is no plain packet's.
+#[inline(never)]
+fn with_care<P>(frame: &Frame<P>, careful: &mut Vec<Contents>) -> Reading {
+    if is_tag_at(frame.head.bytes(), TYPE_FIELD) {
+        return Reading::Unread;
+    }
+    let place = u8::try_from(careful.len()).unwrap_or(u8::MAX);
+    match Contents::of(frame) {
+        Ok(contents) => {
+            careful.push(contents);
+            Reading::Careful(place)
+        }
+        Err(reason) => Reading::Unreadable(reason),
+    }
+}
+
+/// Where the connection may stand of what was read with care.
+#[inline(never)]
+fn hint_with_care(conntrack: &Conntrack, zone: NetworkIndex, contents: Option<&Contents>) -> Hint {
+    match contents {
+        Some(Contents::Ip(packet)) => conntrack.hint(zone, packet),
+        _ => Hint::default(),
+    }
 }
 
 /// Which heads are read ahead.
@@ -59,8 +82,13 @@ pub(super) enum Wanted {
 
 impl Default for Readings {
     fn default() -> Self {
-        let (heads, hints) = (Vec::with_capacity(AHEAD_MAX), Vec::with_capacity(AHEAD_MAX));
-        Self { heads, hints, sought: Vec::with_capacity(AHEAD_MAX), unknown: 0 }
+        Self {
+            heads: Vec::with_capacity(AHEAD_MAX),
+            careful: Vec::with_capacity(AHEAD_MAX),
+            hints: Vec::with_capacity(AHEAD_MAX),
+            sought: Vec::with_capacity(AHEAD_MAX),
+            unknown: 0,
+        }
     }
 }
 
@@ -69,6 +97,7 @@ impl Readings {
     #[inline]
     pub(super) fn clear(&mut self) {
         self.heads.clear();
+        self.careful.clear();
         self.hints.clear();
         self.sought.clear();
         self.unknown = 0;
@@ -76,15 +105,12 @@ impl Readings {
 
     /// Reads the burst's heads, but for those that nobody will ask for.
     pub(super) fn read<P>(&mut self, burst: &[Frame<P>], wanted: Wanted) {
-        self.heads.extend(burst.iter().take(AHEAD_MAX).enumerate().map(|(slot, frame)| {
-            let is_wanted = wanted == Wanted::All || self.unknown >> slot & 1 != 0;
-            if !is_wanted || is_tag_at(frame.head.bytes(), TYPE_FIELD) {
+        let Self { heads, careful, unknown, .. } = self;
+        heads.extend(burst.iter().take(AHEAD_MAX).enumerate().map(|(slot, frame)| {
+            if wanted == Wanted::Unknown && *unknown >> slot & 1 == 0 {
                 return Reading::Unread;
             }
-            match Packet::plain_of(frame) {
-                Some(packet) => Reading::Read(Contents::Ip(packet)),
-                None => Reading::with_care(frame),
-            }
+            Plain::of(frame).map_or_else(|| with_care(frame, careful), Reading::Plain)
         }));
     }
 
@@ -131,9 +157,11 @@ impl Readings {
         (conntrack, zone): (&Conntrack, NetworkIndex),
         translator: Option<&Translator<'_>>,
     ) {
-        self.hints.extend(self.heads.iter().map(|head| match head {
-            Reading::Read(Contents::Ip(packet)) => conntrack.hint(zone, packet),
-            _ => Hint::default(),
+        let careful = &self.careful;
+        self.hints.extend(self.heads.iter().map(|head| match *head {
+            Reading::Plain(plain) => conntrack.hint_plain(zone, &plain),
+            Reading::Careful(place) => hint_with_care(conntrack, zone, careful.get(usize::from(place))),
+            Reading::Unread | Reading::Unreadable(_) => Hint::default(),
         }));
         if !conntrack.look_ahead(&mut self.hints) {
             return;
@@ -144,27 +172,56 @@ impl Readings {
         if let Some(translator) = translator
             && translated != 0
         {
-            translator.look_ahead(zone, self.packets(translated).map(|(packet, hint)| (packet, &*hint)));
+            translator.look_ahead(zone, self.flows(zone, translated));
         }
-        conntrack.look_ahead_to_open(zone, self.packets(!translated));
+        conntrack.look_ahead_to_open(self.flows(zone, !translated));
     }
 
-    /// The burst's packets at these positions, with their hints.
-    fn packets(&mut self, slots: u64) -> impl Iterator<Item = (&Packet, &mut Hint)> {
-        let read = self.heads.iter().zip(&mut self.hints).enumerate();
-        read.filter(move |(slot, _)| slots >> slot & 1 != 0).filter_map(|(_, (head, hint))| match head {
-            Reading::Read(Contents::Ip(packet)) => Some((packet, hint)),
-            _ => None,
+    /// What tells the burst's packets at these positions that may open connections, with their hints.
+    fn flows(&mut self, zone: NetworkIndex, slots: u64) -> impl Iterator<Item = (Tuple, &mut Hint)> {
+        let (read, careful) = (self.heads.iter().zip(&mut self.hints).enumerate(), &self.careful);
+        read.filter(move |(slot, _)| slots >> slot & 1 != 0).filter_map(move |(_, (head, hint))| {
+            let tuple = match head {
+                Reading::Plain(plain) => Tuple::of_plain(zone, plain),
+                Reading::Careful(place) => match careful.get(usize::from(*place))? {
+                    Contents::Ip(packet) => Tuple::of_flow(zone, packet)?,
+                    _ => return None,
+                },
+                Reading::Unread | Reading::Unreadable(_) => return None,
+            };
+            Some((tuple, hint))
         })
     }
 
-    /// What the head of the frame at this position says; `None`: it was not read.
-    #[inline]
-    pub(super) fn get(&self, slot: usize) -> Option<&Reading> {
-        self.heads.get(slot)
+    /// The plain packet in the frame at this position, if it is one and was read.
+    #[inline(always)]
+    pub(super) fn plain(&self, slot: usize) -> Option<&Plain> {
+        match self.heads.get(slot) {
+            Some(Reading::Plain(plain)) => Some(plain),
+            _ => None,
+        }
     }
 
-    /// What the head of the frame at this position says, whether it was read before or is put into `read` now.
+    /// What was read with care of the head of the frame at this position.
+    #[inline]
+    pub(super) fn careful(&self, slot: usize) -> Option<&Contents> {
+        match self.heads.get(slot) {
+            Some(Reading::Careful(place)) => self.careful.get(usize::from(*place)),
+            _ => None,
+        }
+    }
+
+    /// The packet in the frame at this position, which has still the head that was read, if it is one and was.
+    #[inline]
+    pub(super) fn packet<P>(&self, slot: usize, frame: &Frame<P>) -> Option<Packet> {
+        match (self.plain(slot), self.careful(slot)) {
+            (Some(plain), _) => plain.packet(frame.head.bytes()),
+            (None, Some(Contents::Ip(packet))) => Some(*packet),
+            _ => None,
+        }
+    }
+
+    /// What the head of the frame at this position says, which is as it came; what is not kept so is put into `read`.
     #[inline]
     pub(super) fn contents<'r, P>(
         &'r self,
@@ -172,11 +229,21 @@ impl Readings {
         frame: &Frame<P>,
         read: &'r mut Option<Contents>,
     ) -> Result<&'r Contents, DropReason> {
-        match self.get(slot) {
-            Some(Reading::Read(contents)) => Ok(contents),
-            Some(Reading::Unreadable(reason)) => Err(*reason),
-            Some(Reading::Unread) | None => Ok(read.insert(Contents::of(frame)?)),
+        match self.heads.get(slot) {
+            Some(Reading::Unreadable(reason)) => return Err(*reason),
+            Some(Reading::Plain(plain)) => {
+                if let Some(packet) = plain.packet(frame.head.bytes()) {
+                    return Ok(read.insert(Contents::Ip(packet)));
+                }
+            }
+            Some(Reading::Careful(_)) => {
+                if let Some(contents) = self.careful(slot) {
+                    return Ok(contents);
+                }
+            }
+            Some(Reading::Unread) | None => {}
         }
+        Ok(read.insert(Contents::of(frame)?))
     }
 
     /// The path of the packet in the frame at this position, if it is a plain one for the gateway and its path was looked for.

@@ -15,9 +15,9 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use self::atomic::{AtomicU32, Ordering::Relaxed};
-use self::entry::{Back, Entry, Front};
+use self::entry::{Back, Entry, Expected, Front};
 use super::super::{state, timeouts, tuple};
-use super::{Direction, address, number, port, zone};
+use super::{Direction, Plain, address, number, port, zone};
 use state::{Class, Word};
 use tuple::Tuple;
 
@@ -221,13 +221,44 @@ fn a_generation_never_comes_with_the_vouchers_of_an_older_one() {
             generation < 2 || vouchers == [None, Some(port(9))],
             "{vouchers:?} by generation {generation}"
         );
-        let of_the_opener = table.entry().vouched_by([Some(port(7)), None]);
+        let expected = |ports| Expected::new(Direction::Original, zone(1), ports);
+        let of_the_opener = table.entry().vouched_by(expected([Some(port(7)), None]));
         assert!(
             of_the_opener.is_none_or(|generation| generation == 1),
             "it vouches no longer by generation 2"
         );
         judge.join().unwrap();
         assert_eq!(table.entry().judged(), ([None, Some(port(9))], 2));
-        assert_eq!(table.entry().vouched_by([None, Some(port(9))]), Some(2));
+        assert_eq!(table.entry().vouched_by(expected([None, Some(port(9))])), Some(2));
+    });
+}
+
+/// A segment of a flow's original direction, as a quick reading has it.
+fn plain(client: u16) -> Plain {
+    let mut head = Vec::new();
+    let ip = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+    ip.tcp(client, 80, 1, 1).ack(1).write(&mut head, &[]).unwrap();
+    Plain::read(&head, u32::try_from(head.len()).unwrap()).unwrap()
+}
+
+#[test]
+fn one_look_takes_no_connection_for_the_one_that_displaced_it() {
+    let segments = [1, 2].map(plain);
+    explore(move || {
+        let table = opened();
+        let other = Arc::clone(&table);
+        let displacer = thread::spawn(move || {
+            assert!(other.end(None));
+            assert_eq!(other.open(2), Some(3));
+        });
+        let expected = Expected::new(Direction::Original, zone(1), [Some(port(7)), None]);
+        let look = |segment: &Plain| {
+            let judged = |entry: Entry<'_>| entry.vouched_for_plain(Direction::Original, segment, expected);
+            table.entry().look_once(judged).map(|(word, _)| word.life())
+        };
+        let [one, two] = segments.each_ref().map(look);
+        assert!(one.is_none_or(|life| life == 1) && two.is_none_or(|life| life == 3), "{one:?} {two:?}");
+        displacer.join().unwrap();
+        assert_eq!(segments.each_ref().map(look), [None, Some(3)]);
     });
 }

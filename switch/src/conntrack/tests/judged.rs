@@ -45,8 +45,23 @@ fn it_is_known_which_sides_rules_vouch_for_a_connection() {
 fn look(table: &Conntrack, packet: &Packet, ports: [Option<usize>; 2], seconds: u32) -> Option<Reference> {
     let mut hints = [table.hint(zone(1), packet)];
     table.look_ahead(&mut hints);
-    let ports = ports.map(|index| index.map(port));
-    let (found, generation) = table.vouched(zone(1), packet, &hints[0], ports, at(seconds))?;
+    let vouching = Vouching::new(zone(1), ports.map(|index| index.map(port)));
+    let Vouched { found, generation, .. } = table.vouched(&vouching, packet, &hints[0], at(seconds))?;
+    assert_eq!(Some(generation), table.policy_generation(found.id));
+    Some(found)
+}
+
+/// The same of a plain packet, as it stands in a head.
+fn look_plainly(
+    table: &Conntrack,
+    plain: &Plain,
+    ports: [Option<usize>; 2],
+    seconds: u32,
+) -> Option<Reference> {
+    let mut hints = [table.hint_plain(zone(1), plain)];
+    table.look_ahead(&mut hints);
+    let vouching = Vouching::new(zone(1), ports.map(|index| index.map(port)));
+    let Vouched { found, generation, .. } = table.vouched_plain(&vouching, plain, &hints[0], at(seconds))?;
     assert_eq!(Some(generation), table.policy_generation(found.id));
     Some(found)
 }
@@ -77,7 +92,55 @@ fn one_look_tells_of_which_packets_both_sides_vouch() {
     let mut hint = [table.hint(zone(1), &there)];
     table.look_ahead(&mut hint);
     assert!(table.close(found.id));
-    assert_eq!(table.vouched(zone(1), &there, &hint[0], [None; 2], at(0)), None, "it has ended");
+    let anybody = Vouching::new(zone(1), [None; 2]);
+    assert!(table.vouched(&anybody, &there, &hint[0], at(0)).is_none(), "it has ended");
+}
+
+/// The head of a datagram of a flow, with no payload, and what is read of it.
+fn plain_and_packet(flow: u32, is_reply: bool) -> (Plain, Packet) {
+    let packet = udp(flow, is_reply);
+    let ports = packet.ports().unwrap();
+    let [source, destination] = [packet.source, packet.destination].map(|end| end.to_v4().unwrap().octets());
+    let mut head = Vec::new();
+    let ip = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source, destination, 64);
+    ip.udp(ports.source, ports.destination).write(&mut head, &[]).unwrap();
+    let length = u32::try_from(head.len()).unwrap();
+    (Plain::read(&head, length).unwrap(), Packet::plain(&head, length).unwrap())
+}
+
+#[test]
+fn a_plain_packet_is_looked_at_as_what_is_read_of_it() {
+    let table = table();
+    opened(&table, vouched(Some(7), Some(9)));
+    let sides = [None, Some(0), Some(7), Some(8), Some(9)];
+    let mut found = 0;
+    for (flow, is_reply) in [(1, false), (1, true), (2, false), (2, true)] {
+        let (plain, packet) = plain_and_packet(flow, is_reply);
+        assert_eq!(Tuple::of_plain(zone(1), &plain), Tuple::of_flow(zone(1), &packet).unwrap());
+        for ports in sides.iter().flat_map(|one| sides.map(|other| [*one, other])) {
+            for seconds in [0, timeouts::DATAGRAM_UNREPLIED_S, timeouts::DATAGRAM_UNREPLIED_S + 1] {
+                let looked = look_plainly(&table, &plain, ports, seconds);
+                assert_eq!(looked, look(&table, &packet, ports, seconds), "{plain:?} {ports:?} {seconds}");
+                found += usize::from(looked.is_some());
+            }
+        }
+    }
+    // Either direction, with both ports, one of them or none, twice.
+    assert_eq!(found, 16);
+}
+
+#[test]
+fn a_plain_packet_of_another_network_belongs_to_no_connection_of_this_one() {
+    let table = table();
+    opened(&table, vouched(Some(7), Some(9)));
+    let (plain, packet) = plain_and_packet(1, false);
+    let mut hints = [table.hint_plain(zone(1), &plain)];
+    table.look_ahead(&mut hints);
+    for other in [0, 2, 0xfff] {
+        let vouching = Vouching::new(zone(other), [None; 2]);
+        assert!(table.vouched_plain(&vouching, &plain, &hints[0], at(0)).is_none(), "{other}");
+        assert!(table.vouched(&vouching, &packet, &hints[0], at(0)).is_none(), "{other}");
+    }
 }
 
 #[test]

@@ -204,9 +204,11 @@ fn who_follows_a_connection_is_told_when_it_is_gone() {
     let packet = udp([10, 0, 0, 1], [10, 0, 1, 1], (1, 2));
     let now = Nanos(0);
     let found = conntrack.open(network(0), &packet, port(1), 0, now).unwrap();
-    assert!(conntrack.follows(found, &packet, now) && conntrack.follows_whole(found, None, now));
+    let follows =
+        || [conntrack.track(found, &packet, now).is_ok(), conntrack.follows_whole(found, None, now)];
+    assert_eq!(follows(), [true; 2]);
     conntrack.close(found.id);
-    assert!(!conntrack.follows(found, &packet, now) && !conntrack.follows_whole(found, None, now));
+    assert_eq!(follows(), [false; 2]);
 }
 
 proptest! {

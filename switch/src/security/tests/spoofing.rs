@@ -1,8 +1,10 @@
 //! What a guarded port may send, point by point.
 
+use etherparse::PacketBuilder;
+
 use super::frames::*;
 use super::*;
-use crate::packet::Contents;
+use crate::packet::{Contents, Plain};
 
 /// Whether a port that is set up so may send this from its own MAC address.
 fn check(port: &PortSecurity, contents: &Contents) -> Result<(), SourceError> {
@@ -45,6 +47,54 @@ fn only_the_ports_own_mac_addresses_may_be_a_source() {
         assert_eq!(check_from(&trusted(), ROUTER, &contents), Err(SourceError::Mac));
     }
     assert_eq!(check(&station(), &contents(&frame(0x88b5, &[]))), Ok(()));
+}
+
+/// A guard finds out of a plain packet by few words what it finds out with care, but for DHCP, of which it says nothing then.
+#[test]
+fn plain_packets_are_known_as_those_that_are_read_with_care() {
+    let pair = |prefix: &str, mac| AddressPair { prefix: prefix.parse().unwrap(), mac };
+    let pairs = [("10.0.0.100/32", None), ("10.9.0.0/16", Some(mac(9))), ("fd09::/16", Some(mac(9)))]
+        .map(|(prefix, mac)| pair(prefix, mac));
+    let with = |pairs: &[AddressPair]| PortSecurity { pairs: pairs.to_vec(), ..station() };
+    let all = ["0.0.0.0/0", "::/0"].map(|prefix| with(&[pair(prefix, None)]));
+    let ports = [station(), unknown(), trusted(), with(&pairs)].into_iter().chain(all);
+    let (mut own, mut others) = (0, 0);
+    for (port, sender) in ports.flat_map(|port| [1, 2, 9].map(|last| (port.clone(), mac(last)))) {
+        let guard = SourceGuard::new(&port);
+        for source in
+            ["10.0.0.1", "10.0.0.2", "10.0.0.100", "10.9.255.255", "10.10.0.0", "0.0.0.0", "255.255.255.255"]
+        {
+            for (to, is_tcp) in
+                [53, 66, 67, 68, 69, 546, 547, 548].into_iter().flat_map(|to| [(to, false), (to, true)])
+            {
+                let source = source.parse::<std::net::Ipv4Addr>().unwrap().octets();
+                let builder = PacketBuilder::ethernet2(sender.0, [4; 6]).ipv4(source, [10, 0, 0, 9], 64);
+                let mut head = Vec::new();
+                if is_tcp {
+                    builder.tcp(68, to, 1, 1).ack(1).write(&mut head, &[]).unwrap();
+                } else {
+                    builder.udp(68, to).write(&mut head, &[]).unwrap();
+                }
+                let plain = Plain::read(&head, u32::try_from(head.len()).unwrap()).unwrap();
+                let [a, b, c, d, e, f] = sender.0;
+                let is_own = guard.is_plainly_own(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]), &plain);
+                let contents = contents(&head);
+                let Contents::Ip(packet) = contents else { panic!("no packet of IP") };
+                assert_eq!(plain.may_be_dhcp(), may_be_essential(&packet), "{to}");
+                let is_allowed = guard.check(sender, &contents).is_ok();
+                assert!(is_allowed || !is_own, "{source:?} to {to}");
+                let may_be_dhcp = !is_tcp && [67, 68, 546, 547].contains(&to);
+                assert_eq!(
+                    is_own,
+                    is_allowed && !may_be_dhcp,
+                    "{source:?} from {sender} to {to} by {port:?}"
+                );
+                own += u32::from(is_own);
+                others += u32::from(!is_own);
+            }
+        }
+    }
+    assert!(own > 100 && others > 100, "{own} and {others}");
 }
 
 /// Point 8: the fixed addresses, and the link-local one of the port's MAC address.
