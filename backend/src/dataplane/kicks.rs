@@ -54,20 +54,21 @@ impl Worker {
         }
     }
 
-    /// Sleeps if no ring is polled; else looks for kicks now and then.
-    pub(super) fn look_for_kicks(&mut self, now: Instant) {
+    /// Sleeps if no ring is polled; else looks for kicks now and then. Gives the time afterwards, at which the next round begins.
+    pub(super) fn look_for_kicks(&mut self, now: Instant) -> Instant {
         let done = self.waiting.is_empty() && self.replicator.is_empty();
         let idle = done && self.polled.is_empty() && self.polling != Polling::Busy;
         if !idle && now.saturating_duration_since(self.looked) < LOOK_INTERVAL {
-            return;
+            return Instant::now();
         }
         let all_polled = self.polled.len() == self.ring_count;
         if idle {
             // The time to come is no part of a round.
-            self.note_round(Instant::now());
-        }
-        if idle || !all_polled || !self.waiting.is_empty() {
-            self.wait_for_kicks(idle);
+            let done = Instant::now();
+            self.note_round(done);
+            self.wait_for_kicks(self.may_sleep_for(done));
+        } else if !all_polled || !self.waiting.is_empty() {
+            self.wait_for_kicks(Some(Duration::ZERO));
         }
         self.looked = Instant::now();
         self.note_round(self.looked);
@@ -78,11 +79,13 @@ impl Worker {
         {
             self.looked_at_kickless = self.looked;
             self.wake_kickless(self.looked);
+            return Instant::now();
         }
+        self.looked
     }
 
-    fn wait_for_kicks(&mut self, idle: bool) {
-        let timeout = if idle { self.may_sleep_for() } else { Some(Duration::ZERO) };
+    /// Waits for so long at most; `None`: until something happens.
+    fn wait_for_kicks(&mut self, timeout: Option<Duration>) {
         let sleeps = timeout.is_none_or(|timeout| !timeout.is_zero());
         add(&self.shared.sleeps, u64::from(sleeps));
         for wake in self.poller.wait(timeout) {
@@ -120,13 +123,13 @@ impl Worker {
         }
     }
 
-    /// How long there is nothing to do; `None`: until something happens.
-    fn may_sleep_for(&self) -> Option<Duration> {
+    /// How long from `now` on there is nothing to do; `None`: until something happens.
+    fn may_sleep_for(&self, now: Instant) -> Option<Duration> {
         let foreseen = self.foreseen.map(|(next, _)| next);
         let departure = self.shaping.next().map(|next| self.started + Duration::from_nanos(next.0));
         let resumption = self.pauses.first().map(|next| self.started + Duration::from_nanos(next.0));
         let next = foreseen.into_iter().chain(departure).chain(resumption).min();
-        let next = next.map(|next| next.saturating_duration_since(Instant::now()));
+        let next = next.map(|next| next.saturating_duration_since(now));
         match self.kickless {
             true => Some(next.map_or(KICKLESS_INTERVAL, |next| next.min(KICKLESS_INTERVAL))),
             false => next,

@@ -147,14 +147,17 @@ impl Worker {
 
     /// Runs until the control thread says stop.
     pub(super) fn run(mut self) {
+        let mut now = Instant::now();
         loop {
-            if self.mailbox.has_some() && self.take_messages() {
-                return;
+            if self.mailbox.has_some() {
+                if self.take_messages() {
+                    return;
+                }
+                now = Instant::now();
             }
-            let now = Instant::now();
             self.notice_absence(now);
             self.round(now);
-            self.look_for_kicks(now);
+            now = self.look_for_kicks(now);
         }
     }
 
