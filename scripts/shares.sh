@@ -59,6 +59,10 @@ shares_file() {
       classes destination_port "$rate"
       classes source_port "$rate"
       ;;
+    bucket:*)
+      shares_of_viaduct bucket bucket
+      printf '[qos.bucket]\negress = { kind = "tbf", rate = "%smbit", queue = { kind = "fifo", packets = 2000 } }\n' "${1#bucket:}"
+      ;;
   esac
 }
 
