@@ -11,6 +11,7 @@ use etherparse::{Ipv4Header, PacketBuilder, TcpHeader};
 use crate::driver::features::{EVENT_IDX, MODERN, SEND_OFFLOADS};
 use crate::driver::header::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, NetHeader};
 use crate::driver::nic::{Nic, NicOptions};
+use crate::superframe::finished;
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -28,11 +29,13 @@ pub struct Card {
     parts: HashMap<Vec<u8>, Vec<Vec<u8>>>,
     /// All frames that came.
     received: Vec<Vec<u8>>,
+    /// Super-frames among them, with what stands before each.
+    super_frames: Vec<(NetHeader, Vec<u8>)>,
     sent: usize,
 }
 
 impl Card {
-    /// Plugs a guest in, and finds its gateway.
+    /// Plugs a guest in, and finds its gateway. It takes whole packets with finished checksums only.
     ///
     /// # Panics
     /// If the gateway does not answer.
@@ -44,11 +47,27 @@ impl Card {
         v6: Option<Ipv6Addr>,
         gateway: Ipv4Addr,
     ) -> Self {
-        let features = MODERN | EVENT_IDX | SEND_OFFLOADS;
+        Self::connect_with(0, socket, mac, (v4, v6), gateway)
+    }
+
+    /// The same with more features: what it takes of what is left to be done.
+    ///
+    /// # Panics
+    /// If the gateway does not answer.
+    #[must_use]
+    pub fn connect_with(
+        more_features: u64,
+        socket: &Path,
+        mac: [u8; 6],
+        (v4, v6): (Ipv4Addr, Option<Ipv6Addr>),
+        gateway: Ipv4Addr,
+    ) -> Self {
+        let features = MODERN | EVENT_IDX | SEND_OFFLOADS | more_features;
         let nic =
             Nic::connect(socket, &NicOptions { features, ..NicOptions::default() }.with_frames_of(66_000));
-        let (inbox, parts, received) = Default::default();
-        let mut card = Self { nic, mac, gateway: [0xff; 6], v4, v6, inbox, parts, received, sent: 0 };
+        let (inbox, parts, received, super_frames) = Default::default();
+        let mut card =
+            Self { nic, mac, gateway: [0xff; 6], v4, v6, inbox, parts, received, super_frames, sent: 0 };
         let deadline = Instant::now() + LIMIT;
         while card.gateway == [0xff; 6] {
             assert!(Instant::now() < deadline, "the gateway {gateway} does not answer {v4}");
@@ -101,8 +120,12 @@ impl Card {
                 return Some(self.inbox.remove(at));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let frame = self.nic.receive_within(left)?.bytes;
-            self.take(frame);
+            let came = self.nic.receive_within(left)?;
+            if came.header.gso_type == 0 {
+                self.take(finished(came.header, came.bytes));
+            } else {
+                self.super_frames.push((came.header, came.bytes));
+            }
         }
     }
 
@@ -110,6 +133,19 @@ impl Card {
     #[must_use]
     pub fn received(&self) -> &[Vec<u8>] {
         &self.received
+    }
+
+    /// The next super-frame, from its Ethernet header on, and what stands before it. Who asks for packets meanwhile gets none of it.
+    pub fn next_super_frame(&mut self, limit: Duration) -> Option<(NetHeader, Vec<u8>)> {
+        let deadline = Instant::now() + limit;
+        while self.super_frames.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.next(left.min(Duration::from_millis(50)), |_| false);
+            if left.is_zero() {
+                return None;
+            }
+        }
+        Some(self.super_frames.remove(0))
     }
 
     fn take(&mut self, frame: Vec<u8>) {

@@ -10,4 +10,5 @@ mod hostile;
 mod kernel;
 mod leased;
 mod refusals;
+mod super_datagrams;
 mod works;
