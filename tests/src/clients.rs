@@ -28,6 +28,20 @@ impl Client {
         Self::start("dhclient", station, folder, &line)
     }
 
+    /// The same for nothing but the rest (RFC 8415, 6.1), time servers (option 56, of which it knows nothing: as a suboption's code, its
+    /// length and an address) and what to boot among it. Its output has all that it was told.
+    #[must_use]
+    pub fn dhclient_asking_for_the_rest(station: &Station, folder: &Path) -> Self {
+        let configuration = "option dhcp6.time-server code 56 = { unsigned integer 16, unsigned integer 16, ip6-address };\\n\
+             also request dhcp6.time-server, dhcp6.bootfile-url;\\n";
+        let script = "#!/bin/sh\\nenv | grep ^new_\\n";
+        let line = format!(
+            "printf '{configuration}' >/run/dhclient.conf; printf '{script}' >/run/told; chmod +x /run/told; \
+             exec dhclient -d -v -6 -S -cf /run/dhclient.conf -sf /run/told -pf /run/dhclient.pid -lf /run/dhclient.leases eth0"
+        );
+        Self::start("dhclient-telling", station, folder, &line)
+    }
+
     /// dhcpcd, for all that the network offers.
     #[must_use]
     pub fn dhcpcd(station: &Station, folder: &Path) -> Self {

@@ -39,7 +39,7 @@ gateway = "192.168.99.1"
 mode = "nat"
 uplink = "isp"
 subnets = ["10.0.0.0/24", "fd00:2::/64"]
-dhcp6 = {{}}
+dhcp6 = {{ ntp_servers = ["fd00:2::123"], boot_url = "tftp://[fd00:2::2]/boot.efi" }}
 ra = "stateless"
 dns = {{ domain = "home.lan", upstream = ["192.168.99.1"] }}
 metadata = "unix:{folder}/metadata.sock"
@@ -273,6 +273,15 @@ fn a_client_without_a_lease_is_told_the_rest(works: &Works) {
         let names = client.names();
         names.contains("nameserver fd00:2::1") && names.contains("search home.lan")
     });
+    drop(client);
+    let client = Client::dhclient_asking_for_the_rest(station, works.town.folder.path());
+    for told in
+        ["new_dhcp6_time_server=1 16 fd00:2::123", "new_dhcp6_bootfile_url=tftp://[fd00:2::2]/boot.efi"]
+    {
+        wait_until(&format!("dhclient to be told {told}"), LIMIT, || {
+            client.output().lines().any(|line| line == told)
+        });
+    }
     let shown = works.daemon.command(&["show", "leases", "--json"]);
     let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
     let of_v6 = |lease: &&serde_json::Value| lease["address"].as_str().unwrap().contains(':');
