@@ -199,11 +199,7 @@ impl<E> Run<'_, E> {
         let source = self.commit.scene.source;
         let key = FlowKey::untagged(source, frame.head.bytes()).filter(|key| !key.is_tagged());
         let home = if key.is_some() { self.untagged } else { self.classify(frame) };
-        let checked = || match (key, self.commit.readings.plain(slot)) {
-            (Some(key), Some(plain)) if guard.is_plainly_own(key.sender(), plain) => Ok(()),
-            _ => self.check(slot, frame, guard),
-        };
-        let home = home.and_then(|network| checked().map(|()| network));
+        let home = home.and_then(|network| self.may_send(slot, frame, guard, key).map(|()| network));
         match (key, home) {
             // As any other frame that has no tag.
             (Some(key), Ok(_)) => {
@@ -224,7 +220,28 @@ impl<E> Run<'_, E> {
         }
     }
 
-    /// Whether the guest may send a frame, of which the tags that told its network are off.
+    /// Whether the guest may send a frame, of which the tags that told its network are off: what few steps tell of a plain packet,
+    /// all of them have to tell as well where hits are verified.
+    #[inline(always)]
+    fn may_send<P>(
+        &mut self,
+        slot: usize,
+        frame: &Frame<P>,
+        guard: &SourceGuard,
+        key: Option<FlowKey>,
+    ) -> Result<(), Refused> {
+        let plain = self.commit.readings.plain(slot);
+        let is_plainly_own =
+            key.zip(plain).is_some_and(|(key, plain)| guard.is_plainly_own(key.sender(), plain));
+        if is_plainly_own && !self.verifies {
+            return Ok(());
+        }
+        let checked = self.check(slot, frame, guard);
+        self.commit.mismatched += u32::from(is_plainly_own && checked.is_err());
+        checked
+    }
+
+    /// The same by all steps.
     #[inline(never)]
     fn check<P>(&self, slot: usize, frame: &Frame<P>, guard: &SourceGuard) -> Result<(), Refused> {
         let mut read = None;
